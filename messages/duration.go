@@ -1,0 +1,108 @@
+package messages
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// MaxDuration is the longest [Duration]: ten years of 365 days.
+const MaxDuration = Duration(10 * 365 * 24 * time.Hour)
+
+// Duration is a time.Duration of whole seconds, written as a number and a unit:
+// 90s, 15m, 1h, 7d, 2w. Parts may follow one another (1h30m).
+type Duration time.Duration
+
+var units = []struct {
+	letter byte
+	size   time.Duration
+}{{'w', 7 * 24 * time.Hour}, {'d', 24 * time.Hour}, {'h', time.Hour}, {'m', time.Minute}, {'s', time.Second}}
+
+// ParseDuration reads a duration. It may not be negative nor above
+// [MaxDuration].
+func ParseDuration(s string) (Duration, error) {
+	if s == "" || len(s) > 32 {
+		return 0, fmt.Errorf("a duration is a number and a unit (s, m, h, d, w), as in 90s, 15m, 1h, 7d")
+	}
+	var sum time.Duration
+	for rest := s; rest != ""; {
+		end := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
+		if end < 1 {
+			return 0, fmt.Errorf("a duration is a number and a unit (s, m, h, d, w), as in 90s, 15m, 1h, 7d")
+		}
+		n, err := strconv.ParseInt(rest[:end], 10, 64)
+		size := unit(rest[end])
+		if err != nil || size == 0 {
+			return 0, fmt.Errorf("a duration is a number and a unit (s, m, h, d, w), as in 90s, 15m, 1h, 7d")
+		}
+		if n > int64(time.Duration(MaxDuration)/size) {
+			return 0, fmt.Errorf("a duration may be at most 3650d")
+		}
+		if sum += time.Duration(n) * size; Duration(sum) > MaxDuration {
+			return 0, fmt.Errorf("a duration may be at most 3650d")
+		}
+		rest = rest[end+1:]
+	}
+	return Duration(sum), nil
+}
+
+func unit(letter byte) time.Duration {
+	for _, u := range units {
+		if u.letter == letter {
+			return u.size
+		}
+	}
+	return 0
+}
+
+// String writes the duration with the fewest parts, and "0s" for zero. What is
+// below a second is dropped.
+func (d Duration) String() string {
+	rest := time.Duration(d).Truncate(time.Second)
+	if rest <= 0 {
+		return "0s"
+	}
+	var b strings.Builder
+	for _, u := range units[1:] {
+		if n := rest / u.size; n > 0 {
+			fmt.Fprintf(&b, "%d%c", n, u.letter)
+			rest -= n * u.size
+		}
+	}
+	return b.String()
+}
+
+// Std returns the duration as the standard library's.
+func (d Duration) Std() time.Duration { return time.Duration(d) }
+
+// MarshalJSON writes the duration as a string.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
+
+// UnmarshalJSON reads a string as [ParseDuration] does.
+func (d *Duration) UnmarshalJSON(data []byte) error {
+	var s string
+	if err := json.Unmarshal(data, &s); err != nil {
+		return fmt.Errorf("a duration is a string such as \"15m\"")
+	}
+	v, err := ParseDuration(s)
+	if err != nil {
+		return err
+	}
+	*d = v
+	return nil
+}
+
+// Set and Type make *Duration a command line flag.
+func (d *Duration) Set(s string) error {
+	v, err := ParseDuration(s)
+	if err != nil {
+		return err
+	}
+	*d = v
+	return nil
+}
+
+// Type names the flag's type in help texts.
+func (d *Duration) Type() string { return "duration" }

@@ -1,0 +1,214 @@
+package messages
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// RecordVersion is the format of the records that this code writes. It reads
+// that one and none newer.
+const RecordVersion = 1
+
+// State is where a lease stands in its life; the package comment has the map.
+type State string
+
+// The states of a lease.
+const (
+	StateProvisioning State = "provisioning" // being made
+	StateActive       State = "active"       // the key works
+	StateRevoking     State = "revoking"     // being undone, for whatever reason
+	StateRevoked      State = "revoked"      // gone; a tombstone
+	StateFailed       State = "failed"       // never came to be, nothing left; a tombstone
+)
+
+func (s State) known() bool {
+	switch s {
+	case StateProvisioning, StateActive, StateRevoking, StateRevoked, StateFailed:
+		return true
+	}
+	return false
+}
+
+// Ended says whether a lease in this state is over, with nothing left in AWS.
+func (s State) Ended() bool { return s == StateRevoked || s == StateFailed }
+
+// Reason is why a lease ends.
+type Reason string
+
+// The reasons for which leases end.
+const (
+	ReasonExpired       Reason = "expired"
+	ReasonRequested     Reason = "requested"
+	ReasonOperator      Reason = "operator"
+	ReasonUndelivered   Reason = "undelivered"
+	ReasonSecretDeleted Reason = "secret_deleted"
+	ReasonFailed        Reason = "failed"
+)
+
+// Origin is the message that asked for a lease. Two messages with one
+// idempotency key have different origins.
+type Origin struct {
+	Sequence    uint64    `json:"seq"`    // in the request stream
+	Stored      time.Time `json:"stored"` // when it was stored there
+	Fingerprint string    `json:"fp"`     // [LeaseRequest.Fingerprint]
+}
+
+// User is everything needed to make a lease's IAM user, change it and remove
+// it. A lease keeps its own, so that a changed definition never strands one.
+type User struct {
+	Name            string            `json:"name"`
+	Path            string            `json:"path,omitempty"`
+	Boundary        string            `json:"boundary,omitempty"` // ARN of the permissions boundary
+	Groups          []string          `json:"groups,omitempty"`
+	ManagedPolicies []string          `json:"managed,omitempty"` // ARNs
+	InlinePolicy    json.RawMessage   `json:"inline,omitempty"`  // as configured, without the expiry's Deny
+	Tags            map[string]string `json:"tags,omitempty"`    // as configured, without lessor's own
+	HardExpiry      HardExpiry        `json:"hard_expiry,omitempty"`
+}
+
+// Record is the truth about a lease and its write-ahead log, as it stands in the
+// lease bucket. Only its transitions change it.
+//
+//	{"v":1,"due":"2026-11-22T22:15:00Z","state":"active","identity":"alice",
+//	 "secret":"ci","id":"06ct…","origin":{"seq":17,"stored":"…","fp":"…"},
+//	 "attempt":1,"connection":"default-us-east-1","user":{"name":"lessor-alice-…"},…}
+type Record struct {
+	Version int `json:"v"`
+	// Due is when somebody must look at the lease next. Zero: never, it has
+	// ended. It stands before everything of variable length so that
+	// [PeekRecord] need not read on.
+	Due   time.Time `json:"due,omitzero"`
+	State State     `json:"state"`
+
+	Identity string `json:"identity"`
+	Secret   string `json:"secret"`
+	ID       string `json:"id"`
+
+	Origin      Origin            `json:"origin"`
+	Attempt     int               `json:"attempt"`              // how often somebody began or took over the making of it
+	Connection  string            `json:"connection,omitempty"` // which AWS account, as whom
+	Region      string            `json:"region,omitempty"`
+	User        User              `json:"user"`
+	TTL         Duration          `json:"ttl,omitzero"`
+	DefaultTTL  Duration          `json:"default_ttl,omitzero"` // the secret's, for renewals
+	MaxTTL      Duration          `json:"max_ttl,omitzero"`
+	XKey        string            `json:"xkey,omitempty"`
+	Confirm     bool              `json:"confirm,omitempty"`
+	ReadyWithin Duration          `json:"ready_within,omitzero"`
+	Labels      map[string]string `json:"labels,omitempty"`
+
+	StartedAt    time.Time `json:"started_at"` // of the present attempt
+	IssuedAt     time.Time `json:"issued_at,omitzero"`
+	ExpiresAt    time.Time `json:"expires_at"`
+	MaxExpiresAt time.Time `json:"max_expires_at"`
+	AccessKeyID  string    `json:"access_key_id,omitempty"`
+
+	Sealed      *Sealed   `json:"sealed,omitempty"`        // until the delivery is settled
+	DeliveredAt time.Time `json:"delivered_at,omitzero"`   // when it was handed to NATS
+	ConfirmBy   time.Time `json:"confirm_by,omitzero"`     // where the requester promised to confirm
+	Notified    bool      `json:"notified,omitempty"`      // the expiring event is out, for the present expiry
+	Renewals    int       `json:"renewals,omitempty"`      //
+	RenewedBy   uint64    `json:"renewed_by_seq,omitzero"` // the last renewal that counted
+
+	Reason    Reason    `json:"reason,omitempty"`     // why it ends
+	Note      string    `json:"note,omitempty"`       // what the person who ended it said
+	EndedAt   time.Time `json:"ended_at,omitzero"`    //
+	Failure   *Error    `json:"failure,omitempty"`    // why it could not be made
+	UndoError string    `json:"undo_error,omitempty"` // why it can't be undone yet; safe to show
+	UndoTries int       `json:"undo_tries,omitempty"` // failed tries to undo it
+}
+
+// Name returns the lease's name.
+func (r Record) Name() LeaseName {
+	return LeaseName{Identity: r.Identity, Secret: r.Secret, ID: r.ID}
+}
+
+// Settled says whether the delivery is: the record holds no credentials.
+func (r Record) Settled() bool { return r.Sealed == nil }
+
+// Lease is the record as everybody may see it.
+func (r Record) Lease() *Lease {
+	l := &Lease{
+		Name: r.Name().String(), Identity: r.Identity, Secret: r.Secret, ID: r.ID,
+		State: r.State, Username: r.User.Name, AccessKeyID: r.AccessKeyID,
+		IssuedAt: r.IssuedAt, ExpiresAt: r.ExpiresAt, MaxExpiresAt: r.MaxExpiresAt,
+		Renewals: r.Renewals, Labels: r.Labels, Reason: r.Reason, Error: r.Failure,
+	}
+	if r.UndoError != "" {
+		l.Error = Errorf(CodeProviderUnavailable, "%s", r.UndoError)
+	}
+	return l
+}
+
+// DenyAfter is when AWS itself must refuse the key; zero where the lease has no
+// hard expiry.
+func (r Record) DenyAfter() time.Time {
+	switch r.User.HardExpiry {
+	case HardExpiryLease:
+		return r.ExpiresAt
+	case HardExpiryMaxTTL:
+		return r.MaxExpiresAt
+	}
+	return time.Time{}
+}
+
+// Encode writes the record for the bucket.
+func (r Record) Encode() ([]byte, error) {
+	r.Version = RecordVersion
+	return json.Marshal(r)
+}
+
+// ErrNewerRecord is in the chain of [DecodeRecord]'s error for a record of a
+// newer version: leave it to those who wrote it.
+var ErrNewerRecord = fmt.Errorf("the record is of a newer version than %d", RecordVersion)
+
+// DecodeRecord reads a record. It takes no field that it does not know: writing
+// the record back would lose it.
+func DecodeRecord(data []byte) (Record, error) {
+	var v struct {
+		Version int `json:"v"`
+	}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return Record{}, fmt.Errorf("damaged lease record: %w", err)
+	}
+	if v.Version > RecordVersion {
+		return Record{}, fmt.Errorf("%w: %d", ErrNewerRecord, v.Version)
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	var r Record
+	if err := d.Decode(&r); err != nil {
+		return Record{}, fmt.Errorf("damaged lease record: %w", err)
+	}
+	if r.Version != RecordVersion || !r.State.known() || r.Attempt < 1 || r.UndoTries < 0 {
+		return Record{}, fmt.Errorf("damaged lease record: version %d, state %q, attempt %d", r.Version, clip(string(r.State)), r.Attempt)
+	}
+	if _, err := NewLeaseName(r.Identity, r.Secret, r.ID); err != nil {
+		return Record{}, fmt.Errorf("damaged lease record: %w", err)
+	}
+	return r, nil
+}
+
+// Peek is the little of a record that a scheduler needs.
+type Peek struct {
+	Version int       `json:"v"`
+	Due     time.Time `json:"due"`
+	State   State     `json:"state"`
+}
+
+// PeekRecord reads when a record is due, without the rest.
+func PeekRecord(data []byte) (Peek, error) {
+	var p Peek
+	if err := json.Unmarshal(data, &p); err != nil {
+		return Peek{}, fmt.Errorf("damaged lease record: %w", err)
+	}
+	if p.Version > RecordVersion {
+		return Peek{}, fmt.Errorf("%w: %d", ErrNewerRecord, p.Version)
+	}
+	if p.Version != RecordVersion || !p.State.known() {
+		return Peek{}, fmt.Errorf("damaged lease record: version %d, state %q", p.Version, clip(string(p.State)))
+	}
+	return p, nil
+}

@@ -1,0 +1,222 @@
+package messages
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Limits of what a requester may say.
+const (
+	MaxLabels         = 16
+	MaxLabelKey       = 64
+	MaxLabelValue     = 256
+	MaxReason         = 256
+	MaxIdempotencyKey = 256
+	MaxReadyWithin    = Duration(60 * time.Second)
+)
+
+// LeaseRequest asks for a lease. Its zero value, also written as an empty body,
+// asks for the secret's defaults.
+//
+//	{"ttl": "15m", "xkey": "XAB…", "confirm": true, "ready_within": "20s",
+//	 "deadline": "2026-11-22T22:00:30Z", "labels": {"job": "1234"}}
+type LeaseRequest struct {
+	// TTL is how long the lease lasts; 0 is the secret's default_ttl.
+	TTL Duration `json:"ttl,omitzero"`
+	// XKey is a curve public key (nkeys, "X…"). With it the credentials come
+	// sealed and only the key's holder reads them.
+	XKey string `json:"xkey,omitempty"`
+	// Confirm promises to answer the delivery. A lease whose delivery is not
+	// answered within the broker's confirm_within is revoked.
+	Confirm bool `json:"confirm,omitempty"`
+	// ReadyWithin is how long the broker may wait for AWS to accept the new key
+	// before it delivers; 0 delivers at once. At most 60s.
+	ReadyWithin Duration `json:"ready_within,omitzero"`
+	// Deadline is when the requester stops waiting: after it nothing is
+	// provisioned. Zero: none.
+	Deadline time.Time `json:"deadline,omitzero"`
+	// Labels are kept with the lease and shown in its events.
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// DecodeLeaseRequest reads and checks a request. The error is an [Error].
+func DecodeLeaseRequest(body []byte) (LeaseRequest, error) {
+	var r LeaseRequest
+	if err := decodeObject(body,
+		field{"ttl", &r.TTL}, field{"xkey", &r.XKey}, field{"confirm", &r.Confirm},
+		field{"ready_within", &r.ReadyWithin}, field{"deadline", &r.Deadline}, field{"labels", &r.Labels},
+	); err != nil {
+		return LeaseRequest{}, err
+	}
+	if err := r.check(); err != nil {
+		return LeaseRequest{}, err
+	}
+	r.Deadline = r.Deadline.UTC()
+	return r, nil
+}
+
+func (r LeaseRequest) check() error {
+	if r.ReadyWithin > MaxReadyWithin {
+		return Errorf(CodeInvalidRequest, "ready_within is %s, the limit is %s", r.ReadyWithin, MaxReadyWithin)
+	}
+	if year := r.Deadline.UTC().Year(); year < 1 || year > 9999 {
+		return Errorf(CodeInvalidRequest, "deadline is not a time of this calendar")
+	}
+	if r.XKey != "" {
+		if err := CheckXKey(r.XKey); err != nil {
+			return err
+		}
+	}
+	return checkLabels(r.Labels)
+}
+
+// Fingerprint is equal for two requests that ask for the same thing. The
+// deadline is left out: whoever repeats a request moves it.
+func (r LeaseRequest) Fingerprint() string {
+	r.Deadline = time.Time{}
+	data, _ := json.Marshal(r) // a struct of plain values always marshals
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:16])
+}
+
+// RenewRequest asks for a new end of a lease: TTL from the message's own time,
+// never earlier than the present end.
+//
+//	{"ttl": "1h", "clamp": true}
+type RenewRequest struct {
+	// TTL counts from the time at which the message was stored; 0 is the
+	// secret's default_ttl as it was when the lease was made.
+	TTL Duration `json:"ttl,omitzero"`
+	// Clamp takes the largest TTL that the lease allows where TTL is above it.
+	Clamp bool `json:"clamp,omitempty"`
+}
+
+// DecodeRenewRequest reads a renewal. The error is an [Error].
+func DecodeRenewRequest(body []byte) (RenewRequest, error) {
+	var r RenewRequest
+	if err := decodeObject(body, field{"ttl", &r.TTL}, field{"clamp", &r.Clamp}); err != nil {
+		return RenewRequest{}, err
+	}
+	return r, nil
+}
+
+// RevokeRequest ends a lease.
+//
+//	{"reason": "job finished"}
+type RevokeRequest struct {
+	// Reason is kept with the lease and shown in its events; at most 256
+	// characters.
+	Reason string `json:"reason,omitempty"`
+}
+
+// DecodeRevokeRequest reads a revocation. The error is an [Error].
+func DecodeRevokeRequest(body []byte) (RevokeRequest, error) {
+	var r RevokeRequest
+	if err := decodeObject(body, field{"reason", &r.Reason}); err != nil {
+		return RevokeRequest{}, err
+	}
+	if err := checkText("reason", r.Reason, MaxReason); err != nil {
+		return RevokeRequest{}, err
+	}
+	return r, nil
+}
+
+// ListRequest asks for an identity's leases, a page at a time.
+//
+//	{"secret": "ci", "state": "active", "limit": 100, "after": "alice.ci.06ct…"}
+type ListRequest struct {
+	Secret string `json:"secret,omitempty"` // only this secret's
+	State  State  `json:"state,omitempty"`  // only in this state; "" is all that are alive
+	Limit  int    `json:"limit,omitempty"`  // at most this many; 0 is 100, the limit 500
+	After  string `json:"after,omitempty"`  // the "next" of the page before
+}
+
+// Bounds of a page of leases.
+const (
+	DefaultPage = 100
+	MaxPage     = 500
+)
+
+// DecodeListRequest reads a list request and fills in the default limit. The
+// error is an [Error].
+func DecodeListRequest(body []byte) (ListRequest, error) {
+	var r ListRequest
+	if err := decodeObject(body,
+		field{"secret", &r.Secret}, field{"state", &r.State}, field{"limit", &r.Limit}, field{"after", &r.After},
+	); err != nil {
+		return ListRequest{}, err
+	}
+	if r.Secret != "" {
+		if err := CheckToken("secret", r.Secret); err != nil {
+			return ListRequest{}, err
+		}
+	}
+	if r.State != "" && !r.State.known() {
+		return ListRequest{}, Errorf(CodeInvalidRequest, "state must be one of provisioning, active, revoking, revoked, failed")
+	}
+	if r.Limit < 0 || r.Limit > MaxPage {
+		return ListRequest{}, Errorf(CodeInvalidRequest, "limit is %d, it may be 1 to %d", r.Limit, MaxPage)
+	}
+	if r.Limit == 0 {
+		r.Limit = DefaultPage
+	}
+	if r.After != "" {
+		if _, err := ParseLeaseName(r.After); err != nil {
+			return ListRequest{}, Errorf(CodeInvalidRequest, "after must be the \"next\" of an earlier answer")
+		}
+	}
+	return r, nil
+}
+
+// DecodeNothing checks a body that has nothing to say: empty, or {}.
+func DecodeNothing(body []byte) error {
+	if len(bytes.TrimSpace(body)) == 0 || string(bytes.TrimSpace(body)) == "{}" {
+		return nil
+	}
+	return Errorf(CodeInvalidRequest, "the body must be empty or {}")
+}
+
+// CheckIdempotencyKey checks the value of [HeaderIdempotencyKey]: 1 to 256
+// printable ASCII characters.
+func CheckIdempotencyKey(key string) error {
+	if len(key) > MaxIdempotencyKey {
+		return Errorf(CodeInvalidRequest, "%s has %d characters, the limit is %d", HeaderIdempotencyKey, len(key), MaxIdempotencyKey)
+	}
+	for i := range len(key) {
+		if key[i] < ' ' || key[i] > '~' {
+			return Errorf(CodeInvalidRequest, "%s may have only printable ASCII", HeaderIdempotencyKey)
+		}
+	}
+	return nil
+}
+
+func checkLabels(labels map[string]string) error {
+	if len(labels) > MaxLabels {
+		return Errorf(CodeInvalidRequest, "labels has %d entries, the limit is %d", len(labels), MaxLabels)
+	}
+	for k, v := range labels {
+		if k == "" || len(k) > MaxLabelKey || strings.ContainsFunc(k, func(r rune) bool { return r > '~' || r <= ' ' }) {
+			return Errorf(CodeInvalidRequest, "labels: a key has 1 to %d printable ASCII characters without blanks", MaxLabelKey)
+		}
+		if err := checkText("labels."+k, v, MaxLabelValue); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkText(name, s string, limit int) error {
+	if n := utf8.RuneCountInString(s); n > limit {
+		return Errorf(CodeInvalidRequest, "%s has %d characters, the limit is %d", name, n, limit)
+	}
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+		return Errorf(CodeInvalidRequest, "%s may not have control characters", name)
+	}
+	return nil
+}

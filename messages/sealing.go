@@ -1,0 +1,191 @@
+package messages
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ecdh"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nkeys"
+)
+
+// Sealed is a box that only one key opens: NaCl's box as nkeys writes it
+// ("xkv1", 24 bytes of nonce, the box), from the key From.
+type Sealed struct {
+	From string `json:"from"` // the sender's curve public key, "X…"
+	Box  []byte `json:"box"`
+}
+
+// Contents is what a [Sealed] holds. NaCl's box has no associated data, so the
+// lease stands inside: check name and identity, and that the lease does not end
+// before ExpiresAt.
+type Contents struct {
+	Lease       string      `json:"lease"`
+	Identity    string      `json:"identity"`
+	ExpiresAt   time.Time   `json:"expires_at"`
+	Credentials Credentials `json:"credentials"`
+}
+
+// Keyring holds the broker's own keys: the first seals, all open. It protects
+// what waits in a record for its delivery, and proves confirm subjects.
+type Keyring struct {
+	keys []ringKey
+}
+
+type ringKey struct {
+	pair   nkeys.KeyPair
+	public string
+	mac    []byte // key of the confirm tokens
+}
+
+// NewKey makes a broker's key: a line for [ParseKeyring].
+func NewKey() ([]byte, error) {
+	pair, err := nkeys.CreateCurveKeys()
+	if err != nil {
+		return nil, err
+	}
+	return pair.Seed()
+}
+
+// ParseKeyring reads a key file: one curve seed ("SX…") a line, the newest
+// first. Blank lines and lines that begin with "#" are skipped.
+func ParseKeyring(file []byte) (*Keyring, error) {
+	var r Keyring
+	s := bufio.NewScanner(bytes.NewReader(file))
+	for n := 1; s.Scan(); n++ {
+		line := bytes.TrimSpace(s.Bytes())
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		pair, err := nkeys.FromCurveSeed(line)
+		if err != nil {
+			return nil, Errorf(CodeInvalidRequest, "line %d of the key file is not a curve seed (SX…)", n)
+		}
+		public, err := pair.PublicKey()
+		if err != nil {
+			return nil, Errorf(CodeInvalidRequest, "line %d of the key file is not a curve seed (SX…)", n)
+		}
+		m := hmac.New(sha256.New, line)
+		m.Write([]byte("lessor confirm token"))
+		r.keys = append(r.keys, ringKey{pair: pair, public: public, mac: m.Sum(nil)})
+	}
+	if err := s.Err(); err != nil {
+		return nil, Errorf(CodeInvalidRequest, "the key file can't be read").Because(err)
+	}
+	if len(r.keys) == 0 {
+		return nil, Errorf(CodeInvalidRequest, "the key file has no key; make one with \"lessor key new\"")
+	}
+	return &r, nil
+}
+
+// Seal puts contents in a box for the holder of the curve public key, or, where
+// recipient is "", for this keyring itself.
+func (r *Keyring) Seal(recipient string, c Contents) (*Sealed, error) {
+	first := r.keys[0]
+	if recipient == "" {
+		recipient = first.public
+	}
+	plain, err := json.Marshal(struct {
+		Contents
+		Credentials *wireCredentials `json:"credentials"`
+	}{c, c.Credentials.wire()})
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plain)
+	box, err := first.pair.Seal(plain, recipient)
+	if err != nil {
+		return nil, err
+	}
+	return &Sealed{From: first.public, Box: box}, nil
+}
+
+// Open opens a box that the keyring sealed for itself.
+func (r *Keyring) Open(s *Sealed) (Contents, error) {
+	for _, k := range r.keys {
+		if k.public == s.From {
+			return openWith(k.pair, s)
+		}
+	}
+	return Contents{}, Errorf(CodeInternal, "sealed by the broker's key %s, which is not in the key file", clip(s.From))
+}
+
+// OpenSealed opens a box with the recipient's curve seed ("SX…").
+func OpenSealed(seed []byte, s *Sealed) (Contents, error) {
+	pair, err := nkeys.FromCurveSeed(seed)
+	if err != nil {
+		return Contents{}, Errorf(CodeInvalidRequest, "the seed is not a curve seed (SX…)")
+	}
+	defer pair.Wipe()
+	if err := CheckXKey(s.From); err != nil {
+		return Contents{}, err
+	}
+	return openWith(pair, s)
+}
+
+func openWith(pair nkeys.KeyPair, s *Sealed) (Contents, error) {
+	plain, err := pair.Open(s.Box, s.From)
+	if err != nil {
+		return Contents{}, Errorf(CodeInvalidRequest, "the box does not open with this key").Because(err)
+	}
+	defer clear(plain)
+	var c Contents
+	if err := json.Unmarshal(plain, &c); err != nil {
+		return Contents{}, Errorf(CodeInvalidRequest, "the box holds something else than credentials").Because(err)
+	}
+	return c, nil
+}
+
+// ConfirmToken is the last token of a delivery's confirm subject: proof that the
+// broker made it, for this lease and attempt. It is computed and not stored, so
+// that nobody finds it in a record.
+func (r *Keyring) ConfirmToken(lease string, attempt int) string {
+	return r.keys[0].confirmToken(lease, attempt)
+}
+
+// ConfirmTokens are the tokens that any of the keys would have made, the present
+// one first.
+func (r *Keyring) ConfirmTokens(lease string, attempt int) []string {
+	tokens := make([]string, len(r.keys))
+	for i, k := range r.keys {
+		tokens[i] = k.confirmToken(lease, attempt)
+	}
+	return tokens
+}
+
+func (k ringKey) confirmToken(lease string, attempt int) string {
+	m := hmac.New(sha256.New, k.mac)
+	_ = json.NewEncoder(m).Encode([]any{lease, attempt}) // a hash takes every write
+	return token(m.Sum(nil))
+}
+
+// CheckXKey says whether a requester's xkey can be sealed for: a curve public
+// key whose point is not of low order. With a point of low order the shared key
+// is known to everybody, and nkeys takes it without complaint.
+func CheckXKey(xkey string) error {
+	// nkeys reads over line breaks within a key.
+	if !strings.HasPrefix(xkey, "X") || strings.ContainsAny(xkey, "\r\n") || !nkeys.IsValidPublicCurveKey(xkey) {
+		return Errorf(CodeInvalidRequest, "xkey must be a curve public key (X…), as \"nk -gen curve -pubout\" makes")
+	}
+	raw, err := nkeys.Decode(nkeys.PrefixByteCurve, []byte(xkey))
+	if err != nil {
+		return Errorf(CodeInvalidRequest, "xkey must be a curve public key (X…)")
+	}
+	point, err := ecdh.X25519().NewPublicKey(raw)
+	if err != nil {
+		return Errorf(CodeInvalidRequest, "xkey must be a curve public key (X…)")
+	}
+	probe := sha256.Sum256([]byte("any scalar does: the product with a point of low order is zero"))
+	scalar, err := ecdh.X25519().NewPrivateKey(probe[:])
+	if err != nil {
+		return Errorf(CodeInternal, "xkey could not be checked").Because(err)
+	}
+	if _, err := scalar.ECDH(point); err != nil {
+		return Errorf(CodeInvalidRequest, "xkey is a point of low order: anybody could open the box")
+	}
+	return nil
+}
