@@ -1,0 +1,115 @@
+package consumer
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider"
+)
+
+// Config is what a [Consumer] needs. Conn, Provider and Keys must be set.
+type Config struct {
+	// Conn is the connection to the broker's own NATS account. It stays the
+	// caller's to close.
+	Conn *nats.Conn
+	// Namespace names the subjects, streams and buckets.
+	Namespace messages.Namespace
+	// Provider issues the credentials.
+	Provider provider.Provider
+	// Keys seal what waits in a record for its delivery.
+	Keys *messages.Keyring
+	// Log is where the log goes; the zero value discards it.
+	Log zerolog.Logger
+	// Now is the clock for all decisions; nil is time.Now.
+	Now func() time.Time
+	// Rand makes user names and ids; nil is crypto/rand.Reader.
+	Rand io.Reader
+	// Timing is how long leases may stay where somebody must move them; zero
+	// fields have the defaults of [messages.Timing].
+	Timing messages.Timing
+	// MinTTL is the shortest lease; 0 is one minute.
+	MinTTL messages.Duration
+	// Workers is how many messages of each verb are handled at once.
+	Workers Workers
+	// AckWait is how long JetStream waits for a sign of life from whoever
+	// handles a message before it gives it to another; 0 is 15s, the most is
+	// 30s.
+	AckWait time.Duration
+	// Replicas is how many copies JetStream keeps of streams and buckets; 0 is
+	// 1 for new ones and leaves existing ones alone.
+	Replicas int
+	// EventAge is how long events are kept; 0 is 90 days.
+	EventAge time.Duration
+	// TombstoneAge is how long ended leases are remembered, so that a repeated
+	// request finds them; 0 is 24 hours.
+	TombstoneAge time.Duration
+	// NobodyWait is how long a delivery is tried again where NATS says that
+	// nobody listens; 0 is 2s.
+	NobodyWait time.Duration
+	// ProbeEvery is the wait between two tries of a new key for ready_within;
+	// 0 is 1s.
+	ProbeEvery time.Duration
+	// RetryMin and RetryMax bound the growing wait before a message is handled
+	// again that can't be served yet; 0 is 1s and 30s.
+	RetryMin, RetryMax time.Duration
+}
+
+// Workers is how many messages of each verb are handled at once. They wait for
+// AWS rather than use the CPU. Zero fields have the defaults.
+type Workers struct {
+	Request int // 0 is 128
+	Renew   int // 0 is 64
+	Revoke  int // 0 is 128
+	Confirm int // 0 is 16
+}
+
+// frontDoorDeadline is how long the front door lets a request wait. The mapping
+// of a service import's reply lives for two minutes (nats-server,
+// DEFAULT_SERVICE_EXPORT_RESPONSE_THRESHOLD); later nobody could get an answer.
+const frontDoorDeadline = 100 * time.Second
+
+// youngUser is how old an IAM user must be before "not found" means that it is
+// gone: IAM is eventually consistent.
+const youngUser = 2 * time.Minute
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Conn == nil || c.Provider == nil || c.Keys == nil {
+		return c, fmt.Errorf("consumer: Conn, Provider and Keys must be set")
+	}
+	if c.AckWait > 30*time.Second {
+		return c, fmt.Errorf("consumer: AckWait is %s, the most is 30s", c.AckWait)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	c.Timing = c.Timing.WithDefaults()
+	orElse(&c.MinTTL, messages.Duration(time.Minute))
+	orElse(&c.Workers.Request, 128)
+	orElse(&c.Workers.Renew, 64)
+	orElse(&c.Workers.Revoke, 128)
+	orElse(&c.Workers.Confirm, 16)
+	orElse(&c.AckWait, 15*time.Second)
+	orElse(&c.EventAge, 90*24*time.Hour)
+	orElse(&c.TombstoneAge, 24*time.Hour)
+	orElse(&c.NobodyWait, 2*time.Second)
+	orElse(&c.ProbeEvery, time.Second)
+	orElse(&c.RetryMin, time.Second)
+	orElse(&c.RetryMax, 30*time.Second)
+	return c, nil
+}
+
+func orElse[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}

@@ -1,0 +1,248 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/rs/zerolog"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// Consumer handles the messages of an installation. Any number of them may run.
+type Consumer struct {
+	cfg          Config
+	js           jetstream.JetStream
+	log          zerolog.Logger
+	installation string
+	leases       *leaseStore
+	secrets      *Secrets
+	accounts     *accounts
+	deliveries   *deliverer
+	door         micro.Service
+	pools        []*pool
+
+	base       context.Context // of all work; ends when a stop is out of patience
+	halt       context.CancelFunc
+	background sync.WaitGroup // work that goes on without a worker
+
+	following     context.Context // of what is watched; ends when a stop begins
+	stopFollowing context.CancelFunc
+}
+
+// Start makes sure of streams and buckets, and begins to handle messages. ctx
+// bounds the start alone; [Consumer.Stop] ends the work.
+func Start(ctx context.Context, cfg Config) (*Consumer, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	c := &Consumer{cfg: cfg, log: cfg.Log}
+	if c.js, err = jetstream.New(cfg.Conn); err != nil {
+		return nil, err
+	}
+	if err := c.open(ctx); err != nil {
+		return nil, err
+	}
+	c.base, c.halt = context.WithCancel(context.Background())
+	c.following, c.stopFollowing = context.WithCancel(c.base)
+	if err := c.run(ctx); err != nil {
+		_ = c.Stop(ctx) // the first error is the one to tell
+		return nil, err
+	}
+	return c, nil
+}
+
+// open makes sure of everything that is kept.
+func (c *Consumer) open(ctx context.Context) error {
+	n := c.cfg.Namespace
+	if err := c.cfg.ensureStreams(ctx, c.js); err != nil {
+		return err
+	}
+	lease, err := openBucket(ctx, c.js, n.LeaseBucket())
+	if err != nil {
+		return err
+	}
+	secret, err := openBucket(ctx, c.js, n.SecretBucket())
+	if err != nil {
+		return err
+	}
+	state, err := openBucket(ctx, c.js, n.StateBucket())
+	if err != nil {
+		return err
+	}
+	c.leases = &leaseStore{bucket: lease, tombstoneAge: c.cfg.TombstoneAge}
+	c.secrets = newSecrets(secret, c.cfg.Provider)
+	c.accounts = newAccounts(state, c.cfg.Provider)
+	c.installation, err = installation(ctx, state, c.cfg.Rand)
+	return err
+}
+
+// run starts everything that works.
+func (c *Consumer) run(ctx context.Context) error {
+	var err error
+	if c.deliveries, err = newDeliverer(c.cfg.Conn, c.cfg.Namespace); err != nil {
+		return err
+	}
+	c.background.Go(c.followSecrets)
+	for _, v := range []struct {
+		verb    messages.Verb
+		workers int
+		handle  func(context.Context, *inbound)
+	}{
+		{messages.VerbRequest, c.cfg.Workers.Request, c.handleRequest},
+		{messages.VerbRenew, c.cfg.Workers.Renew, c.handleRenew},
+		{messages.VerbRevoke, c.cfg.Workers.Revoke, c.handleRevoke},
+		{messages.VerbConfirm, c.cfg.Workers.Confirm, c.handleConfirm},
+	} {
+		p := &pool{
+			verb: v.verb, size: v.workers, log: c.log.With().Str("verb", string(v.verb)).Logger(),
+			ensure: func(ctx context.Context) (jetstream.Consumer, error) {
+				if err := c.cfg.ensureStreams(ctx, c.js); err != nil {
+					return nil, err
+				}
+				return c.cfg.ensureConsumer(ctx, c.js, v.verb)
+			},
+			handle: func(ctx context.Context, msg jetstream.Msg) { c.handle(ctx, v.verb, v.handle, msg) },
+		}
+		cons, err := c.cfg.ensureConsumer(ctx, c.js, v.verb)
+		if err != nil {
+			return err
+		}
+		p.start(c.base, cons)
+		c.pools = append(c.pools, p)
+	}
+	c.door, err = c.openDoor()
+	return err
+}
+
+// handle gives a message to its verb.
+func (c *Consumer) handle(ctx context.Context, v messages.Verb, verb func(context.Context, *inbound), msg jetstream.Msg) {
+	m, err := newInbound(msg, v, c.cfg.Namespace, c.cfg.AckWait, c.log)
+	if err != nil {
+		c.log.Error().Err(err).Str("subject", msg.Subject()).Msg("a message that JetStream did not deliver")
+		return
+	}
+	verb(ctx, m)
+}
+
+// Stop takes no new messages, waits until those in hand are handled or ctx ends,
+// and then gives up what is left: it is handled by another replica, or after the
+// next start. It returns ctx's error in that case.
+func (c *Consumer) Stop(ctx context.Context) error {
+	if c.door != nil {
+		_ = c.door.Stop() // its subscriptions end with the connection anyway
+	}
+	for _, p := range c.pools {
+		p.drain()
+	}
+	finished := make(chan struct{})
+	go func() {
+		for _, p := range c.pools {
+			p.workers.Wait()
+		}
+		c.background.Wait()
+		close(finished)
+	}()
+	c.stopFollowing()
+	select {
+	case <-finished:
+	case <-ctx.Done():
+	}
+	c.halt()
+	if c.deliveries != nil {
+		c.deliveries.close()
+	}
+	return ctx.Err()
+}
+
+// Secrets returns the dynamic secrets, for whoever puts definitions.
+func (c *Consumer) Secrets() *Secrets { return c.secrets }
+
+// Installation returns the id that this installation writes on its users.
+func (c *Consumer) Installation() string { return c.installation }
+
+// Healthy returns nil if the consumer can do its work, or else what is wrong.
+func (c *Consumer) Healthy(ctx context.Context) error {
+	if s := c.cfg.Conn.Status(); s != nats.CONNECTED {
+		return fmt.Errorf("NATS: %s", s)
+	}
+	if _, err := c.leases.stream.Info(ctx); err != nil {
+		return fmt.Errorf("lease bucket: %w", err)
+	}
+	return nil
+}
+
+// transient says what becomes of a message that could not be served for a reason
+// that will pass: it comes again.
+func (c *Consumer) transient(m *inbound, err error) {
+	if errors.Is(err, context.Canceled) && c.base.Err() != nil {
+		m.leave() // we are being stopped; another replica has it after AckWait
+		return
+	}
+	wait := m.retryWait(c.cfg.RetryMin, c.cfg.RetryMax)
+	m.log.Warn().Err(err).Dur("again_in", wait).Msg("can't be served now")
+	m.later(wait)
+}
+
+// reply publishes an answer. Without a subject there is nobody to tell.
+func (c *Consumer) reply(subject string, r messages.Reply) error {
+	if subject == "" {
+		return nil
+	}
+	msg, err := replyMsg(subject, r)
+	if err != nil {
+		return err
+	}
+	return c.cfg.Conn.PublishMsg(msg)
+}
+
+func replyMsg(subject string, r messages.Reply) (*nats.Msg, error) {
+	data, err := r.Encode()
+	if err != nil {
+		return nil, err
+	}
+	msg := nats.NewMsg(subject)
+	msg.Data = data
+	if r.Error != nil {
+		msg.Header.Set(messages.HeaderError, string(r.Error.Code)+": "+r.Error.Message)
+		msg.Header.Set(messages.HeaderErrorCode, r.Error.Status())
+	}
+	return msg, nil
+}
+
+// reject tells a requester that its message can't be served, tells the event,
+// and takes the message off the queue.
+func (c *Consumer) reject(ctx context.Context, m *inbound, to string, why error, lease *messages.Lease) {
+	e := messages.AsError(why)
+	name := safeName(m.tokens, "msg"+fmt.Sprint(m.sequence))
+	m.log.Info().Err(e).AnErr("cause", e.Unwrap()).Str("lease", name.String()).Msg("rejected")
+	data := messages.EventData{Lease: lease, Verb: m.verb, Error: e}
+	if err := c.emit(ctx, name, messages.EventRejected, m.id(), data); err != nil {
+		c.transient(m, err)
+		return
+	}
+	if err := c.reply(to, messages.ErrorReply(e, lease)); err != nil {
+		c.transient(m, err)
+		return
+	}
+	m.done()
+}
+
+// pause waits, or returns ctx's error when it ends first.
+func pause(ctx context.Context, wait time.Duration) error {
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

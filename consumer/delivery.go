@@ -1,0 +1,177 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// deliver hands the credentials of an active lease to whoever asked with this
+// message. It is called with the credentials where they have just been made, and
+// without them where the record has them: both give the same delivery.
+//
+// The wait for AWS to accept the key, and that for a listener, hold no worker.
+func (c *Consumer) deliver(ctx context.Context, m *inbound, a ask, rec held, creds *messages.Credentials) {
+	if creds == nil && rec.XKey == "" {
+		contents, err := c.cfg.Keys.Open(rec.Sealed)
+		if err != nil {
+			c.transient(m, err) // perhaps another replica has the key
+			return
+		}
+		creds = &contents.Credentials
+	}
+	answer := messages.Reply{Kind: messages.KindCredentials, Lease: rec.Lease()}
+	if rec.XKey != "" {
+		answer.Sealed = rec.Sealed
+	} else {
+		answer.Credentials = creds
+	}
+	if rec.ReadyWithin > 0 {
+		c.background.Go(func() {
+			ready := creds != nil && c.ready(c.base, m, rec, *creds)
+			answer.Ready = &ready
+			c.handOver(c.base, m, a, rec, answer)
+		})
+		return
+	}
+	c.handOver(ctx, m, a, rec, answer)
+}
+
+// handOver publishes a delivery and settles it.
+func (c *Consumer) handOver(ctx context.Context, m *inbound, a ask, rec held, answer messages.Reply) {
+	heard, err := c.publish(ctx, a.replyTo, rec, answer)
+	switch {
+	case err != nil:
+		c.transient(m, err)
+	case heard:
+		c.delivered(ctx, m, rec)
+	default:
+		c.background.Go(func() { c.seekListener(c.base, m, a, rec, answer) })
+	}
+}
+
+func (c *Consumer) publish(ctx context.Context, to string, rec held, answer messages.Reply) (heard bool, err error) {
+	msg, err := replyMsg(to, answer)
+	if err != nil {
+		return false, err
+	}
+	name := rec.Name()
+	msg.Reply = c.cfg.Namespace.Confirm(name, c.cfg.Keys.ConfirmToken(name.String(), rec.Attempt))
+	return c.deliveries.publish(ctx, msg)
+}
+
+// seekListener tries again for a moment where nobody listens: interest takes a
+// while to get around. Then it gives the lease up.
+func (c *Consumer) seekListener(ctx context.Context, m *inbound, a ask, rec held, answer messages.Reply) {
+	const every = 10 // tries
+	for range every {
+		if err := pause(ctx, c.cfg.NobodyWait/every); err != nil {
+			c.transient(m, err)
+			return
+		}
+		heard, err := c.publish(ctx, a.replyTo, rec, answer)
+		if err != nil {
+			c.transient(m, err)
+			return
+		}
+		if heard {
+			c.delivered(ctx, m, rec)
+			return
+		}
+	}
+	if rec.Origin.Sequence != m.sequence {
+		m.log.Info().Msg("nobody listens to the answer to a repeated request")
+		m.done() // the lease is the first request's to give up
+		return
+	}
+	m.log.Info().Msg("nobody listens to the delivery")
+	c.giveUp(ctx, m, rec)
+}
+
+// giveUp ends a lease whose credentials reached nobody, unless somebody else has
+// delivered it meanwhile.
+func (c *Consumer) giveUp(ctx context.Context, m *inbound, rec held) {
+	now, err := c.leases.load(ctx, rec.Name())
+	if err != nil {
+		c.transient(m, err)
+		return
+	}
+	if now.State != messages.StateActive || now.Attempt != rec.Attempt {
+		m.later(c.cfg.RetryMin / 4) // decided anew by what it is now
+		return
+	}
+	if !now.DeliveredAt.IsZero() {
+		m.done() // a repeat of the request has it
+		return
+	}
+	next, err := now.End(messages.ReasonUndelivered, "", c.cfg.Now(), c.cfg.Timing)
+	c.endWith(ctx, m, order{name: rec.Name()}, now, next, err)
+}
+
+// delivered writes down that the delivery was handed over, tells that the lease
+// exists, and closes the message.
+func (c *Consumer) delivered(ctx context.Context, m *inbound, rec held) {
+	told := make(chan error, 1)
+	go func() { told <- c.tell(ctx, rec.Record, messages.EventIssued) }()
+	err := c.settle(ctx, rec)
+	if err = errors.Join(err, <-told); err != nil {
+		c.transient(m, err)
+		return
+	}
+	m.done()
+}
+
+// settle writes the delivery into the record. A confirmation may have been
+// faster, or an end.
+func (c *Consumer) settle(ctx context.Context, rec held) error {
+	for {
+		if rec.State != messages.StateActive || rec.Settled() {
+			return nil
+		}
+		next, err := rec.Deliver(c.cfg.Now(), c.cfg.Timing)
+		if err != nil {
+			return err
+		}
+		_, err = c.leases.save(ctx, next, rec.revision)
+		if !errors.Is(err, errConflict) {
+			return err
+		}
+		if rec, err = c.leases.load(ctx, rec.Name()); err != nil {
+			return err
+		}
+	}
+}
+
+// successes is how often in a row AWS must accept a key before it counts as
+// ready: its servers do not learn of it at the same moment.
+const successes = 3
+
+// ready waits until AWS accepts the new key, and returns false where it does not
+// in time. It is a best effort: that STS knows the key does not prove that every
+// service does.
+func (c *Consumer) ready(ctx context.Context, m *inbound, rec held, creds messages.Credentials) bool {
+	ctx, cancel := context.WithTimeout(ctx, rec.ReadyWithin.Std()-c.cfg.Now().Sub(rec.StartedAt))
+	defer cancel()
+	account, err := c.accounts.of(ctx, rec.Record)
+	if err != nil {
+		return false
+	}
+	for row := 0; ; {
+		if err = account.Probe(ctx, creds); err == nil {
+			if row++; row == successes {
+				return true
+			}
+		} else {
+			row = 0
+		}
+		wait := c.cfg.ProbeEvery
+		if err == nil {
+			wait /= 4
+		}
+		if pause(ctx, wait) != nil {
+			m.log.Info().Err(err).Dur("waited", rec.ReadyWithin.Std()).Msg("AWS does not accept the key yet")
+			return false
+		}
+	}
+}

@@ -1,0 +1,37 @@
+// Package consumer runs leases through their life. It pulls what requesters,
+// schedulers and requesters' confirmations put on the streams, and is the one
+// place that writes lease records.
+//
+// # A request
+//
+// A worker pulls a message only when it is free, and tells JetStream that it is
+// still at it for as long as AWS takes. It writes the lease's record before AWS
+// is touched, makes user and key, puts the key, sealed, into the record, and
+// hands it to the reply subject. Then the delivery is settled and the message is
+// acknowledged, or the requester has promised to confirm: the confirmation has a
+// stream of its own, so no worker waits for it.
+//
+// A worker may die after any of these steps. Its message comes again, to any
+// replica, and the record says how far the work has got: a lease that is half
+// made is taken over (the attempt goes up, by compare-and-set, so that the first
+// worker notices when it wakes) and finished on the same IAM user; a key that
+// was not delivered for sure is sent again, unchanged. If the message does not
+// come again the record is due at some time, and a revocation cleans up.
+//
+// # An end
+//
+// Whatever ends a lease (it expired, somebody revoked it, nobody took delivery,
+// AWS refused it half-way) goes through one function, [Consumer.undo], from the
+// state revoking to a tombstone. What can't be undone now is due again later,
+// and never given up. A message on a revoke subject is an order, or, with the
+// header Lessor-Due, a reminder: then the worker decides by the record at hand
+// whether anything is due, so a renewal that was stored in time wins.
+//
+// # What comes with an answer
+//
+// An answer goes to the subject that the header Lessor-Reply-To names, if it is
+// one that the broker may publish to. Where NATS says that nobody listens there,
+// a new lease is revoked at once. The front door, a NATS micro service, checks a
+// plain request, puts it on its stream with that header set to the requester's
+// inbox, and stays silent: the one answer is the worker's.
+package consumer

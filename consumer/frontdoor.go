@@ -1,0 +1,234 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// doorVersion is the version of the front door's contract.
+const doorVersion = "1.0.0"
+
+// maxKnocks is how many requests the front door of one replica handles at once;
+// more are told to come again.
+const maxKnocks = 4096
+
+// knock is a plain request at the front door.
+type knock struct {
+	micro.Request
+	tokens []string // of the subject, behind the verb
+}
+
+// openDoor offers the front door as a NATS micro service.
+func (c *Consumer) openDoor() (micro.Service, error) {
+	n := c.cfg.Namespace
+	svc, err := micro.AddService(c.cfg.Conn, micro.Config{
+		Name: n.Service(), Version: doorVersion, Description: "leases AWS IAM users",
+	})
+	if err != nil {
+		return nil, err
+	}
+	busy := make(chan struct{}, maxKnocks)
+	for _, e := range []struct {
+		name, pattern string
+		open          func(context.Context, knock) error
+	}{
+		{"request", n.API("request", "*", "*"), c.doorRequest},
+		{"renew", n.API("renew", "*", "*", "*"), c.doorRenew},
+		{"revoke", n.API("revoke", "*", "*", "*"), c.doorRevoke},
+		{"get", n.API("get", "*", "*", "*"), c.doorGet},
+		{"list", n.API("list", "*"), c.doorList},
+	} {
+		h := micro.HandlerFunc(func(r micro.Request) { c.answerDoor(r, e.name, busy, e.open) })
+		if err := svc.AddEndpoint(e.name, h, micro.WithEndpointSubject(e.pattern)); err != nil {
+			return svc, err
+		}
+	}
+	return svc, nil
+}
+
+// answerDoor handles a request beside the others. A nil error from open means
+// that the answer is given, or is another's to give.
+func (c *Consumer) answerDoor(r micro.Request, verb string, busy chan struct{}, open func(context.Context, knock) error) {
+	select {
+	case busy <- struct{}{}:
+	default:
+		c.refuseDoor(r, verb, nil, messages.Errorf(messages.CodeUnavailable, "too many requests at once; try again in a moment"))
+		return
+	}
+	c.background.Go(func() {
+		defer func() { <-busy }()
+		k := knock{Request: r, tokens: c.cfg.Namespace.Tokens(r.Subject(), 2)}
+		ctx, cancel := context.WithTimeout(c.base, frontDoorDeadline)
+		defer cancel()
+		err := c.checkKnock(k)
+		if err == nil {
+			err = open(ctx, k)
+		}
+		if err != nil {
+			c.refuseDoor(r, verb, k.tokens, messages.AsError(err))
+		}
+	})
+}
+
+// checkKnock makes sure of the tokens and of the answer's subject.
+func (c *Consumer) checkKnock(k knock) error {
+	for i, field := range []string{"identity", "secret", "id"} {
+		if i < len(k.tokens) {
+			if err := messages.CheckToken(field, k.tokens[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return c.cfg.Namespace.CheckReply(k.tokens[0], k.Reply())
+}
+
+// refuseDoor answers with an error, if there is somebody who may be answered,
+// and tells the event.
+func (c *Consumer) refuseDoor(r micro.Request, verb string, tokens []string, e *messages.Error) {
+	log := c.log.With().Str("endpoint", verb).Str("subject", clip(r.Subject())).Logger()
+	log.Info().Err(e).AnErr("cause", e.Unwrap()).Msg("refused at the front door")
+	if tokens != nil && verb != "get" && verb != "list" {
+		data := messages.EventData{Verb: messages.Verb(verb), Error: e}
+		if err := c.emit(c.base, safeName(tokens, "door"), messages.EventRejected, nats.NewInbox(), data); err != nil {
+			log.Warn().Err(err).Msg("the refusal could not be told")
+		}
+	}
+	if len(tokens) == 0 || c.cfg.Namespace.CheckReply(tokens[0], r.Reply()) != nil {
+		return
+	}
+	c.answer(r, messages.ErrorReply(e, nil))
+}
+
+// answer gives the door's own answer.
+func (c *Consumer) answer(r micro.Request, reply messages.Reply) {
+	if err := c.reply(r.Reply(), reply); err != nil {
+		c.log.Warn().Err(err).Msg("an answer of the front door could not be sent")
+	}
+}
+
+// doorRequest puts a request on its stream. The answer is the worker's.
+func (c *Consumer) doorRequest(ctx context.Context, k knock) error {
+	if _, err := messages.DecodeLeaseRequest(k.Data()); err != nil {
+		return err
+	}
+	key := k.Headers().Get(messages.HeaderIdempotencyKey)
+	if err := messages.CheckIdempotencyKey(key); err != nil {
+		return err
+	}
+	msg := c.inside(k, c.cfg.Namespace.Request(k.tokens[0], k.tokens[1]))
+	msg.Header.Set(messages.HeaderDeadline, c.cfg.Now().Add(frontDoorDeadline).UTC().Format(time.RFC3339))
+	if key != "" {
+		msg.Header.Set(messages.HeaderIdempotencyKey, key)
+	}
+	return c.store(ctx, msg)
+}
+
+// doorRenew puts a renewal on its stream.
+func (c *Consumer) doorRenew(ctx context.Context, k knock) error {
+	if _, err := messages.DecodeRenewRequest(k.Data()); err != nil {
+		return err
+	}
+	return c.doorOrder(ctx, k, c.cfg.Namespace.Renew)
+}
+
+// doorRevoke puts a revocation on its stream.
+func (c *Consumer) doorRevoke(ctx context.Context, k knock) error {
+	if _, err := messages.DecodeRevokeRequest(k.Data()); err != nil {
+		return err
+	}
+	return c.doorOrder(ctx, k, c.cfg.Namespace.Revoke)
+}
+
+// doorOrder puts a message about a lease on its stream, if there is such a
+// lease. A stream takes one pending message a lease: where there is one already,
+// this one waits until that is handled.
+func (c *Consumer) doorOrder(ctx context.Context, k knock, subject func(messages.LeaseName) string) error {
+	name := messages.LeaseName{Identity: k.tokens[0], Secret: k.tokens[1], ID: k.tokens[2]}
+	if _, err := c.get(ctx, name); err != nil {
+		return err
+	}
+	msg := c.inside(k, subject(name))
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := c.store(ctx, msg)
+		if !isPending(err) {
+			return err
+		}
+		if pause(ctx, wait) != nil {
+			return messages.Errorf(messages.CodeUnavailable, "an earlier message about the lease is still being handled").Because(err)
+		}
+	}
+}
+
+// inside is the message on a stream that stands for a plain request. Of its
+// headers only those pass that are named here.
+func (c *Consumer) inside(k knock, subject string) *nats.Msg {
+	msg := nats.NewMsg(subject)
+	msg.Data = k.Data()
+	msg.Header.Set(messages.HeaderReplyTo, k.Reply())
+	if trace := k.Headers().Get(messages.HeaderTrace); trace != "" && len(trace) <= 256 {
+		msg.Header.Set(messages.HeaderTrace, trace)
+	}
+	return msg
+}
+
+// store puts a message on its stream.
+func (c *Consumer) store(ctx context.Context, msg *nats.Msg) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	_, err := c.js.PublishMsg(ctx, msg)
+	if err != nil && !isPending(err) {
+		return messages.Errorf(messages.CodeUnavailable, "the message could not be stored; try again").Because(err)
+	}
+	return err
+}
+
+// storeFailed is the code with which JetStream refuses a message for a stream's
+// limits (nats-server, errors.json: JSStreamStoreFailedF).
+const storeFailed = 10077
+
+// isPending says whether a stream that takes one message a subject has one.
+func isPending(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == storeFailed && strings.Contains(api.Description, "per subject")
+}
+
+func (c *Consumer) doorGet(ctx context.Context, k knock) error {
+	if err := messages.DecodeNothing(k.Data()); err != nil {
+		return err
+	}
+	answer, err := c.get(ctx, messages.LeaseName{Identity: k.tokens[0], Secret: k.tokens[1], ID: k.tokens[2]})
+	if err != nil {
+		return err
+	}
+	c.answer(k, answer)
+	return nil
+}
+
+func (c *Consumer) doorList(ctx context.Context, k knock) error {
+	q, err := messages.DecodeListRequest(k.Data())
+	if err != nil {
+		return err
+	}
+	answer, err := c.list(ctx, k.tokens[0], q)
+	if err != nil {
+		return err
+	}
+	c.answer(k, answer)
+	return nil
+}
+
+// clip keeps a stranger's subject short in the log.
+func clip(s string) string {
+	if len(s) > 200 {
+		return s[:200] + "…"
+	}
+	return s
+}

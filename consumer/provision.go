@@ -1,0 +1,230 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider"
+)
+
+// maxNames is how many user names are tried where each is somebody else's.
+const maxNames = 3
+
+// provisionMargin is how long before the record counts as abandoned the worker
+// gives up: nothing that it has asked of AWS may still be under way then.
+const provisionMargin = 1.0 / 6
+
+// provision makes the user and the key of a lease whose record says that it is
+// being made, and delivers the key.
+func (c *Consumer) provision(ctx context.Context, m *inbound, a ask, rec held, resume bool) {
+	creds, err := c.create(ctx, m, &rec, a, resume)
+	switch {
+	case errors.Is(err, errConflict):
+		c.yield(ctx, m, rec, "")
+		return
+	case err != nil:
+		c.createFailed(ctx, m, a, rec, provider.AsError(err), resume)
+		return
+	}
+	sealed, err := c.cfg.Keys.Seal(rec.XKey, messages.Contents{
+		Lease: rec.Name().String(), Identity: rec.Identity, ExpiresAt: rec.ExpiresAt, Credentials: creds,
+	})
+	if err != nil {
+		c.fail(ctx, m, a, rec, messages.AsError(err), provider.LeftUser)
+		return
+	}
+	next, err := rec.Activate(creds.AccessKeyID, sealed, c.cfg.Now(), c.cfg.Timing)
+	if err != nil {
+		c.transient(m, err)
+		return
+	}
+	active, err := c.leases.save(ctx, next, rec.revision)
+	if errors.Is(err, errConflict) {
+		c.yield(ctx, m, rec, creds.AccessKeyID)
+		return
+	}
+	if err != nil {
+		c.transient(m, err) // it may have been written: the record will say
+		return
+	}
+	m.log.Info().Str("username", active.User.Name).Str("access_key_id", creds.AccessKeyID).Int("attempt", active.Attempt).
+		Time("expires_at", active.ExpiresAt).Msg("issued")
+	c.deliver(ctx, m, a, active, &creds)
+}
+
+// create asks the provider for user and key, under another name where the first
+// is somebody else's. It moves rec on where it had to write the record, and
+// returns [errConflict] where somebody else has.
+func (c *Consumer) create(ctx context.Context, m *inbound, rec *held, a ask, resume bool) (messages.Credentials, error) {
+	account, err := c.accounts.of(ctx, rec.Record)
+	if err != nil {
+		return messages.Credentials{}, &provider.Error{Kind: provider.Unavailable, Op: "Connect", Left: provider.LeftNothing, Err: err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.provisionTime(rec.Record))
+	defer cancel()
+	for try := 1; ; try++ {
+		creds, err := account.Create(ctx, provider.Creation{
+			User: rec.User, Owner: c.owner(rec.Record), DenyAfter: rec.DenyAfter(), Resume: resume,
+		})
+		if err == nil || provider.AsError(err).Kind != provider.NameTaken || try == maxNames {
+			return creds, err
+		}
+		plan, planErr := c.plan(ctx, a)
+		if planErr != nil || plan.User.Name == rec.User.Name {
+			return creds, err
+		}
+		m.log.Info().Str("username", rec.User.Name).Msg("the user name is somebody else's; trying another")
+		next, renameErr := rec.Rename(plan.User.Name)
+		if renameErr != nil {
+			return creds, err
+		}
+		saved, saveErr := c.leases.save(ctx, next, rec.revision)
+		if saveErr != nil {
+			return creds, saveErr
+		}
+		*rec = saved
+	}
+}
+
+// provisionTime is how long AWS may take for the attempt.
+func (c *Consumer) provisionTime(r messages.Record) time.Duration {
+	left := r.Due.Sub(c.cfg.Now())
+	return left - time.Duration(float64(c.cfg.Timing.Provision)*provisionMargin)
+}
+
+func (c *Consumer) owner(r messages.Record) provider.Owner {
+	return provider.Owner{Installation: c.installation, Lease: r.Name().String(), Attempt: r.Attempt}
+}
+
+// yield is for the worker that has lost the record to somebody else: it takes
+// back what it alone has made, and leaves the rest to whoever won.
+func (c *Consumer) yield(ctx context.Context, m *inbound, mine held, accessKeyID string) {
+	rec, err := c.leases.load(ctx, mine.Name())
+	if err != nil && !errors.Is(err, errNotFound) {
+		c.transient(m, err)
+		return
+	}
+	if accessKeyID != "" && rec.AccessKeyID == accessKeyID && rec.Attempt == mine.Attempt {
+		c.transient(m, errors.New("the record was written although NATS said that it was not"))
+		return
+	}
+	m.log.Info().Int("attempt", mine.Attempt).Int("attempt_now", rec.Attempt).Str("state", string(rec.State)).Msg("somebody else has the lease")
+	if err := c.takeBack(ctx, mine, rec, accessKeyID); err != nil {
+		m.log.Warn().Err(err).Str("access_key_id", accessKeyID).Msg("a key that nobody has could not be deleted; it goes with the lease")
+	}
+	if rec.Origin.Sequence == m.sequence && !rec.State.Ended() && rec.State != messages.StateRevoking {
+		m.leave() // the same message, in other hands
+		return
+	}
+	m.later(c.cfg.RetryMin)
+}
+
+// takeBack deletes the key that this worker made for a lease that is not its
+// own any more, and sets the expiry that the lease has now: the worker's calls
+// may have come after the other's.
+func (c *Consumer) takeBack(ctx context.Context, mine, now held, accessKeyID string) error {
+	account, err := c.accounts.of(ctx, mine.Record)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timing.Undo)
+	defer cancel()
+	if accessKeyID != "" {
+		err = account.Delete(ctx, provider.Deletion{
+			User: mine.User, Owner: c.owner(mine.Record), AccessKeyID: accessKeyID, KeyOnly: true, Ours: true,
+		})
+	}
+	alive := now.State == messages.StateActive || now.State == messages.StateProvisioning
+	if until := now.DenyAfter(); alive && !until.IsZero() && now.User.Name == mine.User.Name {
+		err = errors.Join(err, account.Extend(ctx, now.User, until))
+	}
+	return err
+}
+
+// createFailed decides what becomes of a lease that AWS did not make: what may
+// pass is tried again, until the requester's deadline; the rest is undone and
+// told.
+func (c *Consumer) createFailed(ctx context.Context, m *inbound, a ask, rec held, e *provider.Error, resume bool) {
+	left := e.Left
+	if resume && left == provider.LeftNothing {
+		left = provider.LeftUnknown // nothing by this attempt
+	}
+	m.log.Warn().Err(e).Str("kind", string(e.Kind)).Str("username", rec.User.Name).Msg("AWS did not make the user")
+	if e.Kind != provider.Unavailable && e.Kind != provider.NotVisible {
+		c.fail(ctx, m, a, rec, e.Public(), left)
+		return
+	}
+	wait := m.retryWait(c.cfg.RetryMin, c.cfg.RetryMax)
+	if !a.deadline.IsZero() && !c.cfg.Now().Add(wait).Before(a.deadline) {
+		c.fail(ctx, m, a, rec, messages.Errorf(messages.CodeDeadlineExceeded, "the deadline comes before AWS can be asked again: %s", e.Safe()).Because(e), left)
+		return
+	}
+	next, err := rec.Postpone(wait, c.cfg.Now(), c.cfg.Timing)
+	if err != nil {
+		c.transient(m, err)
+		return
+	}
+	_, err = c.leases.save(ctx, next, rec.revision)
+	switch {
+	case errors.Is(err, errConflict):
+		c.yield(ctx, m, rec, "")
+	case err != nil:
+		c.transient(m, err)
+	default:
+		m.later(wait)
+	}
+}
+
+// fail ends a lease that can't be made: undone, told, and off the queue.
+func (c *Consumer) fail(ctx context.Context, m *inbound, a ask, rec held, why *messages.Error, left provider.Left) {
+	next, err := rec.Fail(why, left == provider.LeftNothing, c.cfg.Now(), c.cfg.Timing)
+	if err != nil {
+		c.transient(m, err)
+		return
+	}
+	failed, err := c.leases.save(ctx, next, rec.revision)
+	if errors.Is(err, errConflict) {
+		c.yield(ctx, m, rec, "")
+		return
+	}
+	if err != nil {
+		c.transient(m, err)
+		return
+	}
+	c.finishFailed(ctx, m, a, failed, left)
+}
+
+// finishFailed undoes what there is, and tells. What can't be undone now the
+// scheduler brings up again; the requester need not wait for that.
+func (c *Consumer) finishFailed(ctx context.Context, m *inbound, a ask, rec held, left provider.Left) {
+	if rec.State == messages.StateRevoking {
+		after, err := c.undo(ctx, m.log, rec, left == provider.LeftUser)
+		if err != nil {
+			c.transient(m, err)
+			return
+		}
+		rec = after
+	}
+	c.answerFailed(ctx, m, a, rec)
+}
+
+// answerFailed tells the requester why there is no lease.
+func (c *Consumer) answerFailed(ctx context.Context, m *inbound, a ask, rec held) {
+	if rec.State == messages.StateFailed {
+		if err := c.tell(ctx, rec.Record, messages.EventFailed); err != nil {
+			c.transient(m, err)
+			return
+		}
+	}
+	why := rec.Failure
+	if why == nil {
+		why = messages.Errorf(messages.CodeInternal, "the lease could not be made")
+	}
+	if err := c.reply(a.replyTo, messages.ErrorReply(why, rec.Lease())); err != nil {
+		c.transient(m, err)
+		return
+	}
+	m.done()
+}

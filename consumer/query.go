@@ -1,0 +1,93 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// get answers with one lease of an identity.
+func (c *Consumer) get(ctx context.Context, name messages.LeaseName) (messages.Reply, error) {
+	rec, err := c.leases.load(ctx, name)
+	if errors.Is(err, errNotFound) {
+		return messages.Reply{}, messages.Errorf(messages.CodeLeaseNotFound, "there is no lease %s", name)
+	}
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	return messages.Reply{Kind: messages.KindLease, Lease: rec.Lease()}, nil
+}
+
+// list answers with a page of an identity's leases, in the order of their names.
+func (c *Consumer) list(ctx context.Context, identity string, q messages.ListRequest) (messages.Reply, error) {
+	leases, err := c.scan(ctx, identity, q)
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	slices.SortFunc(leases, func(a, b messages.Lease) int { return strings.Compare(a.Name, b.Name) })
+	answer := messages.Reply{Kind: messages.KindLeases, Leases: leases}
+	if len(leases) > q.Limit {
+		answer.Leases = leases[:q.Limit]
+		answer.Next = answer.Leases[q.Limit-1].Name
+	}
+	return answer, nil
+}
+
+// scan reads all leases of an identity that the query asks for and that come
+// after its page's start.
+func (c *Consumer) scan(ctx context.Context, identity string, q messages.ListRequest) ([]messages.Lease, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	kv, err := c.js.KeyValue(ctx, c.cfg.Namespace.LeaseBucket())
+	if err != nil {
+		return nil, err
+	}
+	secret := q.Secret
+	if secret == "" {
+		secret = "*"
+	}
+	w, err := kv.Watch(ctx, identity+"."+secret+".*", jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = w.Stop() }() // ends with ctx anyway
+	var leases []messages.Lease
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case e, ok := <-w.Updates():
+			if !ok {
+				return nil, errors.New("the watch has ended")
+			}
+			if e == nil {
+				return leases, nil // that was all
+			}
+			if e.Key() <= q.After {
+				continue
+			}
+			rec, err := messages.DecodeRecord(e.Value())
+			if err != nil {
+				c.log.Error().Err(err).Str("lease", e.Key()).Msg("a record that can't be read is left out of a list")
+				continue
+			}
+			if wanted(rec.State, q.State) {
+				leases = append(leases, *rec.Lease())
+			}
+		}
+	}
+}
+
+// wanted says whether a list shows leases in that state: those asked for, or
+// else all that are alive.
+func wanted(state, asked messages.State) bool {
+	if asked == "" {
+		return !state.Ended()
+	}
+	return state == asked
+}

@@ -1,0 +1,123 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider"
+)
+
+func (c *Consumer) handleRenew(ctx context.Context, m *inbound) {
+	o, err := c.decodeOrder(m)
+	if err != nil {
+		c.reject(ctx, m, o.replyTo, err, nil)
+		return
+	}
+	q, err := messages.DecodeRenewRequest(m.Data())
+	if err != nil {
+		c.reject(ctx, m, o.replyTo, err, nil)
+		return
+	}
+	rec, err := c.leases.load(ctx, o.name)
+	if errors.Is(err, errNotFound) {
+		c.reject(ctx, m, o.replyTo, messages.Errorf(messages.CodeLeaseNotFound, "there is no lease %s", o.name), nil)
+		return
+	}
+	if err != nil {
+		c.transient(m, err)
+		return
+	}
+	if rec.RenewedBy == m.sequence && rec.State == messages.StateActive {
+		c.answerRenewed(ctx, m, o, rec) // it counted; the answer may not have got out
+		return
+	}
+	end, err := rec.RenewalEnd(q, m.stored, c.cfg.MinTTL)
+	if err != nil {
+		c.reject(ctx, m, o.replyTo, err, rec.Lease())
+		return
+	}
+	c.renew(ctx, m, o, rec, end)
+}
+
+// renew moves the end: at AWS first, where it enforces it, so that the lease
+// never promises more than AWS grants; then in the record.
+func (c *Consumer) renew(ctx context.Context, m *inbound, o order, rec held, end time.Time) {
+	next, err := rec.Renew(end, m.sequence, c.cfg.Timing)
+	if err != nil {
+		c.transient(m, err)
+		return
+	}
+	if next.DenyAfter() != rec.DenyAfter() {
+		if err := c.extend(ctx, next); err != nil {
+			c.renewFailed(ctx, m, o, rec, provider.AsError(err))
+			return
+		}
+	}
+	after, err := c.leases.save(ctx, next, rec.revision)
+	if errors.Is(err, errConflict) {
+		c.renewLost(ctx, m, rec)
+		return
+	}
+	if err != nil {
+		c.transient(m, err)
+		return
+	}
+	m.log.Info().Time("expires_at", after.ExpiresAt).Int("renewals", after.Renewals).Msg("renewed")
+	c.answerRenewed(ctx, m, o, after)
+}
+
+// extend sets the date from which AWS refuses the user to the record's.
+func (c *Consumer) extend(ctx context.Context, r messages.Record) error {
+	account, err := c.accounts.of(ctx, r)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timing.Provision)
+	defer cancel()
+	return account.Extend(ctx, r.User, r.DenyAfter())
+}
+
+// renewLost sets AWS again from the record that won, until they agree, and
+// brings the renewal back to be decided anew.
+func (c *Consumer) renewLost(ctx context.Context, m *inbound, lost held) {
+	for {
+		rec, err := c.leases.load(ctx, lost.Name())
+		if err != nil {
+			c.transient(m, err)
+			return
+		}
+		if rec.revision == lost.revision || rec.State != messages.StateActive || rec.DenyAfter().IsZero() {
+			break // agreed, or there is nothing to agree on
+		}
+		if err := c.extend(ctx, rec.Record); err != nil {
+			c.transient(m, err)
+			return
+		}
+		lost = rec
+	}
+	m.later(c.cfg.RetryMin / 4)
+}
+
+// renewFailed tells why AWS did not move the end, or tries again later where
+// that may help and the lease lives on meanwhile.
+func (c *Consumer) renewFailed(ctx context.Context, m *inbound, o order, rec held, e *provider.Error) {
+	if e.Kind == provider.Unavailable && c.cfg.Now().Before(rec.ExpiresAt) {
+		c.transient(m, e)
+		return
+	}
+	c.reject(ctx, m, o.replyTo, e.Public(), rec.Lease())
+}
+
+func (c *Consumer) answerRenewed(ctx context.Context, m *inbound, o order, rec held) {
+	if err := c.tell(ctx, rec.Record, messages.EventRenewed); err != nil {
+		c.transient(m, err)
+		return
+	}
+	if err := c.reply(o.replyTo, messages.Reply{Kind: messages.KindRenewed, Lease: rec.Lease()}); err != nil {
+		c.transient(m, err)
+		return
+	}
+	m.done()
+}

@@ -1,0 +1,281 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider"
+)
+
+// ask is a request, decoded.
+type ask struct {
+	name     messages.LeaseName
+	origin   messages.Origin
+	request  messages.LeaseRequest
+	replyTo  string
+	deadline time.Time // zero: none
+	keyed    bool      // it has an idempotency key
+}
+
+// decodeAsk reads a message on a request subject. What it returns beside an
+// error tells whom to answer.
+func (c *Consumer) decodeAsk(m *inbound) (ask, error) {
+	var a ask
+	if len(m.tokens) != 2 {
+		return a, messages.Errorf(messages.CodeInvalidSubject, "the subject must be %s", c.cfg.Namespace.Request("<identity>", "<secret>"))
+	}
+	identity, secret := m.tokens[0], m.tokens[1]
+	if err := messages.CheckToken("identity", identity); err != nil {
+		return a, err
+	}
+	to := m.Headers().Get(messages.HeaderReplyTo)
+	if err := c.cfg.Namespace.CheckReply(identity, to); err != nil {
+		return a, err
+	}
+	a.replyTo = to
+	if err := messages.CheckToken("secret", secret); err != nil {
+		return a, err
+	}
+	key := m.Headers().Get(messages.HeaderIdempotencyKey)
+	if err := messages.CheckIdempotencyKey(key); err != nil {
+		return a, err
+	}
+	var err error
+	if a.request, err = messages.DecodeLeaseRequest(m.Data()); err != nil {
+		return a, err
+	}
+	a.deadline = a.request.Deadline
+	if s := m.Headers().Get(messages.HeaderDeadline); s != "" {
+		t, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			return a, messages.Errorf(messages.CodeInvalidRequest, "%s must be a time in RFC 3339", messages.HeaderDeadline)
+		}
+		if a.deadline.IsZero() || t.Before(a.deadline) {
+			a.deadline = t
+		}
+	}
+	a.keyed = key != ""
+	a.name = messages.LeaseName{Identity: identity, Secret: secret, ID: messages.LeaseID(identity, secret, key, m.sequence, m.stored)}
+	a.origin = messages.Origin{Sequence: m.sequence, Stored: m.stored, Fingerprint: a.request.Fingerprint()}
+	return a, nil
+}
+
+func (c *Consumer) handleRequest(ctx context.Context, m *inbound) {
+	a, err := c.decodeAsk(m)
+	if err != nil {
+		c.reject(ctx, m, a.replyTo, err, nil)
+		return
+	}
+	m.log = m.log.With().Str("lease", a.name.String()).Logger()
+	if !m.again() && !a.keyed {
+		c.begin(ctx, m, a, held{}) // nobody can have begun it
+		return
+	}
+	rec, err := c.leases.load(ctx, a.name)
+	if errors.Is(err, errNotFound) {
+		c.begin(ctx, m, a, rec)
+		return
+	}
+	if err != nil {
+		c.transient(m, err)
+		return
+	}
+	c.resume(ctx, m, a, rec)
+}
+
+// begin makes a new lease. What it finds at the key, if anything, is an ended
+// one.
+func (c *Consumer) begin(ctx context.Context, m *inbound, a ask, old held) {
+	if c.late(a) {
+		c.reject(ctx, m, a.replyTo, messages.Errorf(messages.CodeDeadlineExceeded, "the deadline had passed before the lease was begun"), nil)
+		return
+	}
+	plan, err := c.plan(ctx, a)
+	if err != nil {
+		c.refuse(ctx, m, a, err)
+		return
+	}
+	next := messages.NewRecord(plan, c.cfg.Now(), c.cfg.Timing)
+	if old.Attempt > 0 {
+		if next, err = old.Again(plan, c.cfg.Now(), c.cfg.Timing); err != nil {
+			c.transient(m, err)
+			return
+		}
+	}
+	rec, err := c.leases.save(ctx, next, old.revision)
+	if errors.Is(err, errConflict) {
+		c.lookAgain(ctx, m, a)
+		return
+	}
+	if err != nil {
+		c.transient(m, err)
+		return
+	}
+	// The definition may have been deleted while the record was written: whoever
+	// deletes it looks for records afterwards, so one of the two sees the other.
+	if _, err := c.secrets.fresh(ctx, a.name.Secret); err != nil {
+		if messages.IsCode(err, messages.CodeSecretNotFound) {
+			c.fail(ctx, m, a, rec, messages.AsError(err), provider.LeftNothing)
+			return
+		}
+		c.transient(m, err)
+		return
+	}
+	c.provision(ctx, m, a, rec, false)
+}
+
+// lookAgain goes on with the record that somebody else has written meanwhile.
+func (c *Consumer) lookAgain(ctx context.Context, m *inbound, a ask) {
+	rec, err := c.leases.load(ctx, a.name)
+	if err != nil {
+		c.transient(m, err)
+		return
+	}
+	c.resume(ctx, m, a, rec)
+}
+
+// refuse rejects a request if the error is about it; else it comes again.
+func (c *Consumer) refuse(ctx context.Context, m *inbound, a ask, err error) {
+	var e *messages.Error
+	if errors.As(err, &e) {
+		c.reject(ctx, m, a.replyTo, e, nil)
+		return
+	}
+	c.transient(m, err)
+}
+
+// resume goes on with a lease that was begun before: by this very message, which
+// comes again because a worker died or stalled, or by another with the same
+// idempotency key.
+func (c *Consumer) resume(ctx context.Context, m *inbound, a ask, rec held) {
+	if rec.Origin.Fingerprint != a.origin.Fingerprint {
+		c.reject(ctx, m, a.replyTo, messages.Errorf(messages.CodeIdempotencyMismatch,
+			"%s was used before with another body; use a new key, or the same body", messages.HeaderIdempotencyKey), nil)
+		return
+	}
+	own := rec.Origin.Sequence == m.sequence
+	switch {
+	case rec.State == messages.StateProvisioning:
+		if !own && c.cfg.Now().Before(rec.Due) {
+			m.later(c.cfg.RetryMin / 4) // somebody is at it
+			return
+		}
+		c.takeOver(ctx, m, a, rec)
+	case rec.State == messages.StateActive && !rec.Settled():
+		c.deliver(ctx, m, a, rec, nil)
+	case rec.State == messages.StateRevoking && rec.WillBeRepeatable() && c.worthAnother(own, rec):
+		m.later(c.cfg.RetryMin) // until it is gone; then it begins anew
+	case rec.State == messages.StateRevoking && rec.Reason == messages.ReasonFailed && own:
+		c.finishFailed(ctx, m, a, rec, provider.LeftUnknown)
+	case rec.Repeatable() && c.worthAnother(own, rec):
+		c.begin(ctx, m, a, rec)
+	case rec.State == messages.StateFailed:
+		c.answerFailed(ctx, m, a, rec)
+	case own:
+		c.finishOwn(ctx, m, rec)
+	default:
+		c.reject(ctx, m, a.replyTo, messages.Errorf(messages.CodeAlreadyDelivered,
+			"the lease of this %s was delivered before; its secret key is not kept", messages.HeaderIdempotencyKey), rec.Lease())
+	}
+}
+
+// worthAnother says whether a lease that came to nothing may be begun anew for
+// this message. A repeat may always; the message that began it only if its
+// requester never had anything: not after an answer or a delivery.
+func (c *Consumer) worthAnother(own bool, rec held) bool {
+	if !own {
+		return true
+	}
+	if rec.Reason == messages.ReasonFailed {
+		return rec.Failure != nil && rec.Failure.Code == messages.CodeAbandoned
+	}
+	return rec.DeliveredAt.IsZero()
+}
+
+// finishOwn closes a message whose lease has been delivered: all that a dead
+// worker may have left undone is to tell it.
+func (c *Consumer) finishOwn(ctx context.Context, m *inbound, rec held) {
+	if rec.State == messages.StateActive {
+		if err := c.tell(ctx, rec.Record, messages.EventIssued); err != nil {
+			c.transient(m, err)
+			return
+		}
+	}
+	m.done()
+}
+
+// takeOver continues a lease that was begun and not finished.
+func (c *Consumer) takeOver(ctx context.Context, m *inbound, a ask, rec held) {
+	next, err := rec.TakeOver(a.origin, c.cfg.Now(), c.cfg.Timing)
+	if err != nil {
+		c.transient(m, err)
+		return
+	}
+	taken, err := c.leases.save(ctx, next, rec.revision)
+	if errors.Is(err, errConflict) {
+		m.later(c.cfg.RetryMin / 4)
+		return
+	}
+	if err != nil {
+		c.transient(m, err)
+		return
+	}
+	m.log.Info().Int("attempt", taken.Attempt).Msg("taken over")
+	if c.late(a) {
+		c.fail(ctx, m, a, taken, messages.Errorf(messages.CodeDeadlineExceeded, "the deadline passed before the lease was made"), provider.LeftUnknown)
+		return
+	}
+	c.provision(ctx, m, a, taken, true)
+}
+
+// late says whether nobody waits for the lease any more.
+func (c *Consumer) late(a ask) bool {
+	return !a.deadline.IsZero() && !c.cfg.Now().Before(a.deadline)
+}
+
+// plan works out the lease that a request asks for. An error about the request
+// is a [messages.Error].
+func (c *Consumer) plan(ctx context.Context, a ask) (messages.Plan, error) {
+	d, err := c.secrets.cached(ctx, a.name.Secret)
+	if err != nil {
+		return messages.Plan{}, err
+	}
+	if d.RequireSealed && a.request.XKey == "" {
+		return messages.Plan{}, messages.Errorf(messages.CodeSealedRequired, "%s gives sealed credentials only: send an xkey", d.Name)
+	}
+	if d.RequireConfirm && !a.request.Confirm {
+		return messages.Plan{}, messages.Errorf(messages.CodeConfirmRequired, "%s wants deliveries confirmed: send \"confirm\": true and answer the delivery", d.Name)
+	}
+	ttl, err := d.ResolveTTL(a.request.TTL, c.cfg.MinTTL)
+	if err != nil {
+		return messages.Plan{}, err
+	}
+	username, err := c.username(d, a.name)
+	if err != nil {
+		return messages.Plan{}, err
+	}
+	conn := provider.ConnectionOf(d)
+	if err := c.accounts.keep(ctx, conn); err != nil {
+		return messages.Plan{}, err
+	}
+	return messages.Plan{
+		Name: a.name, Origin: a.origin, Request: a.request, Connection: conn.Name, Region: d.AWS.Region,
+		User: messages.User{
+			Name: username, Path: d.AWS.Path, Boundary: d.AWS.PermissionsBoundary, Groups: d.AWS.Groups,
+			ManagedPolicies: d.AWS.ManagedPolicies, InlinePolicy: []byte(d.AWS.InlinePolicy), Tags: d.Tags, HardExpiry: d.HardExpiry,
+		},
+		TTL: ttl, DefaultTTL: d.DefaultTTL, MaxTTL: d.MaxTTL,
+	}, nil
+}
+
+func (c *Consumer) username(d messages.DynamicSecret, name messages.LeaseName) (string, error) {
+	t, err := provider.ParseUsername(d.UsernameTemplate)
+	if err != nil {
+		return "", err
+	}
+	return t.Render(provider.UsernameData{
+		Identity: name.Identity, Secret: name.Secret, Type: d.AWS.CredentialType, Now: c.cfg.Now(), Rand: c.cfg.Rand,
+	})
+}

@@ -1,0 +1,201 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// order is a message about a lease that exists: a renewal, a revocation.
+type order struct {
+	name    messages.LeaseName
+	replyTo string // "": nobody waits for an answer
+}
+
+// decodeOrder reads subject and reply of a message about a lease. What it
+// returns beside an error tells whom to answer.
+func (c *Consumer) decodeOrder(m *inbound) (order, error) {
+	var o order
+	if len(m.tokens) != 3 {
+		return o, messages.Errorf(messages.CodeInvalidSubject, "the subject must end in <identity>.<secret>.<id>")
+	}
+	if err := messages.CheckToken("identity", m.tokens[0]); err != nil {
+		return o, err
+	}
+	if to := m.Headers().Get(messages.HeaderReplyTo); to != "" {
+		if err := c.cfg.Namespace.CheckReply(m.tokens[0], to); err != nil {
+			return o, err
+		}
+		o.replyTo = to
+	}
+	var err error
+	o.name, err = messages.NewLeaseName(m.tokens[0], m.tokens[1], m.tokens[2])
+	m.log = m.log.With().Str("lease", o.name.String()).Logger()
+	return o, err
+}
+
+func (c *Consumer) handleRevoke(ctx context.Context, m *inbound) {
+	o, err := c.decodeOrder(m)
+	if err != nil {
+		c.reject(ctx, m, o.replyTo, err, nil)
+		return
+	}
+	reminder := m.Headers().Get(messages.HeaderDue) != ""
+	q, err := messages.DecodeRevokeRequest(m.Data())
+	if err != nil {
+		c.reject(ctx, m, o.replyTo, err, nil)
+		return
+	}
+	rec, err := c.leases.load(ctx, o.name)
+	if errors.Is(err, errNotFound) {
+		if reminder {
+			m.done() // forgotten since
+			return
+		}
+		c.reject(ctx, m, o.replyTo, messages.Errorf(messages.CodeLeaseNotFound, "there is no lease %s", o.name), nil)
+		return
+	}
+	if err != nil {
+		c.transient(m, err)
+		return
+	}
+	if reminder {
+		c.remind(ctx, m, rec)
+		return
+	}
+	c.revoke(ctx, m, o, rec, messages.ReasonRequested, q.Reason)
+}
+
+// maxSkew is how far a scheduler's clock may be ahead of a worker's: a reminder
+// that is early by less comes again when it is due.
+const maxSkew = 5 * time.Second
+
+// remind does what is due about a lease, if anything is.
+func (c *Consumer) remind(ctx context.Context, m *inbound, rec held) {
+	task := rec.Task(c.cfg.Now())
+	if m.again() && rec.State == messages.StateRevoking {
+		task = messages.TaskUndo // whoever began it with this message is gone
+	}
+	switch task {
+	case messages.TaskNone:
+		if early := rec.Due.Sub(c.cfg.Now()); early > 0 && early <= maxSkew {
+			m.later(early)
+			return
+		}
+		if m.again() && rec.State.Ended() {
+			if err := c.tellEnded(ctx, rec); err != nil {
+				c.transient(m, err)
+				return
+			}
+		}
+		m.done()
+	case messages.TaskAnnounce:
+		c.announce(ctx, m, rec)
+	case messages.TaskUndo:
+		next, err := rec.UndoAgain(c.cfg.Now(), c.cfg.Timing)
+		c.endWith(ctx, m, order{name: rec.Name()}, rec, next, err)
+	case messages.TaskAbandon:
+		why := messages.Errorf(messages.CodeAbandoned, "nobody finished making the lease")
+		next, err := rec.Fail(why, false, c.cfg.Now(), c.cfg.Timing)
+		c.endWith(ctx, m, order{name: rec.Name()}, rec, next, err)
+	case messages.TaskGiveUp:
+		if c.confirmedUnread(ctx, m, rec) {
+			return
+		}
+		c.revoke(ctx, m, order{name: rec.Name()}, rec, messages.ReasonUndelivered, "")
+	case messages.TaskExpire:
+		if c.renewalUnread(ctx, m, rec) {
+			return
+		}
+		c.revoke(ctx, m, order{name: rec.Name()}, rec, messages.ReasonExpired, "")
+	}
+}
+
+// revoke ends a lease, for whatever reason.
+func (c *Consumer) revoke(ctx context.Context, m *inbound, o order, rec held, reason messages.Reason, note string) {
+	switch {
+	case rec.State.Ended():
+		if m.again() {
+			if err := c.tellEnded(ctx, rec); err != nil {
+				c.transient(m, err)
+				return
+			}
+		}
+		c.answerEnded(m, o, rec)
+	case rec.State == messages.StateRevoking:
+		next, err := rec.UndoAgain(c.cfg.Now(), c.cfg.Timing)
+		c.endWith(ctx, m, o, rec, next, err)
+	default:
+		next, err := rec.End(reason, note, c.cfg.Now(), c.cfg.Timing)
+		c.endWith(ctx, m, o, rec, next, err)
+	}
+}
+
+// endWith writes the record that says that the lease ends, and ends it.
+func (c *Consumer) endWith(ctx context.Context, m *inbound, o order, rec held, next messages.Record, err error) {
+	if err != nil {
+		c.transient(m, err)
+		return
+	}
+	ending, err := c.leases.save(ctx, next, rec.revision)
+	if err != nil {
+		// Also where somebody else has written it: the message comes again, and
+		// is decided by what the record says then.
+		c.transientOrConflict(m, err)
+		return
+	}
+	if ending.Reason == messages.ReasonUndelivered && rec.State == messages.StateActive {
+		if err := c.tell(ctx, ending.Record, messages.EventUndelivered); err != nil {
+			c.transient(m, err)
+			return
+		}
+	}
+	after, err := c.undo(ctx, m.log, ending, false)
+	if err != nil {
+		c.transient(m, err)
+		return
+	}
+	c.answerEnded(m, o, after)
+}
+
+// answerEnded tells whoever ordered the revocation how it went.
+func (c *Consumer) answerEnded(m *inbound, o order, rec held) {
+	answer := messages.Reply{Kind: messages.KindRevoked, Lease: rec.Lease()}
+	if !rec.State.Ended() {
+		answer = messages.ErrorReply(messages.Errorf(messages.CodeProviderUnavailable,
+			"the lease is being revoked and could not be yet; it is tried again until it is: %s", rec.UndoError), rec.Lease())
+	}
+	if err := c.reply(o.replyTo, answer); err != nil {
+		c.transient(m, err)
+		return
+	}
+	m.done()
+}
+
+// announce tells that a lease is about to end.
+func (c *Consumer) announce(ctx context.Context, m *inbound, rec held) {
+	next, err := rec.Announce(c.cfg.Timing)
+	if err == nil {
+		err = c.tell(ctx, next, messages.EventExpiring)
+	}
+	if err == nil {
+		_, err = c.leases.save(ctx, next, rec.revision)
+	}
+	if err != nil {
+		c.transientOrConflict(m, err)
+		return
+	}
+	m.done()
+}
+
+// transientOrConflict brings a message back: soon, where somebody else was
+// faster, since nothing is wrong.
+func (c *Consumer) transientOrConflict(m *inbound, err error) {
+	if errors.Is(err, errConflict) {
+		m.later(c.cfg.RetryMin / 4)
+		return
+	}
+	c.transient(m, err)
+}

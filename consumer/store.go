@@ -1,0 +1,128 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// errConflict says that somebody else has written the key since it was read.
+var errConflict = errors.New("the key has changed since it was read")
+
+// errNotFound says that there is nothing at the key.
+var errNotFound = errors.New("nothing at this key")
+
+// storeTimeout bounds one read or write.
+const storeTimeout = 5 * time.Second
+
+// bucket is a KV bucket, read from its leader and written by compare-and-set
+// only. It is used below jetstream.KeyValue because that can't give a key that
+// exists a TTL, nor name both codes that a lost race has on the server.
+type bucket struct {
+	js     jetstream.JetStream
+	stream jetstream.Stream
+	prefix string // $KV.<bucket>.
+}
+
+func openBucket(ctx context.Context, js jetstream.JetStream, name string) (*bucket, error) {
+	s, err := js.Stream(ctx, "KV_"+name)
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", name, err)
+	}
+	return &bucket{js: js, stream: s, prefix: "$KV." + name + "."}, nil
+}
+
+// get returns value and revision. At a key that was deleted, or whose value has
+// outlived its TTL, it returns [errNotFound] with the revision to write on.
+func (b *bucket) get(ctx context.Context, key string) ([]byte, uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	m, err := b.stream.GetLastMsgForSubject(ctx, b.prefix+key)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, 0, errNotFound
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("read %s%s: %w", b.prefix, key, err)
+	}
+	if m.Header.Get(jetstream.MarkerReasonHeader) != "" || m.Header.Get("KV-Operation") != "" {
+		return nil, m.Sequence, errNotFound
+	}
+	return m.Data, m.Sequence, nil
+}
+
+// put writes value if the key's revision is still the one given (0: there is
+// nothing), and returns the new one. After ttl the key is gone; 0 is never. It
+// returns [errConflict] where the revision is another.
+func (b *bucket) put(ctx context.Context, key string, value []byte, revision uint64, ttl time.Duration) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	opts := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(revision)}
+	if ttl > 0 {
+		opts = append(opts, jetstream.WithMsgTTL(ttl))
+	}
+	ack, err := b.js.PublishMsg(ctx, &nats.Msg{Subject: b.prefix + key, Data: value}, opts...)
+	if isConflict(err) {
+		return 0, errConflict
+	}
+	if err != nil {
+		return 0, fmt.Errorf("write %s%s: %w", b.prefix, key, err)
+	}
+	return ack.Sequence, nil
+}
+
+// isConflict knows both codes of a lost race: the second is a replicated
+// stream's.
+func isConflict(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) &&
+		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
+// leaseStore keeps the lease records.
+type leaseStore struct {
+	*bucket
+	tombstoneAge time.Duration
+}
+
+// held is a record and the revision that it was read or written at.
+type held struct {
+	messages.Record
+	revision uint64
+}
+
+// load reads a lease's record. Where there is none the revision is the one to
+// create it on.
+func (s *leaseStore) load(ctx context.Context, name messages.LeaseName) (held, error) {
+	data, revision, err := s.get(ctx, name.String())
+	if err != nil {
+		return held{revision: revision}, err
+	}
+	r, err := messages.DecodeRecord(data)
+	if err != nil {
+		return held{}, fmt.Errorf("lease %s: %w", name, err)
+	}
+	return held{Record: r, revision: revision}, nil
+}
+
+// save writes next over the record at that revision, by compare-and-set.
+func (s *leaseStore) save(ctx context.Context, next messages.Record, revision uint64) (held, error) {
+	data, err := next.Encode()
+	if err != nil {
+		return held{}, err
+	}
+	var ttl time.Duration
+	if next.State.Ended() {
+		ttl = s.tombstoneAge
+	}
+	revision, err = s.put(ctx, next.Name().String(), data, revision, ttl)
+	if err != nil {
+		return held{}, err
+	}
+	return held{Record: next, revision: revision}, nil
+}

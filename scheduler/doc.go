@@ -1,0 +1,16 @@
+// Package scheduler reminds the workers of what is due.
+//
+// Every live lease's record says when somebody must look at it next: its end,
+// the last moment for a confirmation, the next try of a revocation that failed.
+// The scheduler keeps an [index] of these times in memory, fed by a watch on the
+// lease bucket. A tick takes what is due from the front of it and publishes a
+// reminder for each on the lease's revoke subject; it costs what is due, not
+// what exists. The worker that gets the reminder decides by the record at hand
+// whether anything is to be done.
+//
+// The stream holds one pending message a lease, so any number of schedulers may
+// remind, and do not know of one another: there is no leader. A reminder is
+// repeated, at growing intervals, until the record changes. Every few minutes the
+// watch is begun anew, which reads the whole bucket: what the index has missed,
+// it learns then, and what it should have forgotten, it forgets.
+package scheduler

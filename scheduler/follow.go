@@ -1,0 +1,101 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// Bounds of the wait before a watch that broke is begun anew.
+const (
+	minRewatch = 250 * time.Millisecond
+	maxRewatch = 5 * time.Second
+)
+
+// follow keeps the index up to date, by one watch after another.
+func (s *Scheduler) follow(ctx context.Context) {
+	wait := minRewatch
+	for ctx.Err() == nil {
+		err := s.watch(ctx)
+		if err == nil {
+			wait = minRewatch // its time was over
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		why := err.Error()
+		s.broken.Store(&why)
+		s.cfg.Log.Warn().Err(err).Dur("again_in", wait).Msg("watching the leases failed; trying again")
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, maxRewatch)
+	}
+}
+
+// watch reads the whole bucket and then what changes, for as long as a reload is
+// not due. Each watch is a generation: when one has read everything, what it has
+// not seen is not there any more.
+func (s *Scheduler) watch(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	kv, err := s.js.KeyValue(ctx, s.cfg.Namespace.LeaseBucket())
+	if err != nil {
+		return err
+	}
+	w, err := kv.WatchAll(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = w.Stop() }() // ends with ctx anyway
+	s.generation++
+	reload := time.NewTimer(s.cfg.Reload)
+	defer reload.Stop()
+	begun := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-reload.C:
+			return nil
+		case e, ok := <-w.Updates():
+			if !ok {
+				return errors.New("the watch has ended")
+			}
+			if e == nil {
+				forgotten := s.index.keepOnly(s.generation)
+				s.loaded.Store(true)
+				s.broken.Store(nil)
+				s.cfg.Log.Debug().Int("leases", s.index.size()).Int("forgotten", forgotten).
+					Dur("took", time.Since(begun)).Msg("leases loaded")
+				continue
+			}
+			s.learn(e)
+		}
+	}
+}
+
+// learn takes in what a key says now.
+func (s *Scheduler) learn(e jetstream.KeyValueEntry) {
+	if e.Operation() != jetstream.KeyValuePut {
+		s.index.remove(e.Key())
+		return
+	}
+	p, err := messages.PeekRecord(e.Value())
+	if err != nil {
+		s.index.remove(e.Key())
+		s.cfg.Log.Error().Err(err).Str("lease", e.Key()).Msg("a record that can't be read is set aside")
+		return
+	}
+	if p.Due.IsZero() {
+		s.index.remove(e.Key())
+		return
+	}
+	s.index.set(e.Key(), p.Due, e.Revision(), s.generation)
+}

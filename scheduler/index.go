@@ -1,0 +1,140 @@
+package scheduler
+
+import (
+	"container/heap"
+	"sync"
+	"time"
+)
+
+// index knows when each live lease is due. It is a heap over a map, and safe for
+// use by many goroutines.
+type index struct {
+	mu     sync.Mutex
+	leases map[string]*entry
+	queue  queue
+}
+
+// entry is one lease. There may be millions: times are Unix milliseconds.
+type entry struct {
+	name       string
+	next       int64 // when to remind, or to remind again
+	due        int64 // what the record says
+	revision   uint64
+	position   int32 // in the queue
+	generation uint32
+	reminders  uint8 // since the record changed
+}
+
+func newIndex() *index { return &index{leases: map[string]*entry{}} }
+
+// set says when a lease is due, as of a revision of its record. News that is
+// older than what is known changes nothing.
+func (x *index) set(name string, due time.Time, revision uint64, generation uint32) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e, ok := x.leases[name]
+	if !ok {
+		e = &entry{name: name, due: due.UnixMilli(), next: due.UnixMilli(), revision: revision, generation: generation}
+		x.leases[name] = e
+		heap.Push(&x.queue, e)
+		return
+	}
+	e.generation = generation
+	if revision <= e.revision {
+		return
+	}
+	e.revision = revision
+	e.reminders = 0
+	e.due = due.UnixMilli()
+	e.next = e.due
+	heap.Fix(&x.queue, int(e.position))
+}
+
+// remove forgets a lease.
+func (x *index) remove(name string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if e, ok := x.leases[name]; ok {
+		heap.Remove(&x.queue, int(e.position))
+		delete(x.leases, name)
+	}
+}
+
+// reminder is a lease that is due.
+type reminder struct {
+	name string
+	due  time.Time
+	last int // reminders before this one, since the record changed
+}
+
+// take returns the leases that are due, at most limit, the longest due first,
+// and makes each due again after again(reminders so far).
+func (x *index) take(now time.Time, limit int, again func(reminders int) time.Duration) []reminder {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var out []reminder
+	for len(out) < limit && len(x.queue) > 0 && x.queue[0].next <= now.UnixMilli() {
+		e := x.queue[0]
+		out = append(out, reminder{name: e.name, due: time.UnixMilli(e.due), last: int(e.reminders)})
+		if e.reminders < 255 {
+			e.reminders++
+		}
+		e.next = now.Add(again(int(e.reminders))).UnixMilli()
+		heap.Fix(&x.queue, 0)
+	}
+	return out
+}
+
+// hurry makes a lease that was taken due again at a time: its reminder did not
+// get through.
+func (x *index) hurry(name string, at time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if e, ok := x.leases[name]; ok && e.next > at.UnixMilli() {
+		e.next = at.UnixMilli()
+		heap.Fix(&x.queue, int(e.position))
+	}
+}
+
+// keepOnly forgets the leases that a generation of the watch has not seen.
+func (x *index) keepOnly(generation uint32) (forgotten int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for name, e := range x.leases {
+		if e.generation != generation {
+			heap.Remove(&x.queue, int(e.position))
+			delete(x.leases, name)
+			forgotten++
+		}
+	}
+	return forgotten
+}
+
+// size is how many leases the index knows.
+func (x *index) size() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.leases)
+}
+
+// queue is the heap, the earliest first.
+type queue []*entry
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].next < q[j].next }
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].position, q[j].position = int32(i), int32(j)
+}
+func (q *queue) Push(v any) {
+	e := v.(*entry)
+	e.position = int32(len(*q))
+	*q = append(*q, e)
+}
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	e := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	return e
+}

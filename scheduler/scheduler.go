@@ -1,0 +1,177 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// Config is what a [Scheduler] needs. Conn must be set.
+type Config struct {
+	// Conn is the connection to the broker's own NATS account. It stays the
+	// caller's to close.
+	Conn *nats.Conn
+	// Namespace names the subjects, streams and buckets.
+	Namespace messages.Namespace
+	// Log is where the log goes; the zero value discards it.
+	Log zerolog.Logger
+	// Now is the clock that due times are compared with; nil is time.Now.
+	Now func() time.Time
+	// Tick is how often the index is looked at; 0 is 200ms.
+	Tick time.Duration
+	// Reload is how often the whole bucket is read anew; 0 is 5 minutes.
+	Reload time.Duration
+	// RemindAgain is the wait before a reminder is repeated, which doubles up to
+	// RemindLongest while the record does not change; 0 is 10s and 5 minutes.
+	RemindAgain, RemindLongest time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	set(&c.Tick, 200*time.Millisecond)
+	set(&c.Reload, 5*time.Minute)
+	set(&c.RemindAgain, 10*time.Second)
+	set(&c.RemindLongest, 5*time.Minute)
+	return c
+}
+
+// What bounds the publishing of reminders.
+const (
+	// maxTake is how many reminders a tick publishes at most; what is left is
+	// taken at once by the next.
+	maxTake = 10_000
+	// maxUnacknowledged is how many may be on their way to the stream.
+	maxUnacknowledged = 16_384
+	// retryPublish is the wait after a reminder that did not get through.
+	retryPublish = time.Second
+)
+
+// Scheduler reminds the workers of what is due. Any number of them may run.
+type Scheduler struct {
+	cfg    Config
+	js     jetstream.JetStream
+	index  *index
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	generation uint32 // of the watch; its goroutine's alone
+	loaded     atomic.Bool
+	broken     atomic.Pointer[string] // why there is no watch now; nil: there is
+}
+
+// Start begins to remind. The lease bucket need not be there yet. Stop ends it.
+func Start(cfg Config) (*Scheduler, error) {
+	s := &Scheduler{cfg: cfg.withDefaults(), index: newIndex()}
+	var err error
+	s.js, err = jetstream.New(cfg.Conn,
+		jetstream.WithPublishAsyncMaxPending(maxUnacknowledged),
+		jetstream.WithPublishAsyncErrHandler(s.notPublished),
+	)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	s.done.Go(func() { s.follow(ctx) })
+	s.done.Go(func() { s.tick(ctx) })
+	return s, nil
+}
+
+// Stop ends the reminding, and returns when it has ended.
+func (s *Scheduler) Stop() {
+	s.cancel()
+	s.done.Wait()
+}
+
+// Leases is how many live leases the scheduler knows.
+func (s *Scheduler) Leases() int { return s.index.size() }
+
+// Healthy returns nil if the scheduler knows all leases and hears of their
+// changes, or else what is wrong.
+func (s *Scheduler) Healthy() error {
+	if why := s.broken.Load(); why != nil {
+		return errors.New("scheduler: " + *why)
+	}
+	if !s.loaded.Load() {
+		return fmt.Errorf("scheduler: still loading leases, %d so far", s.Leases())
+	}
+	return nil
+}
+
+// tick looks at the index again and again.
+func (s *Scheduler) tick(ctx context.Context) {
+	t := time.NewTicker(s.cfg.Tick)
+	defer t.Stop()
+	for {
+		for s.runOnce() == maxTake && ctx.Err() == nil {
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// runOnce publishes a reminder for each lease that is due now, and returns how
+// many.
+func (s *Scheduler) runOnce() int {
+	due := s.index.take(s.cfg.Now(), maxTake, s.again)
+	for _, r := range due {
+		s.remind(r)
+	}
+	return len(due)
+}
+
+// again is the wait before a lease is reminded of again.
+func (s *Scheduler) again(reminders int) time.Duration {
+	wait := s.cfg.RemindAgain
+	for n := 1; n < reminders && wait < s.cfg.RemindLongest; n++ {
+		wait *= 2
+	}
+	return min(wait, s.cfg.RemindLongest)
+}
+
+func (s *Scheduler) remind(r reminder) {
+	name, err := messages.ParseLeaseName(r.name)
+	if err != nil {
+		return // such a key has no subject; the watch has told of it
+	}
+	msg := nats.NewMsg(s.cfg.Namespace.Revoke(name))
+	msg.Header.Set(messages.HeaderDue, r.due.UTC().Format(time.RFC3339))
+	if _, err := s.js.PublishMsgAsync(msg); err != nil {
+		s.cfg.Log.Warn().Err(err).Str("lease", r.name).Msg("a reminder could not be published; trying again")
+		s.index.hurry(r.name, s.cfg.Now().Add(retryPublish))
+		return
+	}
+	s.cfg.Log.Debug().Str("lease", r.name).Time("due", r.due).Int("reminders_before", r.last).Msg("reminded")
+}
+
+// notPublished hears of reminders that the stream did not take. That one is
+// pending already is as good.
+func (s *Scheduler) notPublished(_ jetstream.JetStream, msg *nats.Msg, err error) {
+	var api *jetstream.APIError
+	if errors.As(err, &api) && strings.Contains(api.Description, "per subject") {
+		return
+	}
+	name := strings.Join(s.cfg.Namespace.Tokens(msg.Subject, 1), ".")
+	s.cfg.Log.Warn().Err(err).Str("lease", name).Msg("a reminder did not get through; trying again")
+	s.index.hurry(name, s.cfg.Now().Add(retryPublish))
+}
