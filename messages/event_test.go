@@ -1,0 +1,90 @@
+package messages_test
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+func TestEventsKeepTheirFormat(t *testing.T) {
+	r := goldenRecords()["record_revoked.json"]
+	e := messages.NewEvent("5kf3", r.Name(), messages.EventRevoked, "1", noon.In(time.FixedZone("east", 3600)), messages.EventData{
+		Lease: r.Lease(), Reason: r.Reason, Note: r.Note, Verb: messages.VerbRevoke, Error: messages.Errorf(messages.CodeInternal, "no"),
+	})
+	stored := golden(t, "event_revoked.json", mustJSON(t, e))
+	got, err := messages.DecodeEvent(stored)
+	if err != nil || !reflect.DeepEqual(got, e) {
+		t.Errorf("got %+v, %v; want %+v", got, err, e)
+	}
+}
+
+func TestOneHappeningHasOneID(t *testing.T) {
+	name := messages.LeaseName{Identity: "alice", Secret: "ci", ID: "06ct"}
+	id := func(name messages.LeaseName, typ messages.EventType, occurrence string, at time.Time) string {
+		return messages.NewEvent("5kf3", name, typ, occurrence, at, messages.EventData{}).ID
+	}
+	base := id(name, messages.EventRenewed, "1", noon)
+	if again := id(name, messages.EventRenewed, "1", noon.Add(time.Hour)); again != base {
+		t.Errorf("told again it is %s, not %s", again, base)
+	}
+	other := name
+	other.Identity = "bob"
+	for what, got := range map[string]string{
+		"another lease": id(other, messages.EventRenewed, "1", noon), "another type": id(name, messages.EventIssued, "1", noon),
+		"another time": id(name, messages.EventRenewed, "2", noon),
+	} {
+		if got == base {
+			t.Errorf("%s has the same id", what)
+		}
+	}
+}
+
+func TestEventsOfEveryTypeAreSubjectTokens(t *testing.T) {
+	for _, typ := range []messages.EventType{
+		messages.EventIssued, messages.EventConfirmed, messages.EventUndelivered, messages.EventRenewed, messages.EventExpiring,
+		messages.EventRevoked, messages.EventFailed, messages.EventRevokeFailed, messages.EventRejected, messages.EventOrphanRemoved,
+	} {
+		if err := messages.CheckToken("type", string(typ)); err != nil {
+			t.Error(err)
+		}
+		e := messages.NewEvent("5kf3", messages.LeaseName{}, typ, "1", noon, messages.EventData{})
+		if e.Type != "lessor.lease."+string(typ) || !strings.HasSuffix(e.ID, "."+string(typ)) {
+			t.Errorf("got %+v", e)
+		}
+	}
+}
+
+// Who is called so could be taken for nobody.
+func TestUnknownIsNoToken(t *testing.T) {
+	wantCode(t, messages.CheckToken("identity", messages.Unknown), messages.CodeInvalidSubject)
+}
+
+func TestNoEventShowsASecretKey(t *testing.T) {
+	r := must(messages.NewRecord(plan(), noon, timing).Activate("AKIAX", must(ring(seed(1)).Seal("", contents())), noon, timing))
+	e := messages.NewEvent("5kf3", r.Name(), messages.EventIssued, "1", noon, messages.EventData{Lease: r.Lease()})
+	out := string(mustJSON(t, e))
+	wantHidden(t, "the event", out)
+	for _, word := range []string{"sealed", "xkv1", "secret_access_key", "box"} {
+		if strings.Contains(out, word) {
+			t.Errorf("the event has %q: %s", word, out)
+		}
+	}
+}
+
+func TestDecodeEventRefusesWhatIsNone(t *testing.T) {
+	for _, data := range []string{
+		"", "null", "{}", "[]", `{"specversion":"1.0"}`, `{"type":"lessor.lease.issued"}`, `{"specversion":"0.3","type":"a"}`,
+		`{"specversion":"1.0","type":"a","time":"yesterday"}`, `{"specversion":1.0,"type":"a"}`, `{"specversion":"1.0","type":"a"} x`,
+		`{"specversion":"` + strings.Repeat("1", 10_000) + `","type":"` + strings.Repeat("a", 10_000) + `"}`,
+	} {
+		e, err := messages.DecodeEvent([]byte(data))
+		wantCode(t, err, messages.CodeInvalidRequest, "lessor's")
+		wantSafe(t, err)
+		if !reflect.DeepEqual(e, messages.Event{}) {
+			t.Errorf("%.40s: an error, and an event: %+v", data, e)
+		}
+	}
+}

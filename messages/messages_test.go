@@ -1,0 +1,73 @@
+package messages_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// noon is the present in tests that need one.
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// wantCode fails unless err is an [messages.Error] with the code whose message
+// has each of the words.
+func wantCode(t testing.TB, err error, code messages.Code, words ...string) {
+	t.Helper()
+	var e *messages.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("got %v (%T), want the error %s", err, err, code)
+	}
+	if e.Code != code {
+		t.Fatalf("got code %s (%s), want %s", e.Code, e.Message, code)
+	}
+	for _, w := range words {
+		if !strings.Contains(e.Message, w) {
+			t.Errorf("message %q lacks %q", e.Message, w)
+		}
+	}
+}
+
+// wantSafe fails unless err is nil or an [messages.Error] of a few lines at
+// most: a stranger's input must not come back through it at length.
+func wantSafe(t testing.TB, err error) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	e, ok := err.(*messages.Error) // the very type, not something that wraps it
+	if !ok {
+		t.Fatalf("the error is a %T, want *messages.Error: %v", err, err)
+	}
+	if e.Code == "" || e.Message == "" {
+		t.Errorf("an error without code or message: %+v", e)
+	}
+	// 120 clipped runes, each quoted as \U0010ffff at worst, and our own words.
+	if len(e.Message) > 120*10+400 {
+		t.Errorf("the message has %d bytes: %.100s…", len(e.Message), e.Message)
+	}
+	if strings.ContainsAny(e.Message, "\r\n") {
+		t.Errorf("the message breaks the line: %q", e.Message)
+	}
+}
+
+// mustJSON is v in JSON.
+func mustJSON(t testing.TB, v any) []byte {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// must returns v, or fails.
+func must[V any](v V, err error) V {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}

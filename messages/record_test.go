@@ -1,0 +1,269 @@
+package messages_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+var update = flag.Bool("update", false, "write the golden files of testdata anew")
+
+// golden compares got with the file. What is stored under these names is in
+// buckets out there: a difference needs a new version, not a new golden file.
+func golden(t *testing.T, name string, got []byte) []byte {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	var pretty bytes.Buffer
+	if err := json.Indent(&pretty, got, "", "  "); err != nil {
+		t.Fatalf("%v: %s", err, got)
+	}
+	pretty.WriteByte('\n')
+	if *update {
+		if err := os.WriteFile(path, pretty.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(pretty.Bytes(), want) {
+		t.Errorf("%s: got\n%swant\n%s", path, pretty.Bytes(), want)
+	}
+	return want
+}
+
+// goldenRecords are leases at every stop of their life, with every field set
+// somewhere.
+func goldenRecords() map[string]messages.Record {
+	delivered := must(inState(messages.StateActive).Deliver(noon.Add(2*time.Second), timing))
+	announced := must(must(settledLease().Renew(noon.Add(time.Hour), 41, timing)).Announce(timing))
+	revoking := must(must(announced.End(messages.ReasonRequested, "job finished", noon.Add(2*time.Hour), timing)).UndoFailed("AWS is away", noon.Add(2*time.Hour)))
+	return map[string]messages.Record{
+		"record_provisioning.json": inState(messages.StateProvisioning),
+		"record_delivered.json":    delivered,
+		"record_active.json":       announced,
+		"record_revoking.json":     revoking,
+		"record_revoked.json":      must(revoking.Ended(noon.Add(3 * time.Hour))),
+		"record_failed.json":       inState(messages.StateFailed),
+	}
+}
+
+func TestStoredRecordsKeepTheirFormat(t *testing.T) {
+	for name, record := range goldenRecords() {
+		t.Run(name, func(t *testing.T) {
+			stored := golden(t, name, must(record.Encode()))
+			got, err := messages.DecodeRecord(stored)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The policy is kept as it stands there, and the file has it indented.
+			var policy bytes.Buffer
+			if len(got.User.InlinePolicy) > 0 {
+				if err := json.Compact(&policy, got.User.InlinePolicy); err != nil {
+					t.Fatal(err)
+				}
+				got.User.InlinePolicy = policy.Bytes()
+			}
+			if !reflect.DeepEqual(got, record) {
+				t.Errorf("got\n%+v, want\n%+v", got, record)
+			}
+		})
+	}
+}
+
+// A field that no golden record has could change its name unseen.
+func TestGoldenRecordsHaveEveryField(t *testing.T) {
+	var all []messages.Record
+	for _, r := range goldenRecords() {
+		all = append(all, r)
+	}
+	typ := reflect.TypeFor[messages.Record]()
+	for i := range typ.NumField() {
+		set := false
+		for _, r := range all {
+			set = set || !reflect.ValueOf(r).Field(i).IsZero()
+		}
+		if !set {
+			t.Errorf("no golden record has %s", typ.Field(i).Name)
+		}
+	}
+}
+
+func TestEncodeWritesTheVersion(t *testing.T) {
+	r := inState(messages.StateActive)
+	r.Version = 0
+	back, err := messages.DecodeRecord(must(r.Encode()))
+	if err != nil || back.Version != messages.RecordVersion {
+		t.Errorf("got version %d, %v", back.Version, err)
+	}
+}
+
+// changed is an encoded record with one change to its JSON.
+func changed(t *testing.T, old, replacement string) []byte {
+	t.Helper()
+	data := must(inState(messages.StateActive).Encode())
+	if !bytes.Contains(data, []byte(old)) {
+		t.Fatalf("there is no %s in %s", old, data)
+	}
+	return bytes.Replace(data, []byte(old), []byte(replacement), 1)
+}
+
+func TestRecordsOfANewerVersionAreLeftToThoseWhoWroteThem(t *testing.T) {
+	for name, data := range map[string][]byte{
+		"next version":           changed(t, `"v":1`, `"v":2`),
+		"with fields unknown":    changed(t, `"v":1`, `"v":2,"colour":"red"`),
+		"with states unknown":    changed(t, `"v":1`, `"v":3,"x":"y"`),
+		"where a type is other":  changed(t, `"v":1`, `"v":2,"labels":[]`),
+		"where nothing is alike": []byte(`{"v":99}`),
+	} {
+		if _, err := messages.DecodeRecord(data); !errors.Is(err, messages.ErrNewerRecord) {
+			t.Errorf("%s: decode: %v", name, err)
+		}
+		if _, err := messages.PeekRecord(data); !errors.Is(err, messages.ErrNewerRecord) {
+			t.Errorf("%s: peek: %v", name, err)
+		}
+	}
+}
+
+func TestDamagedRecordsAreRefused(t *testing.T) {
+	for name, data := range map[string][]byte{
+		"nothing":           nil,
+		"null":              []byte(`null`),
+		"an empty object":   []byte(`{}`),
+		"an array":          []byte(`[]`),
+		"cut off":           must(inState(messages.StateActive).Encode())[:100],
+		"something behind":  append(must(inState(messages.StateActive).Encode()), '{'),
+		"two of them":       append(must(inState(messages.StateActive).Encode()), must(inState(messages.StateActive).Encode())...),
+		"unknown field":     changed(t, `"v":1`, `"v":1,"colour":"red"`),
+		"unknown in origin": changed(t, `"seq":17`, `"seq":17,"colour":"red"`),
+		"unknown in user":   changed(t, `"path":`, `"colour":"red","path":`),
+		"no version":        changed(t, `"v":1,`, ``),
+		"version zero":      changed(t, `"v":1`, `"v":0`),
+		"negative version":  changed(t, `"v":1`, `"v":-1`),
+		"no state":          changed(t, `"state":"active",`, ``),
+		"unknown state":     changed(t, `"state":"active"`, `"state":"sleeping"`),
+		"wrong case":        changed(t, `"state":"active"`, `"state":"Active"`),
+		"no attempt":        changed(t, `"attempt":1,`, ``),
+		"attempt zero":      changed(t, `"attempt":1`, `"attempt":0`),
+		"negative tries":    changed(t, `"v":1`, `"v":1,"undo_tries":-1`),
+		"no identity":       changed(t, `"identity":"alice"`, `"identity":""`),
+		"a subject inside":  changed(t, `"secret":"ci"`, `"secret":"ci.x"`),
+		"a wildcard inside": changed(t, `"id":"06ct`, `"id":"*`),
+		"text for a number": changed(t, `"attempt":1`, `"attempt":"1"`),
+		"not a time":        changed(t, `"due":"2026`, `"due":"x`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := messages.DecodeRecord(data)
+			if err == nil || errors.Is(err, messages.ErrNewerRecord) {
+				t.Fatalf("got %+v, %v", r, err)
+			}
+			if !reflect.DeepEqual(r, messages.Record{}) {
+				t.Errorf("an error, and a record: %+v", r)
+			}
+		})
+	}
+}
+
+// The scheduler never looks at a record again that peeks as never due.
+func TestPeekRefusesWhatIsNoRecord(t *testing.T) {
+	for name, data := range map[string][]byte{
+		"nothing":         nil,
+		"null":            []byte(`null`),
+		"an empty object": []byte(`{}`),
+		"an array":        []byte(`[]`),
+		"cut off":         must(inState(messages.StateActive).Encode())[:100],
+		"no version":      changed(t, `"v":1,`, ``),
+		"no state":        changed(t, `"state":"active",`, ``),
+		"unknown state":   changed(t, `"state":"active"`, `"state":"sleeping"`),
+		"not a time":      changed(t, `"due":"2026`, `"due":"x`),
+	} {
+		if p, err := messages.PeekRecord(data); err == nil || p != (messages.Peek{}) {
+			t.Errorf("%s: got %+v, %v", name, p, err)
+		}
+	}
+}
+
+func TestDueStandsBeforeEverythingOfVariableLength(t *testing.T) {
+	data := string(must(inState(messages.StateActive).Encode()))
+	if !strings.HasPrefix(data, `{"v":1,"due":"2026-11-22T12:01:05Z","state":"active","identity":`) {
+		t.Errorf("got %.100s…", data)
+	}
+}
+
+func TestDenyAfter(t *testing.T) {
+	r := settledLease()
+	for hard, want := range map[messages.HardExpiry]time.Time{
+		messages.HardExpiryLease:  r.ExpiresAt,
+		messages.HardExpiryMaxTTL: r.MaxExpiresAt,
+		messages.HardExpiryNone:   {},
+		"":                        {},
+	} {
+		r.User.HardExpiry = hard
+		if got := r.DenyAfter(); !got.Equal(want) {
+			t.Errorf("%q: got %s, want %s", hard, got, want)
+		}
+	}
+}
+
+func TestDenyAfterMovesWithARenewalOnlyForTheLeasesEnd(t *testing.T) {
+	for hard, moves := range map[messages.HardExpiry]bool{
+		messages.HardExpiryLease: true, messages.HardExpiryMaxTTL: false, messages.HardExpiryNone: false,
+	} {
+		r := settledLease()
+		r.User.HardExpiry = hard
+		renewed := must(r.Renew(r.ExpiresAt.Add(time.Hour), 1, timing))
+		if got := !renewed.DenyAfter().Equal(r.DenyAfter()); got != moves {
+			t.Errorf("%s: moved is %v", hard, got)
+		}
+	}
+}
+
+func TestLeaseShowsNothingOfTheCredentials(t *testing.T) {
+	r := must(inState(messages.StateActive).Deliver(noon, timing))
+	got := string(mustJSON(t, r.Lease()))
+	want := `{"name":"alice.ci.06ct3kq0zs1t1d9n6wvb6q0x2m","identity":"alice","secret":"ci","id":"06ct3kq0zs1t1d9n6wvb6q0x2m",` +
+		`"state":"active","username":"lessor-alice-x1y2","access_key_id":"AKIAX","issued_at":"2026-11-22T12:00:00Z",` +
+		`"expires_at":"2026-11-22T12:15:00Z","max_expires_at":"2026-11-23T12:00:00Z","renewals":0,"labels":{"job":"1234"}}`
+	if got != want {
+		t.Errorf("got\n%s, want\n%s", got, want)
+	}
+}
+
+func TestLeaseTellsWhyItEndsAndWhyItCannot(t *testing.T) {
+	failed := inState(messages.StateFailed).Lease()
+	if failed.Reason != messages.ReasonFailed || failed.Error == nil || failed.Error.Code != messages.CodeProviderRejected {
+		t.Errorf("failed: %+v", failed)
+	}
+	stuck := must(inState(messages.StateRevoking).UndoFailed("AWS is away", noon)).Lease()
+	if stuck.Reason != messages.ReasonExpired || stuck.Error == nil || stuck.Error.Message != "AWS is away" || !stuck.Error.Retryable {
+		t.Errorf("revoking: %+v", stuck)
+	}
+	// The cause is somebody's text, not a format.
+	odd := must(inState(messages.StateRevoking).UndoFailed("100%s", noon)).Lease()
+	if odd.Error.Message != "100%s" {
+		t.Errorf("revoking: %q", odd.Error.Message)
+	}
+}
+
+func TestStateEnded(t *testing.T) {
+	for _, s := range live {
+		if s.Ended() {
+			t.Errorf("%s is no end", s)
+		}
+	}
+	for _, s := range []messages.State{messages.StateRevoked, messages.StateFailed} {
+		if !s.Ended() {
+			t.Errorf("%s is an end", s)
+		}
+	}
+}

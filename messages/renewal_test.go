@@ -1,0 +1,182 @@
+package messages_test
+
+import (
+	"reflect"
+	"regexp"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+const minute = messages.Duration(time.Minute)
+
+func TestRenewalEnd(t *testing.T) {
+	r := settledLease() // ends at 12:15, at the latest at noon of the next day; default 1h
+	hour := 60 * minute
+	for _, c := range []struct {
+		name    string
+		request messages.RenewRequest
+		stored  time.Time
+		want    time.Time
+	}{
+		{"the message's own time counts", messages.RenewRequest{TTL: hour}, noon.Add(time.Minute), noon.Add(61 * time.Minute)},
+		{"without a ttl the default of the secret", messages.RenewRequest{}, noon, noon.Add(time.Hour)},
+		{"never earlier than the present end", messages.RenewRequest{TTL: minute}, noon, noon.Add(15 * time.Minute)},
+		{"stored at the very end", messages.RenewRequest{TTL: hour}, r.ExpiresAt, r.ExpiresAt.Add(time.Hour)},
+		{"up to the last end", messages.RenewRequest{TTL: 24 * hour}, noon, r.MaxExpiresAt},
+		{"clamped to the last end", messages.RenewRequest{TTL: 48 * hour, Clamp: true}, noon, r.MaxExpiresAt},
+		{"clamp changes nothing below it", messages.RenewRequest{TTL: hour, Clamp: true}, noon, noon.Add(time.Hour)},
+		{"the minimum itself", messages.RenewRequest{TTL: minute}, r.ExpiresAt.Add(-time.Second), r.ExpiresAt.Add(59 * time.Second)},
+		{"in UTC", messages.RenewRequest{TTL: hour}, noon.In(time.FixedZone("east", 3600)), noon.Add(time.Hour)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := r.RenewalEnd(c.request, c.stored, minute)
+			if err != nil || !reflect.DeepEqual(got, c.want) {
+				t.Errorf("got %s, %v; want %s", got, err, c.want)
+			}
+		})
+	}
+}
+
+func TestRenewalEndRefuses(t *testing.T) {
+	r := settledLease()
+	hour := 60 * minute
+	for _, c := range []struct {
+		name    string
+		record  messages.Record
+		request messages.RenewRequest
+		stored  time.Time
+		code    messages.Code
+		words   []string
+	}{
+		{"stored after the end", r, messages.RenewRequest{TTL: hour}, r.ExpiresAt.Add(1), messages.CodeLeaseEnded, []string{"2026-11-22T12:15:00Z"}},
+		{"clamp does not wake it", r, messages.RenewRequest{TTL: hour, Clamp: true}, r.ExpiresAt.Add(1), messages.CodeLeaseEnded, nil},
+		{"below the minimum", r, messages.RenewRequest{TTL: minute - 1}, noon, messages.CodeTTLBelowMin, []string{"59s", "1m"}},
+		{"clamp does not help below the minimum", r, messages.RenewRequest{TTL: minute - 1, Clamp: true}, noon, messages.CodeTTLBelowMin, nil},
+		{"past the last end", r, messages.RenewRequest{TTL: 24*hour + 1}, noon, messages.CodeTTLExceedsMax, []string{"1d", "2026-11-23T12:00:00Z"}},
+		{"provisioning", inState(messages.StateProvisioning), messages.RenewRequest{TTL: hour}, noon, messages.CodeLeaseEnded, []string{"provisioning"}},
+		{"revoking", inState(messages.StateRevoking), messages.RenewRequest{TTL: hour}, noon, messages.CodeLeaseEnded, []string{"revoking"}},
+		{"revoked", inState(messages.StateRevoked), messages.RenewRequest{TTL: hour}, noon, messages.CodeLeaseEnded, []string{"revoked"}},
+		{"failed", inState(messages.StateFailed), messages.RenewRequest{TTL: hour}, noon, messages.CodeLeaseEnded, []string{"failed"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			end, err := c.record.RenewalEnd(c.request, c.stored, minute)
+			wantCode(t, err, c.code, c.words...)
+			if !end.IsZero() {
+				t.Errorf("an end all the same: %s", end)
+			}
+		})
+	}
+}
+
+// The queue may be slow: what counts is when the renewal was stored, not when
+// somebody gets to it.
+func TestRenewalStoredInTimeWinsThoughTheEndHasPassed(t *testing.T) {
+	r := settledLease()
+	now := r.ExpiresAt.Add(10 * time.Second)
+	if r.Task(now) != messages.TaskExpire {
+		t.Fatal("the lease has not expired")
+	}
+	end, err := r.RenewalEnd(messages.RenewRequest{TTL: 60 * minute}, r.ExpiresAt.Add(-time.Second), minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r = must(r.Renew(end, 7, timing)); r.Task(now) != messages.TaskNone {
+		t.Errorf("renewed, and there is %q to do", r.Task(now))
+	}
+}
+
+// Who renews without a ttl asks for nothing that could be too little.
+func TestRenewalWithoutTTLMeetsTheMinimum(t *testing.T) {
+	r := settledLease()
+	r.DefaultTTL = minute / 2
+	end, err := r.RenewalEnd(messages.RenewRequest{}, r.ExpiresAt, minute)
+	if want := r.ExpiresAt.Add(time.Minute); err != nil || !end.Equal(want) {
+		t.Errorf("got %s, %v; want %s", end, err, want)
+	}
+}
+
+func TestRenewalThatCanNoLongerBeNamesNoTTL(t *testing.T) {
+	r := settledLease()
+	r = must(r.Renew(r.MaxExpiresAt, 1, timing))
+	for _, c := range []struct {
+		before time.Duration
+		minTTL messages.Duration
+	}{{0, minute}, {time.Millisecond, minute}, {59 * time.Second, minute}, {0, 0}, {999 * time.Millisecond, 0}} {
+		_, err := r.RenewalEnd(messages.RenewRequest{TTL: 60 * minute}, r.MaxExpiresAt.Add(-c.before), c.minTTL)
+		wantCode(t, err, messages.CodeTTLExceedsMax)
+		if m := largestNamed.FindString(err.Error()); m != "" {
+			t.Errorf("%s before the last end the error says %q, which would not do", c.before, m)
+		}
+	}
+}
+
+var largestNamed = regexp.MustCompile(`largest that would do now is (\w+)`)
+
+func TestRenewalEndIsWithinBoundsAndErrorsNameWhatWouldDo(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := drawPlan(t, noon)
+		r := must(messages.NewRecord(p, noon, timing).Activate("AKIAX", nil, noon, timing))
+		// Renewed before, or not; stored around the lease's life.
+		left := r.MaxExpiresAt.Sub(r.ExpiresAt)
+		r.ExpiresAt = r.ExpiresAt.Add(time.Duration(rapid.Int64Range(0, int64(left)).Draw(t, "renewed by")))
+		stored := noon.Add(time.Duration(rapid.Int64Range(0, int64(r.ExpiresAt.Sub(noon))+int64(time.Minute)).Draw(t, "stored")))
+		seconds := func(name string, most int64) messages.Duration {
+			return messages.Duration(time.Duration(rapid.Int64Range(0, most).Draw(t, name)) * time.Second)
+		}
+		q := messages.RenewRequest{TTL: seconds("ttl", 2*86400), Clamp: rapid.Bool().Draw(t, "clamp")}
+		minTTL := seconds("min_ttl", 120)
+		ttl := q.TTL
+		if ttl == 0 {
+			ttl = max(r.DefaultTTL, min(minTTL, r.MaxTTL))
+		}
+
+		end, err := r.RenewalEnd(q, stored, minTTL)
+		if err != nil {
+			if e := messages.AsError(err); e.Code == messages.CodeTTLExceedsMax {
+				checkNamedTTL(t, r, e.Message, stored, minTTL)
+				if q.Clamp {
+					t.Fatal("clamp, and refused as too much")
+				}
+			} else if !stored.After(r.ExpiresAt) && ttl >= minTTL {
+				t.Fatalf("refused: %v", err)
+			}
+			return
+		}
+		want := stored.Add(ttl.Std())
+		if q.Clamp && want.After(r.MaxExpiresAt) {
+			want = r.MaxExpiresAt
+		}
+		if want.Before(r.ExpiresAt) {
+			want = r.ExpiresAt
+		}
+		if stored.After(r.ExpiresAt) || ttl < minTTL || !end.Equal(want) {
+			t.Fatalf("got %s, want %s (ttl %s stored at %s)", end, want, ttl, stored)
+		}
+		if _, err := r.Renew(end, 1, timing); err != nil {
+			t.Fatalf("the end does not do: %v", err)
+		}
+	})
+}
+
+func checkNamedTTL(t *rapid.T, r messages.Record, message string, stored time.Time, minTTL messages.Duration) {
+	m := largestNamed.FindStringSubmatch(message)
+	if m == nil {
+		if most := r.MaxExpiresAt.Sub(stored).Truncate(time.Second); most >= max(minTTL.Std(), time.Second) {
+			t.Fatalf("%s would do, and is not named: %s", most, message)
+		}
+		return
+	}
+	largest := must(messages.ParseDuration(m[1]))
+	if end, err := r.RenewalEnd(messages.RenewRequest{TTL: largest}, stored, minTTL); err != nil {
+		t.Fatalf("the named ttl %s does not do: %v", largest, err)
+	} else if end.After(r.MaxExpiresAt) {
+		t.Fatalf("the named ttl %s ends at %s, after %s", largest, end, r.MaxExpiresAt)
+	}
+	if _, err := r.RenewalEnd(messages.RenewRequest{TTL: largest + messages.Duration(time.Second)}, stored, minTTL); err == nil {
+		t.Fatalf("a second more than %s would do too", largest)
+	}
+}

@@ -1,0 +1,404 @@
+package messages_test
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// xkey is the public key of seed(1).
+const xkey = "XAD2G7F4CQQJHSFXKXOBWEHINS2CMN2K2FVKQU7NBPP4BMVYNUOHZWPX"
+
+// decoders are those of the bodies that requesters send, each with a field of
+// its own.
+var decoders = map[string]struct {
+	decode func([]byte) (any, error)
+	field  string // that takes
+	value  string // this
+	zero   any    // what an empty body means
+}{
+	"request": {func(b []byte) (any, error) { return messages.DecodeLeaseRequest(b) }, "ttl", `"1h"`, messages.LeaseRequest{}},
+	"renew":   {func(b []byte) (any, error) { return messages.DecodeRenewRequest(b) }, "clamp", `true`, messages.RenewRequest{}},
+	"revoke":  {func(b []byte) (any, error) { return messages.DecodeRevokeRequest(b) }, "reason", `"done"`, messages.RevokeRequest{}},
+	"list":    {func(b []byte) (any, error) { return messages.DecodeListRequest(b) }, "limit", `10`, messages.ListRequest{Limit: 100}},
+}
+
+func TestAnEmptyBodyMeansTheDefaults(t *testing.T) {
+	for name, d := range decoders {
+		for _, body := range []string{"", " ", "\r\n\t ", "{}", " { } ", `{"` + d.field + `":null}`} {
+			got, err := d.decode([]byte(body))
+			if err != nil || !reflect.DeepEqual(got, d.zero) {
+				t.Errorf("%s %q: got %+v, %v", name, body, got, err)
+			}
+		}
+		if got, err := d.decode(nil); err != nil || !reflect.DeepEqual(got, d.zero) {
+			t.Errorf("%s nil: got %+v, %v", name, got, err)
+		}
+	}
+}
+
+func TestBodiesAreReadStrictly(t *testing.T) {
+	for name, d := range decoders {
+		given := fmt.Sprintf(`"%s":%s`, d.field, d.value)
+		if got, err := d.decode([]byte("{" + given + "}")); err != nil || reflect.DeepEqual(got, d.zero) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		escaped := fmt.Sprintf(`"\u%04x%s":%s`, d.field[0], d.field[1:], d.value)
+		for _, c := range []struct {
+			name, body string
+			words      []string
+		}{
+			{"unknown field", `{` + given + `,"colour":"red"}`, []string{`"colour"`, d.field}},
+			{"wrong case", `{"` + strings.ToUpper(d.field) + `":` + d.value + `}`, []string{strings.ToUpper(d.field)}},
+			{"title case", `{"` + strings.ToUpper(d.field[:1]) + d.field[1:] + `":` + d.value + `}`, nil},
+			{"blank in the name", `{"` + d.field + ` ":` + d.value + `}`, nil},
+			{"empty name", `{"":1}`, []string{`""`}},
+			{"given twice", `{` + given + `,` + given + `}`, []string{d.field, "twice"}},
+			{"given twice, once escaped", `{` + given + `,` + escaped + `}`, []string{d.field, "twice"}},
+			{"given twice, once null", `{` + given + `,"` + d.field + `":null}`, []string{d.field, "twice"}},
+			{"wrong type", `{"` + d.field + `":{"a":[1]}}`, []string{d.field}},
+			{"wrong type, an array", `{"` + d.field + `":[]}`, []string{d.field}},
+			{"nothing behind the colon", `{"` + d.field + `":}`, nil},
+			{"no colon", `{"` + d.field + `"}`, nil},
+			{"a comma too many", `{` + given + `,}`, nil},
+			{"a comma first", `{,` + given + `}`, nil},
+			{"not closed", `{` + given, nil},
+			{"closed otherwise", `{` + given + `]`, nil},
+			{"two objects", `{}{}`, []string{"behind"}},
+			{"something behind", `{` + given + `} x`, []string{"behind"}},
+			{"closed twice", `{` + given + `}}`, []string{"behind"}},
+			{"null", `null`, []string{"object"}},
+			{"a string", `"{}"`, []string{"object"}},
+			{"an array", `[{}]`, []string{"object"}},
+			{"a number", `1`, []string{"object"}},
+			{"plain text", `1h`, nil},
+			{"a name without quotes", `{` + d.field + `:` + d.value + `}`, nil},
+			{"single quotes", `{'` + d.field + `':` + d.value + `}`, nil},
+			{"a comment", `{` + given + `/* */}`, nil},
+			{"a byte order mark", "\ufeff{" + given + "}", nil},
+			{"a NUL byte", "{" + given + "}\x00", nil},
+			{"deep nesting", `{"` + d.field + `":` + strings.Repeat("[", 8000), nil},
+		} {
+			t.Run(name+"/"+c.name, func(t *testing.T) {
+				got, err := d.decode([]byte(c.body))
+				wantCode(t, err, messages.CodeInvalidRequest, c.words...)
+				wantSafe(t, err)
+				if !reflect.ValueOf(got).IsZero() {
+					t.Errorf("an error, and a result: %+v", got)
+				}
+			})
+		}
+	}
+}
+
+func TestBodiesMayHaveSixteenKilobytesAndNoMore(t *testing.T) {
+	for name, d := range decoders {
+		body := func(n int) []byte {
+			given := fmt.Sprintf(`{"%s":%s`, d.field, d.value)
+			return []byte(given + strings.Repeat(" ", n-len(given)-1) + "}")
+		}
+		for _, n := range []int{messages.MaxBody - 1, messages.MaxBody} {
+			if _, err := d.decode(body(n)); err != nil {
+				t.Errorf("%s with %d bytes: %v", name, n, err)
+			}
+		}
+		_, err := d.decode(body(messages.MaxBody + 1))
+		wantCode(t, err, messages.CodeTooLarge, "16385", "16384")
+		_, err = d.decode(make([]byte, 1<<20))
+		wantCode(t, err, messages.CodeTooLarge)
+	}
+}
+
+func TestErrorsEchoNoMoreThanAPieceOfTheBody(t *testing.T) {
+	long := strings.Repeat("a", 10_000)
+	for name, body := range map[string]string{
+		"field":           `{"` + long + `":1}`,
+		"field of quotes": `{"` + strings.Repeat(`\u2028`, 1500) + `":1}`,
+		"number":          `{"limit":` + strings.Repeat("9", 10_000) + `,"ttl":` + strings.Repeat("9", 10_000) + `}`,
+		"ttl":             `{"ttl":"` + long + `"}`,
+		"xkey":            `{"xkey":"X` + long + `"}`,
+		"deadline":        `{"deadline":"` + long + `"}`,
+		"label key":       `{"labels":{"` + long + `":"x"}}`,
+		"label value":     `{"labels":{"x":"` + long + `"}}`,
+		"reason":          `{"reason":"` + long + `"}`,
+		"state":           `{"state":"` + long + `"}`,
+		"secret":          `{"secret":"` + long + `"}`,
+		"after":           `{"after":"` + long + `.` + long[:3000] + `"}`,
+		"float":           `{"limit":1.` + strings.Repeat("5", 10_000) + `}`,
+	} {
+		for verb, d := range decoders {
+			_, err := d.decode([]byte(body))
+			if err == nil {
+				t.Errorf("%s, %s: taken", verb, name)
+				continue
+			}
+			wantSafe(t, err)
+			if strings.Contains(err.Error(), long[:130]) || strings.Contains(err.Error(), strings.Repeat("9", 130)) || strings.Contains(err.Error(), strings.Repeat("5", 130)) {
+				t.Errorf("%s, %s: echoed in %.200s…", verb, name, err)
+			}
+		}
+	}
+}
+
+// What an error says may end up in a terminal and in a NATS header.
+func TestErrorsKeepToOneLine(t *testing.T) {
+	_, err := messages.DecodeLeaseRequest([]byte(`{"a\r\nNats-Service-Error-Code: 200\u001b[2J":1}`))
+	wantCode(t, err, messages.CodeInvalidRequest)
+	if strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		t.Errorf("control characters in %q", err)
+	}
+}
+
+func TestDecodeLeaseRequest(t *testing.T) {
+	got, err := messages.DecodeLeaseRequest([]byte(`{"ttl": "15m", "xkey": "` + xkey + `", "confirm": true, "ready_within": "20s",
+		"deadline": "2026-11-22T23:00:30+01:00", "labels": {"job": "1234"}}`))
+	want := messages.LeaseRequest{
+		TTL: messages.Duration(15 * time.Minute), XKey: xkey, Confirm: true, ReadyWithin: messages.Duration(20 * time.Second),
+		Deadline: time.Date(2026, 11, 22, 22, 0, 30, 0, time.UTC), Labels: map[string]string{"job": "1234"},
+	}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+}
+
+// labels writes n labels with the key and value given for the first.
+func labels(n int, key, value string) string {
+	var b strings.Builder
+	for i := range n {
+		if i == 0 {
+			fmt.Fprintf(&b, `{"labels":{%q:%q`, key, value)
+		} else {
+			fmt.Fprintf(&b, `,"k%d":"v"`, i)
+		}
+	}
+	return b.String() + "}}"
+}
+
+func TestLeaseRequestLimits(t *testing.T) {
+	for _, c := range []struct {
+		name, body string
+		words      []string // of the error; nil: it is fine
+	}{
+		{"15 labels", labels(15, "a", "b"), nil},
+		{"16 labels", labels(16, "a", "b"), nil},
+		{"17 labels", labels(17, "a", "b"), []string{"labels", "17", "16"}},
+		{"no label", `{"labels":{}}`, nil},
+		{"label key of 1", labels(1, "a", ""), nil},
+		{"label key of 63", labels(1, strings.Repeat("a", 63), "b"), nil},
+		{"label key of 64", labels(1, strings.Repeat("~", 64), "b"), nil},
+		{"label key of 65", labels(1, strings.Repeat("a", 65), "b"), []string{"labels", "64"}},
+		{"label key empty", labels(1, "", "b"), []string{"labels"}},
+		{"label key with a blank", labels(1, "a b", "b"), []string{"labels"}},
+		{"label key with a tab", `{"labels":{"a\tb":"c"}}`, []string{"labels"}},
+		{"label key with a letter outside ASCII", labels(1, "ä", "b"), []string{"labels"}},
+		{"label key with DEL", `{"labels":{"a\u007f":"c"}}`, []string{"labels"}},
+		{"label value of 255", labels(1, "a", strings.Repeat("ä", 255)), nil},
+		{"label value of 256", labels(1, "a", strings.Repeat("ä", 256)), nil},
+		{"label value of 257", labels(1, "a", strings.Repeat("b", 257)), []string{"labels.a", "257", "256"}},
+		{"label value with a line break", `{"labels":{"a":"b\nc"}}`, []string{"labels.a"}},
+		{"label value with a C1 control", `{"labels":{"a":"b\u0085c"}}`, []string{"labels.a"}},
+		{"label value a number", `{"labels":{"a":1}}`, []string{"labels", "number"}},
+		{"labels an array", `{"labels":["a"]}`, []string{"labels", "array"}},
+		{"ready_within of 59s", `{"ready_within":"59s"}`, nil},
+		{"ready_within of 60s", `{"ready_within":"60s"}`, nil},
+		{"ready_within of 61s", `{"ready_within":"61s"}`, []string{"ready_within", "1m1s", "1m"}},
+		{"ttl of ten years", `{"ttl":"3650d"}`, nil},
+		{"ttl above ten years", `{"ttl":"3651d"}`, []string{"ttl", "3650d"}},
+		{"ttl negative", `{"ttl":"-1h"}`, []string{"ttl"}},
+		{"ttl a number", `{"ttl":3600}`, []string{"ttl", "15m"}},
+		{"ttl empty", `{"ttl":""}`, []string{"ttl"}},
+		{"confirm as text", `{"confirm":"true"}`, []string{"confirm", "string"}},
+		{"confirm a number", `{"confirm":1}`, []string{"confirm", "number"}},
+		{"xkey a number", `{"xkey":1}`, []string{"xkey", "number"}},
+		{"xkey something else", `{"xkey":"XABC"}`, []string{"xkey"}},
+		{"deadline a number", `{"deadline":1700000000}`, []string{"deadline"}},
+		{"deadline without a zone", `{"deadline":"2026-11-22T22:00:30"}`, []string{"deadline", "RFC 3339"}},
+		{"deadline a date", `{"deadline":"2026-11-22"}`, []string{"deadline", "RFC 3339"}},
+		{"deadline no time of day", `{"deadline":"2026-11-22T25:00:30Z"}`, []string{"deadline", "RFC 3339"}},
+		{"deadline in the first year", `{"deadline":"0001-01-01T00:00:00Z"}`, nil},
+		{"deadline before the calendar", `{"deadline":"0001-01-01T00:00:00+01:00"}`, []string{"deadline"}},
+		{"deadline in the last year", `{"deadline":"9999-12-31T23:59:59Z"}`, nil},
+		{"deadline behind the calendar", `{"deadline":"9999-12-31T23:59:59-01:00"}`, []string{"deadline"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, err := messages.DecodeLeaseRequest([]byte(c.body))
+			if c.words == nil {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			wantCode(t, err, messages.CodeInvalidRequest, c.words...)
+			if !reflect.DeepEqual(r, messages.LeaseRequest{}) {
+				t.Errorf("an error, and a request: %+v", r)
+			}
+		})
+	}
+}
+
+func TestFingerprintTellsRequestsApart(t *testing.T) {
+	base := messages.LeaseRequest{TTL: messages.Duration(time.Minute), Labels: map[string]string{"a": "1", "b": "2"}}
+	seen := map[string]string{base.Fingerprint(): "base"}
+	for name, change := range map[string]func(*messages.LeaseRequest){
+		"ttl":          func(r *messages.LeaseRequest) { r.TTL++; r.TTL += messages.Duration(time.Second) },
+		"no ttl":       func(r *messages.LeaseRequest) { r.TTL = 0 },
+		"xkey":         func(r *messages.LeaseRequest) { r.XKey = xkey },
+		"confirm":      func(r *messages.LeaseRequest) { r.Confirm = true },
+		"ready_within": func(r *messages.LeaseRequest) { r.ReadyWithin = messages.Duration(time.Second) },
+		"label":        func(r *messages.LeaseRequest) { r.Labels = map[string]string{"a": "1", "b": "3"} },
+		"label gone":   func(r *messages.LeaseRequest) { r.Labels = map[string]string{"a": "1"} },
+		"no labels":    func(r *messages.LeaseRequest) { r.Labels = nil },
+	} {
+		r := base
+		change(&r)
+		f := r.Fingerprint()
+		if other, taken := seen[f]; taken {
+			t.Errorf("%s has the fingerprint of %s", name, other)
+		}
+		seen[f] = name
+	}
+}
+
+func TestFingerprintLeavesTheDeadlineOutAndTheSpellingToo(t *testing.T) {
+	decode := func(body string) string { return must(messages.DecodeLeaseRequest([]byte(body))).Fingerprint() }
+	want := decode(`{"ttl":"1h","labels":{"a":"1","b":"2"}}`)
+	for _, body := range []string{
+		`{"ttl":"1h","labels":{"a":"1","b":"2"},"deadline":"2026-11-22T22:00:30Z"}`,
+		`{"labels":{"b":"2","a":"1"}, "ttl":"60m", "confirm":false}`,
+	} {
+		if got := decode(body); got != want {
+			t.Errorf("%s: got %s, want %s", body, got, want)
+		}
+	}
+	// Records out there have it.
+	if golden := "471cd58f846bd372ecbee5fc946bae09"; want != golden {
+		t.Errorf("got %s, want %s", want, golden)
+	}
+	r := messages.LeaseRequest{Deadline: noon}
+	if r.Fingerprint(); !r.Deadline.Equal(noon) {
+		t.Error("the request lost its deadline")
+	}
+}
+
+func TestDecodeRenewRequest(t *testing.T) {
+	got, err := messages.DecodeRenewRequest([]byte(`{"ttl": "1h", "clamp": true}`))
+	if want := (messages.RenewRequest{TTL: messages.Duration(time.Hour), Clamp: true}); err != nil || got != want {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+	for body, words := range map[string][]string{
+		`{"ttl":"3651d"}`:             {"ttl", "3650d"},
+		`{"ttl":1}`:                   {"ttl"},
+		`{"clamp":"yes"}`:             {"clamp", "string"},
+		`{"expires_at":"2026-01-01"}`: {"expires_at", "ttl", "clamp"},
+	} {
+		_, err := messages.DecodeRenewRequest([]byte(body))
+		wantCode(t, err, messages.CodeInvalidRequest, words...)
+	}
+}
+
+func TestDecodeRevokeRequest(t *testing.T) {
+	for name, c := range map[string]struct {
+		reason string // as in JSON
+		words  []string
+	}{
+		"text":              {`job finished`, nil},
+		"255 characters":    {strings.Repeat("é", 255), nil},
+		"256 characters":    {strings.Repeat("é", 256), nil},
+		"257 characters":    {strings.Repeat("e", 257), []string{"reason", "257", "256"}},
+		"a line break":      {`a\nb`, []string{"reason", "control"}},
+		"an escape":         {`\u001b[31m`, []string{"reason", "control"}},
+		"DEL":               {`\u007f`, []string{"reason", "control"}},
+		"a C1 control":      {`\u009b`, []string{"reason", "control"}},
+		"half a surrogate":  {`\ud800`, nil}, // reads as U+FFFD
+		"more than a plane": {`\ud83d\ude00`, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := messages.DecodeRevokeRequest([]byte(`{"reason":"` + c.reason + `"}`))
+			if c.words == nil {
+				if err != nil || r.Reason == "" {
+					t.Fatalf("got %+v, %v", r, err)
+				}
+				return
+			}
+			wantCode(t, err, messages.CodeInvalidRequest, c.words...)
+		})
+	}
+	_, err := messages.DecodeRevokeRequest([]byte(`{"reason":["a"]}`))
+	wantCode(t, err, messages.CodeInvalidRequest, "reason", "array")
+}
+
+func TestDecodeListRequest(t *testing.T) {
+	got, err := messages.DecodeListRequest([]byte(`{"secret":"ci","state":"active","limit":7,"after":"alice.ci.06ct"}`))
+	want := messages.ListRequest{Secret: "ci", State: messages.StateActive, Limit: 7, After: "alice.ci.06ct"}
+	if err != nil || got != want {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+	for _, s := range states {
+		if _, err := messages.DecodeListRequest([]byte(`{"state":"` + string(s) + `"}`)); err != nil {
+			t.Errorf("%s: %v", s, err)
+		}
+	}
+}
+
+func TestListRequestLimits(t *testing.T) {
+	for limit, want := range map[int]int{0: 100, 1: 1, 99: 99, 499: 499, 500: 500, 501: 0, -1: 0} {
+		r, err := messages.DecodeListRequest(fmt.Appendf(nil, `{"limit":%d}`, limit))
+		if want == 0 {
+			wantCode(t, err, messages.CodeInvalidRequest, "limit", fmt.Sprint(limit), "500")
+		} else if err != nil || r.Limit != want {
+			t.Errorf("%d: got %d, %v", limit, r.Limit, err)
+		}
+	}
+	for _, c := range []struct {
+		body  string
+		code  messages.Code
+		words []string
+	}{
+		{`{"limit":1.5}`, messages.CodeInvalidRequest, []string{"limit", "number"}},
+		{`{"limit":"10"}`, messages.CodeInvalidRequest, []string{"limit", "string"}},
+		{`{"limit":99999999999999999999}`, messages.CodeInvalidRequest, []string{"limit"}},
+		{`{"state":"Active"}`, messages.CodeInvalidRequest, []string{"state", "revoking"}},
+		{`{"state":"alive"}`, messages.CodeInvalidRequest, []string{"state"}},
+		{`{"state":1}`, messages.CodeInvalidRequest, []string{"state", "number"}},
+		{`{"secret":"CI"}`, messages.CodeInvalidSubject, []string{"secret"}},
+		{`{"secret":"*"}`, messages.CodeInvalidSubject, []string{"secret"}},
+		{`{"secret":"a.b"}`, messages.CodeInvalidSubject, []string{"secret"}},
+		{`{"after":"alice"}`, messages.CodeInvalidRequest, []string{"after"}},
+		{`{"after":"alice.ci.>"}`, messages.CodeInvalidRequest, []string{"after"}},
+		{`{"after":"alice.ci.a.b"}`, messages.CodeInvalidRequest, []string{"after"}},
+	} {
+		r, err := messages.DecodeListRequest([]byte(c.body))
+		wantCode(t, err, c.code, c.words...)
+		if r != (messages.ListRequest{}) {
+			t.Errorf("%s: an error, and a request: %+v", c.body, r)
+		}
+	}
+}
+
+func TestDecodeNothing(t *testing.T) {
+	for _, body := range []string{"", " \n", "{}", " {}\n"} {
+		if err := messages.DecodeNothing([]byte(body)); err != nil {
+			t.Errorf("%q: %v", body, err)
+		}
+	}
+	for _, body := range []string{"null", "[]", `{"a":1}`, "{}{}", "x", `""`, strings.Repeat("{}", 10_000)} {
+		wantCode(t, messages.DecodeNothing([]byte(body)), messages.CodeInvalidRequest, "{}")
+	}
+}
+
+func TestCheckIdempotencyKey(t *testing.T) {
+	for _, key := range []string{"a", "build 17 / job ~", strings.Repeat("k", 255), strings.Repeat("k", 256)} {
+		if err := messages.CheckIdempotencyKey(key); err != nil {
+			t.Errorf("%q: %v", key, err)
+		}
+	}
+	for _, key := range []string{strings.Repeat("k", 257), "a\nb", "a\x00", "a\x7f", "ä", "\xff", "a\tb", strings.Repeat("\n", 10_000)} {
+		err := messages.CheckIdempotencyKey(key)
+		wantCode(t, err, messages.CodeInvalidRequest, messages.HeaderIdempotencyKey)
+		wantSafe(t, err)
+	}
+}

@@ -1,0 +1,373 @@
+package messages_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nkeys"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// seed is a curve seed (SX…), always the same for the same number.
+func seed(n byte) []byte {
+	raw := make([]byte, 32)
+	for i := range raw {
+		raw[i] = n + byte(i)
+	}
+	return must(nkeys.EncodeSeed(nkeys.PrefixByteCurve, raw))
+}
+
+// publicKey is the curve public key (X…) of a seed.
+func publicKey(seed []byte) string {
+	return must(must(nkeys.FromCurveSeed(seed)).PublicKey())
+}
+
+// ring is a keyring of the seeds, the first the newest.
+func ring(seeds ...[]byte) *messages.Keyring {
+	return must(messages.ParseKeyring(bytes.Join(seeds, []byte("\n"))))
+}
+
+func contents() messages.Contents {
+	return messages.Contents{
+		Lease: "alice.ci.06ct", Identity: "alice", ExpiresAt: noon.Add(time.Hour), Credentials: credentials(),
+	}
+}
+
+func TestOnlyTheRecipientOpensTheBox(t *testing.T) {
+	broker, requester, stranger := ring(seed(1)), seed(2), seed(3)
+	box := must(broker.Seal(publicKey(requester), contents()))
+	if box.From != publicKey(seed(1)) {
+		t.Errorf("sealed by %s", box.From)
+	}
+	if bytes.Contains(box.Box, []byte(theSecret)) {
+		t.Error("the secret key is in clear in the box")
+	}
+	got, err := messages.OpenSealed(requester, box)
+	if err != nil || !reflect.DeepEqual(got, contents()) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	_, err = messages.OpenSealed(stranger, box)
+	wantCode(t, err, messages.CodeInvalidRequest, "does not open")
+	_, err = broker.Open(box)
+	wantCode(t, err, messages.CodeInvalidRequest, "does not open")
+}
+
+func TestOnlyTheBrokerOpensWhatItSealedForItself(t *testing.T) {
+	broker := ring(seed(1))
+	box := must(broker.Seal("", contents()))
+	got, err := broker.Open(box)
+	if err != nil || !reflect.DeepEqual(got, contents()) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	_, err = messages.OpenSealed(seed(2), box)
+	wantCode(t, err, messages.CodeInvalidRequest)
+	_, err = ring(seed(2)).Open(box)
+	wantCode(t, err, messages.CodeInternal, box.From)
+}
+
+func TestTheErrorForAnUnknownKeyIsShortAndOnOneLine(t *testing.T) {
+	_, err := ring(seed(1)).Open(&messages.Sealed{From: "X\r\n\x1b" + strings.Repeat("A", 10_000)})
+	wantCode(t, err, messages.CodeInternal)
+	if strings.ContainsAny(err.Error(), "\r\n\x1b") || len(err.Error()) > 300 {
+		t.Errorf("got %.400q", err)
+	}
+}
+
+func TestEveryBoxIsSealedAnew(t *testing.T) {
+	broker := ring(seed(1))
+	a, b := must(broker.Seal("", contents())), must(broker.Seal("", contents()))
+	if bytes.Equal(a.Box, b.Box) || bytes.Equal(a.Box[4:28], b.Box[4:28]) {
+		t.Error("two boxes with one nonce")
+	}
+	if !bytes.HasPrefix(a.Box, []byte("xkv1")) {
+		t.Errorf("the box begins with %q, and others would not know it", a.Box[:4])
+	}
+}
+
+func TestATamperedBoxDoesNotOpen(t *testing.T) {
+	broker := ring(seed(1))
+	box := must(broker.Seal(publicKey(seed(2)), contents()))
+	open := func(name string, s messages.Sealed) {
+		c, err := messages.OpenSealed(seed(2), &s)
+		wantCode(t, err, messages.CodeInvalidRequest)
+		wantSafe(t, err)
+		if !reflect.DeepEqual(c, messages.Contents{}) {
+			t.Errorf("%s: an error, and contents: %+v", name, c)
+		}
+	}
+	for i := range box.Box {
+		changed := slices.Clone(box.Box)
+		changed[i] ^= 1
+		open("a bit changed", messages.Sealed{From: box.From, Box: changed})
+	}
+	for _, n := range []int{0, 1, 3, 4, 27, 28, 29, 43, 44, len(box.Box) / 2, len(box.Box) - 1} {
+		open("cut off", messages.Sealed{From: box.From, Box: box.Box[:n]})
+	}
+	open("longer", messages.Sealed{From: box.From, Box: append(slices.Clone(box.Box), 0)})
+	open("from another", messages.Sealed{From: publicKey(seed(3)), Box: box.Box})
+	open("from nobody", messages.Sealed{Box: box.Box})
+	open("from something else", messages.Sealed{From: strings.Repeat("X", 1000), Box: box.Box})
+	open("from a line break", messages.Sealed{From: box.From[:5] + "\n" + box.From[5:], Box: box.Box})
+}
+
+func TestABoxWithSomethingElseInItIsRefused(t *testing.T) {
+	broker := must(nkeys.FromCurveSeed(seed(1)))
+	for _, plain := range []string{"", "hello", "[]", `"` + theSecret + `"`, `{"credentials":{"secret_access_key":1}}`} {
+		box := must(broker.Seal([]byte(plain), publicKey(seed(2))))
+		_, err := messages.OpenSealed(seed(2), &messages.Sealed{From: publicKey(seed(1)), Box: box})
+		wantCode(t, err, messages.CodeInvalidRequest)
+		if strings.Contains(err.Error(), theSecret) {
+			t.Errorf("the error shows what was sealed: %v", err)
+		}
+	}
+}
+
+func TestOpenSealedTakesOnlyCurveSeeds(t *testing.T) {
+	box := must(ring(seed(1)).Seal(publicKey(seed(2)), contents()))
+	user := must(must(nkeys.CreateUser()).Seed())
+	for name, s := range map[string][]byte{
+		"nothing": nil, "a public key": []byte(publicKey(seed(2))), "a user's seed": user,
+		"half a seed": seed(2)[:30], "something else": []byte("SXNOTASEED"),
+	} {
+		_, err := messages.OpenSealed(s, box)
+		wantCode(t, err, messages.CodeInvalidRequest, "seed")
+		if len(s) > 5 && strings.Contains(err.Error(), string(s[5:])) {
+			t.Errorf("%s: the error shows it: %v", name, err)
+		}
+	}
+}
+
+// sealedContents are contents() as they are sealed.
+const sealedContents = `{"lease":"alice.ci.06ct","identity":"alice","expires_at":"2026-11-22T13:00:00Z",` +
+	`"credentials":{"access_key_id":"AKIAX","secret_access_key":"` + theSecret + `","session_token":"","username":"lessor-alice-x","region":"us-east-1"}}`
+
+// What is sealed is what the client's other half, in whatever language, reads.
+func TestWhatIsSealedInTheBox(t *testing.T) {
+	box := must(ring(seed(1)).Seal(publicKey(seed(2)), contents()))
+	plain := must(must(nkeys.FromCurveSeed(seed(2))).Open(box.Box, box.From))
+	if string(plain) != sealedContents {
+		t.Errorf("got\n%s, want\n%s", plain, sealedContents)
+	}
+}
+
+func TestSealedInJSON(t *testing.T) {
+	s := messages.Sealed{From: "XABC", Box: []byte{0xff, 0xfe, 1}}
+	data := mustJSON(t, s)
+	if string(data) != `{"from":"XABC","box":"//4B"}` {
+		t.Errorf("got %s", data)
+	}
+	var back messages.Sealed
+	if err := json.Unmarshal(data, &back); err != nil || !reflect.DeepEqual(back, s) {
+		t.Errorf("got %+v, %v", back, err)
+	}
+}
+
+func TestRotationOldKeysOpenAndTheFirstSeals(t *testing.T) {
+	before := ring(seed(1))
+	box := must(before.Seal("", contents()))
+	after := ring(seed(2), seed(1))
+	if c, err := after.Open(box); err != nil || !reflect.DeepEqual(c, contents()) {
+		t.Errorf("the old key's box: %+v, %v", c, err)
+	}
+	fresh := must(after.Seal("", contents()))
+	if fresh.From != publicKey(seed(2)) {
+		t.Errorf("sealed by %s, which is not the first", fresh.From)
+	}
+	if _, err := after.Open(fresh); err != nil {
+		t.Error(err)
+	}
+	_, err := before.Open(fresh)
+	wantCode(t, err, messages.CodeInternal)
+	_, err = ring(seed(2)).Open(box)
+	wantCode(t, err, messages.CodeInternal, publicKey(seed(1)))
+	// Who asks with an xkey sees the new key too.
+	if s := must(after.Seal(publicKey(seed(3)), contents())); s.From != publicKey(seed(2)) {
+		t.Errorf("sealed by %s", s.From)
+	}
+}
+
+func TestParseKeyring(t *testing.T) {
+	one, two := string(seed(1)), string(seed(2))
+	for name, c := range map[string]struct {
+		file string
+		keys int
+	}{
+		"one line":             {one, 1},
+		"with a line break":    {one + "\n", 1},
+		"Windows' line breaks": {one + "\r\n" + two + "\r\n", 2},
+		"blanks around":        {"  " + one + "\t\n\n \n" + two, 2},
+		"comments":             {"# today's\n" + one + "\n  # before\n" + two + "\n#" + one, 2},
+	} {
+		r, err := messages.ParseKeyring([]byte(c.file))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if n := len(r.ConfirmTokens("alice.ci.06ct", 1)); n != c.keys {
+			t.Errorf("%s: %d keys, want %d", name, n, c.keys)
+		}
+		if s := must(r.Seal("", contents())); s.From != publicKey(seed(1)) {
+			t.Errorf("%s: the first line does not seal", name)
+		}
+	}
+}
+
+func TestParseKeyringRefusesAndNeverShowsAKey(t *testing.T) {
+	one := string(seed(1))
+	user := string(must(must(nkeys.CreateUser()).Seed()))
+	for name, c := range map[string]struct {
+		file  string
+		words string
+	}{
+		"empty":                 {"", "lessor key new"},
+		"only comments":         {"# none\n\n", "lessor key new"},
+		"a public key":          {publicKey(seed(1)), "line 1"},
+		"a user's seed":         {one + "\n" + user, "line 2"},
+		"cut off":               {"\n\n" + one[:len(one)-1], "line 3"},
+		"one letter other":      {one[:20] + "A" + one[21:], "line 1"},
+		"two on a line":         {one + " " + one, "line 1"},
+		"a comment behind":      {one + " # mine", "line 1"},
+		"lower case":            {strings.ToLower(one), "line 1"},
+		"a line without end":    {one + "\n" + strings.Repeat("A", 100_000) + "\n", ""},
+		"a comment without end": {one + "\n#" + strings.Repeat("A", 100_000) + "\nnot a key", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := messages.ParseKeyring([]byte(c.file))
+			wantCode(t, err, messages.CodeInvalidRequest, c.words)
+			wantSafe(t, err)
+			for line := range strings.Lines(c.file) {
+				if s := strings.TrimSpace(line); len(s) > 8 && strings.Contains(err.Error(), s[3:8]) {
+					t.Errorf("the error shows a piece of the key: %v", err)
+				}
+			}
+		})
+	}
+}
+
+func TestNewKeyIsAKeyringOfOne(t *testing.T) {
+	a, b := must(messages.NewKey()), must(messages.NewKey())
+	if bytes.Equal(a, b) {
+		t.Error("two new keys are equal")
+	}
+	r, err := messages.ParseKeyring(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Open(must(r.Seal("", contents()))); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestConfirmTokensDifferByLeaseAttemptAndKey(t *testing.T) {
+	r := ring(seed(1))
+	seen := map[string]bool{}
+	for _, s := range [][]byte{seed(1), seed(2)} {
+		for _, lease := range []string{"alice.ci.06ct", "alice.ci.06cu", "bob.ci.06ct", "alice.ci.06ct1", "alice.ci.06c", ""} {
+			for _, attempt := range []int{1, 2, 11, 12} {
+				token := ring(s).ConfirmToken(lease, attempt)
+				if seen[token] {
+					t.Errorf("%s, attempt %d has the token of another", lease, attempt)
+				}
+				seen[token] = true
+				if err := messages.CheckToken("token", token); err != nil || len(token) != 26 {
+					t.Errorf("%q is no token: %v", token, err)
+				}
+				if again := ring(s).ConfirmToken(lease, attempt); again != token {
+					t.Errorf("%s, then %s", token, again)
+				}
+			}
+		}
+	}
+	// On subjects out there, while a broker is replaced by the next.
+	if got, want := r.ConfirmToken("alice.ci.06ct", 1), "3w11w0t88shahy48vb1qfmhbxm"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestConfirmTokensOfOldKeysStillCount(t *testing.T) {
+	old, rotated := ring(seed(1)), ring(seed(2), seed(1))
+	want := []string{ring(seed(2)).ConfirmToken("alice.ci.06ct", 1), old.ConfirmToken("alice.ci.06ct", 1)}
+	if got := rotated.ConfirmTokens("alice.ci.06ct", 1); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got := rotated.ConfirmToken("alice.ci.06ct", 1); got != want[0] {
+		t.Errorf("made with an old key: %s", got)
+	}
+}
+
+// smallOrder are all encodings of points of small order that X25519 reads as
+// such: RFC 7748 ignores the highest bit, and reduces what is above the prime.
+var smallOrder = []string{
+	"0000000000000000000000000000000000000000000000000000000000000000", // 0, of order 4
+	"0100000000000000000000000000000000000000000000000000000000000000", // 1, of order 1
+	"e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800", // of order 8
+	"5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157", // of order 8
+	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p-1, of order 2
+	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p, which is 0
+	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p+1, which is 1
+	"0000000000000000000000000000000000000000000000000000000000000080",
+	"0100000000000000000000000000000000000000000000000000000000000080",
+	"e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b880",
+	"5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f11d7",
+	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+}
+
+func TestPointsOfLowOrderAreRefused(t *testing.T) {
+	for _, point := range smallOrder {
+		key := string(must(nkeys.Encode(nkeys.PrefixByteCurve, must(hex.DecodeString(point)))))
+		wantCode(t, messages.CheckXKey(key), messages.CodeInvalidRequest, "low order")
+		_, err := messages.DecodeLeaseRequest([]byte(`{"xkey":"` + key + `"}`))
+		wantCode(t, err, messages.CodeInvalidRequest, "xkey")
+
+		// That they are what they are said to be: two strangers share their key.
+		a, b := must(nkeys.FromCurveSeed(seed(1))), must(nkeys.FromCurveSeed(seed(2)))
+		box, err := a.Seal([]byte("x"), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Open(box, key); err != nil {
+			t.Errorf("%s is of no low order", point)
+		}
+		// Nor does a box from such a key prove anything to who opens it.
+		_, err = messages.OpenSealed(seed(2), &messages.Sealed{From: key, Box: box})
+		wantCode(t, err, messages.CodeInvalidRequest, "low order")
+	}
+}
+
+func TestCheckXKey(t *testing.T) {
+	for n := range byte(100) {
+		if err := messages.CheckXKey(publicKey(seed(n))); err != nil {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
+	key := publicKey(seed(1))
+	long := string(must(nkeys.Encode(nkeys.PrefixByteCurve, make([]byte, 64))))
+	short := string(must(nkeys.Encode(nkeys.PrefixByteCurve, make([]byte, 31))))
+	for name, k := range map[string]string{
+		"empty": "", "a seed": string(seed(1)), "a user's key": must(must(nkeys.CreateUser()).PublicKey()),
+		"an account's key": must(must(nkeys.CreateAccount()).PublicKey()), "lower case": strings.ToLower(key),
+		"cut off": key[:55], "longer": key + "A", "one letter other": key[:20] + "Q" + key[21:],
+		"padded": key + "====", "a blank before": " " + key, "a line break behind": key + "\n", "a line break within": key[:9] + "\r\n" + key[9:],
+		"64 bytes": long, "31 bytes": short, "10 kB": "X" + strings.Repeat("A", 10_000), "only X": "X",
+	} {
+		err := messages.CheckXKey(k)
+		if err == nil {
+			t.Errorf("%s: taken", name)
+			continue
+		}
+		wantCode(t, err, messages.CodeInvalidRequest, "xkey")
+		wantSafe(t, err)
+		if len(k) > 5 && strings.Contains(err.Error(), k) {
+			t.Errorf("%s: the error shows what may have been a seed: %v", name, err)
+		}
+	}
+}
