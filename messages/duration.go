@@ -77,8 +77,14 @@ func (d Duration) String() string {
 // Std returns the duration as the standard library's.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
 
-// MarshalJSON writes the duration as a string.
-func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
+// MarshalJSON writes the duration as a string. A part of a second is an error:
+// without it, half a second would read as "0s", which often stands for a default.
+func (d Duration) MarshalJSON() ([]byte, error) {
+	if d < 0 || d.Std()%time.Second != 0 {
+		return nil, fmt.Errorf("the duration %s is not a number of whole seconds", d.Std())
+	}
+	return json.Marshal(d.String())
+}
 
 // UnmarshalJSON reads a string as [ParseDuration] does.
 func (d *Duration) UnmarshalJSON(data []byte) error {

@@ -77,8 +77,7 @@ type User struct {
 type Record struct {
 	Version int `json:"v"`
 	// Due is when somebody must look at the lease next. Zero: never, it has
-	// ended. It stands before everything of variable length so that
-	// [PeekRecord] need not read on.
+	// ended.
 	Due   time.Time `json:"due,omitzero"`
 	State State     `json:"state"`
 
@@ -184,6 +183,9 @@ func DecodeRecord(data []byte) (Record, error) {
 	}
 	if r.Version != RecordVersion || !r.State.known() || r.Attempt < 1 || r.UndoTries < 0 {
 		return Record{}, fmt.Errorf("damaged lease record: version %d, state %q, attempt %d", r.Version, clip(string(r.State)), r.Attempt)
+	}
+	if !r.State.Ended() && r.Due.IsZero() {
+		return Record{}, fmt.Errorf("damaged lease record: %s, and never due", r.State)
 	}
 	if _, err := NewLeaseName(r.Identity, r.Secret, r.ID); err != nil {
 		return Record{}, fmt.Errorf("damaged lease record: %w", err)

@@ -25,8 +25,8 @@ type Reply struct {
 	Credentials *Credentials `json:"credentials,omitempty"` // unless sealed
 	Sealed      *Sealed      `json:"sealed,omitempty"`      // where the request had an xkey
 	Ready       *bool        `json:"ready,omitempty"`       // where the request had ready_within
-	Leases      []Lease      `json:"leases,omitempty"`
-	Next        string       `json:"next,omitempty"` // "after" for the next page; "" is the end
+	Leases      []Lease      `json:"leases,omitzero"`       // an empty page is there, and empty
+	Next        string       `json:"next,omitempty"`        // "after" for the next page; "" is the end
 	Error       *Error       `json:"error,omitempty"`
 }
 

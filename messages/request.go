@@ -1,7 +1,6 @@
 package messages
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -48,11 +47,19 @@ type LeaseRequest struct {
 // DecodeLeaseRequest reads and checks a request. The error is an [Error].
 func DecodeLeaseRequest(body []byte) (LeaseRequest, error) {
 	var r LeaseRequest
+	var xkey *string
 	if err := decodeObject(body,
-		field{"ttl", &r.TTL}, field{"xkey", &r.XKey}, field{"confirm", &r.Confirm},
+		field{"ttl", &r.TTL}, field{"xkey", &xkey}, field{"confirm", &r.Confirm},
 		field{"ready_within", &r.ReadyWithin}, field{"deadline", &r.Deadline}, field{"labels", &r.Labels},
 	); err != nil {
 		return LeaseRequest{}, err
+	}
+	if xkey != nil {
+		// Whoever says xkey wants a sealed answer: an empty one is a mistake, and
+		// not the wish to have the credentials in clear.
+		if r.XKey = *xkey; r.XKey == "" {
+			return LeaseRequest{}, Errorf(CodeInvalidRequest, "xkey is empty; leave it out, or give a curve public key (X…)")
+		}
 	}
 	if err := r.check(); err != nil {
 		return LeaseRequest{}, err
@@ -176,14 +183,14 @@ func DecodeListRequest(body []byte) (ListRequest, error) {
 
 // DecodeNothing checks a body that has nothing to say: empty, or {}.
 func DecodeNothing(body []byte) error {
-	if len(bytes.TrimSpace(body)) == 0 || string(bytes.TrimSpace(body)) == "{}" {
-		return nil
+	if decodeObject(body) != nil {
+		return Errorf(CodeInvalidRequest, "the body must be empty or {}")
 	}
-	return Errorf(CodeInvalidRequest, "the body must be empty or {}")
+	return nil
 }
 
-// CheckIdempotencyKey checks the value of [HeaderIdempotencyKey]: 1 to 256
-// printable ASCII characters.
+// CheckIdempotencyKey checks the value of [HeaderIdempotencyKey]: at most 256
+// printable ASCII characters; none is the same as no header.
 func CheckIdempotencyKey(key string) error {
 	if len(key) > MaxIdempotencyKey {
 		return Errorf(CodeInvalidRequest, "%s has %d characters, the limit is %d", HeaderIdempotencyKey, len(key), MaxIdempotencyKey)

@@ -163,12 +163,15 @@ func (k ringKey) confirmToken(lease string, attempt int) string {
 	return token(m.Sum(nil))
 }
 
+// xkeyLength is that of the one spelling of a curve public key: nkeys would read
+// over line breaks in it, and a letter behind it.
+const xkeyLength = 56
+
 // CheckXKey says whether a requester's xkey can be sealed for: a curve public
 // key whose point is not of low order. With a point of low order the shared key
 // is known to everybody, and nkeys takes it without complaint.
 func CheckXKey(xkey string) error {
-	// nkeys reads over line breaks within a key.
-	if !strings.HasPrefix(xkey, "X") || strings.ContainsAny(xkey, "\r\n") || !nkeys.IsValidPublicCurveKey(xkey) {
+	if len(xkey) != xkeyLength || !strings.HasPrefix(xkey, "X") || !nkeys.IsValidPublicCurveKey(xkey) {
 		return Errorf(CodeInvalidRequest, "xkey must be a curve public key (X…), as \"nk -gen curve -pubout\" makes")
 	}
 	raw, err := nkeys.Decode(nkeys.PrefixByteCurve, []byte(xkey))

@@ -1,0 +1,140 @@
+package client_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/lessorhq/lessor/cmd/embedded"
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/client"
+)
+
+// fakeBroker answers the front door's subjects as a test says. It speaks the
+// contract's messages and does nothing of a broker's work; the tests of
+// cmd/lessor run the client against the real one.
+type fakeBroker struct {
+	t  *testing.T
+	nc *nats.Conn
+
+	mu       sync.Mutex
+	received []*nats.Msg
+	answers  map[string]func(*nats.Msg, int) // by verb
+}
+
+// newFake starts a NATS server and a fake broker on it.
+func newFake(t *testing.T, configure func(*server.Options), as ...nats.Option) (*fakeBroker, *embedded.Server) {
+	t.Helper()
+	s, err := embedded.Start(embedded.Options{Configure: configure})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	f := &fakeBroker{t: t, nc: connect(t, s, as...), answers: map[string]func(*nats.Msg, int){}}
+	return f, s
+}
+
+func connect(t *testing.T, s *embedded.Server, o ...nats.Option) *nats.Conn {
+	t.Helper()
+	nc, err := s.Connect(o...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// serve begins to answer, and returns when the server knows.
+func (f *fakeBroker) serve() {
+	f.t.Helper()
+	_, err := f.nc.Subscribe(messages.Namespace{}.API(">"), func(m *nats.Msg) {
+		verb := strings.Split(m.Subject, ".")[2]
+		f.mu.Lock()
+		f.received = append(f.received, m)
+		n := 0
+		for _, r := range f.received {
+			if strings.Split(r.Subject, ".")[2] == verb {
+				n++
+			}
+		}
+		answer := f.answers[verb]
+		f.mu.Unlock()
+		if answer != nil {
+			answer(m, n)
+		}
+	})
+	if err == nil {
+		err = f.nc.Flush()
+	}
+	if err != nil {
+		f.t.Error(err)
+	}
+}
+
+func (f *fakeBroker) messages() []*nats.Msg {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]*nats.Msg(nil), f.received...)
+}
+
+// reply answers m, with a reply subject of its own where confirm is one.
+func (f *fakeBroker) reply(m *nats.Msg, r messages.Reply, confirm string) {
+	data, err := r.Encode()
+	if err == nil {
+		err = f.nc.PublishMsg(&nats.Msg{Subject: m.Reply, Reply: confirm, Data: data})
+	}
+	if err != nil {
+		f.t.Error(err)
+	}
+}
+
+// on has the verb answered by a function, which is told the number of the
+// message among the verb's, from 1.
+func (f *fakeBroker) on(verb string, answer func(m *nats.Msg, n int)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answers[verb] = answer
+}
+
+// always has the verb answered with one reply.
+func (f *fakeBroker) always(verb string, r messages.Reply) {
+	f.on(verb, func(m *nats.Msg, _ int) { f.reply(m, r, "") })
+}
+
+func newClient(t *testing.T, nc *nats.Conn, o client.Options) *client.Client {
+	t.Helper()
+	if o.Identity == "" {
+		o.Identity = "alice"
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 20 * time.Second
+	}
+	c, err := client.New(nc, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+var issuedAt = time.Date(2026, 11, 22, 22, 0, 0, 0, time.UTC)
+
+func lease(id string) *messages.Lease {
+	return &messages.Lease{
+		Name: "alice.ci." + id, Identity: "alice", Secret: "ci", ID: id, State: messages.StateActive,
+		IssuedAt: issuedAt, ExpiresAt: issuedAt.Add(time.Hour), AccessKeyID: "AKIAEXAMPLE",
+	}
+}
+
+func credentials() *messages.Credentials {
+	return &messages.Credentials{
+		AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: messages.NewSensitive("s3cret"), Username: "lessor-alice-1", Region: "eu-central-1",
+	}
+}
+
+func issued() messages.Reply {
+	return messages.Reply{Kind: messages.KindCredentials, Lease: lease("01"), Credentials: credentials()}
+}

@@ -1,0 +1,62 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// Page is some of an identity's leases.
+type Page struct {
+	Leases []messages.Lease
+	Next   string // After of the next page; "" where this is the last
+}
+
+// List returns one page of the identity's leases.
+func (c *Client) List(ctx context.Context, r messages.ListRequest) (Page, error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return Page{}, fmt.Errorf("write the list request: %w", err)
+	}
+	if _, err := messages.DecodeListRequest(body); err != nil {
+		return Page{}, err
+	}
+	reply, err := c.call(ctx, c.o.Namespace.API("list", c.o.Identity), r)
+	if err != nil {
+		return Page{}, err
+	}
+	if err := expect(reply, messages.KindLeases); err != nil {
+		return Page{}, err
+	}
+	return Page{Leases: reply.Leases, Next: reply.Next}, nil
+}
+
+// Leases returns the identity's leases, page after page as the loop reaches them;
+// r.Limit is the size of a page. An error ends the loop.
+func (c *Client) Leases(ctx context.Context, r messages.ListRequest) iter.Seq2[messages.Lease, error] {
+	return func(yield func(messages.Lease, error) bool) {
+		for {
+			page, err := c.List(ctx, r)
+			if err != nil {
+				yield(messages.Lease{}, err)
+				return
+			}
+			for _, l := range page.Leases {
+				if !yield(l, nil) {
+					return
+				}
+			}
+			if page.Next == "" {
+				return
+			}
+			if page.Next == r.After { // or the loop would never end
+				yield(messages.Lease{}, fmt.Errorf("the page after %s names itself as the next", r.After))
+				return
+			}
+			r.After = page.Next
+		}
+	}
+}
