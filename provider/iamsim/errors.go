@@ -1,0 +1,76 @@
+package iamsim
+
+import (
+	"fmt"
+	"net/http"
+)
+
+// fault is an error as AWS tells it.
+type fault struct {
+	status  int
+	code    string
+	message string
+}
+
+func (f *fault) Error() string { return f.code + ": " + f.message }
+
+func noSuchEntity(format string, a ...any) error {
+	return &fault{http.StatusNotFound, "NoSuchEntity", fmt.Sprintf(format, a...)}
+}
+
+func alreadyExists(format string, a ...any) error {
+	return &fault{http.StatusConflict, "EntityAlreadyExists", fmt.Sprintf(format, a...)}
+}
+
+func limitExceeded(format string, a ...any) error {
+	return &fault{http.StatusConflict, "LimitExceeded", fmt.Sprintf(format, a...)}
+}
+
+func quotaExceeded(quota string, limit int) error {
+	return limitExceeded("Cannot exceed quota for %s: %d", quota, limit)
+}
+
+func deleteConflict(format string, a ...any) error {
+	return &fault{http.StatusConflict, "DeleteConflict", fmt.Sprintf(format, a...)}
+}
+
+func validation(format string, a ...any) error {
+	return &fault{http.StatusBadRequest, "ValidationError", fmt.Sprintf(format, a...)}
+}
+
+func invalidInput(format string, a ...any) error {
+	return &fault{http.StatusBadRequest, "InvalidInput", fmt.Sprintf(format, a...)}
+}
+
+func malformedPolicy(format string, a ...any) error {
+	return &fault{http.StatusBadRequest, "MalformedPolicyDocument", fmt.Sprintf(format, a...)}
+}
+
+func accessDenied(format string, a ...any) error {
+	return &fault{http.StatusForbidden, "AccessDenied", fmt.Sprintf(format, a...)}
+}
+
+func badSignature(format string, a ...any) error {
+	return &fault{http.StatusForbidden, "SignatureDoesNotMatch", fmt.Sprintf(format, a...)}
+}
+
+func incompleteSignature(format string, a ...any) error {
+	return &fault{http.StatusBadRequest, "IncompleteSignature", fmt.Sprintf(format, a...)}
+}
+
+func invalidToken() error {
+	return &fault{http.StatusForbidden, "InvalidClientTokenId", "The security token included in the request is invalid."}
+}
+
+func throttled() error {
+	return &fault{http.StatusBadRequest, "Throttling", "Rate exceeded"}
+}
+
+func serviceFailure() error {
+	return &fault{http.StatusInternalServerError, "ServiceFailure", "The request processing has failed because of an unknown error, exception or failure."}
+}
+
+func concurrentModification(user string) error {
+	return &fault{http.StatusConflict, "ConcurrentModification",
+		fmt.Sprintf("Request cannot be completed because another request is modifying user %s. Please try again.", user)}
+}

@@ -1,0 +1,88 @@
+package iamsim
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+)
+
+// The grammars of IAM's parameters.
+var (
+	nameChars   = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]+$`)
+	pathChars   = regexp.MustCompile(`^(/|/[!-~]+/)$`)
+	prefixChars = regexp.MustCompile(`^/[!-~]*$`)
+	keyIDChars  = regexp.MustCompile(`^[A-Za-z0-9_]+$`)
+	serialChars = regexp.MustCompile(`^[A-Za-z0-9_=/:,.@-]+$`)
+	tagChars    = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+	policyARN   = regexp.MustCompile(`^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy(/[!-~]*)?/[A-Za-z0-9_+=,.@-]{1,128}$`)
+)
+
+// broken is AWS's message for a parameter that is outside the service's model.
+func broken(param string, value any, constraint string, a ...any) error {
+	shown := "null"
+	if value != nil {
+		shown = fmt.Sprintf("'%v'", value)
+	}
+	return validation("1 validation error detected: Value %s at '%s' failed to satisfy constraint: %s",
+		shown, lowerFirst(param), fmt.Sprintf(constraint, a...))
+}
+
+// lowerFirst turns UserName into userName, as IAM's messages spell parameters.
+func lowerFirst(s string) string { return strings.ToLower(s[:1]) + s[1:] }
+
+// sized is a required parameter of min to max characters.
+func (r *request) sized(param string, min, max int) (string, error) {
+	if !r.form.Has(param) {
+		return "", broken(param, nil, "Member must not be null")
+	}
+	v := r.get(param)
+	switch n := utf8.RuneCountInString(v); {
+	case n < min:
+		return "", broken(param, v, "Member must have length greater than or equal to %d", min)
+	case n > max:
+		return "", broken(param, v, "Member must have length less than or equal to %d", max)
+	}
+	return v, nil
+}
+
+// matching is a required parameter of min to max characters that match a pattern.
+func (r *request) matching(param string, min, max int, pattern *regexp.Regexp) (string, error) {
+	v, err := r.sized(param, min, max)
+	if err == nil && !pattern.MatchString(v) {
+		return "", broken(param, v, "Member must satisfy regular expression pattern: %s", strings.Trim(pattern.String(), "^$"))
+	}
+	return v, err
+}
+
+// name is a required parameter that names a user, a group, a role or a policy.
+func (r *request) name(param string, max int) (string, error) {
+	v, err := r.sized(param, 1, max)
+	if err == nil && !nameChars.MatchString(v) {
+		return "", validation("The specified value for %s is invalid. It must contain only alphanumeric characters "+
+			"and/or the following: +=,.@_-", lowerFirst(param))
+	}
+	return v, err
+}
+
+// path is the Path parameter, / if it is absent.
+func (r *request) path() (string, error) {
+	if !r.form.Has("Path") {
+		return "/", nil
+	}
+	v, err := r.sized("Path", 1, 512)
+	if err == nil && !pathChars.MatchString(v) {
+		return "", validation("The specified value for path is invalid. It must begin and end with / and contain only " +
+			"alphanumeric characters and/or / characters.")
+	}
+	return v, err
+}
+
+// policyARN is a required parameter that names a managed policy, whether it exists or not.
+func (r *request) policyARN(param string) (string, error) {
+	v, err := r.sized(param, 20, 2048)
+	if err == nil && !policyARN.MatchString(v) {
+		return "", validation("ARN %s is not valid.", v)
+	}
+	return v, err
+}

@@ -1,0 +1,167 @@
+package iamsim
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// maxRoleInline is how much a role's inline policies may hold together.
+const maxRoleInline = 10240
+
+var roleARN = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role(/[!-~]*)?/[A-Za-z0-9_+=,.@-]{1,64}$`)
+
+type role struct {
+	id, name   string
+	trust      *policy
+	maxSession time.Duration
+	grants
+}
+
+// AddRole makes a role and returns its ARN. The trust policy says who may assume it, under which conditions, such as
+// an external id or a subject of an OIDC provider. The role has no rights but those of AddRolePolicy.
+func (s *Sim) AddRole(name, trustPolicy string) (arn string) {
+	s.change(func(a *account) {
+		p, err := parseTrustPolicy(trustPolicy)
+		must(err)
+		if a.roles[strings.ToLower(name)] != nil || !nameChars.MatchString(name) || len(name) > 64 {
+			panic("iamsim: cannot add role " + name)
+		}
+		x := &role{id: a.random.id("AROA", 17), name: name, trust: p, maxSession: time.Hour}
+		a.roles[strings.ToLower(name)] = x
+		arn = a.roleARN(x)
+	})
+	return arn
+}
+
+// AddRolePolicy gives a role an inline policy, or replaces it.
+func (s *Sim) AddRolePolicy(roleName, policyName, document string) {
+	s.changeRole(roleName, func(x *role) {
+		must(checkPolicy(document))
+		x.setInline(policyName, document)
+	})
+}
+
+// SetMaxSessionDuration changes how long sessions of a role can be. It begins at one hour.
+func (s *Sim) SetMaxSessionDuration(roleName string, d time.Duration) {
+	s.changeRole(roleName, func(x *role) { x.maxSession = d })
+}
+
+func (s *Sim) changeRole(name string, f func(*role)) {
+	s.change(func(a *account) {
+		x := a.roles[strings.ToLower(name)]
+		if x == nil {
+			panic("iamsim: no role " + name)
+		}
+		f(x)
+	})
+}
+
+func (a *account) roleARN(x *role) string { return a.arn("iam", "role/"+x.name) }
+
+func (a *account) roleByARN(arn string) *role {
+	x := a.roles[strings.ToLower(path.Base(arn))]
+	if x == nil || a.roleARN(x) != arn {
+		return nil
+	}
+	return x
+}
+
+func (a *account) roleNamed(r *request) (*role, error) {
+	name, err := r.name("RoleName", 64)
+	if err != nil {
+		return nil, err
+	}
+	x := a.roles[strings.ToLower(name)]
+	if x == nil {
+		return nil, noSuchEntity("The role with name %s cannot be found.", name)
+	}
+	return x, nil
+}
+
+func (a *account) putRolePolicy(r *request) ([]node, error) {
+	return a.putInline(r, maxRoleInline, func() (*grants, string, error) {
+		x, err := a.roleNamed(r)
+		if err != nil {
+			return nil, "", err
+		}
+		return &x.grants, "role " + x.name, nil
+	})
+}
+
+func (a *account) getRolePolicy(r *request) ([]node, error) {
+	x, err := a.roleNamed(r)
+	if err != nil {
+		return nil, err
+	}
+	i, err := x.inlineNamed(r, "role")
+	if err != nil {
+		return nil, err
+	}
+	return []node{text("RoleName", x.name), text("PolicyName", x.inline[i].name), document("PolicyDocument", x.inline[i].document)}, nil
+}
+
+func (a *account) deleteRolePolicy(r *request) ([]node, error) {
+	x, err := a.roleNamed(r)
+	if err != nil {
+		return nil, err
+	}
+	i, err := x.inlineNamed(r, "role")
+	if err != nil {
+		return nil, err
+	}
+	x.inline = slices.Delete(x.inline, i, i+1)
+	return nil, nil
+}
+
+// trust is how far a role trusts somebody.
+type trust int
+
+const (
+	trustsNobody trust = iota
+	trustsAccount
+	trustsDirectly
+)
+
+func trustIf(ok bool) trust {
+	if ok {
+		return trustsDirectly
+	}
+	return trustsNobody
+}
+
+// trusts asks the trust policy. who says what a statement's principal means for the one who wants to assume the role.
+func (x *role) trusts(action string, f facts, who func(principal) trust) trust {
+	found := trustsNobody
+	for _, s := range x.trust.Statement {
+		t := who(*s.Principal)
+		if t == trustsNobody || !s.covers(action, "", f) || !s.applies(f) {
+			continue
+		}
+		if s.Effect == "Deny" {
+			return trustsNobody
+		}
+		found = max(found, t)
+	}
+	return found
+}
+
+func (p principal) has(kind, name string) bool { return slices.Contains(p[kind], name) }
+
+func (a *account) trustsCaller(p principal, c *caller) trust {
+	names := []string{"*", c.arn}
+	if c.role != nil {
+		names = append(names, a.roleARN(c.role))
+	}
+	for _, name := range names {
+		if p.has("AWS", name) {
+			return trustsDirectly
+		}
+	}
+	if p.has("AWS", a.id) || p.has("AWS", a.arn("iam", "root")) {
+		return trustsAccount
+	}
+	return trustsNobody
+}

@@ -1,0 +1,197 @@
+package iamsim
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var (
+	sessionNameChars = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]*$`)
+	externalIDChars  = regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]*$`)
+	anyChars         = regexp.MustCompile(`(?s)^.*$`)
+)
+
+// callerIdentity needs no permission, and answers despite an explicit deny.
+func (a *account) callerIdentity(r *request) ([]node, error) {
+	return []node{text("Arn", r.caller.arn), text("UserId", r.caller.id), text("Account", a.id)}, nil
+}
+
+func (a *account) getSessionToken(r *request) ([]node, error) {
+	if r.caller.session != nil {
+		return nil, accessDenied("Cannot call GetSessionToken with session credentials")
+	}
+	d, err := r.duration(12*time.Hour, 36*time.Hour)
+	if err != nil {
+		return nil, err
+	}
+	return []node{a.openSession(*r.caller, d, nil, r.now)}, nil
+}
+
+func (a *account) assumeRole(r *request) ([]node, error) {
+	arn, name, err := r.roleAndSession()
+	if err != nil {
+		return nil, err
+	}
+	if r.form.Has("ExternalId") {
+		if _, err := r.matching("ExternalId", 2, 1224, externalIDChars); err != nil {
+			return nil, err
+		}
+	}
+	f := a.factsAbout(r.caller, r.now)
+	f.set("sts:RoleSessionName", name)
+	if r.form.Has("ExternalId") {
+		f.set("sts:ExternalId", r.get("ExternalId"))
+	}
+	x := a.roleByARN(arn)
+	if x == nil || !a.mayAssume(r.caller, x, f) {
+		return nil, accessDenied("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", r.caller.arn, arn)
+	}
+	d, err := r.roleDuration(x)
+	if err != nil {
+		return nil, err
+	}
+	return a.assume(r, x, name, d)
+}
+
+// mayAssume asks the role whom it trusts. If it names the caller, that is enough; if it trusts the whole account, the
+// caller's own policies must allow it too. A deny on either side ends it.
+func (a *account) mayAssume(c *caller, x *role, f facts) bool {
+	const action = "sts:AssumeRole"
+	trusted := x.trusts(action, f, func(p principal) trust { return a.trustsCaller(p, c) })
+	ok, why := a.evaluate(c, action, a.roleARN(x), f)
+	switch trusted {
+	case trustsAccount:
+		return ok
+	case trustsDirectly:
+		return ok || !strings.Contains(why, "explicit deny")
+	default:
+		return false
+	}
+}
+
+func (a *account) assumeRoleWithWebIdentity(r *request) ([]node, error) {
+	arn, name, err := r.roleAndSession()
+	if err != nil {
+		return nil, err
+	}
+	token, err := r.matching("WebIdentityToken", 4, 20000, anyChars)
+	if err != nil {
+		return nil, err
+	}
+	claims, host, err := a.verifyToken(token, r.now)
+	if err != nil {
+		return nil, err
+	}
+	f := facts{}
+	f.set(host+":sub", claims.Subject)
+	f.set(host+":aud", claims.Audience)
+	f.set("sts:RoleSessionName", name)
+	f.set("aws:CurrentTime", r.now.UTC().Format(time.RFC3339Nano))
+	x := a.roleByARN(arn)
+	if x == nil || x.trusts("sts:AssumeRoleWithWebIdentity", f, func(p principal) trust {
+		return trustIf(p.has("Federated", a.arn("iam", "oidc-provider/"+host)))
+	}) == trustsNobody {
+		return nil, accessDenied("Not authorized to perform sts:AssumeRoleWithWebIdentity")
+	}
+	d, err := r.roleDuration(x)
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := a.assume(r, x, name, d)
+	return append(nodes, text("SubjectFromWebIdentityToken", claims.Subject), text("Audience", claims.Audience),
+		text("Provider", a.arn("iam", "oidc-provider/"+host))), err
+}
+
+// assume opens a session of a role that the caller may assume.
+func (a *account) assume(r *request, x *role, name string, d time.Duration) ([]node, error) {
+	policies, err := a.sessionPolicies(r)
+	if err != nil {
+		return nil, err
+	}
+	c := caller{arn: a.arn("sts", "assumed-role/"+x.name+"/"+name), id: x.id + ":" + name, role: x}
+	return []node{
+		a.openSession(c, d, policies, r.now),
+		element("AssumedRoleUser", text("Arn", c.arn), text("AssumedRoleId", c.id)),
+	}, nil
+}
+
+// openSession makes temporary keys and shows them.
+func (a *account) openSession(c caller, d time.Duration, policies []string, now time.Time) node {
+	s := &session{
+		keyID: a.random.id("ASIA", 16), secret: a.random.secret(), token: a.random.sessionToken(),
+		expires: now.Add(d), caller: c, policies: policies,
+	}
+	a.sessions.add(s, now)
+	return element("Credentials", text("AccessKeyId", s.keyID), text("SecretAccessKey", s.secret),
+		text("SessionToken", s.token), date("Expiration", s.expires))
+}
+
+// sessionPolicies are the limits that a call puts on the session it asks for.
+func (a *account) sessionPolicies(r *request) ([]string, error) {
+	var policies []string
+	if doc := r.get("Policy"); doc != "" {
+		if err := checkPolicy(doc); err != nil {
+			return nil, err
+		}
+		policies = append(policies, doc)
+	}
+	for i := 1; ; i++ {
+		arn := r.get(fmt.Sprintf("PolicyArns.member.%d.arn", i))
+		if arn == "" {
+			return policies, nil
+		}
+		doc, ok := a.managedPolicy(arn)
+		if !ok {
+			return nil, noSuchEntity("Policy %s does not exist or is not attachable.", arn)
+		}
+		policies = append(policies, doc)
+	}
+}
+
+func (r *request) roleAndSession() (arn, session string, err error) {
+	if arn, err = r.sized("RoleArn", 20, 2048); err != nil {
+		return "", "", err
+	}
+	if !roleARN.MatchString(arn) {
+		return "", "", validation("%s is invalid", arn)
+	}
+	session, err = r.matching("RoleSessionName", 2, 64, sessionNameChars)
+	return arn, session, err
+}
+
+// duration is DurationSeconds.
+func (r *request) duration(otherwise, most time.Duration) (time.Duration, error) {
+	if !r.form.Has("DurationSeconds") {
+		return otherwise, nil
+	}
+	v := r.get("DurationSeconds")
+	n, err := strconv.Atoi(v)
+	switch limit := int(most / time.Second); {
+	case err != nil:
+		return 0, &fault{http.StatusBadRequest, "MalformedInput", "Invalid value for DurationSeconds"}
+	case n < 900:
+		return 0, broken("DurationSeconds", v, "Member must have value greater than or equal to 900")
+	case n > limit:
+		return 0, broken("DurationSeconds", v, "Member must have value less than or equal to %d", limit)
+	}
+	return time.Duration(n) * time.Second, nil
+}
+
+// roleDuration is duration within what the role allows, and within an hour if one role assumes another.
+func (r *request) roleDuration(x *role) (time.Duration, error) {
+	d, err := r.duration(time.Hour, 12*time.Hour)
+	if err != nil {
+		return 0, err
+	}
+	if d > x.maxSession {
+		return 0, validation("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+	}
+	if d > time.Hour && r.caller != nil && r.caller.role != nil {
+		return 0, validation("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
+	}
+	return d, nil
+}
