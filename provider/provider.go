@@ -74,16 +74,14 @@ type Owner struct {
 	Attempt      int
 }
 
-// Creation is a user to be made, or to be finished.
+// Creation is a user to be made, or to be finished: one that an earlier attempt at
+// Owner's lease has begun is taken over, and keys that it has are deleted, because
+// nobody knows their secret.
 type Creation struct {
 	User  messages.User
 	Owner Owner
 	// DenyAfter is when the system must refuse the user; zero: never.
 	DenyAfter time.Time
-	// Resume says that an earlier attempt may have made the user already. It
-	// is finished if it is Owner's lease's; keys that it has are deleted,
-	// because nobody knows their secret.
-	Resume bool
 }
 
 // Deletion is a user to be removed.
@@ -113,7 +111,7 @@ const (
 	Denied      Kind = "denied"      // the broker may not do that
 	Rejected    Kind = "rejected"    // the system refuses: trying again is no use
 	NameTaken   Kind = "name taken"  // the user name is somebody else's
-	NotVisible  Kind = "not visible" // not found, but that proves nothing yet
+	NotVisible  Kind = "not visible" // not found, or a key not accepted, but it may be too new to be
 )
 
 // Left is what a failed [Account.Create] may have left behind.
@@ -147,7 +145,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // records.
 func (e *Error) Safe() string {
 	if e.Code == "" {
-		return fmt.Sprintf("%s got no answer from AWS", e.Op)
+		return fmt.Sprintf("%s failed before AWS answered", e.Op)
 	}
 	return fmt.Sprintf("AWS answered %s with %s", e.Op, e.Code)
 }

@@ -1,0 +1,233 @@
+package awsiam
+
+import (
+	"context"
+	"slices"
+	"sort"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/iamsim"
+)
+
+const (
+	managedPolicy = "arn:aws:iam::aws:policy/ReadOnlyAccess"
+	boundary      = "arn:aws:iam::123456789012:policy/lessor-boundary"
+	quarantine    = "arn:aws:iam::123456789012:policy/AWSCompromisedKeyQuarantineV3"
+	userName      = "lessor-alice-x7"
+)
+
+// bench is a simulated AWS account and a connection to it.
+type bench struct {
+	*iamsim.Sim
+	t       *testing.T
+	server  *iamsim.Server
+	account provider.Account
+}
+
+// newBench starts an account that has what the user of [lease] needs. Waits
+// between tries are too short to matter.
+func newBench(t *testing.T, change ...func(*Options)) *bench {
+	t.Helper()
+	sim := iamsim.New(iamsim.Options{})
+	id, secret := sim.AddPrincipal("broker")
+	sim.AddGroup("deployers")
+	sim.AddGroup("admins")
+	for _, arn := range []string{boundary, quarantine} {
+		sim.AddPolicy(arn, `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`)
+	}
+	server, err := sim.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	o := Options{
+		Endpoint:    server.URL,
+		Credentials: static(id, secret),
+		Backoff:     func(try int) time.Duration { return time.Duration(try) * time.Millisecond },
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	b := &bench{Sim: sim, t: t, server: server}
+	b.account = b.connect(New(o))
+	return b
+}
+
+func (b *bench) connect(p *Provider) provider.Account {
+	b.t.Helper()
+	account, err := p.Connect(b.t.Context(), provider.Connection{
+		Name: "default-eu-central-1", Region: "eu-central-1", Auth: messages.Auth{Method: messages.AuthDefault},
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return account
+}
+
+// lease is a lease's user and its creation, as the broker asks for it: one group,
+// one managed policy, an inline policy and a hard expiry.
+func lease() provider.Creation {
+	return provider.Creation{
+		User: messages.User{
+			Name: userName, Path: "/lessor/ci/", Boundary: boundary,
+			Groups:          []string{"deployers"},
+			ManagedPolicies: []string{managedPolicy},
+			InlinePolicy:    []byte(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:*","Resource":"*"}}`),
+			Tags:            map[string]string{"team": "platform"},
+			HardExpiry:      messages.HardExpiryLease,
+		},
+		Owner:     provider.Owner{Installation: "inst", Lease: "alice.ci.x7", Attempt: 1},
+		DenyAfter: time.Now().Add(time.Hour),
+	}
+}
+
+// deletion is the end of a lease, of which AWS may know the key better.
+func deletion(keyID string) provider.Deletion {
+	return provider.Deletion{User: lease().User, Owner: lease().Owner, AccessKeyID: keyID, Ours: true}
+}
+
+// create makes the lease's user.
+func (b *bench) create() messages.Credentials {
+	b.t.Helper()
+	c, err := b.account.Create(b.t.Context(), lease())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c
+}
+
+// actions are the calls so far, in order of arrival.
+func (b *bench) actions() []string {
+	var names []string
+	for _, c := range b.Calls() {
+		names = append(names, c.Action)
+	}
+	return names
+}
+
+// count is how often a call was made.
+func (b *bench) count(action string) int {
+	n := 0
+	for _, a := range b.actions() {
+		if a == action {
+			n++
+		}
+	}
+	return n
+}
+
+// expectGone fails unless AWS holds no user.
+func (b *bench) expectGone() {
+	b.t.Helper()
+	if users := b.Users(); len(users) > 0 {
+		b.t.Errorf("there is still %+v", users)
+	}
+}
+
+// expectWhole fails unless the lease's user is there as it should be, with one
+// key, which works.
+func (b *bench) expectWhole(c messages.Credentials, attempt string) {
+	b.t.Helper()
+	u, ok := b.User(userName)
+	want := lease()
+	policy, err := compose(want.User.InlinePolicy, want.DenyAfter)
+	switch {
+	case err != nil:
+		b.t.Error(err)
+	case !ok:
+		b.t.Error("there is no user")
+	case u.Path != want.User.Path || u.Boundary != boundary:
+		b.t.Errorf("the user has the path %s and the boundary %s", u.Path, u.Boundary)
+	case u.Tags[tagLease] != want.Owner.Lease || u.Tags[tagInstallation] != "inst" || u.Tags[tagAttempt] != attempt || u.Tags["team"] != "platform":
+		b.t.Errorf("the tags are %v", u.Tags)
+	case !slices.Equal(u.Groups, want.User.Groups) || !slices.Equal(u.AttachedPolicies, want.User.ManagedPolicies):
+		b.t.Errorf("the user has the groups %v and the policies %v", u.Groups, u.AttachedPolicies)
+	case len(u.InlinePolicies) != 1 || len(u.InlinePolicies[policyName]) != len(policy):
+		b.t.Errorf("the inline policies are %v", u.InlinePolicies)
+	case len(u.AccessKeys) != 1 || u.AccessKeys[0].ID != c.AccessKeyID:
+		b.t.Errorf("the keys are %v, not %s alone", u.AccessKeys, c.AccessKeyID)
+	default:
+		if err := b.account.Probe(b.t.Context(), c); err != nil {
+			b.t.Errorf("the key does not work: %v", err)
+		}
+	}
+}
+
+// settle waits until every call that was made has been answered: a caller that
+// went away does not keep AWS from carrying out what it has read.
+func (b *bench) settle() {
+	b.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if !slices.ContainsFunc(b.Calls(), func(c iamsim.Call) bool { return c.Answered.IsZero() }) {
+			return
+		}
+	}
+	b.t.Fatal("a call is not answered")
+}
+
+// on makes a hook that decides about the first calls of an action; n < 0 is all.
+func on(action string, n int64, v iamsim.Verdict) func(context.Context, iamsim.Call) iamsim.Verdict {
+	var seen atomic.Int64
+	return func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if c.Action != action || (n >= 0 && seen.Add(1) > n) {
+			return iamsim.Verdict{}
+		}
+		return v
+	}
+}
+
+// meet makes a hook that lets n calls go on only when all of them have arrived;
+// calls of another action are let through.
+func meet(n int32, through string) func(context.Context, iamsim.Call) iamsim.Verdict {
+	var arrived atomic.Int32
+	all := make(chan struct{})
+	return func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
+		if c.Action == through {
+			return iamsim.Verdict{}
+		}
+		if arrived.Add(1) == n {
+			close(all)
+		}
+		select {
+		case <-all:
+		case <-ctx.Done():
+		}
+		return iamsim.Verdict{}
+	}
+}
+
+func refuse(status int, code string) iamsim.Verdict {
+	return iamsim.Verdict{Do: iamsim.Fail, Status: status, Code: code}
+}
+
+func sorted(s []string) []string {
+	s = slices.Clone(s)
+	sort.Strings(s)
+	return s
+}
+
+func expectError(t *testing.T, err error, kind provider.Kind, left provider.Left) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("no error, want %s", kind)
+	} else if e := provider.AsError(err); e.Kind != kind || e.Left != left {
+		t.Errorf("the error is of kind %q and leaves %q, want %q and %q: %v", e.Kind, e.Left, kind, left, err)
+	}
+}
+
+func static(id, secret string) aws.CredentialsProvider {
+	return credentials.NewStaticCredentialsProvider(id, secret, "")
+}
+
+// createCalls are the calls that make the user of [lease].
+var createCalls = []string{"CreateUser", "PutUserPolicy", "AttachUserPolicy", "AddUserToGroup", "CreateAccessKey"}
+
+// deleteCalls are the calls that remove it.
+var deleteCalls = []string{"DeleteAccessKey", "DetachUserPolicy", "RemoveUserFromGroup", "DeleteUserPolicy", "DeleteUser"}

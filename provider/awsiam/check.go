@@ -1,0 +1,113 @@
+package awsiam
+
+import (
+	"cmp"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// IAM's limits for users; none of them can be raised.
+const (
+	maxGroups   = 10
+	maxManaged  = 10
+	maxPath     = 512
+	maxName     = 128 // of a group or a policy
+	maxTags     = 50
+	maxTagKey   = 128
+	maxTagValue = 256
+	maxPolicy   = 2048 // all inline policies of a user, white space not counted
+	maxARN      = 2048
+)
+
+var (
+	pathGrammar = regexp.MustCompile(`^/([!-~]+/)?$`)
+	nameGrammar = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]+$`)
+)
+
+// Check says what is wrong with a definition as far as that can be told without
+// a call to AWS: whether a policy exists is not. Empty fields stand for their
+// defaults. The error is a [messages.Error] that names the field.
+func (p *Provider) Check(s messages.DynamicSecret) error {
+	region := cmp.Or(s.AWS.Region, "us-east-1")
+	partition := partitionOf(region)
+	for _, check := range []func() error{
+		func() error { return checkCredentialType(s.AWS.CredentialType) },
+		func() error { return checkRegion(region) },
+		func() error { return checkPath(cmp.Or(s.AWS.Path, messages.DefaultPath)) },
+		func() error { return checkBoundary(s.AWS.PermissionsBoundary, partition) },
+		func() error { return checkGroups(s.AWS.Groups) },
+		func() error { return checkManaged(s.AWS.ManagedPolicies, partition) },
+		func() error { return checkInline(s) },
+		func() error { return checkAuth(s.AWS.Auth) },
+		func() error { return checkTags(s.Tags) },
+		func() error { return checkUsername(s) },
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wrong is a fault of a field.
+func wrong(field, format string, args ...any) error {
+	e := messages.Errorf(messages.CodeInvalidSecret, format, args...)
+	e.Message = field + ": " + e.Message
+	return e
+}
+
+func checkCredentialType(t string) error {
+	if t != "" && t != messages.CredentialIAMUser {
+		return wrong("aws.credential_type", "must be %s", messages.CredentialIAMUser)
+	}
+	return nil
+}
+
+func checkAuth(a messages.Auth) error {
+	if a.Method != "" && a.Method != messages.AuthDefault {
+		return wrong("aws.auth.method", "must be %s", messages.AuthDefault)
+	}
+	return nil
+}
+
+func checkPath(path string) error {
+	if len(path) > maxPath {
+		return wrong("aws.path", "has %d characters, the limit is %d", len(path), maxPath)
+	}
+	if !pathGrammar.MatchString(path) {
+		return wrong("aws.path", "must be / or begin and end with /, of the characters from ! to ~")
+	}
+	return nil
+}
+
+func checkGroups(groups []string) error {
+	if len(groups) > maxGroups {
+		return wrong("aws.groups", "there are %d, the limit is %d", len(groups), maxGroups)
+	}
+	seen := map[string]bool{}
+	for i, g := range groups {
+		field := index("aws.groups", i)
+		if err := checkName(field, g); err != nil {
+			return err
+		}
+		if seen[strings.ToLower(g)] {
+			return wrong(field, "%s is there twice; IAM ignores case", g)
+		}
+		seen[strings.ToLower(g)] = true
+	}
+	return nil
+}
+
+// checkName checks the name of a group or a policy.
+func checkName(field, name string) error {
+	if n := utf8.RuneCountInString(name); n > maxName {
+		return wrong(field, "has %d characters, the limit is %d", n, maxName)
+	}
+	if !nameGrammar.MatchString(name) {
+		return wrong(field, "%.40q is not a name: letters, digits and _+=,.@- only", name)
+	}
+	return nil
+}

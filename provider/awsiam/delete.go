@@ -1,0 +1,165 @@
+package awsiam
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"github.com/lessorhq/lessor/provider"
+)
+
+// How often Delete looks at a user again.
+const (
+	youngLooks    = 4 // that can't be found, but is young
+	conflictLooks = 4 // that AWS won't delete, because it still holds something
+)
+
+// Delete removes the user, or its key alone. It returns nil when AWS has
+// acknowledged that, when there was nothing to remove, and when the user is
+// somebody else's. NotVisible means that a young user could not be found: delete
+// it again later.
+//
+// With path-scoped permissions AWS may answer AccessDenied for a user that does
+// not exist; that stays the error Denied.
+func (a *account) Delete(ctx context.Context, d provider.Deletion) error {
+	for look := 1; ; look++ {
+		err := a.deleteOnce(ctx, d)
+		if code(err) != noSuchEntity {
+			return err
+		}
+		if !d.Young {
+			return nil
+		}
+		if look == youngLooks || !pause(ctx, a.backoff(look)) {
+			e := *provider.AsError(err)
+			e.Kind = provider.NotVisible
+			return &e
+		}
+	}
+}
+
+// deleteOnce is Delete for what can be found. Its error has the code
+// NoSuchEntity if, and only if, that is not the case.
+func (a *account) deleteOnce(ctx context.Context, d provider.Deletion) error {
+	if !d.Ours {
+		user, err := a.getUser(ctx, d.User.Name, false)
+		if err != nil {
+			return err
+		}
+		if !isOwned(user, d.Owner) {
+			a.log.Warn().Str("user", d.User.Name).Str("lease", d.Owner.Lease).Msg("a user has not the lease's tags and is left alone")
+			return nil
+		}
+	}
+	if d.KeyOnly {
+		return a.removeKey(ctx, d, func() {})
+	}
+	if err := a.strip(ctx, d); err != nil {
+		return err
+	}
+	return a.deleteUser(ctx, d.User.Name)
+}
+
+// strip takes from the user what the lease has given it, the key's call first on
+// the wire. What is not there is no error: DeleteUser will tell.
+func (a *account) strip(ctx context.Context, d provider.Deletion) error {
+	written := make(chan struct{})
+	key := make(chan error, 1)
+	go func() {
+		err := a.removeKey(ctx, d, sync.OnceFunc(func() { close(written) }))
+		key <- ignore(err, noSuchEntity)
+	}()
+	select {
+	case <-written:
+	case err := <-key:
+		if err != nil {
+			return err // nothing else was touched
+		}
+		return a.together(ctx, a.removals(d))
+	}
+	err := a.together(ctx, a.removals(d))
+	if keyErr := <-key; keyErr != nil {
+		return a.denyAgain(ctx, d.User.Name, keyErr)
+	}
+	return err
+}
+
+// removeKey deletes the lease's key, or all keys where it is not known which. A
+// known key's call tells when it is on the wire; it may do so more than once.
+func (a *account) removeKey(ctx context.Context, d provider.Deletion, written func()) error {
+	if d.AccessKeyID == "" {
+		return a.deleteKeys(ctx, d.User.Name, false)
+	}
+	return a.run(whenWritten(ctx, written), ctx, a.deleteKey(d.User.Name, d.AccessKeyID))
+}
+
+// removals are the steps that undo what equip did, but for the key.
+func (a *account) removals(d provider.Deletion) []step {
+	name := aws.String(d.User.Name)
+	var steps []step
+	for _, arn := range d.User.ManagedPolicies {
+		steps = append(steps, step{op: "DetachUserPolicy", do: func(ctx context.Context) error {
+			_, err := a.iam.DetachUserPolicy(ctx, &iam.DetachUserPolicyInput{UserName: name, PolicyArn: aws.String(arn)})
+			return ignore(err, noSuchEntity)
+		}})
+	}
+	for _, group := range d.User.Groups {
+		steps = append(steps, step{op: "RemoveUserFromGroup", do: func(ctx context.Context) error {
+			_, err := a.iam.RemoveUserFromGroup(ctx, &iam.RemoveUserFromGroupInput{UserName: name, GroupName: aws.String(group)})
+			return ignore(err, noSuchEntity)
+		}})
+	}
+	if hasPolicy(d.User) {
+		steps = append(steps, step{op: "DeleteUserPolicy", do: func(ctx context.Context) error {
+			_, err := a.iam.DeleteUserPolicy(ctx, &iam.DeleteUserPolicyInput{UserName: name, PolicyName: aws.String(policyName)})
+			return ignore(err, noSuchEntity)
+		}})
+	}
+	return steps
+}
+
+// denyAgain refuses everything to a user whose key may still be alive while its
+// Deny may be gone. It returns keyErr. It goes on when ctx has ended, for at most
+// two attempts' time: until the next try to delete the user, nothing else holds
+// the key back.
+func (a *account) denyAgain(ctx context.Context, user string, keyErr error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*a.attemptTimeout)
+	defer cancel()
+	err := ignore(a.run(ctx, ctx, a.putPolicy(user, denyAll)), noSuchEntity)
+	if err == nil {
+		return keyErr
+	}
+	a.log.Error().Err(err).Str("user", user).Msg("a key could not be deleted, and its user could not be denied everything")
+	e := *provider.AsError(keyErr)
+	e.Err = errors.Join(e.Err, err)
+	return &e
+}
+
+// deleteUser deletes a user that should hold nothing any more. Where AWS says that
+// it does, the user is cleared first.
+func (a *account) deleteUser(ctx context.Context, name string) error {
+	last := step{op: "DeleteUser", do: func(ctx context.Context) error {
+		_, err := a.iam.DeleteUser(ctx, &iam.DeleteUserInput{UserName: aws.String(name)})
+		return err
+	}}
+	for look := 1; ; look++ {
+		err := a.run(ctx, ctx, last)
+		if code(err) != deleteConflict || look > conflictLooks {
+			return err
+		}
+		a.log.Info().Str("user", name).Msg("a user holds what its lease does not know of; it is cleared")
+		if clearErr := a.clear(ctx, name); clearErr != nil {
+			// What could not be cleared may not be in the way.
+			if err := a.run(ctx, ctx, last); code(err) != deleteConflict {
+				return err
+			}
+			return clearErr
+		}
+		if look > 1 && !pause(ctx, a.backoff(look)) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package awsiam
+
+import (
+	"errors"
+	"strings"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+
+	"github.com/lessorhq/lessor/provider"
+)
+
+// IAM's error codes, as they are on the wire. The SDK models only some of them
+// as types.
+const (
+	alreadyExists          = "EntityAlreadyExists"
+	concurrentModification = "ConcurrentModification"
+	deleteConflict         = "DeleteConflict"
+	limitExceeded          = "LimitExceeded"
+	noSuchEntity           = "NoSuchEntity"
+	unmodifiable           = "EntityTemporarilyUnmodifiable"
+)
+
+// failure makes the error of an operation. An error that is one already stays
+// what it is.
+func failure(op string, err error) *provider.Error {
+	if e, ok := errors.AsType[*provider.Error](err); ok {
+		return e
+	}
+	c := code(err)
+	return &provider.Error{Kind: kind(c, status(err)), Op: op, Code: c, Err: err}
+}
+
+// kind is what an answer means for the caller: AWS's code, and the HTTP status
+// where the code is not known; "" and 0 stand for no answer.
+func kind(code string, status int) provider.Kind {
+	switch {
+	case code == "" || status >= 500 || isThrottling(code) || isConflict(code):
+		return provider.Unavailable
+	case strings.HasPrefix(code, "AccessDenied") || code == "UnauthorizedOperation" || code == "NotAuthorized":
+		return provider.Denied
+	}
+	switch code {
+	case deleteConflict, "ServiceFailure", "ServiceUnavailable", "InternalFailure", "RequestTimeout":
+		return provider.Unavailable
+	// The broker's own credentials are refused: expired, rotated, or too new to
+	// be known. That is not the requester's doing, heals without a change to the
+	// request, and would otherwise fail every lease for good; the code tells the
+	// operator.
+	case "InvalidClientTokenId", "ExpiredToken", "ExpiredTokenException", "RequestExpired", "UnrecognizedClientException",
+		"SignatureDoesNotMatch", "IncompleteSignature", "MissingAuthenticationToken", "AuthFailure", "OptInRequired":
+		return provider.Unavailable
+	}
+	return provider.Rejected
+}
+
+func isThrottling(code string) bool {
+	return strings.HasPrefix(code, "Throttl") || code == "RequestLimitExceeded" || code == "TooManyRequestsException" || code == "SlowDown"
+}
+
+// isConflict says that somebody else is changing the same user at this moment.
+func isConflict(code string) bool {
+	return code == concurrentModification || code == unmodifiable
+}
+
+// isUserMissing tells the user that is not found from the policy or the group,
+// which have the same code. IAM's words: "The user with name X cannot be found.",
+// "The group with name X cannot be found.", "Policy X does not exist or is not
+// attachable."
+func isUserMissing(err error) bool {
+	return code(err) == noSuchEntity && strings.Contains(strings.ToLower(err.Error()), "the user with name")
+}
+
+func status(err error) int {
+	if r, ok := errors.AsType[*awshttp.ResponseError](err); ok {
+		return r.HTTPStatusCode()
+	}
+	return 0
+}
+
+// ignore returns nil for an error with one of the codes.
+func ignore(err error, codes ...string) error {
+	c := code(err)
+	for _, ignored := range codes {
+		if c == ignored {
+			return nil
+		}
+	}
+	return err
+}

@@ -1,0 +1,74 @@
+package awsiam
+
+import (
+	"testing"
+	"time"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/iamsim"
+)
+
+func TestExtend(t *testing.T) {
+	t.Parallel()
+	for name, v := range map[string]iamsim.Verdict{
+		"straight":      {},
+		"conflict":      refuse(409, "ConcurrentModification"),
+		"unmodifiable":  refuse(409, "EntityTemporarilyUnmodifiable"),
+		"dropped after": {Do: iamsim.DropAfter},
+		"empty":         {Do: iamsim.Empty},
+		"throttled":     {Do: iamsim.Throttle},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.create()
+			b.ResetCalls()
+			b.SetHook(on("PutUserPolicy", 1, v))
+			at := time.Now().Add(2 * time.Hour)
+			if err := b.account.Extend(t.Context(), lease().User, at); err != nil {
+				t.Fatal(err)
+			}
+			want, err := compose(lease().User.InlinePolicy, at)
+			if u, _ := b.User(userName); err != nil || u.InlinePolicies[policyName] != want {
+				t.Errorf("the policies are %v", u.InlinePolicies)
+			}
+			if b.count("PutUserPolicy") != len(b.Calls()) {
+				t.Errorf("the calls are %v", b.actions())
+			}
+		})
+	}
+}
+
+func TestExtendIsRejected(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	expectError(t, b.account.Extend(t.Context(), lease().User, time.Now()), provider.Rejected, "")
+	b.create()
+	expectError(t, b.account.Extend(t.Context(), lease().User, time.Time{}), provider.Rejected, "")
+	b.SetHook(on("PutUserPolicy", -1, refuse(409, "ConcurrentModification")))
+	expectError(t, b.account.Extend(t.Context(), lease().User, time.Now()), provider.Unavailable, "")
+}
+
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.SetFaults(iamsim.Faults{VisibleAfter: time.Hour})
+	c := b.create()
+	expectError(t, b.account.Probe(t.Context(), c), provider.NotVisible, "")
+	b.SetFaults(iamsim.Faults{})
+	if err := b.account.Probe(t.Context(), c); err != nil {
+		t.Error(err)
+	}
+	if calls := b.Calls(); calls[len(calls)-1].AccessKeyID != c.AccessKeyID {
+		t.Errorf("STS was asked with the key %s", calls[len(calls)-1].AccessKeyID)
+	}
+}
+
+func TestProbeWithAWrongSecret(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	c := b.create()
+	c.SecretAccessKey = messages.NewSensitive("wrong")
+	expectError(t, b.account.Probe(t.Context(), c), provider.Unavailable, "")
+}

@@ -1,0 +1,103 @@
+package awsiam
+
+import (
+	"context"
+	"net/http/httptrace"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider"
+)
+
+// createKey is the step that makes the user's key. When it is not known what
+// became of a try, or when the user has too many keys, the next one begins by
+// deleting all that there are: nobody knows their secrets.
+func (a *account) createKey(c provider.Creation, credentials *messages.Credentials) step {
+	clean := true
+	return step{op: "CreateAccessKey", keyed: true, do: func(ctx context.Context) error {
+		if !clean {
+			if err := a.deleteUnknownKeys(ctx, c); err != nil {
+				return err
+			}
+		}
+		var o outcome
+		out, err := a.iam.CreateAccessKey(o.follow(ctx), &iam.CreateAccessKeyInput{UserName: aws.String(c.User.Name)}, a.limit.once)
+		clean = !o.unsure.Load() && code(err) != limitExceeded
+		if err != nil {
+			return err
+		}
+		k := out.AccessKey
+		if k == nil || aws.ToString(k.AccessKeyId) == "" || aws.ToString(k.SecretAccessKey) == "" {
+			clean = false
+			return errIncomplete
+		}
+		*credentials = messages.Credentials{
+			AccessKeyID:     *k.AccessKeyId,
+			SecretAccessKey: messages.NewSensitive(*k.SecretAccessKey),
+			Username:        c.User.Name,
+			Region:          a.connection.Region,
+		}
+		return nil
+	}}
+}
+
+// deleteUnknownKeys deletes the user's keys, unless a later attempt has taken the
+// user over: then they may be its keys, and known.
+func (a *account) deleteUnknownKeys(ctx context.Context, c provider.Creation) error {
+	user, err := a.getUser(ctx, c.User.Name, true)
+	if err != nil {
+		return err
+	}
+	if !isOwned(user, c.Owner) || attemptOf(user) > c.Owner.Attempt {
+		return &provider.Error{Kind: provider.Unavailable, Op: "CreateAccessKey", Err: errTakenOver}
+	}
+	return a.deleteKeys(ctx, c.User.Name, true)
+}
+
+// deleteKeys deletes all keys of a user.
+func (a *account) deleteKeys(ctx context.Context, user string, awaitUser bool) error {
+	var ids []string
+	list := step{op: "ListAccessKeys", awaitUser: awaitUser, do: func(ctx context.Context) error {
+		ids = nil
+		pages := iam.NewListAccessKeysPaginator(a.iam, &iam.ListAccessKeysInput{UserName: aws.String(user)})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return err
+			}
+			for _, k := range page.AccessKeyMetadata {
+				ids = append(ids, aws.ToString(k.AccessKeyId))
+			}
+		}
+		return nil
+	}}
+	if err := a.run(ctx, ctx, list); err != nil {
+		return err
+	}
+	var steps []step
+	for _, id := range ids {
+		s := a.deleteKey(user, id)
+		remove := s.do
+		s.do = func(ctx context.Context) error { return ignore(remove(ctx), noSuchEntity) }
+		steps = append(steps, s)
+	}
+	return a.together(ctx, steps)
+}
+
+// deleteKey is the step that deletes one key.
+func (a *account) deleteKey(user, id string) step {
+	return step{op: "DeleteAccessKey", do: func(ctx context.Context) error {
+		_, err := a.iam.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: aws.String(user), AccessKeyId: aws.String(id)})
+		return err
+	}}
+}
+
+// whenWritten returns a context that calls f when a request made with it is on
+// the wire. f may be called more than once.
+func whenWritten(ctx context.Context, f func()) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteRequest: func(httptrace.WroteRequestInfo) { f() },
+	})
+}

@@ -1,0 +1,94 @@
+package provider
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"text/template"
+	"text/template/parse"
+)
+
+// allowed closes every complaint about a template.
+const allowed = "allowed are the variables randomUsername, unixTimestamp, identity.name, dynamicSecret.name and " +
+	"dynamicSecret.type, and the functions random, truncate, replace, uppercase and lowercase"
+
+// variables are the functions without arguments, with the fields that each has.
+var variables = map[string][]string{
+	"identity":       {"name"},
+	"dynamicSecret":  {"name", "type"},
+	"randomUsername": nil,
+	"unixTimestamp":  nil,
+}
+
+// checkTemplate says what a template has that names need not have. What it
+// lets through can neither loop nor grow without bounds.
+func checkTemplate(t *template.Template) error {
+	for _, other := range t.Templates() {
+		if other.Name() != t.Name() {
+			return fmt.Errorf("a template inside the template is not allowed")
+		}
+	}
+	if t.Tree == nil || t.Root == nil {
+		return fmt.Errorf("is empty")
+	}
+	for _, n := range t.Root.Nodes {
+		switch n := n.(type) {
+		case *parse.TextNode:
+		case *parse.ActionNode:
+			if err := checkPipe(n.Pipe); err != nil {
+				return err
+			}
+		default:
+			return notAllowed(n)
+		}
+	}
+	return nil
+}
+
+func checkPipe(p *parse.PipeNode) error {
+	if len(p.Decl) > 0 {
+		return notAllowed(p)
+	}
+	for _, c := range p.Cmds {
+		for _, arg := range c.Args {
+			if err := checkArgument(arg); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkArgument checks an argument; the function that a command calls counts as
+// its first.
+func checkArgument(n parse.Node) error {
+	switch n := n.(type) {
+	case *parse.StringNode:
+		return nil
+	case *parse.NumberNode:
+		if n.IsInt {
+			return nil
+		}
+	case *parse.PipeNode:
+		return checkPipe(n)
+	case *parse.IdentifierNode:
+		if fields, ok := variables[n.Ident]; ok && fields != nil {
+			return fmt.Errorf("%s needs a field, such as %s.%s", n.Ident, n.Ident, fields[0])
+		}
+		if slices.Contains(names, n.Ident) {
+			return nil
+		}
+	case *parse.ChainNode:
+		if id, ok := n.Node.(*parse.IdentifierNode); ok && len(n.Field) == 1 && slices.Contains(variables[id.Ident], n.Field[0]) {
+			return nil
+		}
+	}
+	return notAllowed(n)
+}
+
+// names are all variables and functions that there are.
+var names = slices.Collect(maps.Keys(UsernameData{}.functions()))
+
+func notAllowed(n parse.Node) error {
+	return fmt.Errorf("%.40q is not allowed", n.String())
+}
