@@ -64,9 +64,8 @@ func (c *Consumer) publish(ctx context.Context, to string, rec held, answer mess
 // seekListener tries again for a moment where nobody listens: interest takes a
 // while to get around. Then it gives the lease up.
 func (c *Consumer) seekListener(ctx context.Context, m *inbound, a ask, rec held, answer messages.Reply) {
-	const every = 10 // tries
-	for range every {
-		if err := pause(ctx, c.cfg.NobodyWait/every); err != nil {
+	for wait := c.cfg.NobodyWait / 16; wait < c.cfg.NobodyWait; wait *= 2 {
+		if err := pause(ctx, wait); err != nil {
 			c.transient(m, err)
 			return
 		}

@@ -19,7 +19,7 @@ const provisionMargin = 1.0 / 6
 // provision makes the user and the key of a lease whose record says that it is
 // being made, and delivers the key.
 func (c *Consumer) provision(ctx context.Context, m *inbound, a ask, rec held, resume bool) {
-	creds, err := c.create(ctx, m, &rec, a, resume)
+	creds, err := c.create(ctx, m, &rec, a)
 	switch {
 	case errors.Is(err, errConflict):
 		c.yield(ctx, m, rec, "")
@@ -57,7 +57,7 @@ func (c *Consumer) provision(ctx context.Context, m *inbound, a ask, rec held, r
 // create asks the provider for user and key, under another name where the first
 // is somebody else's. It moves rec on where it had to write the record, and
 // returns [errConflict] where somebody else has.
-func (c *Consumer) create(ctx context.Context, m *inbound, rec *held, a ask, resume bool) (messages.Credentials, error) {
+func (c *Consumer) create(ctx context.Context, m *inbound, rec *held, a ask) (messages.Credentials, error) {
 	account, err := c.accounts.of(ctx, rec.Record)
 	if err != nil {
 		return messages.Credentials{}, &provider.Error{Kind: provider.Unavailable, Op: "Connect", Left: provider.LeftNothing, Err: err}
@@ -66,7 +66,7 @@ func (c *Consumer) create(ctx context.Context, m *inbound, rec *held, a ask, res
 	defer cancel()
 	for try := 1; ; try++ {
 		creds, err := account.Create(ctx, provider.Creation{
-			User: rec.User, Owner: c.owner(rec.Record), DenyAfter: rec.DenyAfter(), Resume: resume,
+			User: rec.User, Owner: c.owner(rec.Record), DenyAfter: rec.DenyAfter(),
 		})
 		if err == nil || provider.AsError(err).Kind != provider.NameTaken || try == maxNames {
 			return creds, err

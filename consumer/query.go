@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -30,12 +31,34 @@ func (c *Consumer) list(ctx context.Context, identity string, q messages.ListReq
 		return messages.Reply{}, err
 	}
 	slices.SortFunc(leases, func(a, b messages.Lease) int { return strings.Compare(a.Name, b.Name) })
-	answer := messages.Reply{Kind: messages.KindLeases, Leases: leases}
-	if len(leases) > q.Limit {
-		answer.Leases = leases[:q.Limit]
-		answer.Next = answer.Leases[q.Limit-1].Name
+	n, err := fit(leases, q.Limit)
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	answer := messages.Reply{Kind: messages.KindLeases, Leases: leases[:n]}
+	if n < len(leases) {
+		answer.Next = leases[n-1].Name
 	}
 	return answer, nil
+}
+
+// maxPageBytes bounds a page's size: a NATS message has at most 1 MiB unless the
+// server says otherwise.
+const maxPageBytes = 512 << 10
+
+// fit is how many of the leases make a page.
+func fit(leases []messages.Lease, limit int) (int, error) {
+	size := 0
+	for n, l := range leases {
+		data, err := json.Marshal(l)
+		if err != nil {
+			return 0, err
+		}
+		if size += len(data); n == limit || (n > 0 && size > maxPageBytes) {
+			return n, nil
+		}
+	}
+	return len(leases), nil
 }
 
 // scan reads all leases of an identity that the query asks for and that come
@@ -56,7 +79,7 @@ func (c *Consumer) scan(ctx context.Context, identity string, q messages.ListReq
 		return nil, err
 	}
 	defer func() { _ = w.Stop() }() // ends with ctx anyway
-	var leases []messages.Lease
+	leases := []messages.Lease{}
 	for {
 		select {
 		case <-ctx.Done():

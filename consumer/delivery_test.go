@@ -1,0 +1,98 @@
+package consumer_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+func TestALeaseThatNobodyWaitsForIsRevoked(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	w.publishFor(w.nc.NewInbox(), w.ns.Request("alice", "ci"), "{}")
+	w.eventually("the lease is over", func() bool {
+		recs := w.records()
+		return len(recs) == 1 && recs[0].State == messages.StateRevoked && recs[0].Reason == messages.ReasonUndelivered
+	})
+	w.nothingInAWS()
+	w.quiet()
+	w.told(w.records()[0].Name().String(), messages.EventUndelivered, messages.EventRevoked)
+}
+
+func TestAListenerWhoComesAMomentLateIsServed(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	inbox := w.nc.NewInbox()
+	w.publishFor(inbox, w.ns.Request("alice", "ci"), "{}")
+	w.eventually("the user exists", func() bool { return w.sim.UserCount() == 1 })
+	sub, err := w.nc.SubscribeSync(inbox)
+	w.ok(err)
+	if r, _ := w.answer(sub); r.Kind != messages.KindCredentials {
+		t.Fatalf("%+v %v", r, r.Error)
+	}
+}
+
+func TestAnUnconfirmedLeaseIsRevoked(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	r := w.lease("ci", `{"confirm":true}`)
+	w.quiet()
+	if rec, _ := w.record(r.Lease.Name); rec.Settled() || rec.State != messages.StateActive {
+		t.Fatalf("it does not wait for its confirmation: %+v", rec)
+	}
+	w.clock.move(11 * time.Second)
+	w.over(r, messages.ReasonUndelivered)
+	w.told(r.Lease.Name, messages.EventIssued, messages.EventUndelivered, messages.EventRevoked)
+}
+
+func TestAConfirmedLeaseLives(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	r, msg := w.answer(w.publish(w.ns.Request("alice", "ci"), `{"confirm":true}`))
+	w.ok(msg.Respond([]byte("any answer will do")))
+	w.told(r.Lease.Name, messages.EventIssued, messages.EventConfirmed)
+	w.clock.move(30 * time.Minute)
+	w.alive(r)
+	w.quiet()
+}
+
+func TestAForgedConfirmationCountsForNothing(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	r := w.lease("ci", `{"confirm":true}`)
+	_, err := w.js.Publish(w.ctx(), w.ns.Confirm(nameOf(w, r), "forged"), nil)
+	w.ok(err)
+	w.quiet()
+	w.clock.move(11 * time.Second)
+	w.over(r, messages.ReasonUndelivered)
+}
+
+func TestAConfirmationCountsThatCameWhileTheBrokerWasDown(t *testing.T) {
+	w := newWorld(t)
+	b := w.broker()
+	w.put(b, plainSecret)
+	r, msg := w.answer(w.publish(w.ns.Request("alice", "ci"), `{"confirm":true}`))
+	w.quiet()
+	b.die()
+	w.ok(msg.Respond(nil))
+	w.ok(w.nc.Flush())
+	w.clock.move(time.Minute)
+	w.broker()
+	w.told(r.Lease.Name, messages.EventIssued, messages.EventConfirmed)
+	w.alive(r)
+	w.quiet()
+}
+
+func TestADeliveryIsSentAgainUnchangedToWhoeverRepeats(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	first := w.lease("ci", `{"confirm":true}`, messages.HeaderIdempotencyKey, "k")
+	again, msg := w.answer(w.publish(w.ns.Request("alice", "ci"), `{"confirm":true}`, messages.HeaderIdempotencyKey, "k"))
+	if again.Credentials == nil || again.Credentials.SecretAccessKey.Reveal() != first.Credentials.SecretAccessKey.Reveal() {
+		t.Fatalf("not the same: %+v", again)
+	}
+	w.ok(msg.Respond(nil))
+	w.told(first.Lease.Name, messages.EventIssued, messages.EventConfirmed)
+	w.quiet()
+}

@@ -1,0 +1,373 @@
+package consumer_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+
+	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/iamsim"
+)
+
+func TestABadRequestIsRejectedAndLeavesTheQueue(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	long := strings.Repeat("x", 70)
+	for _, c := range []struct {
+		name, subject, body string
+		header              []string
+		code                messages.Code
+		says                string
+	}{
+		{name: "not JSON", body: `{`, code: messages.CodeInvalidRequest, says: "JSON"},
+		{name: "not an object", body: `[]`, code: messages.CodeInvalidRequest, says: "object"},
+		{name: "unknown field", body: `{"tll":"1h"}`, code: messages.CodeInvalidRequest, says: "tll"},
+		{name: "wrong case", body: `{"TTL":"1h"}`, code: messages.CodeInvalidRequest, says: "TTL"},
+		{name: "twice", body: `{"ttl":"1h","ttl":"2h"}`, code: messages.CodeInvalidRequest, says: "ttl is given twice"},
+		{name: "wrong type", body: `{"ttl":3600}`, code: messages.CodeInvalidRequest, says: "ttl"},
+		{name: "too large", body: `{"labels":{"a":"` + strings.Repeat("x", messages.MaxBody) + `"}}`, code: messages.CodeTooLarge, says: "limit is 16384"},
+		{name: "above max ttl", body: `{"ttl":"48h"}`, code: messages.CodeTTLExceedsMax, says: "maximum of 1d"},
+		{name: "below min ttl", body: `{"ttl":"0s"}`, code: "", says: ""},
+		{name: "label", body: `{"labels":{"` + long + `":"v"}}`, code: messages.CodeInvalidRequest, says: "labels"},
+		{name: "bad xkey", body: `{"xkey":"XABC"}`, code: messages.CodeInvalidRequest, says: "xkey"},
+		{name: "deadline passed", body: `{"deadline":"2020-01-01T00:00:00Z"}`, code: messages.CodeDeadlineExceeded, says: "deadline"},
+		{name: "no such secret", subject: "lessor.request.alice.nope", code: messages.CodeSecretNotFound, says: "nope"},
+		{name: "upper case secret", subject: "lessor.request.alice.CI", code: messages.CodeInvalidSubject, says: "secret"},
+		{name: "long idempotency key", header: []string{messages.HeaderIdempotencyKey, strings.Repeat("k", 300)}, code: messages.CodeInvalidRequest, says: "limit is 256"},
+		{name: "bad deadline header", header: []string{messages.HeaderDeadline, "soon"}, code: messages.CodeInvalidRequest, says: messages.HeaderDeadline},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			subject := c.subject
+			if subject == "" {
+				subject = w.ns.Request("alice", "ci")
+			}
+			before := len(w.events(""))
+			r, msg := w.answer(w.publish(subject, c.body, c.header...))
+			if c.code == "" {
+				return // accepted: the default
+			}
+			w.refused(r, c.code)
+			if !strings.Contains(r.Error.Message, c.says) {
+				t.Fatalf("the message %q does not say %q", r.Error.Message, c.says)
+			}
+			if h := msg.Header.Get(messages.HeaderError); !strings.HasPrefix(h, string(c.code)) || msg.Header.Get(messages.HeaderErrorCode) == "" {
+				t.Fatalf("the NATS error headers are missing: %v", msg.Header)
+			}
+			w.quiet()
+			told := w.events("")[before:]
+			if len(told) != 1 || told[0].Type != "lessor.lease.rejected" || told[0].Data.Error.Code != c.code {
+				t.Fatalf("not told as rejected: %+v", told)
+			}
+		})
+	}
+	t.Run("and nothing was made", func(t *testing.T) {
+		if n := w.sim.UserCount(); n != 1 { // that of the zero ttl
+			t.Fatalf("%d users", n)
+		}
+	})
+}
+
+func TestARequestThatNobodyMayBeAnsweredForMakesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	for name, replyTo := range map[string]string{
+		"none":               "",
+		"a bucket":           "$KV.lessor_lease.bob.ci.x",
+		"JetStream's API":    "$JS.API.STREAM.PURGE.LESSOR_EVENT",
+		"another's revoke":   "lessor.revoke.bob.ci.x",
+		"another's inbox":    "_INBOX_bob.x",
+		"another's delivery": "lessor.deliver.bob.x",
+		"a wildcard":         "_INBOX.>",
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := len(w.events(""))
+			w.publishFor(replyTo, w.ns.Request("alice", "ci"), "{}")
+			w.eventually("it is told as rejected", func() bool {
+				told := w.events("")[before:]
+				return len(told) == 1 && told[0].Data.Error != nil && told[0].Data.Error.Code == messages.CodeInvalidReply
+			})
+			w.quiet()
+		})
+	}
+	for _, subject := range []string{"lessor.request.Alice.ci", "lessor.request.аlice.ci", "lessor.request." + strings.Repeat("a", 65) + ".ci"} {
+		before := len(w.events(""))
+		w.publishFor("_INBOX.x", subject, "{}")
+		w.eventually("it is told as rejected", func() bool { return len(w.events("")) == before+1 })
+		w.quiet()
+	}
+	if calls := w.sim.Calls(); len(calls) > 0 || len(w.records()) > 0 {
+		t.Fatalf("something was made: %v %v", calls, w.records())
+	}
+}
+
+func TestAHundredRequestsWithOneKeyMakeOneLease(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	w.broker() // a second replica
+	w.sim.SetFaults(iamsim.Faults{Latency: 20 * time.Millisecond})
+
+	const n = 100
+	var all sync.WaitGroup
+	answers := make([]messages.Reply, n)
+	subs := make([]*nats.Subscription, n)
+	for i := range n {
+		inbox := w.nc.NewInbox()
+		var err error
+		subs[i], err = w.nc.SubscribeSync(inbox)
+		w.ok(err)
+		all.Go(func() {
+			msg := nats.NewMsg(w.ns.Request("alice", "ci"))
+			msg.Data = []byte(`{"confirm":true}`) // so that the delivery stays open until all have asked
+			msg.Header.Set(messages.HeaderReplyTo, inbox)
+			msg.Header.Set(messages.HeaderIdempotencyKey, "job-7")
+			if _, err := w.js.PublishMsg(context.Background(), msg); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	var confirm *nats.Msg
+	for i, sub := range subs {
+		answers[i], confirm = w.answer(sub)
+	}
+	w.ok(confirm.Respond(nil))
+	for _, r := range answers {
+		if r.Kind != messages.KindCredentials || r.Credentials.AccessKeyID != answers[0].Credentials.AccessKeyID ||
+			r.Credentials.SecretAccessKey.Reveal() != answers[0].Credentials.SecretAccessKey.Reveal() {
+			t.Fatalf("not the same key for all: %+v and %+v", r, answers[0])
+		}
+	}
+	w.quiet()
+	if n := w.sim.UserCount(); n != 1 {
+		t.Fatalf("%d users for one key", n)
+	}
+
+	late := w.ask("ci", `{"confirm":true}`, messages.HeaderIdempotencyKey, "job-7")
+	w.refused(late, messages.CodeAlreadyDelivered)
+	if late.Lease == nil || late.Lease.Name != answers[0].Lease.Name {
+		t.Fatalf("which lease was delivered is not said: %+v", late.Lease)
+	}
+	w.refused(w.ask("ci", `{"ttl":"2h"}`, messages.HeaderIdempotencyKey, "job-7"), messages.CodeIdempotencyMismatch)
+	other, _ := w.answer(w.publish(w.ns.Request("bob", "ci"), "{}", messages.HeaderIdempotencyKey, "job-7"))
+	if other.Kind != messages.KindCredentials || other.Lease.Name == answers[0].Lease.Name {
+		t.Fatalf("another identity's key is not its own: %+v", other)
+	}
+}
+
+func TestARepeatAfterAPassingFailureBeginsAnew(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	w.sim.SetFaults(iamsim.Faults{InternalError: 1})
+	soon := w.clock.now().Add(500 * time.Millisecond).UTC().Format(time.RFC3339Nano)
+	r := w.ask("ci", `{"deadline":"`+soon+`"}`, messages.HeaderIdempotencyKey, "k")
+	w.refused(r, messages.CodeDeadlineExceeded)
+	w.sim.SetFaults(iamsim.Faults{})
+	w.clock.move(3 * time.Minute) // what is left, if anything, is old enough to be gone
+	r = w.lease("ci", "{}", messages.HeaderIdempotencyKey, "k")
+	w.alive(r)
+}
+
+func TestEveryRefusalOfAWSLeavesNothing(t *testing.T) {
+	for _, action := range []string{"CreateUser", "PutUserPolicy", "AttachUserPolicy", "AddUserToGroup", "CreateAccessKey"} {
+		t.Run(action, func(t *testing.T) {
+			w := newWorld(t)
+			w.put(w.broker(), plainSecret)
+			w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+				if c.Action == action {
+					return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied", Message: "not you"}
+				}
+				return iamsim.Verdict{}
+			})
+			r := w.ask("ci", "{}")
+			w.refused(r, messages.CodeProviderDenied)
+			if !strings.Contains(r.Error.Message, action) || !strings.Contains(r.Error.Message, "AccessDenied") {
+				t.Fatalf("the message does not say what was refused: %q", r.Error.Message)
+			}
+			if n := w.sim.UserCount(); n != 0 {
+				t.Fatalf("%d users are left", n)
+			}
+			w.state(r.Lease.Name, messages.StateFailed)
+			w.told(r.Lease.Name, messages.EventFailed)
+			w.quiet()
+		})
+	}
+}
+
+func TestAPassingFaultOfAWSIsWaitedOut(t *testing.T) {
+	for name, f := range map[string]iamsim.Faults{
+		"throttling":              {Rate: 50, Burst: 1},
+		"errors":                  {InternalError: 0.3},
+		"lost answers":            {DropAnswer: 0.3},
+		"empty answers":           {EmptyBody: 0.3},
+		"concurrent modification": {ConcurrentModification: 0.5},
+		"users visible late":      {UserVisibleAfter: 300 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.put(w.broker(), plainSecret)
+			w.sim.SetFaults(f)
+			var answers []*nats.Subscription
+			for range 10 {
+				answers = append(answers, w.publish(w.ns.Request("alice", "ci"), "{}"))
+			}
+			for _, a := range answers {
+				r, _ := w.answer(a)
+				if r.Kind != messages.KindCredentials {
+					t.Fatalf("no credentials: %v", r.Error)
+				}
+				w.eventually("the key works", func() bool { return w.works(r.Credentials) })
+			}
+			if n := w.sim.UserCount(); n != 10 {
+				t.Fatalf("%d users for 10 leases", n)
+			}
+			w.clock.move(2 * time.Hour)
+			w.eventually("all leases are over", func() bool {
+				w.clock.move(time.Second)
+				for _, r := range w.records() {
+					if !r.State.Ended() {
+						return false
+					}
+				}
+				return w.sim.UserCount() == 0
+			})
+		})
+	}
+}
+
+// luck is a source of randomness that gives zeros until it turns.
+type luck struct{ turned atomic.Bool }
+
+func (l *luck) Read(p []byte) (int, error) {
+	if l.turned.Load() {
+		return rand.Read(p)
+	}
+	clear(p)
+	return len(p), nil
+}
+
+// firstName is the user name that a broker without luck makes first.
+func firstName(t *testing.T) string {
+	u, err := provider.ParseUsername(messages.DefaultUsernameTemplate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, err := u.Render(provider.UsernameData{Identity: "alice", Secret: "ci", Rand: &luck{}, Now: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func TestAForeignUserIsNeverTouched(t *testing.T) {
+	for name, turns := range map[string]bool{"another name is found": true, "no other name": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			foreign := firstName(t)
+			w.sim.AddUser(foreign, "/lessor/", map[string]string{"owner": "somebody"})
+			w.sim.AddLoginProfile(foreign)
+			before, _ := w.sim.User(foreign)
+			var source luck
+			w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+				source.turned.Store(turns)
+				return iamsim.Verdict{}
+			})
+			w.put(w.broker(func(c *consumer.Config) { c.Rand = &source }), plainSecret)
+			r := w.ask("ci", "{}")
+			if turns {
+				if r.Kind != messages.KindCredentials || r.Credentials.Username == foreign {
+					t.Fatalf("%+v %v", r, r.Error)
+				}
+				w.answer(w.publish(w.ns.Revoke(nameOf(w, r)), ""))
+			} else {
+				w.refused(r, messages.CodeUsernameTaken)
+				w.state(r.Lease.Name, messages.StateFailed)
+			}
+			w.quiet()
+			after, _ := w.sim.User(foreign)
+			if a, b := mustJSON(before), mustJSON(after); a != b {
+				t.Fatalf("the foreign user has changed:\n%s\n%s", a, b)
+			}
+			if n := w.sim.UserCount(); n != 1 {
+				t.Fatalf("%d users, not the foreign one alone", n)
+			}
+		})
+	}
+}
+
+func mustJSON(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(data)
+}
+
+func TestSealedCredentialsAreForTheHolderAlone(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	pair, err := nkeys.CreateCurveKeys()
+	w.ok(err)
+	public, err := pair.PublicKey()
+	w.ok(err)
+	seed, err := pair.Seed()
+	w.ok(err)
+	sub := w.publish(w.ns.Request("alice", "ci"), fmt.Sprintf(`{"xkey":%q}`, public))
+	r, msg := w.answer(sub)
+	if r.Kind != messages.KindCredentials || r.Credentials != nil || r.Sealed == nil {
+		t.Fatalf("not sealed: %+v", r)
+	}
+	for _, s := range w.sim.IssuedSecrets() {
+		if bytes.Contains(msg.Data, []byte(s)) {
+			t.Fatal("the secret is in the message in clear")
+		}
+	}
+	c, err := messages.OpenSealed(seed, r.Sealed)
+	w.ok(err)
+	if c.Lease != r.Lease.Name || c.Identity != "alice" || !c.ExpiresAt.Equal(r.Lease.ExpiresAt) || !w.works(&c.Credentials) {
+		t.Fatalf("the box holds something else: %+v", c)
+	}
+}
+
+func TestReadyWaitsForAWSToAcceptTheKey(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	w.sim.SetFaults(iamsim.Faults{VisibleAfter: 300 * time.Millisecond})
+	if r := w.lease("ci", `{"ready_within":"10s"}`); r.Ready == nil || !*r.Ready || !w.works(r.Credentials) {
+		t.Fatalf("not ready: %+v", r)
+	}
+	w.sim.SetFaults(iamsim.Faults{VisibleAfter: time.Hour})
+	if r := w.lease("ci", `{"ready_within":"1s"}`); r.Ready == nil || *r.Ready {
+		t.Fatalf("ready: %+v", r)
+	}
+	if r := w.lease("ci", `{}`); r.Ready != nil {
+		t.Fatalf("told without having been asked: %+v", r)
+	}
+}
+
+// slowReady holds no worker: with one worker, a request that waits for AWS to
+// accept its key does not keep another from being served.
+func TestWaitingHoldsNoWorker(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(func(c *consumer.Config) { c.Workers.Request = 1 }), plainSecret)
+	w.sim.SetFaults(iamsim.Faults{VisibleAfter: time.Hour})
+	waiting := w.publish(w.ns.Request("alice", "ci"), `{"ready_within":"60s"}`)
+	w.publishFor(w.nc.NewInbox(), w.ns.Request("alice", "ci"), `{}`) // nobody there
+	w.lease("ci", `{}`)
+	w.lease("ci", `{"confirm":true}`) // not confirmed
+	w.lease("ci", `{}`)
+	if n, _, _ := waiting.Pending(); n != 0 {
+		t.Fatal("the first was answered early: nothing was waited for")
+	}
+}
