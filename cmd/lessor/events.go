@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/client"
+)
+
+// eventTypes are the types that --type takes.
+var eventTypes = []messages.EventType{
+	messages.EventIssued, messages.EventConfirmed, messages.EventUndelivered, messages.EventRenewed, messages.EventExpiring,
+	messages.EventRevoked, messages.EventFailed, messages.EventRevokeFailed, messages.EventRejected, messages.EventOrphanRemoved,
+}
+
+// eventsCmd is the command that reads the event stream.
+type eventsCmd struct {
+	requester
+	since, lease     string
+	types            []string
+	follow, noFollow bool
+}
+
+func newEventsCmd(env *environment) *cobra.Command {
+	var e eventsCmd
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "Follow what happens to leases",
+		Long: `Print the events about leases, one a line, from the stream that keeps them, and
+then those that come. Without --identity and --lease it is everybody's.
+
+It reads the stream itself, and so needs a connection to the broker's account with
+the right to.`,
+		Example: `  # what happens from now on
+  lessor events --since 0s
+
+  # why leases failed in the last day, for a program
+  lessor events --since 1d --type failed --type rejected --no-follow --json`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			filter, err := e.filter(env)
+			if err != nil {
+				return err
+			}
+			return e.run(cmd.Context(), env, filter)
+		},
+	}
+	e.register(cmd)
+	cmd.Flags().Lookup("identity").Usage = "only events about the leases of this `identity` [$LESSOR_IDENTITY]"
+	cmd.Flags().Lookup("json").Usage = "print the events as they are in the stream, CloudEvents in JSON"
+	cmd.Flags().StringVar(&e.since, "since", "", "a `time` (RFC 3339) or how long ago (1h, 7d) to begin (default: all that is kept)")
+	cmd.Flags().StringVar(&e.lease, "lease", "", "only events about this lease, `name`d <identity>.<secret>.<id>")
+	cmd.Flags().StringArrayVar(&e.types, "type", nil, "only events of this `type`; may be repeated: "+typeNames())
+	cmd.Flags().BoolVar(&e.follow, "follow", true, "go on with the events that come")
+	cmd.Flags().BoolVar(&e.noFollow, "no-follow", false, "end with the last event that is there")
+	return cmd
+}
+
+func typeNames() string {
+	names := make([]string, len(eventTypes))
+	for i, t := range eventTypes {
+		names[i] = string(t)
+	}
+	return strings.Join(names, ", ")
+}
+
+// filter checks the flags and translates them.
+func (e *eventsCmd) filter(env *environment) (client.EventFilter, error) {
+	f := client.EventFilter{Follow: e.follow && !e.noFollow}
+	switch {
+	case e.lease != "":
+		l, err := messages.ParseLeaseName(e.lease)
+		if err != nil {
+			return f, flagError("--lease", err)
+		}
+		if err := e.asOwner(env, e.lease); err != nil {
+			return f, err
+		}
+		f.Identity, f.Secret, f.ID = l.Identity, l.Secret, l.ID
+	case e.identity != "" || env.Getenv("LESSOR_IDENTITY") != "":
+		if err := e.asIdentity(env); err != nil {
+			return f, err
+		}
+		f.Identity = e.identity
+	default:
+		if err := e.check(env); err != nil {
+			return f, err
+		}
+	}
+	for _, name := range e.types {
+		t := messages.EventType(name)
+		if !slices.Contains(eventTypes, t) {
+			return f, usagef("--type is %q; it may be one of %s", name, typeNames())
+		}
+		f.Types = append(f.Types, t)
+	}
+	var err error
+	f.Since, err = sinceTime(e.since, env.Now())
+	return f, err
+}
+
+// sinceTime reads a time, or how long ago it was.
+func sinceTime(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if d, err := messages.ParseDuration(s); err == nil {
+		return now.Add(-d.Std()), nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return t, usagef("--since is %q; it must be a time such as 2026-11-22T22:00:00Z, or how long ago, such as 1h or 7d", s)
+	}
+	if t.After(now) {
+		return t, usagef("--since is %s; that is still to come", s)
+	}
+	return t, nil
+}
+
+func (e *eventsCmd) run(ctx context.Context, env *environment, f client.EventFilter) error {
+	ns, err := e.namespace()
+	if err != nil {
+		return err
+	}
+	nc, err := e.dial(env, "lessor events", nats.MaxReconnects(-1))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := e.jetStream(nc)
+	if err != nil {
+		return err
+	}
+	show := showEvent
+	if e.json {
+		show = func(w io.Writer, e messages.Event) error { return json.NewEncoder(w).Encode(e) }
+	}
+	for event, err := range client.Events(ctx, js, ns, f) {
+		if err != nil {
+			return err
+		}
+		if err := show(env.Stdout, event); err != nil {
+			return fmt.Errorf("print an event: %w", err)
+		}
+	}
+	return nil
+}
+
+// showEvent prints an event on one line: when, what, which lease, and why.
+func showEvent(w io.Writer, e messages.Event) error {
+	line := fmt.Sprintf("%s  %-14s  %s", e.Time.UTC().Format(time.RFC3339), strings.TrimPrefix(e.Type, "lessor.lease."), e.Subject)
+	for _, d := range []struct{ name, value string }{
+		{"reason", string(e.Data.Reason)}, {"note", e.Data.Note}, {"verb", string(e.Data.Verb)},
+	} {
+		if d.value != "" {
+			line += fmt.Sprintf("  %s=%q", d.name, d.value)
+		}
+	}
+	if e.Data.Error != nil {
+		line += fmt.Sprintf("  error=%q", e.Data.Error)
+	}
+	_, err := fmt.Fprintln(w, line)
+	return err
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+func newListCmd(env *environment) *cobra.Command {
+	var r requester
+	var secret, in string
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List an identity's leases",
+		Long: `List the identity's leases: those that are alive, or those in one state. Leases that
+ended are known for 24 hours.`,
+		Example: `  lessor list --identity alice
+  lessor list -i alice --secret ci --state failed --json`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 0 {
+				return usagef("--limit is %d; it may not be negative", limit)
+			}
+			if err := r.asIdentity(env); err != nil {
+				return err
+			}
+			q := messages.ListRequest{Secret: secret, State: messages.State(in)}
+			if err := checkList(q); err != nil {
+				return err
+			}
+			c, closeClient, err := r.client(env)
+			if err != nil {
+				return err
+			}
+			defer closeClient()
+			leases := []messages.Lease{}
+			for l, err := range c.Leases(cmd.Context(), q) {
+				if err != nil {
+					return err
+				}
+				leases = append(leases, l)
+				if len(leases) == limit {
+					break
+				}
+			}
+			return r.printLeases(env, leases)
+		},
+	}
+	r.register(cmd)
+	cmd.Flags().StringVar(&secret, "secret", "", "only leases of this `secret`")
+	cmd.Flags().StringVar(&in, "state", "", "only leases in this `state`: provisioning, active, revoking, revoked or failed (default: all alive)")
+	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many; 0 is all")
+	return cmd
+}
+
+// checkList refuses a filter that the broker would.
+func checkList(q messages.ListRequest) error {
+	if q.Secret != "" {
+		if err := checkToken("--secret", q.Secret); err != nil {
+			return err
+		}
+	}
+	body, err := json.Marshal(q)
+	if err != nil {
+		return flagError("--state", err)
+	}
+	if _, err := messages.DecodeListRequest(body); err != nil {
+		return flagError("--state", err) // the rest is checked
+	}
+	return nil
+}
+
+// printLeases prints a table, or all pages as one reply.
+func (r *requester) printLeases(env *environment, leases []messages.Lease) error {
+	if r.json {
+		// Not a messages.Reply: that leaves out an empty list, and scripts loop
+		// over it.
+		return json.NewEncoder(env.Stdout).Encode(struct {
+			Kind   string           `json:"kind"`
+			Leases []messages.Lease `json:"leases"`
+		}{messages.KindLeases, leases})
+	}
+	if len(leases) == 0 {
+		env.note("%s has no such leases", r.identity)
+		return nil
+	}
+	t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(t, "LEASE\tSTATE\tACCESS KEY ID\tEXPIRES\tLABELS") // errors come with Flush
+	for _, l := range leases {
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", l.Name, state(l), l.AccessKeyID, until(l.ExpiresAt, env.Now()), labels(l))
+	}
+	return t.Flush()
+}

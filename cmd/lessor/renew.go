@@ -1,0 +1,41 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+func newRenewCmd(env *environment) *cobra.Command {
+	var r requester
+	var renew messages.RenewRequest
+	cmd := &cobra.Command{
+		Use:   "renew LEASE",
+		Short: "Move the end of a lease",
+		Long: `Move the end of a lease, named <identity>.<secret>.<id>, to --ttl from now. It never
+becomes earlier than it is, and never later than the secret's max_ttl after the
+lease was issued: that is an error unless --clamp takes what is left.`,
+		Example: `  lessor renew alice.ci.06ct3v… --ttl 1h
+  lessor renew alice.ci.06ct3v… --ttl 8h --clamp`,
+		Args: argument("LEASE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := r.asOwner(env, args[0]); err != nil {
+				return err
+			}
+			c, closeClient, err := r.client(env)
+			if err != nil {
+				return err
+			}
+			defer closeClient()
+			l, err := c.Renew(cmd.Context(), args[0], renew)
+			if err != nil {
+				return err
+			}
+			return r.printLease(env, messages.KindRenewed, l)
+		},
+	}
+	r.registerOwner(cmd)
+	durationFlag(cmd, &renew.TTL, "ttl", "how long the lease lasts from now, such as 15m, 1h (default: the secret's)")
+	cmd.Flags().BoolVar(&renew.Clamp, "clamp", false, "take the longest time the lease allows where --ttl is above it")
+	return cmd
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/client"
+)
+
+// outputs are the forms in which credentials are printed.
+var outputs = map[string]func(io.Writer, client.Issued, time.Time) error{
+	"text":               printText,
+	"env":                printEnv,
+	"json":               printJSON,
+	"credential-process": printCredentialProcess,
+}
+
+// requestCmd is the command that asks for a lease.
+type requestCmd struct {
+	requester
+	ttl, readyWithin messages.Duration
+	sealed, confirm  bool
+	labels           []string
+	key, output      string
+
+	// What prepare makes of the flags.
+	ask     messages.LeaseRequest
+	options []client.RequestOption
+	print   func(io.Writer, client.Issued, time.Time) error
+}
+
+func newRequestCmd(env *environment) *cobra.Command {
+	var r requestCmd
+	cmd := &cobra.Command{
+		Use:   "request SECRET",
+		Short: "Ask for a lease and print its access key",
+		Long: `Ask for a lease of a dynamic secret and print its access key.
+
+The key is told once. It dies when the lease ends, or with "lessor revoke".
+Delivery is confirmed; where this command dies before it has the key, the broker
+revokes the lease by itself.
+
+The NATS server and credentials are given as to the nats command: by flags,
+variables, or one of its contexts.`,
+		Example: `  # a key for 15 minutes, in the shell's environment
+  eval "$(lessor request ci --identity alice --ttl 15m --output env)"
+
+  # sealed on its way, and only when AWS accepts the key
+  lessor request ci -i alice --sealed --ready-within 20s
+
+  # in ~/.aws/config
+  credential_process = lessor request ci -i alice --output credential-process`,
+		Args: argument("SECRET"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := r.prepare(env, args[0]); err != nil {
+				return err
+			}
+			return r.run(cmd.Context(), env, args[0])
+		},
+	}
+	r.register(cmd)
+	durationFlag(cmd, &r.ttl, "ttl", "how long the lease lasts, such as 90s, 15m, 1h, 7d (default: the secret's)")
+	durationFlag(cmd, &r.readyWithin, "ready-within", "wait up to this long for AWS to accept the key, at most "+messages.MaxReadyWithin.String())
+	cmd.Flags().BoolVar(&r.sealed, "sealed", false, "have the key sealed so that nobody between can read it")
+	cmd.Flags().BoolVar(&r.confirm, "confirm", true, "confirm the delivery")
+	cmd.Flags().StringArrayVar(&r.labels, "label", nil, "`key=value` to keep with the lease; may be repeated")
+	cmd.Flags().StringVar(&r.key, "idempotency-key", "", "one key, one lease: repeating the command with it is safe")
+	cmd.Flags().StringVarP(&r.output, "output", "o", "text", "text, env, json or credential-process")
+	return cmd
+}
+
+// durationFlag adds a flag that takes lessor's durations. Zero means that it was
+// not given.
+func durationFlag(cmd *cobra.Command, d *messages.Duration, name, help string) {
+	cmd.Flags().Var(d, name, help)
+	cmd.Flags().Lookup(name).DefValue = "" // or the help would show "0s" as the default
+}
+
+// prepare checks everything that can be checked before connecting.
+func (r *requestCmd) prepare(env *environment, secret string) error {
+	if err := r.asIdentity(env); err != nil {
+		return err
+	}
+	if err := checkToken("SECRET", secret); err != nil {
+		return err
+	}
+	if r.json && r.output != "text" && r.output != "json" {
+		return usagef("--json and --output %s exclude each other", r.output)
+	}
+	if r.json {
+		r.output = "json"
+	}
+	if r.print = outputs[r.output]; r.print == nil {
+		return usagef("--output is %q; it may be text, env, json or credential-process", r.output)
+	}
+	if r.readyWithin > messages.MaxReadyWithin {
+		return usagef("--ready-within is %s; the limit is %s", r.readyWithin, messages.MaxReadyWithin)
+	}
+	if err := messages.CheckIdempotencyKey(r.key); err != nil {
+		return flagError("--idempotency-key", err)
+	}
+	labels, err := parseLabels(r.labels)
+	if err != nil {
+		return err
+	}
+	r.ask = messages.LeaseRequest{TTL: r.ttl, Confirm: r.confirm, ReadyWithin: r.readyWithin, Labels: labels}
+	r.options = []client.RequestOption{client.IdempotencyKey(r.key)}
+	if r.sealed {
+		r.options = append(r.options, client.Sealed())
+	}
+	return nil
+}
+
+// parseLabels reads key=value pairs, with the limits that the broker has.
+func parseLabels(pairs []string) (map[string]string, error) {
+	if len(pairs) == 0 {
+		return nil, nil
+	}
+	labels := make(map[string]string, len(pairs))
+	for _, p := range pairs {
+		k, v, ok := strings.Cut(p, "=")
+		if !ok {
+			return nil, usagef("--label %q is not of the form key=value", p)
+		}
+		if _, twice := labels[k]; twice {
+			return nil, usagef("--label %s is given twice", k)
+		}
+		labels[k] = v
+	}
+	body, err := json.Marshal(messages.LeaseRequest{Labels: labels})
+	if err != nil {
+		return nil, flagError("--label", err)
+	}
+	if _, err := messages.DecodeLeaseRequest(body); err != nil {
+		return nil, flagError("--label", err)
+	}
+	return labels, nil
+}
+
+func (r *requestCmd) run(ctx context.Context, env *environment, secret string) error {
+	c, closeClient, err := r.client(env)
+	if err != nil {
+		return err
+	}
+	defer closeClient()
+	issued, err := c.Request(ctx, secret, r.ask, r.options...)
+	if err != nil {
+		return err
+	}
+	if err := r.print(env.Stdout, issued, env.Now()); err != nil {
+		// Nobody has the key: don't leave it alive.
+		if _, revokeErr := c.Revoke(context.WithoutCancel(ctx), issued.Lease.Name, "could not be printed"); revokeErr != nil {
+			return fmt.Errorf("print the key: %w; the lease %s could not be revoked either: %w", err, issued.Lease.Name, revokeErr)
+		}
+		return fmt.Errorf("print the key: %w; the lease %s was revoked", err, issued.Lease.Name)
+	}
+	if issued.Ready != nil && !*issued.Ready {
+		env.note("AWS did not accept the key within %s; it may do so in a few seconds", r.readyWithin)
+	}
+	if r.output == "text" {
+		env.note("end it with: lessor revoke %s", issued.Lease.Name)
+	}
+	return nil
+}
+
+// printText prints what a person wants to see.
+func printText(w io.Writer, i client.Issued, now time.Time) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row(t, "lease", i.Lease.Name)
+	row(t, "access key id", i.Credentials.AccessKeyID)
+	row(t, "secret access key", i.Credentials.SecretAccessKey.Reveal())
+	row(t, "session token", i.Credentials.SessionToken.Reveal())
+	row(t, "region", i.Credentials.Region)
+	row(t, "user", i.Credentials.Username)
+	row(t, "expires", until(i.Lease.ExpiresAt, now))
+	return t.Flush()
+}
+
+// printEnv prints lines for a shell. A session token left over from other
+// credentials would make AWS refuse these, so it is unset.
+func printEnv(w io.Writer, i client.Issued, _ time.Time) error {
+	lines := []string{
+		"export AWS_ACCESS_KEY_ID=" + quote(i.Credentials.AccessKeyID),
+		"export AWS_SECRET_ACCESS_KEY=" + quote(i.Credentials.SecretAccessKey.Reveal()),
+		"unset AWS_SESSION_TOKEN",
+	}
+	if !i.Credentials.SessionToken.IsZero() {
+		lines[2] = "export AWS_SESSION_TOKEN=" + quote(i.Credentials.SessionToken.Reveal())
+	}
+	if i.Credentials.Region != "" {
+		lines = append(lines, "export AWS_REGION="+quote(i.Credentials.Region))
+	}
+	lines = append(lines, "export LESSOR_LEASE="+quote(i.Lease.Name))
+	_, err := fmt.Fprintln(w, strings.Join(lines, "\n"))
+	return err
+}
+
+// quote quotes a value for a POSIX shell.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// printJSON prints the delivery as on the wire, opened where it was sealed.
+func printJSON(w io.Writer, i client.Issued, _ time.Time) error {
+	return writeReply(w, messages.Reply{Kind: messages.KindCredentials, Lease: &i.Lease, Credentials: &i.Credentials, Ready: i.Ready})
+}
+
+// printCredentialProcess prints what AWS's SDKs read from a credential_process
+// (https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html).
+func printCredentialProcess(w io.Writer, i client.Issued, _ time.Time) error {
+	return json.NewEncoder(w).Encode(struct {
+		Version         int
+		AccessKeyID     string `json:"AccessKeyId"`
+		SecretAccessKey string
+		SessionToken    string `json:",omitempty"`
+		Expiration      time.Time
+	}{1, i.Credentials.AccessKeyID, i.Credentials.SecretAccessKey.Reveal(), i.Credentials.SessionToken.Reveal(), i.Lease.ExpiresAt.UTC()})
+}
