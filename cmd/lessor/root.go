@@ -7,8 +7,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// requesters is the group of the commands for those who ask for leases.
-const requesters = "requesters"
+// The groups of commands.
+const (
+	tryouts    = "tryouts"    // for those who have just come
+	requesters = "requesters" // for those who ask for leases
+	operators  = "operators"  // for those who run a broker
+)
 
 // run runs the program and returns its exit code.
 func run(ctx context.Context, env *environment, args []string) int {
@@ -49,8 +53,13 @@ the key dies when the lease ends, and nothing is left behind in AWS.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef(`%w; see "%s --help"`, err, cmd.CommandPath())
 	})
-	root.AddGroup(&cobra.Group{ID: requesters, Title: "For those who need a key:"})
+	root.AddGroup(
+		&cobra.Group{ID: tryouts, Title: "To see it work:"},
+		&cobra.Group{ID: requesters, Title: "For those who need a key:"},
+		&cobra.Group{ID: operators, Title: "For those who run a broker:"},
+	)
 	root.AddCommand(
+		newDemoCmd(env), newDevCmd(env), newServeCmd(env), newKeyCmd(env),
 		newRequestCmd(env), newRenewCmd(env), newRevokeCmd(env),
 		newListCmd(env), newShowCmd(env), newEventsCmd(env),
 	)

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/scheduler"
+)
+
+// startTimeout bounds the making or checking of streams and buckets.
+const startTimeout = 30 * time.Second
+
+// stopTimeout is how long a broker that stops may take to finish what it holds:
+// no longer than AWS may take for one lease.
+const stopTimeout = 30 * time.Second
+
+// broker is a consumer and a scheduler at work.
+type broker struct {
+	*consumer.Consumer
+	schedule *scheduler.Scheduler
+}
+
+// startBroker starts both with the consumer's settings.
+func startBroker(ctx context.Context, cfg consumer.Config) (*broker, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	c, err := consumer.Start(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("the broker does not start: %w", err)
+	}
+	s, err := scheduler.Start(scheduler.Config{Conn: cfg.Conn, Namespace: cfg.Namespace, Log: cfg.Log, Now: cfg.Now})
+	if err != nil {
+		_ = c.Stop(ctx) // the first error is the one to tell
+		return nil, fmt.Errorf("the scheduler does not start: %w", err)
+	}
+	return &broker{Consumer: c, schedule: s}, nil
+}
+
+// Stop takes no new work and finishes what is in hand.
+func (b *broker) Stop(ctx context.Context) error {
+	b.schedule.Stop()
+	return b.Consumer.Stop(ctx)
+}
+
+// Ready returns nil if the broker can do all its work.
+func (b *broker) Ready(ctx context.Context) error {
+	return errors.Join(b.Healthy(ctx), b.schedule.Healthy())
+}
+
+// brokerConn are the options of a broker's connection: it never gives up, and
+// holds nothing back while it is away. What was meant for a requester then must
+// not come out of a buffer later, when the record says something else.
+func brokerConn(log zerolog.Logger) []nats.Option {
+	return []nats.Option{
+		nats.Name("lessor broker"),
+		nats.MaxReconnects(-1),
+		nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
+			e := log.Error().Err(err)
+			if s != nil {
+				e = e.Str("subject", s.Subject)
+			}
+			e.Msg("NATS reports an error")
+		}),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn().Err(err).Msg("NATS is away") }),
+		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info().Str("server", nc.ConnectedServerName()).Msg("NATS is back") }),
+	}
+}

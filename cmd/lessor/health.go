@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+)
+
+// healthTimeout bounds the answer to a question for the broker's health.
+const healthTimeout = 3 * time.Second
+
+// serveHealth answers on addr: /healthz as long as the process works at all,
+// /readyz if the broker can do its work now, and otherwise 503 with what is
+// wrong. The function it returns ends it.
+func serveHealth(addr string, ready func(context.Context) error) (stop func(), at string, err error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, "", fmt.Errorf("--health: %w; choose another address", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
+		defer cancel()
+		if err := ready(ctx); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = fmt.Fprintln(w, "ok") // whoever asked has gone, or not
+	})
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: healthTimeout}
+	go func() { _ = s.Serve(l) }() // ends with Close
+	return func() { _ = s.Close() }, l.Addr().String(), nil
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/rs/zerolog"
+	"sigs.k8s.io/yaml"
+
+	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/messages"
+)
+
+// sourceFile marks definitions that come from files.
+const sourceFile = "file"
+
+// secretFile is a definition and where it stands.
+type secretFile struct {
+	path string
+	def  messages.DynamicSecret
+	err  error // why there is no definition
+}
+
+// readSecretFiles reads every definition in a folder: files that end in .yaml,
+// .yml or .json, one dynamic secret each. A bad file does not spoil the others.
+// The error is for the folder itself.
+func readSecretFiles(dir string) ([]secretFile, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("--secrets: %w", err)
+	}
+	var files []secretFile
+	names := map[string]string{}
+	for _, e := range entries {
+		if e.IsDir() || !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(e.Name())) {
+			continue
+		}
+		f := secretFile{path: filepath.Join(dir, e.Name())}
+		f.def, f.err = readSecretFile(f.path)
+		if other, twice := names[f.def.Name]; f.err == nil && twice {
+			f.err = fmt.Errorf("the secret %q is defined in %s, too", f.def.Name, other)
+		}
+		if f.err == nil {
+			names[f.def.Name] = f.path
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+func readSecretFile(path string) (messages.DynamicSecret, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return messages.DynamicSecret{}, err
+	}
+	return parseSecret(data)
+}
+
+// parseSecret reads a definition in YAML or JSON.
+func parseSecret(data []byte) (messages.DynamicSecret, error) {
+	if len(data) > messages.MaxSecretBody {
+		return messages.DynamicSecret{}, fmt.Errorf("the definition has %d bytes, the limit is %d", len(data), messages.MaxSecretBody)
+	}
+	data, err := yaml.YAMLToJSONStrict(data)
+	if err != nil {
+		return messages.DynamicSecret{}, err
+	}
+	return messages.DecodeDynamicSecret(data)
+}
+
+// putSecretFiles puts the definitions of a folder, and reports those that are
+// wrong. It returns how many of them are right.
+func putSecretFiles(ctx context.Context, log zerolog.Logger, secrets *consumer.Secrets, dir string) (good int, err error) {
+	files, err := readSecretFiles(dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range files {
+		changed := false
+		if f.err == nil {
+			changed, f.err = secrets.Put(ctx, f.def, sourceFile)
+		}
+		if f.err != nil {
+			log.Error().Err(f.err).Str("file", f.path).Msg("a definition that is not used; mend the file and start again")
+			continue
+		}
+		good++
+		log.Info().Str("file", f.path).Str("secret", f.def.Name).Bool("changed", changed).Msg("dynamic secret")
+	}
+	return good, nil
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/lessorhq/lessor/cmd/embedded"
+	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/awsiam"
+)
+
+// serveCmd is the command that runs a broker.
+type serveCmd struct {
+	connection
+	embedded, durable      bool
+	store, listen, keyFile string
+	secrets, health, level string
+	minTTL                 messages.Duration
+	confirmWithin          time.Duration
+	expiringBefore         messages.Duration
+	workers, replicas      int
+	awsRate                float64
+}
+
+func newServeCmd(env *environment) *cobra.Command {
+	var s serveCmd
+	cmd := &cobra.Command{
+		Use:     "serve",
+		Short:   "Run a broker",
+		GroupID: operators,
+		Long: `Run a broker: it makes IAM users for those who ask, and removes them when their
+leases end. Any number of brokers may run on the same NATS account.
+
+NATS is an account of a server or cluster of yours with JetStream, given as to the
+nats command, or a server inside this process (--embedded). Streams and buckets are
+made where they are missing.
+
+AWS is reached as the AWS SDK's environment says: AWS_PROFILE, AWS_ACCESS_KEY_ID,
+a role of the machine or pod; AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_IAM and
+AWS_ENDPOINT_URL_STS are honoured.`,
+		Example: `  # on NATS servers of yours
+  (umask 077; lessor key new > broker.key)
+  lessor serve --server nats://nats.example.com --creds broker.creds --key-file broker.key --secrets ./secrets
+
+  # with everything in one process
+  lessor serve --embedded --store /var/lib/lessor --listen 127.0.0.1:4222 --secrets ./secrets`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := s.check(env); err != nil {
+				return err
+			}
+			return s.run(cmd.Context(), env)
+		},
+	}
+	s.register(cmd)
+	f := cmd.Flags()
+	f.BoolVar(&s.embedded, "embedded", false, "run a NATS server in this process; needs --store")
+	f.StringVar(&s.store, "store", "", "`folder` of the embedded server's data and of the broker's key")
+	f.StringVar(&s.listen, "listen", "", "`address` at which the embedded server takes clients (default: none)")
+	f.BoolVar(&s.durable, "durable", false, "embedded server: every write is on the disk before it counts")
+	f.StringVar(&s.keyFile, "key-file", "", "`file` with the broker's key (default with --embedded: made in the store)")
+	f.StringVar(&s.secrets, "secrets", "", "`folder` with one YAML file a dynamic secret")
+	f.Var(&s.minTTL, "min-ttl", "shortest lease")
+	f.DurationVar(&s.confirmWithin, "confirm-within", 10*time.Second, "how long a requester who promised it may take to confirm a delivery")
+	f.Var(&s.expiringBefore, "expiring-before", "announce leases (event expiring) this long before they end; 0s: not at all")
+	f.IntVar(&s.workers, "workers", 128, "requests, and revocations, handled at once")
+	f.Float64Var(&s.awsRate, "aws-rate", 0, "most calls a second to one AWS account; 0: as many as AWS takes")
+	f.IntVar(&s.replicas, "replicas", 0, "copies that JetStream keeps: 1, 3 or 5 (default: 1 for new streams, and what existing ones have)")
+	f.StringVar(&s.health, "health", "", "`address` for /healthz and /readyz (default: none)")
+	f.StringVar(&s.level, "log-level", "info", "debug, info, warn or error")
+	s.minTTL = messages.Duration(time.Minute)
+	f.Lookup("min-ttl").DefValue = s.minTTL.String()
+	return cmd
+}
+
+// check refuses what makes no sense, before anything is started.
+func (s *serveCmd) check(env *environment) error {
+	switch {
+	case s.embedded && s.store == "":
+		return usagef("--embedded needs --store, a folder for its data")
+	case s.embedded && (s.server != "" || s.context != ""):
+		return usagef("--embedded and --server or --context exclude each other")
+	case !s.embedded && (s.store != "" || s.listen != "" || s.durable):
+		return usagef("--store, --listen and --durable go with --embedded")
+	case !s.embedded && s.keyFile == "":
+		return usagef(`--key-file is missing; make a key with "lessor key new > FILE"`)
+	case s.workers < 1 || s.workers > 4096:
+		return usagef("--workers is %d; it may be 1 to 4096", s.workers)
+	case s.awsRate < 0:
+		return usagef("--aws-rate is %g; it may not be negative", s.awsRate)
+	case s.confirmWithin < time.Second || s.confirmWithin > 10*time.Minute:
+		return usagef("--confirm-within is %s; it may be 1s to 10m", s.confirmWithin)
+	case s.minTTL < messages.MinSecretTTL:
+		return usagef("--min-ttl is %s; it must be at least %s", s.minTTL, messages.MinSecretTTL)
+	case s.replicas < 0 || s.replicas > 5 || s.replicas == 2 || s.replicas == 4:
+		return usagef("--replicas is %d; it may be 1, 3 or 5", s.replicas)
+	}
+	if _, err := zerolog.ParseLevel(s.level); err != nil {
+		return usagef("--log-level is %q; it may be debug, info, warn or error", s.level)
+	}
+	if s.embedded {
+		s.server = "embedded" // so that NATS_URL is not looked at
+	}
+	return s.connection.check(env)
+}
+
+// run runs the broker until ctx ends, and then lets it finish what it holds.
+func (s *serveCmd) run(ctx context.Context, env *environment) error {
+	level, err := zerolog.ParseLevel(s.level)
+	if err != nil {
+		return err
+	}
+	log := zerolog.New(env.Stderr).Level(level).With().Timestamp().Logger()
+	nc, keys, closeNATS, err := s.nats(env, log)
+	if err != nil {
+		return err
+	}
+	defer closeNATS()
+	ns, err := s.namespace()
+	if err != nil {
+		return err
+	}
+	b, err := startBroker(ctx, consumer.Config{
+		Conn: nc, Namespace: ns, Keys: keys, Log: log,
+		Provider: awsiam.New(awsiam.Options{Rate: s.awsRate, Log: log}),
+		Timing:   messages.Timing{Confirm: s.confirmWithin, Expiring: s.expiringBefore.Std()},
+		MinTTL:   s.minTTL, Replicas: s.replicas,
+		Workers: consumer.Workers{Request: s.workers, Revoke: s.workers},
+	})
+	if err != nil {
+		return err
+	}
+	err = s.serve(ctx, b, log)
+	log.Info().Msg("stopping: finishing what is in hand")
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if stopErr := b.Stop(stopping); stopErr != nil {
+		log.Warn().Err(stopErr).Msg("not everything could be finished; it goes on with the next broker")
+	}
+	log.Info().Msg("stopped")
+	return err
+}
+
+// serve is the time between start and stop.
+func (s *serveCmd) serve(ctx context.Context, b *broker, log zerolog.Logger) error {
+	if s.secrets != "" {
+		if _, err := putSecretFiles(ctx, log, b.Secrets(), s.secrets); err != nil {
+			return err
+		}
+	}
+	if s.health != "" {
+		stop, at, err := serveHealth(s.health, b.Ready)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		log.Info().Str("address", at).Msg("health")
+	}
+	log.Info().Str("installation", b.Installation()).Msg("broker is up")
+	<-ctx.Done()
+	return nil
+}
+
+// nats connects to NATS, or starts it, and reads the broker's key.
+func (s *serveCmd) nats(env *environment, log zerolog.Logger) (*nats.Conn, *messages.Keyring, func(), error) {
+	if !s.embedded {
+		keys, err := readKeys(s.keyFile)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		nc, err := s.dial(env, "lessor broker", brokerConn(log)...)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		return nc, keys, nc.Close, nil
+	}
+	server, err := embedded.Start(embedded.Options{
+		StoreDir: s.store, Listen: s.listen, Durable: s.durable, LockTimeout: 5 * time.Second, Log: log.With().Str("part", "nats").Logger(),
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	keys, err := s.embeddedKeys()
+	if err != nil {
+		server.Close()
+		return nil, nil, nil, err
+	}
+	nc, err := server.Connect(brokerConn(log)...)
+	if err != nil {
+		server.Close()
+		return nil, nil, nil, fmt.Errorf("the embedded NATS server: %w", err)
+	}
+	if url := server.URL(); url != "" {
+		log.Info().Str("url", url).Bool("durable", s.durable).Msg("embedded NATS server")
+	}
+	return nc, keys, func() { nc.Close(); server.Close() }, nil
+}
+
+func (s *serveCmd) embeddedKeys() (*messages.Keyring, error) {
+	if s.keyFile != "" {
+		return readKeys(s.keyFile)
+	}
+	return storeKeys(s.store)
+}
