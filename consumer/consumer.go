@@ -26,6 +26,7 @@ type Consumer struct {
 	accounts     *accounts
 	deliveries   *deliverer
 	door         micro.Service
+	turns        turns // of those at the door who want something of one lease
 	pools        []*pool
 
 	base       context.Context // of all work; ends when a stop is out of patience

@@ -156,16 +156,30 @@ func (c *Consumer) doorOrder(ctx context.Context, k knock, subject func(messages
 		return err
 	}
 	msg := c.inside(k, subject(name))
-	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+	done, err := c.turns.take(ctx, msg.Subject)
+	if err != nil {
+		return errPending.Because(err)
+	}
+	defer done()
+	for wait := minPendingWait; ; wait = min(2*wait, maxPendingWait) {
 		err := c.store(ctx, msg)
 		if !isPending(err) {
 			return err
 		}
 		if pause(ctx, wait) != nil {
-			return messages.Errorf(messages.CodeUnavailable, "an earlier message about the lease is still being handled").Because(err)
+			return errPending.Because(err)
 		}
 	}
 }
+
+var errPending = messages.Errorf(messages.CodeUnavailable, "an earlier message about the lease is still being handled")
+
+// Bounds of the wait before a message about a lease is tried again that has one
+// pending already. Of those that wait at one replica only the first tries.
+const (
+	minPendingWait = 2 * time.Millisecond
+	maxPendingWait = 100 * time.Millisecond
+)
 
 // inside is the message on a stream that stands for a plain request. Of its
 // headers only those pass that are named here.

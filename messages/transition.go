@@ -72,7 +72,7 @@ func NewRecord(p Plan, now time.Time, t Timing) Record {
 // start begins an attempt: the lease's time runs from here, so that the end
 // which AWS is told with the first call is the end that the record has.
 func (r Record) start(now time.Time, t Timing) Record {
-	now = now.UTC()
+	now = moment(now)
 	r.State = StateProvisioning
 	r.Attempt++
 	r.StartedAt = now
@@ -139,7 +139,7 @@ func (r Record) Postpone(wait time.Duration, now time.Time, t Timing) (Record, e
 	if err := r.must("postpone", StateProvisioning); err != nil {
 		return r, err
 	}
-	r.Due = now.UTC().Add(wait + t.Provision)
+	r.Due = moment(now).Add(wait + t.Provision)
 	return r, nil
 }
 
@@ -153,7 +153,7 @@ func (r Record) Activate(accessKeyID string, sealed *Sealed, now time.Time, t Ti
 	r.IssuedAt = r.StartedAt
 	r.AccessKeyID = accessKeyID
 	r.Sealed = sealed
-	r.Due = earlier(now.UTC().Add(t.Deliver+r.ReadyWithin.Std()), r.ExpiresAt)
+	r.Due = earlier(moment(now).Add(t.Deliver+r.ReadyWithin.Std()), r.ExpiresAt)
 	return r, nil
 }
 
@@ -167,7 +167,7 @@ func (r Record) Deliver(now time.Time, t Timing) (Record, error) {
 	if r.Settled() {
 		return r, nil
 	}
-	now = now.UTC()
+	now = moment(now)
 	r.DeliveredAt = now
 	if !r.Confirm {
 		return r.settle(t), nil
@@ -183,7 +183,7 @@ func (r Record) Confirmed(now time.Time, t Timing) (Record, error) {
 		return r, err
 	}
 	if r.DeliveredAt.IsZero() {
-		r.DeliveredAt = now.UTC()
+		r.DeliveredAt = moment(now)
 	}
 	return r.settle(t), nil
 }
@@ -262,7 +262,7 @@ func (r Record) Renew(end time.Time, sequence uint64, t Timing) (Record, error) 
 	if end.After(r.MaxExpiresAt) || end.Before(r.ExpiresAt) {
 		return r, fmt.Errorf("lease %s: renew: end %s is not between %s and %s", r.Name(), end, r.ExpiresAt, r.MaxExpiresAt)
 	}
-	r.ExpiresAt = end.UTC()
+	r.ExpiresAt = moment(end)
 	r.Renewals++
 	r.RenewedBy = sequence
 	r.Notified = false
@@ -283,7 +283,7 @@ func (r Record) End(reason Reason, note string, now time.Time, t Timing) (Record
 	r.Note = note
 	r.Sealed = nil
 	r.ConfirmBy = time.Time{}
-	r.Due = now.UTC().Add(t.Undo)
+	r.Due = moment(now).Add(t.Undo)
 	return r, nil
 }
 
@@ -309,7 +309,7 @@ func (r Record) UndoAgain(now time.Time, t Timing) (Record, error) {
 	if err := r.must("undo again", StateRevoking); err != nil {
 		return r, err
 	}
-	r.Due = now.UTC().Add(t.Undo)
+	r.Due = moment(now).Add(t.Undo)
 	return r, nil
 }
 
@@ -326,7 +326,7 @@ func (r Record) UndoFailed(cause string, now time.Time) (Record, error) {
 		wait = min(MinUndoWait<<r.UndoTries, MaxUndoWait)
 	}
 	r.UndoTries++
-	r.Due = now.UTC().Add(wait)
+	r.Due = moment(now).Add(wait)
 	return r, nil
 }
 
@@ -341,7 +341,7 @@ func (r Record) Ended(now time.Time) (Record, error) {
 		Origin: r.Origin, Attempt: r.Attempt, User: User{Name: r.User.Name}, Labels: r.Labels,
 		StartedAt: r.StartedAt, IssuedAt: r.IssuedAt, ExpiresAt: r.ExpiresAt, MaxExpiresAt: r.MaxExpiresAt,
 		AccessKeyID: r.AccessKeyID, DeliveredAt: r.DeliveredAt, Renewals: r.Renewals,
-		Reason: r.Reason, Note: r.Note, EndedAt: now.UTC(), Failure: r.Failure,
+		Reason: r.Reason, Note: r.Note, EndedAt: moment(now), Failure: r.Failure,
 	}
 	if r.Reason == ReasonFailed {
 		tomb.State = StateFailed
@@ -393,6 +393,9 @@ func (r Record) must(transition string, states ...State) error {
 	}
 	return fmt.Errorf("lease %s: %s: it is %s", r.Name(), transition, r.State)
 }
+
+// moment is a time as records have it: in UTC, and no finer than milliseconds.
+func moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
 func earlier(a, b time.Time) time.Time {
 	if b.Before(a) {
