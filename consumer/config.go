@@ -35,6 +35,10 @@ type Config struct {
 	Timing messages.Timing
 	// MinTTL is the shortest lease; 0 is one minute.
 	MinTTL messages.Duration
+	// Live tells how many live leases of a secret there are, and how many of them
+	// are an identity's, for secrets that limit them; false while that is not
+	// known, and then requests for such secrets wait. nil: it is never known.
+	Live func(identity, secret string) (ofIdentity, ofSecret int, known bool)
 	// Workers is how many messages of each verb are handled at once.
 	Workers Workers
 	// AckWait is how long JetStream waits for a sign of life from whoever
@@ -90,6 +94,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Rand == nil {
 		c.Rand = rand.Reader
+	}
+	if c.Live == nil {
+		c.Live = func(string, string) (int, int, bool) { return 0, 0, false }
 	}
 	c.Timing = c.Timing.WithDefaults()
 	orElse(&c.MinTTL, messages.Duration(time.Minute))

@@ -124,7 +124,7 @@ func TestRenewalsAtOnceAreAllAnswered(t *testing.T) {
 	}
 	all.Wait()
 	rec, _ := w.record(r.Lease.Name)
-	if left := rec.ExpiresAt.Sub(time.Now()); left < 19*time.Hour+50*time.Minute || rec.Renewals != 20 {
+	if left := time.Until(rec.ExpiresAt); left < 19*time.Hour+50*time.Minute || rec.Renewals != 20 {
 		t.Fatalf("after 20 renewals, the longest of 20h: %s left, %d counted", left, rec.Renewals)
 	}
 	u, _ := w.sim.User(rec.User.Name)

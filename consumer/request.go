@@ -252,6 +252,9 @@ func (c *Consumer) plan(ctx context.Context, a ask) (messages.Plan, error) {
 	if err != nil {
 		return messages.Plan{}, err
 	}
+	if err := c.checkLimits(d, a.name); err != nil {
+		return messages.Plan{}, err
+	}
 	username, err := c.username(d, a.name)
 	if err != nil {
 		return messages.Plan{}, err
@@ -268,6 +271,26 @@ func (c *Consumer) plan(ctx context.Context, a ask) (messages.Plan, error) {
 		},
 		TTL: ttl, DefaultTTL: d.DefaultTTL, MaxTTL: d.MaxTTL,
 	}, nil
+}
+
+// checkLimits says whether there may be one more lease. The numbers are a moment
+// old: what all replicas have in hand meanwhile may come on top of the limit.
+func (c *Consumer) checkLimits(d messages.DynamicSecret, name messages.LeaseName) error {
+	if d.MaxLeases == 0 && d.MaxLeasesPerIdentity == 0 {
+		return nil
+	}
+	mine, all, known := c.cfg.Live(name.Identity, name.Secret)
+	switch {
+	case !known:
+		return errors.New("how many leases there are is not known yet")
+	case d.MaxLeasesPerIdentity > 0 && mine >= d.MaxLeasesPerIdentity:
+		return messages.Errorf(messages.CodeLimitExceeded, "%s has %d leases of %s, the limit is %d; revoke one, or ask again when one has ended",
+			name.Identity, mine, name.Secret, d.MaxLeasesPerIdentity)
+	case d.MaxLeases > 0 && all >= d.MaxLeases:
+		return messages.Errorf(messages.CodeLimitExceeded, "there are %d leases of %s, the limit is %d; ask again when one has ended",
+			all, name.Secret, d.MaxLeases)
+	}
+	return nil
 }
 
 func (c *Consumer) username(d messages.DynamicSecret, name messages.LeaseName) (string, error) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -169,6 +170,13 @@ func (w *world) broker(change ...func(*consumer.Config)) *broker {
 
 func (w *world) tryBroker(nc *nats.Conn, change ...func(*consumer.Config)) (*broker, error) {
 	cfg := w.config(nc)
+	var counts atomic.Pointer[scheduler.Scheduler]
+	cfg.Live = func(identity, secret string) (int, int, bool) {
+		if s := counts.Load(); s != nil {
+			return s.Live(identity, secret)
+		}
+		return 0, 0, false
+	}
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -185,6 +193,7 @@ func (w *world) tryBroker(nc *nats.Conn, change ...func(*consumer.Config)) (*bro
 	if err != nil {
 		return nil, err
 	}
+	counts.Store(sched)
 	b := &broker{Consumer: cons, sched: sched, nc: nc}
 	w.t.Cleanup(b.stop)
 	return b, nil

@@ -2,16 +2,18 @@ package scheduler
 
 import (
 	"container/heap"
+	"strings"
 	"sync"
 	"time"
 )
 
-// index knows when each live lease is due. It is a heap over a map, and safe for
-// use by many goroutines.
+// index knows when each live lease is due, and how many there are of what. It is
+// a heap over a map, and safe for use by many goroutines.
 type index struct {
 	mu     sync.Mutex
 	leases map[string]*entry
 	queue  queue
+	counts map[string]int // of "<secret>" and of "<identity>.<secret>"
 }
 
 // entry is one lease. There may be millions: times are Unix milliseconds.
@@ -25,7 +27,26 @@ type entry struct {
 	reminders  uint8 // since the record changed
 }
 
-func newIndex() *index { return &index{leases: map[string]*entry{}} }
+func newIndex() *index { return &index{leases: map[string]*entry{}, counts: map[string]int{}} }
+
+// count adds to the numbers that a lease counts in.
+func (x *index) count(name string, n int) {
+	owner := name[:max(0, strings.LastIndexByte(name, '.'))]
+	_, secret, _ := strings.Cut(owner, ".")
+	for _, key := range []string{owner, secret} {
+		if x.counts[key] += n; x.counts[key] == 0 {
+			delete(x.counts, key)
+		}
+	}
+}
+
+// live is how many live leases of a secret there are, and how many of them are an
+// identity's.
+func (x *index) live(identity, secret string) (ofIdentity, ofSecret int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.counts[identity+"."+secret], x.counts[secret]
+}
 
 // set says when a lease is due, as of a revision of its record. News that is
 // older than what is known changes nothing.
@@ -37,6 +58,7 @@ func (x *index) set(name string, due time.Time, revision uint64, generation uint
 		e = &entry{name: name, due: due.UnixMilli(), next: due.UnixMilli(), revision: revision, generation: generation}
 		x.leases[name] = e
 		heap.Push(&x.queue, e)
+		x.count(name, 1)
 		return
 	}
 	e.generation = generation
@@ -55,9 +77,14 @@ func (x *index) remove(name string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if e, ok := x.leases[name]; ok {
-		heap.Remove(&x.queue, int(e.position))
-		delete(x.leases, name)
+		x.drop(e)
 	}
+}
+
+func (x *index) drop(e *entry) {
+	heap.Remove(&x.queue, int(e.position))
+	delete(x.leases, e.name)
+	x.count(e.name, -1)
 }
 
 // reminder is a lease that is due.
@@ -100,10 +127,9 @@ func (x *index) hurry(name string, at time.Time) {
 func (x *index) keepOnly(generation uint32) (forgotten int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for name, e := range x.leases {
+	for _, e := range x.leases {
 		if e.generation != generation {
-			heap.Remove(&x.queue, int(e.position))
-			delete(x.leases, name)
+			x.drop(e)
 			forgotten++
 		}
 	}

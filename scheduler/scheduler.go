@@ -103,6 +103,13 @@ func (s *Scheduler) Stop() {
 // Leases is how many live leases the scheduler knows.
 func (s *Scheduler) Leases() int { return s.index.size() }
 
+// Live is how many live leases of a secret there are, and how many of them are an
+// identity's, a moment ago. It is false while the leases are being loaded.
+func (s *Scheduler) Live(identity, secret string) (ofIdentity, ofSecret int, loaded bool) {
+	ofIdentity, ofSecret = s.index.live(identity, secret)
+	return ofIdentity, ofSecret, s.loaded.Load()
+}
+
 // Healthy returns nil if the scheduler knows all leases and hears of their
 // changes, or else what is wrong.
 func (s *Scheduler) Healthy() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,10 +27,26 @@ type broker struct {
 	schedule *scheduler.Scheduler
 }
 
+// counter tells the consumer how many leases the scheduler knows. The scheduler
+// starts later, on the consumer's buckets.
+type counter struct {
+	atomic.Pointer[scheduler.Scheduler]
+}
+
+func (c *counter) live(identity, secret string) (ofIdentity, ofSecret int, known bool) {
+	s := c.Load()
+	if s == nil {
+		return 0, 0, false
+	}
+	return s.Live(identity, secret)
+}
+
 // startBroker starts both with the consumer's settings.
 func startBroker(ctx context.Context, cfg consumer.Config) (*broker, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	var counts counter
+	cfg.Live = counts.live
 	c, err := consumer.Start(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("the broker does not start: %w", err)
@@ -39,6 +56,7 @@ func startBroker(ctx context.Context, cfg consumer.Config) (*broker, error) {
 		_ = c.Stop(ctx) // the first error is the one to tell
 		return nil, fmt.Errorf("the scheduler does not start: %w", err)
 	}
+	counts.Store(s)
 	return &broker{Consumer: c, schedule: s}, nil
 }
 
@@ -68,7 +86,11 @@ func brokerConn(log zerolog.Logger) []nats.Option {
 			}
 			e.Msg("NATS reports an error")
 		}),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn().Err(err).Msg("NATS is away") }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil { // nil: we have closed the connection
+				log.Warn().Err(err).Msg("NATS is away")
+			}
+		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info().Str("server", nc.ConnectedServerName()).Msg("NATS is back") }),
 	}
 }

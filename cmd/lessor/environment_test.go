@@ -41,7 +41,8 @@ func (b *buffer) String() string {
 // terminal runs the program as from a shell with these variables.
 type terminal struct {
 	variables map[string]string
-	stdout    io.Writer // nil is one that is read back
+	stdout    io.Writer        // nil is one that is read back
+	clock     func() time.Time // nil stands still at now
 }
 
 func (x terminal) run(ctx context.Context, args ...string) (stdout, stderr string, code int) {
@@ -53,6 +54,9 @@ func (x terminal) run(ctx context.Context, args ...string) (stdout, stderr strin
 	}
 	if x.stdout != nil {
 		env.Stdout = x.stdout
+	}
+	if x.clock != nil {
+		env.Now = x.clock
 	}
 	code = run(ctx, env, args)
 	return out.String(), err.String(), code

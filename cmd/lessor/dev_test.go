@@ -1,0 +1,270 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/nats-io/nats.go"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// dev starts dev on free ports and waits until it has said what to try.
+func dev(t *testing.T, s *site, args ...string) (p *process, said string, x terminal) {
+	t.Helper()
+	for _, flag := range []string{"--listen", "--iam-listen"} {
+		if !slices.Contains(args, flag) {
+			args = append(args, flag, "127.0.0.1:0")
+		}
+	}
+	p = s.start(nil, append([]string{"dev"}, args...)...)
+	p.says(p.stdout, "Ctrl-C ends it.")
+	said = p.stdout.String()
+	return p, said, at(submatch(t, said, `(?m)^  export NATS_URL=(\S+)$`))
+}
+
+// submatch returns what the expression's group matches in text.
+func submatch(t *testing.T, text, expression string) string {
+	t.Helper()
+	found := regexp.MustCompile(expression).FindStringSubmatch(text)
+	if found == nil {
+		t.Fatalf("%s does not match:\n%s", expression, text)
+	}
+	return found[1]
+}
+
+// TestDevSaysWhatWorks runs every command that dev prints, just as it prints
+// them.
+func TestDevSaysWhatWorks(t *testing.T) {
+	t.Parallel()
+	p, said, x := dev(t, newSite(t))
+	for _, line := range []string{"NATS    " + x.variables["NATS_URL"], "secret  demo"} {
+		if !strings.Contains(said, line+"\n") {
+			t.Errorf("it does not say %q:\n%s", line, said)
+		}
+	}
+	commands := regexp.MustCompile(`go run \./cmd/lessor ([^)\n]*)`).FindAllStringSubmatch(said, -1)
+	ran := map[string]string{}
+	for _, c := range commands {
+		args := strings.Fields(c[1])
+		ran[args[0]] = x.ok(t, args...)
+		if strings.HasSuffix(c[1], "--output env") {
+			awsTakes(t, ran[args[0]], submatch(t, said, `AWS_ENDPOINT_URL=(\S+) aws sts get-caller-identity`))
+		}
+	}
+	if got := slices.Sorted(maps.Keys(ran)); !slices.Equal(got, []string{"events", "list", "request"}) {
+		t.Errorf("it names the commands %q", got)
+	}
+	if !strings.Contains(ran["list"], "alice.demo.") || !strings.Contains(ran["events"], "issued") {
+		t.Errorf("list and events:\n%s%s", ran["list"], ran["events"])
+	}
+	requests := regexp.MustCompile(`nats req (?:--timeout 30s )?(\S+) '(.*)'`).FindAllStringSubmatch(said, -1)
+	if len(requests) != 2 {
+		t.Errorf("it names %d plain requests", len(requests))
+	}
+	for _, r := range requests {
+		oneReply(t, x.connect(t), r[1], r[2])
+	}
+	p.signal(syscall.SIGINT) // Ctrl-C
+	if code := p.exit(); code != exitOK || p.stderr.String() != "lessor: stopping\n" {
+		t.Errorf("exit code %d, %s", code, p.stderr)
+	}
+}
+
+// awsTakes asks STS who the holder of the printed key is, from a shell.
+func awsTakes(t *testing.T, exports, endpoint string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "sh", "-c", exports+`printf '%s %s' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY"`).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, secret, _ := strings.Cut(string(out), " ")
+	arn, err := callerIdentity(t.Context(), endpoint, id, secret)
+	if err != nil || !strings.Contains(arn, ":user/lessor/demo/demo-alice-") {
+		t.Errorf("STS at %s says %q, %v", endpoint, arn, err)
+	}
+}
+
+// oneReply sends a plain NATS request and makes sure that one reply comes, and
+// no more.
+func oneReply(t *testing.T, nc *nats.Conn, subject, body string) messages.Reply {
+	t.Helper()
+	inbox, err := nc.SubscribeSync(nc.NewInbox())
+	if err == nil {
+		err = nc.PublishRequest(subject, inbox.Subject, []byte(body))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, err := inbox.NextMsg(patience)
+	if err != nil {
+		t.Fatalf("%s: %v", subject, err)
+	}
+	r, err := messages.DecodeReply(msg.Data)
+	if err != nil || r.Kind == messages.KindError {
+		t.Fatalf("%s: %v: %s", subject, err, msg.Data)
+	}
+	// Nothing announces that no more comes. An acknowledgement of the stream
+	// would have come before the worker's reply.
+	if more, err := inbox.NextMsg(300 * time.Millisecond); !errors.Is(err, nats.ErrTimeout) {
+		t.Errorf("%s: another reply: %v, %v", subject, more, err)
+	}
+	return r
+}
+
+func TestRequesterCommandsAgainstDev(t *testing.T) {
+	t.Parallel()
+	_, said, x := dev(t, newSite(t))
+	endpoint := submatch(t, said, `(?m)^AWS     (\S+) `)
+	takes := func(id, secret string) {
+		t.Helper()
+		if _, err := callerIdentity(t.Context(), endpoint, id, secret); err != nil {
+			t.Errorf("STS: %v", err)
+		}
+	}
+
+	text := x.ok(t, "request", "demo", "-i", "alice", "--ttl", "5m", "--label", "job=7")
+	takes(submatch(t, text, `access key id +(\S+)`), submatch(t, text, `secret access key +(\S+)`))
+	first := submatch(t, text, `lease +(\S+)`)
+	var process struct{ AccessKeyId, SecretAccessKey string }
+	if err := json.Unmarshal([]byte(x.ok(t, "request", "demo", "-i", "alice", "-o", "credential-process")), &process); err != nil {
+		t.Fatal(err)
+	}
+	takes(process.AccessKeyId, process.SecretAccessKey)
+	for _, args := range [][]string{{"--json"}, {"--output", "json"}, {"--json", "--sealed"}, {"--json", "--ready-within", "10s"}, {"--json", "--confirm=false"}} {
+		out := x.ok(t, append([]string{"request", "demo", "-i", "alice"}, args...)...)
+		r, err := messages.DecodeReply([]byte(out))
+		if err != nil {
+			t.Fatalf("%q: %v: %s", args, err, out)
+		}
+		takes(r.Credentials.AccessKeyID, r.Credentials.SecretAccessKey.Reveal())
+		if asked := slices.Contains(args, "--ready-within"); asked != (r.Ready != nil) || asked && !*r.Ready {
+			t.Errorf("%q: ready is %v", args, r.Ready)
+		}
+	}
+	oneReply(t, x.connect(t), "lessor.api.request.alice.demo", "")
+
+	if l := x.reply(t, "show", first); l.Lease.State != messages.StateActive || l.Lease.Labels["job"] != "7" {
+		t.Errorf("show: %+v", l.Lease)
+	}
+	before := x.reply(t, "show", first).Lease.ExpiresAt
+	if l := x.reply(t, "renew", first, "--ttl", "30m").Lease; l.Renewals != 1 || !l.ExpiresAt.After(before) {
+		t.Errorf("renew: %+v", l)
+	}
+	if got := len(x.reply(t, "list", "-i", "alice").Leases); got != 8 {
+		t.Errorf("list: %d leases, not 8", got)
+	}
+	if l := x.reply(t, "revoke", first, "--reason", "done").Lease; l.State != messages.StateRevoked || l.Reason != messages.ReasonRequested {
+		t.Errorf("revoke: %+v", l)
+	}
+	if _, err := callerIdentity(t.Context(), endpoint, submatch(t, text, `access key id +(\S+)`), submatch(t, text, `secret access key +(\S+)`)); err == nil {
+		t.Error("STS takes a revoked key")
+	}
+	var types []string
+	for line := range strings.Lines(x.ok(t, "events", "--no-follow", "--lease", first)) {
+		types = append(types, strings.Fields(line)[1])
+	}
+	if want := []string{"issued", "confirmed", "renewed", "revoked"}; !slices.Equal(types, want) {
+		t.Errorf("events: %q, not %q", types, want)
+	}
+	if _, stderr, code := x.run(t.Context(), "renew", first); code != exitFailed || !strings.Contains(stderr, "lease_ended") {
+		t.Errorf("renew what has ended: %d, %s", code, stderr)
+	}
+	if _, stderr, code := x.run(t.Context(), "request", "demo", "-i", "alice", "--ttl", "2h"); code != exitFailed || !strings.Contains(stderr, "a shorter --ttl") {
+		t.Errorf("too long: %d, %s", code, stderr)
+	}
+}
+
+// TestDevKeepsItsStore restarts dev on its store. The AWS account is the site's,
+// since a simulated one of dev's own would be another after the restart.
+func TestDevKeepsItsStore(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	endpoint := s.variables["AWS_ENDPOINT_URL"]
+	delete(s.variables, "AWS_ENDPOINT_URL") // the flag says it
+	p, said, x := dev(t, s, "--store", s.store, "--iam-endpoint", endpoint)
+	if !strings.Contains(said, endpoint) {
+		t.Errorf("it does not name its endpoint %s:\n%s", endpoint, said)
+	}
+	lease := x.reply(t, "request", "demo", "-i", "alice").Lease
+	if n := s.sim.UserCount(); n != 1 {
+		t.Errorf("the AWS account has %d users", n)
+	}
+	p.stop()
+
+	p, _, x = dev(t, s, "--store", s.store, "--iam-endpoint", endpoint)
+	if all := x.reply(t, "list", "-i", "alice").Leases; len(all) != 1 || all[0].Name != lease.Name || !all[0].ExpiresAt.Equal(lease.ExpiresAt) {
+		t.Errorf("after the restart: %+v, not %+v", all, lease)
+	}
+	x.ok(t, "renew", lease.Name, "--ttl", "30m")
+	x.ok(t, "revoke", lease.Name)
+	if n := s.sim.UserCount(); n != 0 {
+		t.Errorf("%d users are left in AWS", n)
+	}
+	events := x.ok(t, "events", "--no-follow", "--json")
+	p.stop()
+	s.leaves(s.store, events, lease.AccessKeyID)
+}
+
+// TestDevSaysWhoIsInTheWay starts dev where another is.
+func TestDevSaysWhoIsInTheWay(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	store, listen, iam := t.TempDir(), freeAddress(t), freeAddress(t)
+	dev(t, s, "--store", store, "--listen", listen, "--iam-listen", iam)
+	const free = "127.0.0.1:0"
+	for name, tt := range map[string]struct {
+		args []string
+		want []string
+		not  string
+	}{
+		"the store":      {[]string{"--store", store, "--listen", free, "--iam-listen", free}, []string{filepath.Join(store, "nats"), "in use", "another folder"}, "--listen"},
+		"NATS's address": {[]string{"--listen", listen, "--iam-listen", free}, []string{listen, "address already in use", "--listen"}, "--iam-listen"},
+		"AWS's address":  {[]string{"--listen", free, "--iam-listen", iam}, []string{iam, "address already in use", "--iam-listen"}, " --listen"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, nil, append([]string{"dev"}, tt.args...)...)
+			code, stderr := p.exit(), p.stderr.String()
+			if code != exitFailed || strings.Count(stderr, "\n") != 1 || strings.Contains(stderr, tt.not) || p.stdout.String() != "" {
+				t.Errorf("exit code %d, %q", code, stderr)
+			}
+			for _, words := range tt.want {
+				if !strings.Contains(stderr, words) {
+					t.Errorf("it does not say %q: %s", words, stderr)
+				}
+			}
+		})
+	}
+}
+
+// callerIdentity asks STS who holds a key.
+func callerIdentity(ctx context.Context, endpoint, id, secret string) (string, error) {
+	if id == "" || secret == "" {
+		return "", fmt.Errorf("there is no key: %q", id)
+	}
+	out, err := sts.New(sts.Options{
+		Region: "us-east-1", BaseEndpoint: aws.String(endpoint), RetryMaxAttempts: 1,
+		Credentials: credentials.NewStaticCredentialsProvider(id, secret, ""),
+	}).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.Arn), nil
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/awsiam"
+)
+
+// blocks returns the fenced code blocks of a language in a Markdown file.
+func blocks(t *testing.T, file, language string) []string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllSubmatch(text, -1) {
+		all = append(all, string(m[1]))
+	}
+	if len(all) == 0 {
+		t.Fatalf("%s has no %s", file, language)
+	}
+	return all
+}
+
+// definition loads a definition as serve does.
+func definition(t *testing.T, text string) messages.DynamicSecret {
+	t.Helper()
+	d, err := parseSecret([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := awsiam.New(awsiam.Options{}).Check(d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestTheSampleSecretsLoad(t *testing.T) {
+	definition(t, string(demoSecret))
+	files, err := readSecretFiles("../../deploy/secrets")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err, "or no files")
+	}
+	for _, f := range files {
+		if f.err != nil {
+			t.Fatalf("%s: %v", f.path, f.err)
+		}
+		if err := awsiam.New(awsiam.Options{}).Check(f.def); err != nil {
+			t.Fatalf("%s: %v", f.path, err)
+		}
+	}
+}
+
+func TestTheReadmesSecretIsTheSample(t *testing.T) {
+	sample, err := os.ReadFile("../../deploy/secrets/ci.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown, err := json.Marshal(definition(t, blocks(t, "../../README.md", "yaml")[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	real, err := json.Marshal(definition(t, string(sample)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(shown) != string(real) {
+		t.Fatalf("README.md shows\n%s\nand the sample is\n%s", shown, real)
+	}
+}
+
+func TestTheReadmesProgramCompiles(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(file, []byte(blocks(t, "../../README.md", "go")[0]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "vet", file).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+func TestTheReadmesRequestDecodes(t *testing.T) {
+	body := regexp.MustCompile("XAB…").ReplaceAllString(blocks(t, "../../README.md", "json")[0], "XA5QRZTHYEPXTQBEV7WP2RY4JJ2S5ISCIQAX7T3L4FA5ZRTOTH2HIAMH")
+	if _, err := messages.DecodeLeaseRequest([]byte(body)); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,30 @@
+//go:build unix
+
+package main
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"testing"
+)
+
+// TestTheSearchFinds makes sure of what other tests rely on.
+func TestTheSearchFinds(t *testing.T) {
+	const secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+	for _, before := range []string{"", "a", "ab", "abc"} {
+		inner, err := json.Marshal(map[string]string{before: secret})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for form, text := range map[string]string{
+			"json": string(inner), "base64": base64.StdEncoding.EncodeToString(inner), "raw base64": base64.RawStdEncoding.EncodeToString(inner),
+		} {
+			if !foundIn([]byte(text), secret) {
+				t.Errorf("%s behind %q is not found", form, before)
+			}
+			if foundIn([]byte(text), "another"+secret[7:]) {
+				t.Errorf("%s behind %q: another secret is found", form, before)
+			}
+		}
+	}
+}

@@ -1,0 +1,228 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/iamsim"
+)
+
+// site is where brokers run as processes: a simulated AWS account, a folder for
+// the store and one for definitions. It knows every process, so as to search
+// what they left behind.
+type site struct {
+	t              testing.TB
+	sim            *iamsim.Sim
+	variables      map[string]string // of the brokers
+	store, secrets string
+	processes      []*process
+}
+
+// ciSecret is the definition that most tests lease.
+const ciSecret = `name: ci
+default_ttl: 1h
+max_ttl: 24h
+aws:
+  region: eu-central-1
+  path: /lessor/ci/
+  groups: [deployers]
+  managed_policies: [arn:aws:iam::aws:policy/ReadOnlyAccess]
+  inline_policy: {Version: "2012-10-17", Statement: [{Effect: Allow, Action: "s3:*", Resource: "*"}]}
+`
+
+func newSite(t testing.TB) *site {
+	t.Helper()
+	s := &site{t: t, sim: iamsim.New(iamsim.Options{}), store: filepath.Join(t.TempDir(), "store"), secrets: t.TempDir()}
+	s.sim.AddGroup("deployers")
+	s.sim.AddGroup("demo")
+	aws, err := s.sim.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = aws.Close() }) // the account goes with the test
+	s.variables = s.principal("broker")
+	s.variables["AWS_ENDPOINT_URL"] = aws.URL
+	s.define("ci.yaml", ciSecret)
+	return s
+}
+
+// principal makes somebody whom brokers can be, as the SDK's variables.
+func (s *site) principal(name string) map[string]string {
+	id, secret := s.sim.AddPrincipal(name)
+	return map[string]string{"AWS_ACCESS_KEY_ID": id, "AWS_SECRET_ACCESS_KEY": secret}
+}
+
+func (s *site) define(file, definition string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.secrets, file), []byte(definition), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// start starts lessor with the site's AWS account; more goes over the site's
+// variables.
+func (s *site) start(more map[string]string, args ...string) *process {
+	s.t.Helper()
+	variables := map[string]string{}
+	for _, set := range []map[string]string{s.variables, more} {
+		for name, value := range set {
+			variables[name] = value
+		}
+	}
+	p := start(s.t, variables, args...)
+	s.processes = append(s.processes, p)
+	return p
+}
+
+// serve starts a broker with everything in its process and waits until it is up.
+func (s *site) serve(args ...string) (*process, terminal) {
+	s.t.Helper()
+	if !slices.Contains(args, "--listen") {
+		args = append(args, "--listen", "127.0.0.1:0")
+	}
+	p := s.start(nil, append([]string{"serve", "--embedded", "--store", s.store, "--secrets", s.secrets}, args...)...)
+	p.logs("broker is up")
+	return p, at(fmt.Sprint(p.logs("embedded NATS server")["url"]))
+}
+
+// at is a terminal whose commands reach this NATS server.
+func at(url string) terminal {
+	return terminal{variables: map[string]string{"NATS_URL": url}, clock: time.Now}
+}
+
+// connect connects as a requester that finds the server again after a restart.
+func (x terminal) connect(t testing.TB) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(x.variables["NATS_URL"], nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// ok runs a command, which must succeed, and returns what it prints.
+func (x terminal) ok(t testing.TB, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	stdout, stderr, code := x.run(ctx, args...)
+	if code != exitOK {
+		t.Fatalf("lessor %s: exit code %d, %s", strings.Join(args, " "), code, stderr)
+	}
+	return stdout
+}
+
+// reply is ok for a command with --json.
+func (x terminal) reply(t testing.TB, args ...string) messages.Reply {
+	t.Helper()
+	out := x.ok(t, append(args, "--json")...)
+	r, err := messages.DecodeReply([]byte(out))
+	if err != nil {
+		t.Fatalf("lessor %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return r
+}
+
+// freeAddress is an address to listen on more than once. Its port is below those
+// that systems give away by themselves, so that nobody takes it in between.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(15000)))
+		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return l.Addr().String()
+	}
+	t.Fatal("no port is free")
+	return ""
+}
+
+// eventually waits until the condition holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if holds() {
+			return
+		}
+	}
+	t.Fatalf("never: %s", what)
+}
+
+// disguises are the forms in which a secret could lie around: as it is, and as
+// JSON, URLs and dumps write it.
+func disguises(secret string) [][]byte {
+	forms := [][]byte{[]byte(secret), []byte(url.QueryEscape(secret)), []byte(hex.EncodeToString([]byte(secret)))}
+	for shift := range 3 { // where in base64's groups of three it begins
+		data := append(make([]byte, shift), secret...)
+		whole := len(data) / 3 * 3
+		forms = append(forms, []byte(base64.StdEncoding.EncodeToString(data[:whole]))[(shift+2)/3*4:])
+	}
+	return forms
+}
+
+// foundIn says whether data holds the secret in any form.
+func foundIn(data []byte, secret string) bool {
+	return slices.ContainsFunc(disguises(secret), func(form []byte) bool { return bytes.Contains(data, form) })
+}
+
+// leaves searches for every secret access key that AWS ever issued: in the store,
+// in all that processes wrote, and in the events. The search must be able to
+// find something: what is no secret, the access key id, is in store and events.
+func (s *site) leaves(store, events string, accessKeyID string) {
+	s.t.Helper()
+	kept := map[string][]byte{"the events": []byte(events)}
+	for i, p := range s.processes {
+		kept[fmt.Sprintf("what process %d wrote", i+1)] = []byte(p.stdout.String() + p.stderr.String())
+	}
+	err := filepath.WalkDir(store, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		kept[path], err = os.ReadFile(path)
+		return err
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	secrets := s.sim.IssuedSecrets()
+	if len(secrets) == 0 {
+		s.t.Error("AWS has issued no key")
+	}
+	found := 0
+	for where, data := range kept {
+		if foundIn(data, accessKeyID) {
+			found++
+		}
+		for _, secret := range secrets {
+			if foundIn(data, secret) {
+				s.t.Errorf("a secret access key is in %s", where)
+			}
+		}
+	}
+	if found < 2 || !foundIn([]byte(events), accessKeyID) {
+		s.t.Errorf("the access key id is in %d places only; the search finds nothing", found)
+	}
+}
