@@ -1,6 +1,9 @@
 package consumer_test
 
 import (
+	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -95,4 +98,27 @@ func TestADeliveryIsSentAgainUnchangedToWhoeverRepeats(t *testing.T) {
 	w.ok(msg.Respond(nil))
 	w.told(first.Lease.Name, messages.EventIssued, messages.EventConfirmed)
 	w.quiet()
+}
+
+// TestTheSearchForSecretsFindsThem: the search that follows every test would see
+// a key in a stream and in the log.
+func TestTheSearchForSecretsFindsThem(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	r := w.lease("ci", "{}")
+	if found := w.leaks(); len(found) > 0 {
+		t.Fatalf("in clear in %v", found)
+	}
+	secret := r.Credentials.SecretAccessKey.Reveal()
+	_, err := w.js.Publish(w.ctx(), w.ns.Event(nameOf(w, r), "leaked"), []byte(secret))
+	w.ok(err)
+	_, err = w.logs.Write([]byte(secret))
+	w.ok(err)
+	found := w.leaks()
+	if !slices.Contains(found, "the log") || !slices.ContainsFunc(found, func(f string) bool { return strings.Contains(f, "LESSOR_EVENT") }) {
+		t.Fatalf("found only in %v", found)
+	}
+	w.server.Close()
+	w.ok(os.RemoveAll(w.dir))
+	w.logs.b.Reset()
 }

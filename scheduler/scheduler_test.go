@@ -1,0 +1,305 @@
+package scheduler_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lessorhq/lessor/cmd/embedded"
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/scheduler"
+)
+
+const patience = 15 * time.Second
+
+// bench is a NATS server with what a scheduler needs of it.
+type bench struct {
+	t  *testing.T
+	nc *nats.Conn
+	js jetstream.JetStream
+	kv jetstream.KeyValue
+	ns messages.Namespace
+
+	mu  sync.Mutex
+	fwd time.Duration
+}
+
+func newBench(t *testing.T) *bench {
+	b := &bench{t: t}
+	s, err := embedded.Start(embedded.Options{})
+	b.ok(err)
+	t.Cleanup(s.Close)
+	b.nc, err = s.Connect()
+	b.ok(err)
+	t.Cleanup(b.nc.Close)
+	b.js, err = jetstream.New(b.nc)
+	b.ok(err)
+	return b
+}
+
+func (b *bench) ok(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// streams makes the bucket and the stream of reminders.
+func (b *bench) streams() {
+	b.t.Helper()
+	_, err := b.js.CreateStream(b.t.Context(), jetstream.StreamConfig{
+		Name: b.ns.Stream(messages.VerbRevoke), Subjects: []string{b.ns.VerbFilter(messages.VerbRevoke)}, Retention: jetstream.WorkQueuePolicy,
+		Discard: jetstream.DiscardNew, DiscardNewPerSubject: true, MaxMsgsPerSubject: 1,
+	})
+	b.ok(err)
+	b.kv, err = b.js.CreateKeyValue(b.t.Context(), jetstream.KeyValueConfig{Bucket: b.ns.LeaseBucket()})
+	b.ok(err)
+}
+
+func (b *bench) now() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return time.Now().Add(b.fwd)
+}
+
+func (b *bench) move(d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fwd += d
+}
+
+func (b *bench) schedule(change ...func(*scheduler.Config)) *scheduler.Scheduler {
+	b.t.Helper()
+	cfg := scheduler.Config{
+		Conn: b.nc, Now: b.now, Tick: 5 * time.Millisecond, RemindAgain: time.Minute, RemindLongest: 4 * time.Minute,
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	s, err := scheduler.Start(cfg)
+	b.ok(err)
+	b.t.Cleanup(s.Stop)
+	return s
+}
+
+// lease is a record of a lease that is due.
+func (b *bench) lease(id string, in time.Duration) messages.Record {
+	r := messages.NewRecord(messages.Plan{
+		Name: messages.LeaseName{Identity: "alice", Secret: "ci", ID: id}, TTL: messages.Duration(time.Hour), MaxTTL: messages.Duration(time.Hour),
+	}, b.now(), messages.Timing{Provision: in})
+	return r
+}
+
+func (b *bench) put(r messages.Record) {
+	b.t.Helper()
+	data, err := r.Encode()
+	b.ok(err)
+	_, err = b.kv.Put(b.t.Context(), r.Name().String(), data)
+	b.ok(err)
+}
+
+func (b *bench) eventually(what string, holds func() bool) {
+	b.t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if holds() {
+			return
+		}
+	}
+	b.t.Fatalf("never: %s", what)
+}
+
+// take takes the next reminder off the stream, or returns "" when there is none
+// for a moment.
+func (b *bench) take(cons jetstream.Consumer, wait time.Duration) (lease string) {
+	b.t.Helper()
+	m, err := cons.Next(jetstream.FetchMaxWait(wait))
+	if err != nil {
+		return ""
+	}
+	if m.Headers().Get(messages.HeaderDue) == "" {
+		b.t.Fatal("an order, and not a reminder")
+	}
+	b.ok(m.DoubleAck(b.t.Context()))
+	name, err := messages.ParseLeaseName(m.Subject()[len(b.ns.Prefix()+".revoke."):])
+	b.ok(err)
+	return name.ID
+}
+
+func (b *bench) reminders() jetstream.Consumer {
+	b.t.Helper()
+	cons, err := b.js.CreateConsumer(b.t.Context(), b.ns.Stream(messages.VerbRevoke), jetstream.ConsumerConfig{Durable: "test", AckPolicy: jetstream.AckExplicitPolicy})
+	b.ok(err)
+	return cons
+}
+
+func TestAReminderComesWhenALeaseIsDueAndAgainUntilItsRecordChanges(t *testing.T) {
+	b := newBench(t)
+	b.streams()
+	r := b.lease("one", time.Minute)
+	b.put(r)
+	s := b.schedule()
+	cons := b.reminders()
+	b.eventually("the lease is known", func() bool { return s.Healthy() == nil && s.Leases() == 1 })
+	if id := b.take(cons, 50*time.Millisecond); id != "" {
+		t.Fatal("a reminder before its time")
+	}
+	for _, wait := range []time.Duration{time.Minute, time.Minute, 2 * time.Minute, 4 * time.Minute, 4 * time.Minute} {
+		b.move(wait)
+		if id := b.take(cons, patience); id != "one" {
+			t.Fatalf("no reminder after %s more", wait)
+		}
+		if id := b.take(cons, 30*time.Millisecond); id != "" {
+			t.Fatal("two reminders at once")
+		}
+	}
+	next, err := r.TakeOver(messages.Origin{}, b.now(), messages.Timing{Provision: time.Hour})
+	b.ok(err)
+	b.put(next)
+	b.eventually("the news is known", func() bool {
+		b.move(time.Second)
+		return b.take(cons, 10*time.Millisecond) == ""
+	})
+	b.move(30 * time.Minute)
+	if id := b.take(cons, 50*time.Millisecond); id != "" {
+		t.Fatal("a reminder of what the record said before")
+	}
+	b.move(31 * time.Minute)
+	if id := b.take(cons, patience); id != "one" {
+		t.Fatal("no reminder of the new due time")
+	}
+}
+
+func TestAnEndedLeaseIsForgotten(t *testing.T) {
+	b := newBench(t)
+	b.streams()
+	s := b.schedule()
+	r := b.lease("one", time.Hour)
+	b.put(r)
+	b.put(b.lease("two", time.Hour))
+	b.eventually("the leases are known", func() bool { return s.Leases() == 2 })
+	tomb, err := r.Fail(messages.Errorf(messages.CodeInternal, "x"), true, b.now(), messages.Timing{})
+	b.ok(err)
+	b.put(tomb)
+	b.eventually("one is forgotten", func() bool { return s.Leases() == 1 })
+	b.ok(b.kv.Delete(t.Context(), "alice.ci.two"))
+	b.eventually("both are forgotten", func() bool { return s.Leases() == 0 })
+}
+
+func TestManySchedulersRemindOnce(t *testing.T) {
+	b := newBench(t)
+	b.streams()
+	for range 3 {
+		b.schedule()
+	}
+	cons := b.reminders()
+	const n = 200
+	for i := range n {
+		b.put(b.lease(fmt.Sprintf("l%d", i), time.Minute))
+	}
+	b.move(time.Minute)
+	stream, err := b.js.Stream(t.Context(), b.ns.Stream(messages.VerbRevoke))
+	b.ok(err)
+	b.eventually("there is a reminder of each", func() bool {
+		info, err := stream.Info(t.Context())
+		b.ok(err)
+		if info.State.Msgs > n {
+			t.Fatalf("%d reminders of %d leases", info.State.Msgs, n)
+		}
+		return info.State.Msgs == n
+	})
+	seen := map[string]bool{}
+	for range n {
+		seen[b.take(cons, patience)] = true
+	}
+	if len(seen) != n {
+		t.Fatalf("%d of %d leases were reminded of", len(seen), n)
+	}
+}
+
+// TestABadRecordStopsNothingElse: one that is damaged, one of a newer version, one
+// at a key that is no lease's.
+func TestABadRecordStopsNothingElse(t *testing.T) {
+	b := newBench(t)
+	b.streams()
+	for key, value := range map[string]string{
+		"alice.ci.damaged": `{"v":1,`,
+		"alice.ci.newer":   `{"v":99,"due":"2020-01-01T00:00:00Z","state":"active"}`,
+		"stray":            `{"v":1,"due":"2020-01-01T00:00:00Z","state":"active"}`,
+	} {
+		_, err := b.kv.Put(t.Context(), key, []byte(value))
+		b.ok(err)
+	}
+	b.put(b.lease("good", time.Minute))
+	s := b.schedule()
+	cons := b.reminders()
+	b.eventually("the leases are loaded", func() bool { return s.Healthy() == nil })
+	b.move(time.Minute)
+	if id := b.take(cons, patience); id != "good" {
+		t.Fatalf("reminded of %q", id)
+	}
+}
+
+// TestAReloadMendsTheIndex: what the watch has not told is learnt, or forgotten,
+// with the next.
+func TestAReloadMendsTheIndex(t *testing.T) {
+	b := newBench(t)
+	b.streams()
+	s := b.schedule(func(c *scheduler.Config) { c.Reload = 200 * time.Millisecond })
+	b.put(b.lease("one", time.Hour))
+	b.eventually("the lease is known", func() bool { return s.Leases() == 1 })
+	stream, err := b.js.Stream(t.Context(), "KV_"+b.ns.LeaseBucket())
+	b.ok(err)
+	b.ok(stream.Purge(t.Context())) // leaves no marker, so no watch tells
+	b.eventually("it is forgotten", func() bool { return s.Leases() == 0 })
+}
+
+func TestTheBucketMayComeLater(t *testing.T) {
+	b := newBench(t)
+	s := b.schedule()
+	b.eventually("it says what is wrong", func() bool { return s.Healthy() != nil })
+	b.streams()
+	b.put(b.lease("one", time.Minute))
+	cons := b.reminders()
+	b.eventually("the lease is known", func() bool { return s.Healthy() == nil && s.Leases() == 1 })
+	b.move(time.Minute)
+	if id := b.take(cons, patience); id != "one" {
+		t.Fatal("no reminder")
+	}
+}
+
+// TestAReminderThatDoesNotGetThroughIsTriedAgain: the stream is away when the
+// lease falls due.
+func TestAReminderThatDoesNotGetThroughIsTriedAgain(t *testing.T) {
+	b := newBench(t)
+	b.streams()
+	s := b.schedule(func(c *scheduler.Config) { c.RemindAgain = time.Hour })
+	b.put(b.lease("one", time.Minute))
+	b.eventually("the lease is known", func() bool { return s.Leases() == 1 })
+	b.ok(b.js.DeleteStream(t.Context(), b.ns.Stream(messages.VerbRevoke)))
+	b.move(2 * time.Minute)
+	refused := make(chan struct{})
+	sub, err := b.nc.Subscribe("lessor.revoke.>", func(*nats.Msg) { close(refused) })
+	b.ok(err)
+	b.ok(sub.AutoUnsubscribe(1))
+	select {
+	case <-refused:
+	case <-time.After(patience):
+		t.Fatal("no reminder was published")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err = b.js.CreateStream(ctx, jetstream.StreamConfig{
+		Name: b.ns.Stream(messages.VerbRevoke), Subjects: []string{b.ns.VerbFilter(messages.VerbRevoke)}, Retention: jetstream.WorkQueuePolicy,
+	})
+	b.ok(err)
+	cons := b.reminders()
+	b.eventually("a reminder", func() bool {
+		b.move(time.Second)
+		return b.take(cons, 20*time.Millisecond) == "one"
+	})
+}
