@@ -26,7 +26,8 @@ type Consumer struct {
 	accounts     *accounts
 	deliveries   *deliverer
 	door         micro.Service
-	turns        turns // of those at the door who want something of one lease
+	hall         hall  // those who have come in by the door
+	turns        turns // of those who want something of one lease
 	pools        []*pool
 
 	base       context.Context // of all work; ends when a stop is out of patience
@@ -37,9 +38,9 @@ type Consumer struct {
 	stopFollowing context.CancelFunc
 }
 
-// Start makes sure of streams and buckets, and begins to handle messages. ctx
-// bounds the start alone; [Consumer.Stop] ends the work.
-func Start(ctx context.Context, cfg Config) (*Consumer, error) {
+// New makes sure of streams and buckets. Nothing is handled until
+// [Consumer.Start]; ctx bounds New alone.
+func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -53,13 +54,11 @@ func Start(ctx context.Context, cfg Config) (*Consumer, error) {
 	}
 	c.base, c.halt = context.WithCancel(context.Background())
 	c.following, c.stopFollowing = context.WithCancel(c.base)
-	if err := c.run(ctx); err != nil {
-		_ = c.Stop(ctx) // the first error is the one to tell
-		return nil, err
-	}
 	return c, nil
 }
 
+// Start begins to handle messages, once. ctx bounds the start alone;
+// [Consumer.Stop] ends the work, also after an error.
 // open makes sure of everything that is kept.
 func (c *Consumer) open(ctx context.Context) error {
 	n := c.cfg.Namespace
@@ -85,8 +84,9 @@ func (c *Consumer) open(ctx context.Context) error {
 	return err
 }
 
-// run starts everything that works.
-func (c *Consumer) run(ctx context.Context) error {
+// Start begins to handle messages, once. ctx bounds the start alone;
+// [Consumer.Stop] ends the work, also after an error.
+func (c *Consumer) Start(ctx context.Context) error {
 	var err error
 	if c.deliveries, err = newDeliverer(c.cfg.Conn, c.cfg.Namespace); err != nil {
 		return err
@@ -148,6 +148,7 @@ func (c *Consumer) Stop(ctx context.Context) error {
 		for _, p := range c.pools {
 			p.workers.Wait()
 		}
+		c.hall.empty()
 		c.background.Wait()
 		close(finished)
 	}()
@@ -223,7 +224,7 @@ func replyMsg(subject string, r messages.Reply) (*nats.Msg, error) {
 func (c *Consumer) reject(ctx context.Context, m *inbound, to string, why error, lease *messages.Lease) {
 	e := messages.AsError(why)
 	name := safeName(m.tokens, "msg"+fmt.Sprint(m.sequence))
-	m.log.Info().Err(e).AnErr("cause", e.Unwrap()).Str("lease", name.String()).Msg("rejected")
+	m.log.Info().Err(e).AnErr("cause", e.Unwrap()).Str("subject", clip(m.Subject())).Msg("rejected")
 	data := messages.EventData{Lease: lease, Verb: m.verb, Error: e}
 	if err := c.emit(ctx, name, messages.EventRejected, m.id(), data); err != nil {
 		c.transient(m, err)

@@ -29,6 +29,7 @@ type deliverer struct {
 	arrived chan *nats.Msg
 	settled chan chan struct{} // barriers: answered when all that has arrived is noted
 	stop    chan struct{}
+	once    sync.Once // for stop
 
 	mu      sync.Mutex
 	unheard map[attempt]bool // deliveries under way, and whether nobody heard them
@@ -92,6 +93,9 @@ func (d *deliverer) knows(a attempt) bool {
 // publish hands a delivery to NATS. It returns false where NATS says that nobody
 // listens, and an error where NATS did not take it for sure.
 func (d *deliverer) publish(ctx context.Context, msg *nats.Msg) (heard bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
 	a := attempt{confirm: msg.Reply, inbox: msg.Subject}
 	d.mu.Lock()
 	d.unheard[a] = false
@@ -123,7 +127,10 @@ func (d *deliverer) publish(ctx context.Context, msg *nats.Msg) (heard bool, err
 	return !d.unheard[a], nil
 }
 
+// close ends it. It may be called more than once.
 func (d *deliverer) close() {
-	_ = d.sub.Unsubscribe() // the connection may be gone already
-	close(d.stop)
+	d.once.Do(func() {
+		_ = d.sub.Unsubscribe() // the connection may be gone already
+		close(d.stop)
+	})
 }

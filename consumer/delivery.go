@@ -30,6 +30,10 @@ func (c *Consumer) deliver(ctx context.Context, m *inbound, a ask, rec held, cre
 	if rec.ReadyWithin > 0 {
 		c.background.Go(func() {
 			ready := creds != nil && c.ready(c.base, m, rec, *creds)
+			if c.base.Err() != nil {
+				m.leave() // we are being stopped, and have not waited to the end
+				return
+			}
 			answer.Ready = &ready
 			c.handOver(c.base, m, a, rec, answer)
 		})
@@ -79,7 +83,7 @@ func (c *Consumer) seekListener(ctx context.Context, m *inbound, a ask, rec held
 			return
 		}
 	}
-	if rec.Origin.Sequence != m.sequence {
+	if !own(m, rec) {
 		m.log.Info().Msg("nobody listens to the answer to a repeated request")
 		m.done() // the lease is the first request's to give up
 		return
@@ -104,21 +108,32 @@ func (c *Consumer) giveUp(ctx context.Context, m *inbound, rec held) {
 		m.done() // a repeat of the request has it
 		return
 	}
+	if c.confirmedUnread(ctx, m, now) {
+		return // an earlier delivery got through after all
+	}
 	next, err := now.End(messages.ReasonUndelivered, "", c.cfg.Now(), c.cfg.Timing)
 	c.endWith(ctx, m, order{name: rec.Name()}, now, next, err)
 }
 
 // delivered writes down that the delivery was handed over, tells that the lease
-// exists, and closes the message.
+// exists, and closes the message. It does not give up: if the message came again
+// for that, the key would be delivered again, to somebody who may have taken it
+// and gone.
 func (c *Consumer) delivered(ctx context.Context, m *inbound, rec held) {
-	told := make(chan error, 1)
-	go func() { told <- c.tell(ctx, rec.Record, messages.EventIssued) }()
-	err := c.settle(ctx, rec)
-	if err = errors.Join(err, <-told); err != nil {
-		c.transient(m, err)
-		return
+	for wait := c.cfg.RetryMin; ; wait = min(2*wait, c.cfg.RetryMax) {
+		told := make(chan error, 1)
+		go func() { told <- c.tell(ctx, rec.Record, messages.EventIssued) }()
+		err := c.settle(ctx, rec)
+		if err = errors.Join(err, <-told); err == nil {
+			m.done()
+			return
+		}
+		m.log.Warn().Err(err).Dur("again_in", wait).Msg("delivered, and that could not be written down yet")
+		if pause(ctx, wait) != nil {
+			m.leave() // we are being stopped
+			return
+		}
 	}
-	m.done()
 }
 
 // settle writes the delivery into the record. A confirmation may have been
@@ -150,7 +165,8 @@ const successes = 3
 // in time. It is a best effort: that STS knows the key does not prove that every
 // service does.
 func (c *Consumer) ready(ctx context.Context, m *inbound, rec held, creds messages.Credentials) bool {
-	ctx, cancel := context.WithTimeout(ctx, rec.ReadyWithin.Std()-c.cfg.Now().Sub(rec.StartedAt))
+	readyBy := rec.DeliverBy.Add(-c.cfg.Timing.Deliver)
+	ctx, cancel := context.WithTimeout(ctx, readyBy.Sub(c.cfg.Now()))
 	defer cancel()
 	account, err := c.accounts.of(ctx, rec.Record)
 	if err != nil {

@@ -104,7 +104,8 @@ func TestADeliveryIsSentAgainUnchangedToWhoeverRepeats(t *testing.T) {
 // a key in a stream and in the log.
 func TestTheSearchForSecretsFindsThem(t *testing.T) {
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
+	b := w.broker()
+	w.put(b, plainSecret)
 	r := w.lease("ci", "{}")
 	if found := w.leaks(); len(found) > 0 {
 		t.Fatalf("in clear in %v", found)
@@ -118,6 +119,7 @@ func TestTheSearchForSecretsFindsThem(t *testing.T) {
 	if !slices.Contains(found, "the log") || !slices.ContainsFunc(found, func(f string) bool { return strings.Contains(f, "LESSOR_EVENT") }) {
 		t.Fatalf("found only in %v", found)
 	}
+	b.stop()
 	w.server.Close()
 	w.ok(os.RemoveAll(w.dir))
 	w.logs.b.Reset()

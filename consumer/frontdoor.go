@@ -23,6 +23,7 @@ const maxKnocks = 4096
 // knock is a plain request at the front door.
 type knock struct {
 	micro.Request
+	verb   string
 	tokens []string // of the subject, behind the verb
 }
 
@@ -46,7 +47,9 @@ func (c *Consumer) openDoor() (micro.Service, error) {
 		{"get", n.API("get", "*", "*", "*"), c.doorGet},
 		{"list", n.API("list", "*"), c.doorList},
 	} {
-		h := micro.HandlerFunc(func(r micro.Request) { c.answerDoor(r, e.name, busy, e.open) })
+		h := micro.HandlerFunc(func(r micro.Request) {
+			c.answerDoor(knock{Request: r, verb: e.name, tokens: n.Tokens(r.Subject(), 2)}, busy, e.open)
+		})
 		if err := svc.AddEndpoint(e.name, h, micro.WithEndpointSubject(e.pattern)); err != nil {
 			return svc, err
 		}
@@ -56,16 +59,15 @@ func (c *Consumer) openDoor() (micro.Service, error) {
 
 // answerDoor handles a request beside the others. A nil error from open means
 // that the answer is given, or is another's to give.
-func (c *Consumer) answerDoor(r micro.Request, verb string, busy chan struct{}, open func(context.Context, knock) error) {
+func (c *Consumer) answerDoor(k knock, busy chan struct{}, open func(context.Context, knock) error) {
 	select {
 	case busy <- struct{}{}:
 	default:
-		c.refuseDoor(r, verb, nil, messages.Errorf(messages.CodeUnavailable, "too many requests at once; try again in a moment"))
+		c.turnAway(k, messages.Errorf(messages.CodeUnavailable, "too many requests at once; try again in a moment"))
 		return
 	}
-	c.background.Go(func() {
+	entered := c.hall.enter(func() {
 		defer func() { <-busy }()
-		k := knock{Request: r, tokens: c.cfg.Namespace.Tokens(r.Subject(), 2)}
 		ctx, cancel := context.WithTimeout(c.base, frontDoorDeadline)
 		defer cancel()
 		err := c.checkKnock(k)
@@ -73,9 +75,13 @@ func (c *Consumer) answerDoor(r micro.Request, verb string, busy chan struct{}, 
 			err = open(ctx, k)
 		}
 		if err != nil {
-			c.refuseDoor(r, verb, k.tokens, messages.AsError(err))
+			c.refuseDoor(k, messages.AsError(err))
 		}
 	})
+	if !entered {
+		<-busy
+		c.turnAway(k, messages.Errorf(messages.CodeUnavailable, "this broker is being stopped; try again"))
+	}
 }
 
 // checkKnock makes sure of the tokens and of the answer's subject.
@@ -90,21 +96,23 @@ func (c *Consumer) checkKnock(k knock) error {
 	return c.cfg.Namespace.CheckReply(k.tokens[0], k.Reply())
 }
 
-// refuseDoor answers with an error, if there is somebody who may be answered,
-// and tells the event.
-func (c *Consumer) refuseDoor(r micro.Request, verb string, tokens []string, e *messages.Error) {
-	log := c.log.With().Str("endpoint", verb).Str("subject", clip(r.Subject())).Logger()
-	log.Info().Err(e).AnErr("cause", e.Unwrap()).Msg("refused at the front door")
-	if tokens != nil && verb != "get" && verb != "list" {
-		data := messages.EventData{Verb: messages.Verb(verb), Error: e}
-		if err := c.emit(c.base, safeName(tokens, "door"), messages.EventRejected, nats.NewInbox(), data); err != nil {
-			log.Warn().Err(err).Msg("the refusal could not be told")
+// refuseDoor answers with an error and tells the event.
+func (c *Consumer) refuseDoor(k knock, e *messages.Error) {
+	if k.verb != "get" && k.verb != "list" {
+		data := messages.EventData{Verb: messages.Verb(k.verb), Error: e}
+		if err := c.emit(c.base, safeName(k.tokens, "door"), messages.EventRejected, nats.NewInbox(), data); err != nil {
+			c.log.Warn().Err(err).Msg("a refusal could not be told")
 		}
 	}
-	if len(tokens) == 0 || c.cfg.Namespace.CheckReply(tokens[0], r.Reply()) != nil {
-		return
+	c.turnAway(k, e)
+}
+
+// turnAway answers with an error, if there is somebody who may be answered.
+func (c *Consumer) turnAway(k knock, e *messages.Error) {
+	c.log.Info().Err(e).AnErr("cause", e.Unwrap()).Str("endpoint", k.verb).Str("subject", clip(k.Subject())).Msg("refused at the front door")
+	if len(k.tokens) > 0 && c.cfg.Namespace.CheckReply(k.tokens[0], k.Reply()) == nil {
+		c.answer(k, messages.ErrorReply(e, nil))
 	}
-	c.answer(r, messages.ErrorReply(e, nil))
 }
 
 // answer gives the door's own answer.
@@ -156,7 +164,12 @@ func (c *Consumer) doorOrder(ctx context.Context, k knock, subject func(messages
 		return err
 	}
 	msg := c.inside(k, subject(name))
-	done, err := c.turns.take(ctx, msg.Subject)
+	// What is pending may be for this very broker to handle: when it stops, there
+	// is nothing to wait for.
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.following, cancel)()
+	done, err := c.turns.take(waiting, msg.Subject)
 	if err != nil {
 		return errPending.Because(err)
 	}
@@ -166,13 +179,13 @@ func (c *Consumer) doorOrder(ctx context.Context, k knock, subject func(messages
 		if !isPending(err) {
 			return err
 		}
-		if pause(ctx, wait) != nil {
+		if pause(waiting, wait) != nil {
 			return errPending.Because(err)
 		}
 	}
 }
 
-var errPending = messages.Errorf(messages.CodeUnavailable, "an earlier message about the lease is still being handled")
+var errPending = messages.Errorf(messages.CodeUnavailable, "an earlier message about the lease is still being handled; try again")
 
 // Bounds of the wait before a message about a lease is tried again that has one
 // pending already. Of those that wait at one replica only the first tries.
@@ -199,7 +212,7 @@ func (c *Consumer) store(ctx context.Context, msg *nats.Msg) error {
 	defer cancel()
 	_, err := c.js.PublishMsg(ctx, msg)
 	if err != nil && !isPending(err) {
-		return messages.Errorf(messages.CodeUnavailable, "the message could not be stored; try again").Because(err)
+		return messages.Errorf(messages.CodeUnavailable, "NATS has not said that it stored the message; it may have, so repeat a request with its %s", messages.HeaderIdempotencyKey).Because(err)
 	}
 	return err
 }

@@ -70,7 +70,8 @@ func (m *inbound) later(wait time.Duration) {
 	m.settle(func() error { return m.NakWithDelay(wait) })
 }
 
-// leave stops the signs of life and says nothing: somebody else has the message.
+// leave stops the signs of life and says nothing: somebody else has the message,
+// or will have it when JetStream has waited for a sign in vain.
 func (m *inbound) leave() { m.settle(func() error { return nil }) }
 
 func (m *inbound) settle(how func() error) {

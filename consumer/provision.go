@@ -71,12 +71,16 @@ func (c *Consumer) create(ctx context.Context, m *inbound, rec *held, a ask) (me
 		if err == nil || provider.AsError(err).Kind != provider.NameTaken || try == maxNames {
 			return creds, err
 		}
-		plan, planErr := c.plan(ctx, a)
-		if planErr != nil || plan.User.Name == rec.User.Name {
+		d, secretErr := c.secrets.cached(ctx, a.name.Secret)
+		if secretErr != nil {
+			return creds, err
+		}
+		name, nameErr := c.username(d, a.name)
+		if nameErr != nil || name == rec.User.Name {
 			return creds, err
 		}
 		m.log.Info().Str("username", rec.User.Name).Msg("the user name is somebody else's; trying another")
-		next, renameErr := rec.Rename(plan.User.Name)
+		next, renameErr := rec.Rename(name)
 		if renameErr != nil {
 			return creds, err
 		}
@@ -111,19 +115,29 @@ func (c *Consumer) yield(ctx context.Context, m *inbound, mine held, accessKeyID
 		return
 	}
 	m.log.Info().Int("attempt", mine.Attempt).Int("attempt_now", rec.Attempt).Str("state", string(rec.State)).Msg("somebody else has the lease")
-	if err := c.takeBack(ctx, mine, rec, accessKeyID); err != nil {
-		m.log.Warn().Err(err).Str("access_key_id", accessKeyID).Msg("a key that nobody has could not be deleted; it goes with the lease")
+	for wait := c.cfg.RetryMin; ; wait = min(2*wait, c.cfg.RetryMax) {
+		if err = c.takeBack(ctx, mine, rec, accessKeyID); err == nil || provider.AsError(err).Kind == provider.NotVisible {
+			break
+		}
+		// It may be that nobody else knows of what this attempt has made.
+		m.log.Warn().Err(err).Str("username", mine.User.Name).Str("access_key_id", accessKeyID).Msg("what this attempt has made could not be taken back yet")
+		if pause(ctx, wait) != nil {
+			m.leave() // we are being stopped
+			return
+		}
 	}
-	if rec.Origin.Sequence == m.sequence && !rec.State.Ended() && rec.State != messages.StateRevoking {
+	if own(m, rec) && !rec.State.Ended() && rec.State != messages.StateRevoking {
 		m.leave() // the same message, in other hands
 		return
 	}
 	m.later(c.cfg.RetryMin)
 }
 
-// takeBack deletes the key that this worker made for a lease that is not its
-// own any more, and sets the expiry that the lease has now: the worker's calls
-// may have come after the other's.
+// takeBack deletes what this worker made for a lease that is not its own any
+// more. Where the lease still has the user, that is the one key; AWS is set to the
+// end that the lease has now, because the worker's calls may have come after the
+// other's. Where it has not, that is the user: AWS may have carried out the
+// worker's calls after others have found nothing to undo.
 func (c *Consumer) takeBack(ctx context.Context, mine, now held, accessKeyID string) error {
 	account, err := c.accounts.of(ctx, mine.Record)
 	if err != nil {
@@ -131,16 +145,15 @@ func (c *Consumer) takeBack(ctx context.Context, mine, now held, accessKeyID str
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timing.Undo)
 	defer cancel()
+	d := provider.Deletion{User: mine.User, Owner: c.owner(mine.Record), Young: c.young(mine.Record)}
+	if now.State.Ended() || now.User.Name != mine.User.Name {
+		return account.Delete(ctx, d)
+	}
 	if accessKeyID != "" {
-		err = account.Delete(ctx, provider.Deletion{
-			User: mine.User, Owner: c.owner(mine.Record), AccessKeyID: accessKeyID, KeyOnly: true, Ours: true,
-		})
+		d.AccessKeyID, d.KeyOnly, d.Ours = accessKeyID, true, true
+		err = account.Delete(ctx, d)
 	}
-	alive := now.State == messages.StateActive || now.State == messages.StateProvisioning
-	if until := now.DenyAfter(); alive && !until.IsZero() && now.User.Name == mine.User.Name {
-		err = errors.Join(err, account.Extend(ctx, now.User, until))
-	}
-	return err
+	return errors.Join(err, c.agree(ctx, mine))
 }
 
 // createFailed decides what becomes of a lease that AWS did not make: what may

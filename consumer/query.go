@@ -78,7 +78,7 @@ func (c *Consumer) scan(ctx context.Context, identity string, q messages.ListReq
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = w.Stop() }() // ends with ctx anyway
+	defer leave(w)
 	leases := []messages.Lease{}
 	for {
 		select {

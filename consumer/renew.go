@@ -29,7 +29,7 @@ func (c *Consumer) handleRenew(ctx context.Context, m *inbound) {
 		c.transient(m, err)
 		return
 	}
-	if rec.RenewedBy == m.sequence && rec.State == messages.StateActive {
+	if rec.RenewedWith(m.sequence, m.stored) && rec.State == messages.StateActive {
 		c.answerRenewed(ctx, m, o, rec) // it counted; the answer may not have got out
 		return
 	}
@@ -44,7 +44,7 @@ func (c *Consumer) handleRenew(ctx context.Context, m *inbound) {
 // renew moves the end: at AWS first, where it enforces it, so that the lease
 // never promises more than AWS grants; then in the record.
 func (c *Consumer) renew(ctx context.Context, m *inbound, o order, rec held, end time.Time) {
-	next, err := rec.Renew(end, m.sequence, c.cfg.Timing)
+	next, err := rec.Renew(end, m.sequence, m.stored, c.cfg.Timing)
 	if err != nil {
 		c.transient(m, err)
 		return
@@ -79,25 +79,37 @@ func (c *Consumer) extend(ctx context.Context, r messages.Record) error {
 	return account.Extend(ctx, r.User, r.DenyAfter())
 }
 
-// renewLost sets AWS again from the record that won, until they agree, and
-// brings the renewal back to be decided anew.
+// renewLost brings back a renewal whose record somebody else has written, to be
+// decided anew, once AWS has the end that the record has.
 func (c *Consumer) renewLost(ctx context.Context, m *inbound, lost held) {
-	for {
-		rec, err := c.leases.load(ctx, lost.Name())
-		if err != nil {
-			c.transient(m, err)
-			return
-		}
-		if rec.revision == lost.revision || rec.State != messages.StateActive || rec.DenyAfter().IsZero() {
-			break // agreed, or there is nothing to agree on
-		}
-		if err := c.extend(ctx, rec.Record); err != nil {
-			c.transient(m, err)
-			return
-		}
-		lost = rec
+	if err := c.agree(ctx, lost); err != nil {
+		c.transient(m, err)
+		return
 	}
 	m.later(c.cfg.RetryMin / 4)
+}
+
+// agree sets AWS again from a lease's record until the record has not changed
+// meanwhile. It is for whoever has set AWS and then lost the record.
+func (c *Consumer) agree(ctx context.Context, lost held) error {
+	set := uint64(0) // the revision that AWS was set from
+	for {
+		rec, err := c.leases.load(ctx, lost.Name())
+		if errors.Is(err, errNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		alive := rec.State == messages.StateActive || rec.State == messages.StateProvisioning
+		if !alive || rec.revision == set || rec.DenyAfter().IsZero() || rec.User.Name != lost.User.Name {
+			return nil // agreed, or there is nothing to agree on
+		}
+		if err := c.extend(ctx, rec.Record); err != nil {
+			return err
+		}
+		set = rec.revision
+	}
 }
 
 // renewFailed tells why AWS did not move the end, or tries again later where

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"reflect"
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
@@ -92,7 +93,12 @@ func (c *Consumer) begin(ctx context.Context, m *inbound, a ask, old held) {
 		c.reject(ctx, m, a.replyTo, messages.Errorf(messages.CodeDeadlineExceeded, "the deadline had passed before the lease was begun"), nil)
 		return
 	}
-	plan, err := c.plan(ctx, a)
+	d, err := c.secrets.cached(ctx, a.name.Secret)
+	if err != nil {
+		c.refuse(ctx, m, a, err)
+		return
+	}
+	plan, err := c.plan(ctx, a, d)
 	if err != nil {
 		c.refuse(ctx, m, a, err)
 		return
@@ -113,17 +119,39 @@ func (c *Consumer) begin(ctx context.Context, m *inbound, a ask, old held) {
 		c.transient(m, err)
 		return
 	}
-	// The definition may have been deleted while the record was written: whoever
-	// deletes it looks for records afterwards, so one of the two sees the other.
-	if _, err := c.secrets.fresh(ctx, a.name.Secret); err != nil {
-		if messages.IsCode(err, messages.CodeSecretNotFound) {
-			c.fail(ctx, m, a, rec, messages.AsError(err), provider.LeftNothing)
-			return
-		}
+	// The definition may have been changed or deleted meanwhile. Whoever deletes
+	// it looks for records afterwards, so one of the two sees the other.
+	fresh, err := c.secrets.fresh(ctx, a.name.Secret)
+	switch {
+	case messages.IsCode(err, messages.CodeSecretNotFound):
+		c.fail(ctx, m, a, rec, messages.AsError(err), provider.LeftNothing)
+		return
+	case err != nil:
 		c.transient(m, err)
+		return
+	case !reflect.DeepEqual(fresh, d):
+		c.secrets.learn(d.Name, fresh)
+		c.beginAgain(ctx, m, a, rec)
 		return
 	}
 	c.provision(ctx, m, a, rec, false)
+}
+
+// beginAgain drops a lease of which nothing has been made yet, and begins it as
+// the definition says now.
+func (c *Consumer) beginAgain(ctx context.Context, m *inbound, a ask, rec held) {
+	why := messages.Errorf(messages.CodeAbandoned, "the definition changed while the lease was begun")
+	next, err := rec.Fail(why, true, c.cfg.Now(), c.cfg.Timing)
+	if err != nil {
+		c.transient(m, err)
+		return
+	}
+	dropped, err := c.leases.save(ctx, next, rec.revision)
+	if err != nil {
+		c.transientOrConflict(m, err)
+		return
+	}
+	c.begin(ctx, m, a, dropped)
 }
 
 // lookAgain goes on with the record that somebody else has written meanwhile.
@@ -155,7 +183,7 @@ func (c *Consumer) resume(ctx context.Context, m *inbound, a ask, rec held) {
 			"%s was used before with another body; use a new key, or the same body", messages.HeaderIdempotencyKey), nil)
 		return
 	}
-	own := rec.Origin.Sequence == m.sequence
+	own := own(m, rec)
 	switch {
 	case rec.State == messages.StateProvisioning:
 		if !own && c.cfg.Now().Before(rec.Due) {
@@ -164,21 +192,30 @@ func (c *Consumer) resume(ctx context.Context, m *inbound, a ask, rec held) {
 		}
 		c.takeOver(ctx, m, a, rec)
 	case rec.State == messages.StateActive && !rec.Settled():
-		c.deliver(ctx, m, a, rec, nil)
-	case rec.State == messages.StateRevoking && rec.WillBeRepeatable() && c.worthAnother(own, rec):
+		c.redeliver(ctx, m, a, rec)
+	case rec.WillBeRepeatable() && c.worthAnother(own, rec):
 		m.later(c.cfg.RetryMin) // until it is gone; then it begins anew
-	case rec.State == messages.StateRevoking && rec.Reason == messages.ReasonFailed && own:
-		c.finishFailed(ctx, m, a, rec, provider.LeftUnknown)
 	case rec.Repeatable() && c.worthAnother(own, rec):
 		c.begin(ctx, m, a, rec)
-	case rec.State == messages.StateFailed:
+	case rec.Reason == messages.ReasonFailed && own:
+		c.finishFailed(ctx, m, a, rec, provider.LeftUnknown)
+	case rec.Reason == messages.ReasonFailed:
 		c.answerFailed(ctx, m, a, rec)
+	case rec.DeliveredAt.IsZero():
+		c.reject(ctx, m, a.replyTo, messages.Errorf(messages.CodeLeaseEnded,
+			"the lease ended (%s) before it was delivered", rec.Reason), rec.Lease())
 	case own:
-		c.finishOwn(ctx, m, rec)
+		c.finishDelivered(ctx, m, rec)
 	default:
 		c.reject(ctx, m, a.replyTo, messages.Errorf(messages.CodeAlreadyDelivered,
 			"the lease of this %s was delivered before; its secret key is not kept", messages.HeaderIdempotencyKey), rec.Lease())
 	}
+}
+
+// own says whether a lease is the one that this very message began, or has taken
+// over. The sequence alone does not tell: it begins anew with a new stream.
+func own(m *inbound, rec held) bool {
+	return rec.Origin.Sequence == m.sequence && rec.Origin.Stored.Equal(m.stored)
 }
 
 // worthAnother says whether a lease that came to nothing may be begun anew for
@@ -194,14 +231,37 @@ func (c *Consumer) worthAnother(own bool, rec held) bool {
 	return rec.DeliveredAt.IsZero()
 }
 
-// finishOwn closes a message whose lease has been delivered: all that a dead
-// worker may have left undone is to tell it.
-func (c *Consumer) finishOwn(ctx context.Context, m *inbound, rec held) {
-	if rec.State == messages.StateActive {
-		if err := c.tell(ctx, rec.Record, messages.EventIssued); err != nil {
-			c.transient(m, err)
-			return
-		}
+// redeliver sends a finished lease's key, unless nobody waits for it any more.
+func (c *Consumer) redeliver(ctx context.Context, m *inbound, a ask, rec held) {
+	why := errLate
+	if !c.cfg.Now().Before(rec.ExpiresAt) {
+		why = messages.Errorf(messages.CodeLeaseEnded, "the lease ended before it could be delivered")
+	} else if !c.late(a) {
+		c.deliver(ctx, m, a, rec, nil)
+		return
+	}
+	if !own(m, rec) {
+		c.reject(ctx, m, a.replyTo, why, nil)
+		return
+	}
+	if c.confirmedUnread(ctx, m, rec) {
+		return // it was delivered, and this is only late
+	}
+	if err := c.reply(a.replyTo, messages.ErrorReply(why, rec.Lease())); err != nil {
+		c.transient(m, err)
+		return
+	}
+	c.giveUp(ctx, m, rec)
+}
+
+var errLate = messages.Errorf(messages.CodeDeadlineExceeded, "the deadline passed before the lease could be delivered")
+
+// finishDelivered closes a message whose lease has been delivered: all that a
+// dead worker may have left undone is to tell it.
+func (c *Consumer) finishDelivered(ctx context.Context, m *inbound, rec held) {
+	if err := c.tell(ctx, rec.Record, messages.EventIssued); err != nil {
+		c.transient(m, err)
+		return
 	}
 	m.done()
 }
@@ -237,11 +297,7 @@ func (c *Consumer) late(a ask) bool {
 
 // plan works out the lease that a request asks for. An error about the request
 // is a [messages.Error].
-func (c *Consumer) plan(ctx context.Context, a ask) (messages.Plan, error) {
-	d, err := c.secrets.cached(ctx, a.name.Secret)
-	if err != nil {
-		return messages.Plan{}, err
-	}
+func (c *Consumer) plan(ctx context.Context, a ask, d messages.DynamicSecret) (messages.Plan, error) {
 	if d.RequireSealed && a.request.XKey == "" {
 		return messages.Plan{}, messages.Errorf(messages.CodeSealedRequired, "%s gives sealed credentials only: send an xkey", d.Name)
 	}
@@ -296,9 +352,13 @@ func (c *Consumer) checkLimits(d messages.DynamicSecret, name messages.LeaseName
 func (c *Consumer) username(d messages.DynamicSecret, name messages.LeaseName) (string, error) {
 	t, err := provider.ParseUsername(d.UsernameTemplate)
 	if err != nil {
-		return "", err
+		return "", messages.Errorf(messages.CodeInvalidSecret, "username_template: %s", err)
 	}
-	return t.Render(provider.UsernameData{
+	username, err := t.Render(provider.UsernameData{
 		Identity: name.Identity, Secret: name.Secret, Type: d.AWS.CredentialType, Now: c.cfg.Now(), Rand: c.cfg.Rand,
 	})
+	if err != nil {
+		return "", messages.Errorf(messages.CodeInvalidSecret, "username_template: %s", err)
+	}
+	return username, nil
 }

@@ -8,34 +8,6 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// order is a message about a lease that exists: a renewal, a revocation.
-type order struct {
-	name    messages.LeaseName
-	replyTo string // "": nobody waits for an answer
-}
-
-// decodeOrder reads subject and reply of a message about a lease. What it
-// returns beside an error tells whom to answer.
-func (c *Consumer) decodeOrder(m *inbound) (order, error) {
-	var o order
-	if len(m.tokens) != 3 {
-		return o, messages.Errorf(messages.CodeInvalidSubject, "the subject must end in <identity>.<secret>.<id>")
-	}
-	if err := messages.CheckToken("identity", m.tokens[0]); err != nil {
-		return o, err
-	}
-	if to := m.Headers().Get(messages.HeaderReplyTo); to != "" {
-		if err := c.cfg.Namespace.CheckReply(m.tokens[0], to); err != nil {
-			return o, err
-		}
-		o.replyTo = to
-	}
-	var err error
-	o.name, err = messages.NewLeaseName(m.tokens[0], m.tokens[1], m.tokens[2])
-	m.log = m.log.With().Str("lease", o.name.String()).Logger()
-	return o, err
-}
-
 func (c *Consumer) handleRevoke(ctx context.Context, m *inbound) {
 	o, err := c.decodeOrder(m)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -55,12 +56,11 @@ func (s *Secrets) Put(ctx context.Context, d messages.DynamicSecret, source stri
 			return false, err
 		}
 		if err == nil && string(have) == string(data) {
-			s.learn(d.Name, d)
 			return false, nil
 		}
 		_, err = s.bucket.put(ctx, d.Name, data, revision, 0)
 		if err == nil {
-			s.learn(d.Name, d)
+			s.forget(d.Name) // until the watch tells, or somebody asks
 			return true, nil
 		}
 		if !errors.Is(err, errConflict) {
@@ -99,14 +99,14 @@ func decodeStored(name string, data []byte) (messages.DynamicSecret, error) {
 		Definition json.RawMessage `json:"definition"`
 	}
 	if err := json.Unmarshal(data, &v); err != nil {
-		return messages.DynamicSecret{}, fmt.Errorf("the definition of %s is damaged: %w", name, err)
+		return messages.DynamicSecret{}, messages.Errorf(messages.CodeInvalidSecret, "the definition of %s is damaged; put it again", name).Because(err)
 	}
 	if v.Version > storedSecretVersion {
 		return messages.DynamicSecret{}, fmt.Errorf("the definition of %s is of a newer version, %d", name, v.Version)
 	}
 	d, err := messages.DecodeDynamicSecret(v.Definition)
 	if err != nil {
-		return messages.DynamicSecret{}, fmt.Errorf("the definition of %s is damaged: %v", name, err)
+		return messages.DynamicSecret{}, messages.Errorf(messages.CodeInvalidSecret, "the definition of %s can't be used; put it again", name).Because(err)
 	}
 	return d, nil
 }
@@ -130,13 +130,13 @@ func (s *Secrets) forgetAll() {
 }
 
 // watch follows the bucket until ctx ends or the watch breaks. A definition that
-// can't be read is forgotten here, so that every request for it says so.
+// can't be read is not kept: requests for it ask the bucket, and are told.
 func (s *Secrets) watch(ctx context.Context, kv jetstream.KeyValue) error {
 	w, err := kv.WatchAll(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = w.Stop() }() // it has ended, or is about to
+	defer leave(w)
 	for {
 		select {
 		case <-ctx.Done():
@@ -157,3 +157,35 @@ func (s *Secrets) watch(ctx context.Context, kv jetstream.KeyValue) error {
 		}
 	}
 }
+
+// leave ends a watch. What it still has to tell is read off: nats.go would wait
+// for that for good.
+func leave(w jetstream.KeyWatcher) {
+	_ = w.Stop() // ends with its context anyway
+	go func() {
+		for range w.Updates() { //nolint:revive // nothing to do with it
+		}
+	}()
+}
+
+// followSecrets keeps the copy of the dynamic secrets up to date for as long as
+// the consumer takes new work.
+func (c *Consumer) followSecrets() {
+	ctx := c.following
+	for ctx.Err() == nil {
+		kv, err := c.js.KeyValue(ctx, c.cfg.Namespace.SecretBucket())
+		if err == nil {
+			err = c.secrets.watch(ctx, kv)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		// The copy may be out of date from here on: let requests ask the bucket.
+		c.secrets.forgetAll()
+		c.log.Warn().Err(err).Msg("following the dynamic secrets failed; trying again")
+		_ = pause(ctx, rewatch) // ctx is looked at next
+	}
+}
+
+// rewatch is the wait before a watch that broke is begun anew.
+const rewatch = time.Second

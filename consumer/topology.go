@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,9 +24,12 @@ const (
 	noDuplicates = 100 * time.Millisecond
 	// eventDuplicates is how long an event that is told twice is kept once.
 	eventDuplicates = 2 * time.Minute
-	maxAckPending   = 10_000
+	// unlimited: a message that waits to be tried again counts, too, and those of
+	// one AWS account that is away must not keep all others from being handled.
+	// Workers pull only what they can handle.
+	maxAckPending = -1
 	// maxWaiting is how many workers of all replicas may wait for a message.
-	maxWaiting = 8192
+	maxWaiting = 65_536
 )
 
 var verbs = []messages.Verb{messages.VerbRequest, messages.VerbRenew, messages.VerbRevoke, messages.VerbConfirm}
@@ -116,6 +120,9 @@ func (c Config) ensureStream(ctx context.Context, js jetstream.JetStream, want j
 	if have.Retention != want.Retention {
 		return fmt.Errorf("its retention is %s, lessor needs %s; move its messages away and delete it, or choose another --prefix", have.Retention, want.Retention)
 	}
+	if isBucket(want) && have.MaxAge > 0 {
+		return fmt.Errorf("its values go away after %s, and with them leases that are alive; remove its max age", have.MaxAge)
+	}
 	next := have
 	next.Subjects = want.Subjects
 	next.Discard, next.DiscardNewPerSubject = want.Discard, want.DiscardNewPerSubject
@@ -133,6 +140,8 @@ func (c Config) ensureStream(ctx context.Context, js jetstream.JetStream, want j
 	_, err = js.UpdateStream(ctx, next)
 	return err
 }
+
+func isBucket(s jetstream.StreamConfig) bool { return strings.HasPrefix(s.Name, "KV_") }
 
 func same(a, b jetstream.StreamConfig) bool {
 	return slices.Equal(a.Subjects, b.Subjects) && a.Discard == b.Discard && a.DiscardNewPerSubject == b.DiscardNewPerSubject &&

@@ -37,15 +37,16 @@ func (c *Consumer) undo(ctx context.Context, log zerolog.Logger, rec held, known
 			return rec, err
 		}
 		// Somebody else undoes it too. Whether they got through or not, the user
-		// is gone, and one of us has to say so.
+		// of this attempt is gone, and one of us has to say so.
+		attempt := rec.Attempt
 		if rec, err = c.leases.load(ctx, rec.Name()); err != nil {
 			return rec, err
 		}
-		if rec.State != messages.StateRevoking {
+		if rec.State != messages.StateRevoking || rec.Attempt != attempt {
 			return rec, nil
 		}
 	}
-	log.Info().Str("lease", rec.Name().String()).Str("username", rec.User.Name).Str("reason", string(rec.Reason)).
+	log.Info().Str("username", rec.User.Name).Str("reason", string(rec.Reason)).
 		Str("state", string(rec.State)).Msg("undone")
 	return rec, c.tellEnded(ctx, rec)
 }
@@ -77,13 +78,16 @@ func (c *Consumer) remove(ctx context.Context, rec held, known bool) *provider.E
 		Owner:       c.owner(rec.Record),
 		AccessKeyID: rec.AccessKeyID,
 		Ours:        known || !rec.IssuedAt.IsZero(),
-		Young:       c.cfg.Now().Sub(rec.StartedAt) < youngUser,
+		Young:       c.young(rec.Record),
 	})
 	if err == nil {
 		return nil
 	}
 	return provider.AsError(err)
 }
+
+// young says whether AWS may not show the lease's user yet.
+func (c *Consumer) young(r messages.Record) bool { return c.cfg.Now().Sub(r.StartedAt) < youngUser }
 
 // undoFailed writes down why, and when to try again.
 func (c *Consumer) undoFailed(ctx context.Context, log zerolog.Logger, rec held, e *provider.Error) (held, error) {
@@ -95,7 +99,7 @@ func (c *Consumer) undoFailed(ctx context.Context, log zerolog.Logger, rec held,
 	if err != nil {
 		return rec, err
 	}
-	log.Warn().Err(e).Str("lease", rec.Name().String()).Str("username", rec.User.Name).Time("again_at", next.Due).Msg("could not be undone yet")
+	log.Warn().Err(e).Str("username", rec.User.Name).Time("again_at", next.Due).Msg("could not be undone yet")
 	after, err := c.leases.save(ctx, next, rec.revision)
 	if errors.Is(err, errConflict) {
 		return c.leases.load(ctx, rec.Name()) // somebody else undoes it too; theirs counts

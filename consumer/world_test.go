@@ -182,8 +182,11 @@ func (w *world) tryBroker(nc *nats.Conn, change ...func(*consumer.Config)) (*bro
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cons, err := consumer.Start(ctx, cfg)
+	cons, err := consumer.New(ctx, cfg)
 	if err != nil {
+		return nil, err
+	}
+	if err := cons.Start(ctx); err != nil {
 		return nil, err
 	}
 	sched, err := scheduler.Start(scheduler.Config{

@@ -112,3 +112,18 @@ func (d *Duration) Set(s string) error {
 
 // Type names the flag's type in help texts.
 func (d *Duration) Type() string { return "duration" }
+
+// someTime is a Duration that is not zero where it is given: whoever means the
+// default leaves it out.
+type someTime Duration
+
+// UnmarshalJSON reads a duration above zero.
+func (d *someTime) UnmarshalJSON(data []byte) error {
+	if err := (*Duration)(d).UnmarshalJSON(data); err != nil {
+		return err
+	}
+	if *d == 0 && string(data) != "null" {
+		return fmt.Errorf("is 0s; leave it out for the default")
+	}
+	return nil
+}

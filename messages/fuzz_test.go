@@ -69,7 +69,7 @@ func FuzzDecodeRenewRequest(f *testing.F) {
 		end, err := r.RenewalEnd(q, noon, minute)
 		if err != nil {
 			wantSafe(t, err)
-		} else if _, err := r.Renew(end, 1, timing); err != nil {
+		} else if _, err := r.Renew(end, 1, noon, timing); err != nil {
 			t.Errorf("%+v: the end does not do: %v", q, err)
 		}
 	}, `{"ttl":"1h","clamp":true}`, `{"ttl":"3650d"}`, `{"ttl":"3650d","clamp":true}`, `{"ttl":"59s"}`, `{"clamp":"true"}`)

@@ -105,11 +105,13 @@ type Record struct {
 	AccessKeyID  string    `json:"access_key_id,omitempty"`
 
 	Sealed      *Sealed   `json:"sealed,omitempty"`        // until the delivery is settled
+	DeliverBy   time.Time `json:"deliver_by,omitzero"`     // until it is
 	DeliveredAt time.Time `json:"delivered_at,omitzero"`   // when it was handed to NATS
 	ConfirmBy   time.Time `json:"confirm_by,omitzero"`     // where the requester promised to confirm
 	Notified    bool      `json:"notified,omitempty"`      // the expiring event is out, for the present expiry
 	Renewals    int       `json:"renewals,omitempty"`      //
-	RenewedBy   uint64    `json:"renewed_by_seq,omitzero"` // the last renewal that counted
+	RenewedBy   uint64    `json:"renewed_by_seq,omitzero"` // the last renewal that counted: its place in its stream,
+	RenewedAt   time.Time `json:"renewed_at,omitzero"`     // and when it was stored there
 
 	Reason    Reason    `json:"reason,omitempty"`     // why it ends
 	Note      string    `json:"note,omitempty"`       // what the person who ended it said

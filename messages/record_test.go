@@ -46,10 +46,11 @@ func golden(t *testing.T, name string, got []byte) []byte {
 // somewhere.
 func goldenRecords() map[string]messages.Record {
 	delivered := must(inState(messages.StateActive).Deliver(noon.Add(2*time.Second), timing))
-	announced := must(must(settledLease().Renew(noon.Add(time.Hour), 41, timing)).Announce(timing))
+	announced := must(must(settledLease().Renew(noon.Add(time.Hour), 41, noon, timing)).Announce(timing))
 	revoking := must(must(announced.End(messages.ReasonRequested, "job finished", noon.Add(2*time.Hour), timing)).UndoFailed("AWS is away", noon.Add(2*time.Hour)))
 	return map[string]messages.Record{
 		"record_provisioning.json": inState(messages.StateProvisioning),
+		"record_undelivered.json":  inState(messages.StateActive),
 		"record_delivered.json":    delivered,
 		"record_active.json":       announced,
 		"record_revoking.json":     revoking,
@@ -221,7 +222,7 @@ func TestDenyAfterMovesWithARenewalOnlyForTheLeasesEnd(t *testing.T) {
 	} {
 		r := settledLease()
 		r.User.HardExpiry = hard
-		renewed := must(r.Renew(r.ExpiresAt.Add(time.Hour), 1, timing))
+		renewed := must(r.Renew(r.ExpiresAt.Add(time.Hour), 1, noon, timing))
 		if got := !renewed.DenyAfter().Equal(r.DenyAfter()); got != moves {
 			t.Errorf("%s: moved is %v", hard, got)
 		}

@@ -57,7 +57,7 @@ func TestRenewalEndRefuses(t *testing.T) {
 		{"below the minimum", r, messages.RenewRequest{TTL: minute - 1}, noon, messages.CodeTTLBelowMin, []string{"59s", "1m"}},
 		{"clamp does not help below the minimum", r, messages.RenewRequest{TTL: minute - 1, Clamp: true}, noon, messages.CodeTTLBelowMin, nil},
 		{"past the last end", r, messages.RenewRequest{TTL: 24*hour + 1}, noon, messages.CodeTTLExceedsMax, []string{"1d", "2026-11-23T12:00:00Z"}},
-		{"provisioning", inState(messages.StateProvisioning), messages.RenewRequest{TTL: hour}, noon, messages.CodeLeaseEnded, []string{"provisioning"}},
+		{"provisioning", inState(messages.StateProvisioning), messages.RenewRequest{TTL: hour}, noon, messages.CodeUnavailable, []string{"still being made"}},
 		{"revoking", inState(messages.StateRevoking), messages.RenewRequest{TTL: hour}, noon, messages.CodeLeaseEnded, []string{"revoking"}},
 		{"revoked", inState(messages.StateRevoked), messages.RenewRequest{TTL: hour}, noon, messages.CodeLeaseEnded, []string{"revoked"}},
 		{"failed", inState(messages.StateFailed), messages.RenewRequest{TTL: hour}, noon, messages.CodeLeaseEnded, []string{"failed"}},
@@ -84,7 +84,7 @@ func TestRenewalStoredInTimeWinsThoughTheEndHasPassed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r = must(r.Renew(end, 7, timing)); r.Task(now) != messages.TaskNone {
+	if r = must(r.Renew(end, 7, noon, timing)); r.Task(now) != messages.TaskNone {
 		t.Errorf("renewed, and there is %q to do", r.Task(now))
 	}
 }
@@ -101,7 +101,7 @@ func TestRenewalWithoutTTLMeetsTheMinimum(t *testing.T) {
 
 func TestRenewalThatCanNoLongerBeNamesNoTTL(t *testing.T) {
 	r := settledLease()
-	r = must(r.Renew(r.MaxExpiresAt, 1, timing))
+	r = must(r.Renew(r.MaxExpiresAt, 1, noon, timing))
 	for _, c := range []struct {
 		before time.Duration
 		minTTL messages.Duration
@@ -156,7 +156,7 @@ func TestRenewalEndIsWithinBoundsAndErrorsNameWhatWouldDo(t *testing.T) {
 		if stored.After(r.ExpiresAt) || ttl < minTTL || !end.Equal(want) {
 			t.Fatalf("got %s, want %s (ttl %s stored at %s)", end, want, ttl, stored)
 		}
-		if _, err := r.Renew(end, 1, timing); err != nil {
+		if _, err := r.Renew(end, 1, noon, timing); err != nil {
 			t.Fatalf("the end does not do: %v", err)
 		}
 	})

@@ -49,7 +49,7 @@ func DecodeLeaseRequest(body []byte) (LeaseRequest, error) {
 	var r LeaseRequest
 	var xkey *string
 	if err := decodeObject(body,
-		field{"ttl", &r.TTL}, field{"xkey", &xkey}, field{"confirm", &r.Confirm},
+		field{"ttl", (*someTime)(&r.TTL)}, field{"xkey", &xkey}, field{"confirm", &r.Confirm},
 		field{"ready_within", &r.ReadyWithin}, field{"deadline", &r.Deadline}, field{"labels", &r.Labels},
 	); err != nil {
 		return LeaseRequest{}, err
@@ -107,7 +107,7 @@ type RenewRequest struct {
 // DecodeRenewRequest reads a renewal. The error is an [Error].
 func DecodeRenewRequest(body []byte) (RenewRequest, error) {
 	var r RenewRequest
-	if err := decodeObject(body, field{"ttl", &r.TTL}, field{"clamp", &r.Clamp}); err != nil {
+	if err := decodeObject(body, field{"ttl", (*someTime)(&r.TTL)}, field{"clamp", &r.Clamp}); err != nil {
 		return RenewRequest{}, err
 	}
 	return r, nil

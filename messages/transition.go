@@ -153,7 +153,8 @@ func (r Record) Activate(accessKeyID string, sealed *Sealed, now time.Time, t Ti
 	r.IssuedAt = r.StartedAt
 	r.AccessKeyID = accessKeyID
 	r.Sealed = sealed
-	r.Due = earlier(moment(now).Add(t.Deliver+r.ReadyWithin.Std()), r.ExpiresAt)
+	r.DeliverBy = moment(now).Add(t.Deliver + r.ReadyWithin.Std())
+	r.Due = earlier(r.DeliverBy, r.ExpiresAt)
 	return r, nil
 }
 
@@ -169,6 +170,7 @@ func (r Record) Deliver(now time.Time, t Timing) (Record, error) {
 	}
 	now = moment(now)
 	r.DeliveredAt = now
+	r.DeliverBy = time.Time{}
 	if !r.Confirm {
 		return r.settle(t), nil
 	}
@@ -191,7 +193,7 @@ func (r Record) Confirmed(now time.Time, t Timing) (Record, error) {
 // settle forgets the credentials. What is due next is the end.
 func (r Record) settle(t Timing) Record {
 	r.Sealed = nil
-	r.ConfirmBy = time.Time{}
+	r.DeliverBy, r.ConfirmBy = time.Time{}, time.Time{}
 	return r.awaitEnd(t)
 }
 
@@ -220,6 +222,9 @@ func (r Record) Announce(t Timing) (Record, error) {
 // the lease's own end where that is later. The error is an [Error] for the
 // requester.
 func (r Record) RenewalEnd(q RenewRequest, stored time.Time, minTTL Duration) (time.Time, error) {
+	if r.State == StateProvisioning {
+		return time.Time{}, Errorf(CodeUnavailable, "the lease is still being made; try again in a moment")
+	}
 	if r.State != StateActive {
 		return time.Time{}, Errorf(CodeLeaseEnded, "the lease is %s", r.State)
 	}
@@ -253,23 +258,31 @@ func (r Record) tooLong(ttl Duration, stored time.Time, minTTL Duration) *Error 
 	return Errorf(CodeTTLExceedsMax, "ttl %s goes past the lease's last end at %s; %s", ttl, r.MaxExpiresAt.Format(time.RFC3339), would)
 }
 
-// Renew moves the lease's end. The sequence is the renewal's in its stream: one
-// that has counted counts no more.
-func (r Record) Renew(end time.Time, sequence uint64, t Timing) (Record, error) {
+// Renew moves the lease's end. Sequence and stored are the renewal's in its
+// stream: one that has counted counts no more ([Record.RenewedWith]).
+func (r Record) Renew(end time.Time, sequence uint64, stored time.Time, t Timing) (Record, error) {
 	if err := r.must("renew", StateActive); err != nil {
 		return r, err
 	}
 	if end.After(r.MaxExpiresAt) || end.Before(r.ExpiresAt) {
 		return r, fmt.Errorf("lease %s: renew: end %s is not between %s and %s", r.Name(), end, r.ExpiresAt, r.MaxExpiresAt)
 	}
-	r.ExpiresAt = moment(end)
+	if end = moment(end); end.After(r.ExpiresAt) {
+		r.Notified = false
+	}
+	r.ExpiresAt = end
 	r.Renewals++
-	r.RenewedBy = sequence
-	r.Notified = false
+	r.RenewedBy, r.RenewedAt = sequence, stored.UTC()
 	if r.Settled() {
 		return r.awaitEnd(t), nil
 	}
+	r.Due = earlier(later(r.DeliverBy, r.ConfirmBy), r.ExpiresAt)
 	return r, nil
+}
+
+// RenewedWith says whether the last renewal that counted is this message.
+func (r Record) RenewedWith(sequence uint64, stored time.Time) bool {
+	return r.RenewedBy == sequence && r.RenewedAt.Equal(stored)
 }
 
 // End begins the undoing of the lease. The credentials leave the record: nobody
@@ -282,7 +295,7 @@ func (r Record) End(reason Reason, note string, now time.Time, t Timing) (Record
 	r.Reason = reason
 	r.Note = note
 	r.Sealed = nil
-	r.ConfirmBy = time.Time{}
+	r.DeliverBy, r.ConfirmBy = time.Time{}, time.Time{}
 	r.Due = moment(now).Add(t.Undo)
 	return r, nil
 }

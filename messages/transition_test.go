@@ -165,7 +165,7 @@ func (l *lifetime) actions() map[string]func(*rapid.T) {
 			low, high := l.record.ExpiresAt.Add(-time.Minute), l.record.MaxExpiresAt.Add(time.Minute)
 			end := low.Add(time.Duration(rapid.Int64Range(0, int64(high.Sub(low))).Draw(t, "end")))
 			fits := !end.Before(l.record.ExpiresAt) && !end.After(l.record.MaxExpiresAt)
-			next, err := l.record.Renew(end, rapid.Uint64().Draw(t, "sequence"), l.timing)
+			next, err := l.record.Renew(end, rapid.Uint64().Draw(t, "sequence"), noon, l.timing)
 			l.step(t, "renew", l.is(active) && fits, next, err)
 		},
 		"end": func(t *rapid.T) {
@@ -405,7 +405,7 @@ var transitions = map[string]func(messages.Record) (messages.Record, error){
 	"Confirmed": func(r messages.Record) (messages.Record, error) { return r.Confirmed(noon.Add(time.Second), timing) },
 	"Announce":  func(r messages.Record) (messages.Record, error) { return r.Announce(timing) },
 	"Renew": func(r messages.Record) (messages.Record, error) {
-		return r.Renew(r.ExpiresAt.Add(time.Minute), 7, timing)
+		return r.Renew(r.ExpiresAt.Add(time.Minute), 7, noon, timing)
 	},
 	"End": func(r messages.Record) (messages.Record, error) {
 		return r.End(messages.ReasonRequested, "done", noon.Add(time.Second), timing)
@@ -714,7 +714,7 @@ func TestAnnounceIsOncePerEnd(t *testing.T) {
 	if got := r.Task(r.ExpiresAt.Add(-time.Nanosecond)); got != messages.TaskNone || !r.Due.Equal(r.ExpiresAt) {
 		t.Errorf("announced, and there is %q to do, due at %s", got, r.Due)
 	}
-	r = must(r.Renew(r.ExpiresAt.Add(time.Hour), 7, timing))
+	r = must(r.Renew(r.ExpiresAt.Add(time.Hour), 7, noon, timing))
 	if got := r.Task(r.ExpiresAt.Add(-timing.Expiring)); got != messages.TaskAnnounce {
 		t.Errorf("renewed, and before the new end there is %q to do", got)
 	}
@@ -744,17 +744,40 @@ func TestNothingIsAnnouncedWithoutExpiring(t *testing.T) {
 func TestRenewMovesTheEndAndNothingElse(t *testing.T) {
 	r := settledLease()
 	end := r.ExpiresAt.Add(time.Hour)
-	got := must(r.Renew(end.In(time.FixedZone("east", 3600)), 41, timing))
+	got := must(r.Renew(end.In(time.FixedZone("east", 3600)), 41, noon, timing))
 	want := r
-	want.ExpiresAt, want.Due, want.Renewals, want.RenewedBy = end, end.Add(-timing.Expiring), 1, 41
+	want.ExpiresAt, want.Due, want.Renewals, want.RenewedBy, want.RenewedAt = end, end.Add(-timing.Expiring), 1, 41, noon
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v, want\n%+v", got, want)
 	}
 }
 
+// TestRenewMovesTheDueTimeOfAnOpenDelivery: it was due at the lease's end, which
+// came before the last moment for the confirmation.
+func TestRenewMovesTheDueTimeOfAnOpenDelivery(t *testing.T) {
+	patient := messages.Timing{Confirm: 10 * time.Minute}.WithDefaults()
+	plan := messages.Plan{
+		Name: messages.LeaseName{Identity: "a", Secret: "b", ID: "c"}, Request: messages.LeaseRequest{Confirm: true},
+		TTL: messages.Duration(time.Minute), MaxTTL: messages.Duration(24 * time.Hour),
+	}
+	r := must(messages.NewRecord(plan, noon, patient).Activate("AKIA", &messages.Sealed{}, noon, patient))
+	for state, open := range map[string]messages.Record{"undelivered": r, "unconfirmed": must(r.Deliver(noon, patient))} {
+		renewed := must(open.Renew(noon.Add(time.Hour), 1, noon, patient))
+		want := renewed.ConfirmBy
+		if state == "undelivered" {
+			if want = renewed.DeliverBy; want.After(noon.Add(time.Minute)) {
+				t.Fatal("the delivery's own time is not before the old end: this proves nothing")
+			}
+		}
+		if !renewed.Due.Equal(want) {
+			t.Errorf("%s: due at %s, want %s", state, renewed.Due, want)
+		}
+	}
+}
+
 func TestRenewLeavesAnOpenDeliveryDue(t *testing.T) {
 	r := must(inState(messages.StateActive).Deliver(noon.Add(time.Second), timing))
-	if got := must(r.Renew(r.ExpiresAt.Add(time.Hour), 41, timing)); !got.Due.Equal(r.Due) || got.Settled() {
+	if got := must(r.Renew(r.ExpiresAt.Add(time.Hour), 41, noon, timing)); !got.Due.Equal(r.Due) || got.Settled() {
 		t.Errorf("due at %s, was %s; settled: %v", got.Due, r.Due, got.Settled())
 	}
 }
@@ -765,12 +788,12 @@ func TestRenewRefusesAnEndOutOfBounds(t *testing.T) {
 		"earlier":          r.ExpiresAt.Add(-time.Nanosecond),
 		"past the maximum": r.MaxExpiresAt.Add(time.Nanosecond),
 	} {
-		if next, err := r.Renew(end, 1, timing); err == nil || !reflect.DeepEqual(next, r) {
+		if next, err := r.Renew(end, 1, noon, timing); err == nil || !reflect.DeepEqual(next, r) {
 			t.Errorf("%s: took it (%v)", name, err)
 		}
 	}
 	for name, end := range map[string]time.Time{"the same": r.ExpiresAt, "the maximum": r.MaxExpiresAt} {
-		if _, err := r.Renew(end, 1, timing); err != nil {
+		if _, err := r.Renew(end, 1, noon, timing); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -850,7 +873,7 @@ func TestUndoFailedWaitsAtMostAnHourWhateverTheCount(t *testing.T) {
 
 func TestEndedKeepsWhatRepliesAndEventsNeed(t *testing.T) {
 	r := settledLease()
-	r = must(r.Renew(r.ExpiresAt.Add(time.Hour), 7, timing))
+	r = must(r.Renew(r.ExpiresAt.Add(time.Hour), 7, noon, timing))
 	r = must(r.End(messages.ReasonRequested, "done", noon, timing))
 	r = must(r.UndoFailed("away", noon))
 	at := noon.Add(time.Minute)

@@ -94,7 +94,8 @@ type Deletion struct {
 	// KeyOnly deletes that one key and leaves the user.
 	KeyOnly bool
 	// Ours says that the user is known to be Owner's. Where it is not, that is
-	// made sure first; somebody else's user is left alone, and that is no error.
+	// made sure first; the user of somebody else, or of a later attempt, is left
+	// alone, and that is no error.
 	Ours bool
 	// Young says that the user may have been made so recently that the system
 	// does not show it everywhere yet: that it can't be found proves nothing,

@@ -53,7 +53,7 @@ func (s *Scheduler) watch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = w.Stop() }() // ends with ctx anyway
+	defer leave(w)
 	s.generation++
 	reload := time.NewTimer(s.cfg.Reload)
 	defer reload.Stop()
@@ -81,14 +81,25 @@ func (s *Scheduler) watch(ctx context.Context) error {
 	}
 }
 
+// leave ends a watch. What it still has to tell is read off: nats.go would wait
+// for that for good.
+func leave(w jetstream.KeyWatcher) {
+	_ = w.Stop() // ends with its context anyway
+	go func() {
+		for range w.Updates() { //nolint:revive // nothing to do with it
+		}
+	}()
+}
+
 // learn takes in what a key says now.
 func (s *Scheduler) learn(e jetstream.KeyValueEntry) {
 	if e.Operation() != jetstream.KeyValuePut {
 		s.index.remove(e.Key())
 		return
 	}
-	p, err := messages.PeekRecord(e.Value())
-	if err != nil {
+	_, err := messages.ParseLeaseName(e.Key())
+	p, peekErr := messages.PeekRecord(e.Value())
+	if err = errors.Join(err, peekErr); err != nil {
 		s.index.remove(e.Key())
 		s.cfg.Log.Error().Err(err).Str("lease", e.Key()).Msg("a record that can't be read is set aside")
 		return

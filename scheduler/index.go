@@ -48,8 +48,7 @@ func (x *index) live(identity, secret string) (ofIdentity, ofSecret int) {
 	return x.counts[identity+"."+secret], x.counts[secret]
 }
 
-// set says when a lease is due, as of a revision of its record. News that is
-// older than what is known changes nothing.
+// set says when a lease is due, as of a revision of its record.
 func (x *index) set(name string, due time.Time, revision uint64, generation uint32) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -61,10 +60,14 @@ func (x *index) set(name string, due time.Time, revision uint64, generation uint
 		x.count(name, 1)
 		return
 	}
-	e.generation = generation
-	if revision <= e.revision {
+	// Within a generation of the watch news comes in order. A new one reads the
+	// bucket as it is: what it says holds, also where a bucket was restored and
+	// its revisions are lower than they were.
+	if revision == e.revision || (revision < e.revision && generation == e.generation) {
+		e.generation = generation
 		return
 	}
+	e.generation = generation
 	e.revision = revision
 	e.reminders = 0
 	e.due = due.UnixMilli()

@@ -141,3 +141,19 @@ func BenchmarkTick(b *testing.B) {
 		})
 	}
 }
+
+// TestARestoredBucketIsBelieved: its revisions are lower than those that were
+// known, and a new generation of the watch reads it as it is.
+func TestARestoredBucketIsBelieved(t *testing.T) {
+	x := newIndex()
+	x.set("a.b.c", start.Add(5*time.Hour), 500, 1)
+	x.set("a.b.c", start.Add(time.Hour), 7, 1) // old news of the same watch
+	if got := x.take(start.Add(2*time.Hour), 10, func(int) time.Duration { return time.Minute }); len(got) != 0 {
+		t.Fatal("old news counted")
+	}
+	x.set("a.b.c", start.Add(time.Hour), 7, 2)
+	x.keepOnly(2)
+	if got := x.take(start.Add(2*time.Hour), 10, func(int) time.Duration { return time.Minute }); len(got) != 1 {
+		t.Fatal("the lease is over by what the bucket says, and nobody is reminded")
+	}
+}

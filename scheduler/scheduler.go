@@ -59,6 +59,9 @@ const (
 	maxTake = 10_000
 	// maxUnacknowledged is how many may be on their way to the stream.
 	maxUnacknowledged = 16_384
+	// publishTimeout is how long the stream may take to acknowledge one. Without
+	// it a reminder whose acknowledgement is lost would keep its place for good.
+	publishTimeout = 10 * time.Second
 	// retryPublish is the wait after a reminder that did not get through.
 	retryPublish = time.Second
 )
@@ -82,6 +85,7 @@ func Start(cfg Config) (*Scheduler, error) {
 	var err error
 	s.js, err = jetstream.New(cfg.Conn,
 		jetstream.WithPublishAsyncMaxPending(maxUnacknowledged),
+		jetstream.WithPublishAsyncTimeout(publishTimeout),
 		jetstream.WithPublishAsyncErrHandler(s.notPublished),
 	)
 	if err != nil {
@@ -127,7 +131,7 @@ func (s *Scheduler) tick(ctx context.Context) {
 	t := time.NewTicker(s.cfg.Tick)
 	defer t.Stop()
 	for {
-		for s.runOnce() == maxTake && ctx.Err() == nil {
+		for s.runOnce(ctx) == maxTake {
 		}
 		select {
 		case <-ctx.Done():
@@ -139,9 +143,12 @@ func (s *Scheduler) tick(ctx context.Context) {
 
 // runOnce publishes a reminder for each lease that is due now, and returns how
 // many.
-func (s *Scheduler) runOnce() int {
+func (s *Scheduler) runOnce(ctx context.Context) int {
 	due := s.index.take(s.cfg.Now(), maxTake, s.again)
-	for _, r := range due {
+	for n, r := range due {
+		if ctx.Err() != nil {
+			return n
+		}
 		s.remind(r)
 	}
 	return len(due)
@@ -159,7 +166,7 @@ func (s *Scheduler) again(reminders int) time.Duration {
 func (s *Scheduler) remind(r reminder) {
 	name, err := messages.ParseLeaseName(r.name)
 	if err != nil {
-		return // such a key has no subject; the watch has told of it
+		return // learn lets none in
 	}
 	msg := nats.NewMsg(s.cfg.Namespace.Revoke(name))
 	msg.Header.Set(messages.HeaderDue, r.due.UTC().Format(time.RFC3339))

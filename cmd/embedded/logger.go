@@ -2,6 +2,8 @@ package embedded
 
 import (
 	"fmt"
+	"strings"
+	"unicode"
 
 	"github.com/rs/zerolog"
 )
@@ -23,11 +25,17 @@ func newLogger(log zerolog.Logger) *logger {
 	}
 }
 
-func (l *logger) Noticef(format string, v ...any) { l.log.Info().Msgf(format, v...) }
-func (l *logger) Warnf(format string, v ...any)   { l.log.Warn().Msgf(format, v...) }
-func (l *logger) Errorf(format string, v ...any)  { l.log.Error().Msgf(format, v...) }
-func (l *logger) Debugf(format string, v ...any)  { l.log.Debug().Msgf(format, v...) }
-func (l *logger) Tracef(format string, v ...any)  { l.log.Trace().Msgf(format, v...) }
+// Noticef leaves out the banner, which is a picture.
+func (l *logger) Noticef(format string, v ...any) {
+	if line := fmt.Sprintf(format, v...); strings.ContainsFunc(line, unicode.IsLetter) {
+		l.log.Info().Msg(line)
+	}
+}
+
+func (l *logger) Warnf(format string, v ...any)  { l.log.Warn().Msgf(format, v...) }
+func (l *logger) Errorf(format string, v ...any) { l.log.Error().Msgf(format, v...) }
+func (l *logger) Debugf(format string, v ...any) { l.log.Debug().Msgf(format, v...) }
+func (l *logger) Tracef(format string, v ...any) { l.log.Trace().Msgf(format, v...) }
 
 func (l *logger) Fatalf(format string, v ...any) {
 	line := fmt.Sprintf(format, v...)

@@ -41,14 +41,22 @@ func (c *counter) live(identity, secret string) (ofIdentity, ofSecret int, known
 	return s.Live(identity, secret)
 }
 
-// startBroker starts both with the consumer's settings.
-func startBroker(ctx context.Context, cfg consumer.Config) (*broker, error) {
+// startBroker starts both with the consumer's settings. Before anything is
+// handled, prepare puts the definitions that requests may name.
+func startBroker(ctx context.Context, cfg consumer.Config, prepare func(context.Context, *consumer.Secrets) error) (*broker, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	var counts counter
 	cfg.Live = counts.live
-	c, err := consumer.Start(ctx, cfg)
+	c, err := consumer.New(ctx, cfg)
 	if err != nil {
+		return nil, fmt.Errorf("the broker does not start: %w", err)
+	}
+	if err := prepare(ctx, c.Secrets()); err != nil {
+		return nil, err
+	}
+	if err := c.Start(ctx); err != nil {
+		_ = c.Stop(ctx) // the first error is the one to tell
 		return nil, fmt.Errorf("the broker does not start: %w", err)
 	}
 	s, err := scheduler.Start(scheduler.Config{Conn: cfg.Conn, Namespace: cfg.Namespace, Log: cfg.Log, Now: cfg.Now})

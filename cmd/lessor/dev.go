@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -59,7 +61,7 @@ func (s *sandbox) start(ctx context.Context, o sandboxOptions) error {
 	}
 	s.nats, err = embedded.Start(embedded.Options{StoreDir: store, Listen: o.natsListen, LockTimeout: 2 * time.Second, Log: o.log})
 	if err != nil {
-		return fmt.Errorf("%w; choose another address with --listen", err)
+		return notStarted(err)
 	}
 	s.close = append(s.close, s.nats.Close)
 	options := awsiam.Options{Endpoint: o.iamEndpoint, Log: o.log}
@@ -79,7 +81,7 @@ func (s *sandbox) start(ctx context.Context, o sandboxOptions) error {
 	s.close = append(s.close, nc.Close)
 	s.broker, err = startBroker(ctx, consumer.Config{
 		Conn: nc, Keys: keys, Log: o.log, Provider: awsiam.New(options), MinTTL: o.minTTL,
-	})
+	}, putDemoSecret)
 	if err != nil {
 		return err
 	}
@@ -88,12 +90,25 @@ func (s *sandbox) start(ctx context.Context, o sandboxOptions) error {
 		defer cancel()
 		_ = s.broker.Stop(stopping) // what is left goes on with the next start, or with the folder
 	})
+	return nil
+}
+
+func putDemoSecret(ctx context.Context, secrets *consumer.Secrets) error {
 	d, err := parseSecret(demoSecret)
 	if err != nil {
 		return err
 	}
-	_, err = s.broker.Secrets().Put(ctx, d, sourceFile)
+	_, err = secrets.Put(ctx, d, sourceFile)
 	return err
+}
+
+// notStarted says what to do about an embedded NATS server that does not start.
+// Where another has the store, the error itself does.
+func notStarted(err error) error {
+	if errors.Is(err, embedded.ErrStoreInUse) || !strings.Contains(err.Error(), "listen") {
+		return err
+	}
+	return fmt.Errorf("%w; choose another address with --listen", err)
 }
 
 // simulate starts the simulated AWS account, with what the sample secret needs.
@@ -148,7 +163,10 @@ func newDevCmd(env *environment) *cobra.Command {
 		Short:   "Keep everything up in one process: NATS, a simulated AWS, a broker",
 		GroupID: tryouts,
 		Long: `Keep everything up in one process, to try things from another terminal: a NATS
-server, a simulated AWS account, a broker, and a dynamic secret named demo.`,
+server, a simulated AWS account, a broker, and a dynamic secret named demo.
+
+With --store, leases stay over a restart. The simulated account does not: their
+users are gone from it, as if somebody had removed them by hand.`,
 		Example: `  lessor dev
   # in another terminal
   lessor request demo --identity alice`,

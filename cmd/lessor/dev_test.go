@@ -242,7 +242,7 @@ func TestDevSaysWhoIsInTheWay(t *testing.T) {
 			t.Parallel()
 			p := start(t, nil, append([]string{"dev"}, tt.args...)...)
 			code, stderr := p.exit(), p.stderr.String()
-			if code != exitFailed || strings.Count(stderr, "\n") != 1 || strings.Contains(stderr, tt.not) || p.stdout.String() != "" {
+			if code != exitFailed || strings.Count(stderr, "lessor: ") != 1 || strings.Contains(stderr, tt.not) || p.stdout.String() != "" {
 				t.Errorf("exit code %d, %q", code, stderr)
 			}
 			for _, words := range tt.want {

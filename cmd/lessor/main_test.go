@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"runtime"
@@ -12,28 +13,32 @@ import (
 // so tests start real processes of it, built as they are, race detector and all.
 const beProgram = "LESSOR_TEST_BE_PROGRAM"
 
-// onMainThread runs functions on a thread that lives as long as the tests. A
+// onOneThread runs functions on a thread that lives as long as the tests. A
 // child that is to die with its parent dies, on Linux, with the thread that
 // started it.
-var onMainThread = make(chan func())
+var onOneThread = make(chan func())
 
 func TestMain(m *testing.M) {
 	if os.Getenv(beProgram) != "" {
 		main()
 		return
 	}
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		// The tests wait for processes and for leases to end, rather than compute.
+		if err := flag.Set("test.parallel", "8"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	os.Exit(runTests(m))
 }
 
 func runTests(m *testing.M) int {
-	// Contexts, keys and accounts of the person who runs the tests are none of
-	// their business, nor of the processes that they start.
-	home, err := os.MkdirTemp("", "lessor-test-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() { _ = os.RemoveAll(home) }() // only temporary data
+	// Keys and accounts of the person who runs the tests are none of their
+	// business, nor of the processes that they start.
 	for _, v := range os.Environ() {
 		name, _, _ := strings.Cut(v, "=")
 		for _, prefix := range []string{"AWS_", "NATS_", "LESSOR_"} {
@@ -43,7 +48,7 @@ func runTests(m *testing.M) int {
 		}
 	}
 	for name, value := range map[string]string{
-		"HOME": home, "XDG_CONFIG_HOME": home, "AWS_EC2_METADATA_DISABLED": "true",
+		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true",
 	} {
 		if err := os.Setenv(name, value); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -52,7 +57,7 @@ func runTests(m *testing.M) int {
 	}
 	go func() {
 		runtime.LockOSThread()
-		for f := range onMainThread {
+		for f := range onOneThread {
 			f()
 		}
 	}()

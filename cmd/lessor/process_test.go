@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -64,13 +65,14 @@ func start(t testing.TB, variables map[string]string, args ...string) *process {
 	}
 	p := &process{t: t, cmd: exec.Command(self, args...), stdout: newTranscript(), stderr: newTranscript(), ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
-	p.cmd.Env = append(os.Environ(), beProgram+"=1")
+	home := t.TempDir() // without contexts of the nats command
+	p.cmd.Env = append(os.Environ(), beProgram+"=1", "HOME="+home, "XDG_CONFIG_HOME="+home)
 	for name, value := range variables {
 		p.cmd.Env = append(p.cmd.Env, name+"="+value)
 	}
 	p.cmd.SysProcAttr = dieWithTests()
 	started := make(chan error)
-	onMainThread <- func() { started <- p.cmd.Start() }
+	onOneThread <- func() { started <- p.cmd.Start() }
 	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
@@ -85,10 +87,22 @@ func start(t testing.TB, variables map[string]string, args ...string) *process {
 		_ = p.cmd.Process.Kill() // it has ended, or does now
 		<-p.ended
 		if t.Failed() {
-			t.Logf("lessor %s\n%s%s", strings.Join(args, " "), p.stdout, p.stderr)
+			t.Logf("lessor %s\n%s", strings.Join(args, " "), p.story())
 		}
 	})
 	return p
+}
+
+// story is what the process wrote, without the NATS server's chatter.
+func (p *process) story() string {
+	var b strings.Builder
+	for line := range strings.Lines(p.stdout.String() + p.stderr.String()) {
+		server := strings.Contains(line, `"component":"nats-server"`)
+		if !server || strings.HasPrefix(line, `{"level":"warn"`) || strings.HasPrefix(line, `{"level":"error"`) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }
 
 // says waits for a whole line with these words and returns it.
@@ -168,18 +182,19 @@ func (p *process) kill() {
 }
 
 // logIsJSON checks that every line of the log is an object with a level, a time
-// and a message.
+// and a message. The NATS server's own greeting has empty lines.
 func (p *process) logIsJSON() {
 	p.t.Helper()
 	lines := 0
 	for line := range strings.Lines(p.stderr.String()) {
 		lines++
 		var fields struct {
-			Level, Message string
-			Time           time.Time
+			Level, Message, Component string
+			Time                      time.Time
 		}
 		err := json.Unmarshal([]byte(line), &fields)
-		if err == nil && (fields.Message == "" || fields.Time.IsZero() || !strings.Contains("debug info warn error", fields.Level) || fields.Level == "") {
+		if err == nil && (fields.Time.IsZero() || !slices.Contains([]string{"debug", "info", "warn", "error"}, fields.Level) ||
+			fields.Message == "" && fields.Component != "nats-server") {
 			err = fmt.Errorf("level %q, message %q, time %s", fields.Level, fields.Message, fields.Time)
 		}
 		if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -104,6 +105,11 @@ func (s *serveCmd) check(env *environment) error {
 	if _, err := zerolog.ParseLevel(s.level); err != nil {
 		return usagef("--log-level is %q; it may be debug, info, warn or error", s.level)
 	}
+	if s.secrets != "" {
+		if info, err := os.Stat(s.secrets); err != nil || !info.IsDir() {
+			return usagef("--secrets %s is no folder that can be read; make it, or name another", s.secrets)
+		}
+	}
 	if s.embedded {
 		s.server = "embedded" // so that NATS_URL is not looked at
 	}
@@ -132,7 +138,17 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 		Timing:   messages.Timing{Confirm: s.confirmWithin, Expiring: s.expiringBefore.Std()},
 		MinTTL:   s.minTTL, Replicas: s.replicas,
 		Workers: consumer.Workers{Request: s.workers, Revoke: s.workers},
+	}, func(ctx context.Context, secrets *consumer.Secrets) error {
+		if s.secrets == "" {
+			return nil
+		}
+		_, err := putSecretFiles(ctx, log, secrets, s.secrets)
+		return err
 	})
+	if ctx.Err() != nil && err != nil {
+		log.Info().Err(err).Msg("stopped before it was up")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -149,11 +165,6 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 
 // serve is the time between start and stop.
 func (s *serveCmd) serve(ctx context.Context, b *broker, log zerolog.Logger) error {
-	if s.secrets != "" {
-		if _, err := putSecretFiles(ctx, log, b.Secrets(), s.secrets); err != nil {
-			return err
-		}
-	}
 	if s.health != "" {
 		stop, at, err := serveHealth(s.health, b.Ready)
 		if err != nil {
@@ -184,7 +195,7 @@ func (s *serveCmd) nats(env *environment, log zerolog.Logger) (*nats.Conn, *mess
 		StoreDir: s.store, Listen: s.listen, Durable: s.durable, LockTimeout: 5 * time.Second, Log: log.With().Str("part", "nats").Logger(),
 	})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, notStarted(err)
 	}
 	keys, err := s.embeddedKeys()
 	if err != nil {

@@ -37,9 +37,10 @@ func (a *account) adopt(ctx context.Context, c provider.Creation, exists error) 
 	return nil
 }
 
-// takeOver claims the user for this attempt, and then deletes its keys: from the
-// claim on, an earlier attempt that is still at work leaves keys alone that it
-// doesn't know.
+// takeOver claims the user for this attempt, and deletes the keys that it has:
+// from the claim on, an earlier attempt that is still at work leaves keys alone
+// that it doesn't know. Should a later attempt have the user meanwhile, its key
+// is not among those that were there before.
 func (a *account) takeOver(ctx context.Context, c provider.Creation, user *types.User) error {
 	if err := mayAdopt(c, user); err != nil {
 		return err
@@ -53,7 +54,7 @@ func (a *account) takeOver(ctx context.Context, c provider.Creation, user *types
 			return err
 		}
 	}
-	return a.deleteKeys(ctx, c.User.Name, true)
+	return a.deleteUnknownKeys(ctx, c)
 }
 
 // mayAdopt says why a user of the lease's can't be taken over, if it can't.

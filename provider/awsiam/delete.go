@@ -49,6 +49,9 @@ func (a *account) deleteOnce(ctx context.Context, d provider.Deletion) error {
 		if err != nil {
 			return err
 		}
+		if attemptOf(user) > d.Owner.Attempt {
+			return nil // a later attempt's, which has it in hand
+		}
 		if !isOwned(user, d.Owner) {
 			a.log.Warn().Str("user", d.User.Name).Str("lease", d.Owner.Lease).Msg("a user has not the lease's tags and is left alone")
 			return nil

@@ -44,8 +44,14 @@ func (a *account) createKey(c provider.Creation, credentials *messages.Credentia
 }
 
 // deleteUnknownKeys deletes the user's keys, unless a later attempt has taken the
-// user over: then they may be its keys, and known.
+// user over: then they may be its keys, and known. The keys are listed before the
+// tag is read: whoever takes over claims the user before it makes its key, so a
+// list that is older than a tag without that claim has not that key.
 func (a *account) deleteUnknownKeys(ctx context.Context, c provider.Creation) error {
+	ids, err := a.listKeys(ctx, c.User.Name, true)
+	if err != nil {
+		return err
+	}
 	user, err := a.getUser(ctx, c.User.Name, true)
 	if err != nil {
 		return err
@@ -53,11 +59,20 @@ func (a *account) deleteUnknownKeys(ctx context.Context, c provider.Creation) er
 	if !isOwned(user, c.Owner) || attemptOf(user) > c.Owner.Attempt {
 		return &provider.Error{Kind: provider.Unavailable, Op: "CreateAccessKey", Err: errTakenOver}
 	}
-	return a.deleteKeys(ctx, c.User.Name, true)
+	return a.deleteListed(ctx, c.User.Name, ids)
 }
 
 // deleteKeys deletes all keys of a user.
 func (a *account) deleteKeys(ctx context.Context, user string, awaitUser bool) error {
+	ids, err := a.listKeys(ctx, user, awaitUser)
+	if err != nil {
+		return err
+	}
+	return a.deleteListed(ctx, user, ids)
+}
+
+// listKeys returns the ids of all keys of a user.
+func (a *account) listKeys(ctx context.Context, user string, awaitUser bool) ([]string, error) {
 	var ids []string
 	list := step{op: "ListAccessKeys", awaitUser: awaitUser, do: func(ctx context.Context) error {
 		ids = nil
@@ -73,9 +88,12 @@ func (a *account) deleteKeys(ctx context.Context, user string, awaitUser bool) e
 		}
 		return nil
 	}}
-	if err := a.run(ctx, ctx, list); err != nil {
-		return err
-	}
+	err := a.run(ctx, ctx, list)
+	return ids, err
+}
+
+// deleteListed deletes these keys of a user; those that are gone are no error.
+func (a *account) deleteListed(ctx context.Context, user string, ids []string) error {
 	var steps []step
 	for _, id := range ids {
 		s := a.deleteKey(user, id)

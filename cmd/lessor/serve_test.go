@@ -1,0 +1,355 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lessorhq/lessor/cmd/embedded"
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/iamsim"
+)
+
+// TestServeGoesOnAfterItsEnd leases with one process, and renews and revokes with
+// those that come after it: after an end in good order, and after SIGKILL.
+func TestServeGoesOnAfterItsEnd(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	p, x := s.serve("--durable", "--log-level", "debug")
+	if durable := p.logs("embedded NATS server")["durable"]; durable != true {
+		t.Errorf("durable is %v", durable)
+	}
+	key := s.brokerKey()
+	first := x.reply(t, "request", "ci", "-i", "alice", "--label", "job=1")
+	p.stop()
+
+	// From here it is a store as it is by default: both kinds read the other's.
+	p, x = s.serve("--log-level", "debug")
+	renewed := x.reply(t, "renew", first.Lease.Name, "--ttl", "2h").Lease
+	if renewed.Renewals != 1 || !renewed.ExpiresAt.After(first.Lease.ExpiresAt) || renewed.Labels["job"] != "1" {
+		t.Errorf("renewed after SIGTERM: %+v", renewed)
+	}
+	second := x.reply(t, "request", "ci", "-i", "alice")
+	eventually(t, "the second lease is told", func() bool {
+		return strings.Contains(x.ok(t, "events", "--no-follow", "--lease", second.Lease.Name), "  issued  ")
+	})
+	p.kill()
+
+	p, x = s.serve("--log-level", "debug")
+	if l := x.reply(t, "show", first.Lease.Name).Lease; l.Renewals != 1 || !l.ExpiresAt.Equal(renewed.ExpiresAt) {
+		t.Errorf("after SIGKILL the renewal is lost: %+v", l)
+	}
+	if l := x.reply(t, "renew", second.Lease.Name, "--ttl", "2h").Lease; l.Renewals != 1 {
+		t.Errorf("renewed after SIGKILL: %+v", l)
+	}
+	for _, r := range []messages.Reply{first, second} {
+		if allowed, err := s.sim.Allowed(r.Credentials.AccessKeyID, "s3:GetObject", "arn:aws:s3:::b/k"); err != nil || !allowed {
+			t.Errorf("the key does not work: %v, %v", allowed, err)
+		}
+		if l := x.reply(t, "revoke", r.Lease.Name).Lease; l.State != messages.StateRevoked {
+			t.Errorf("revoked: %+v", l)
+		}
+	}
+	if n := s.sim.UserCount(); n != 0 {
+		t.Errorf("%d users are left in AWS", n)
+	}
+	if again := s.brokerKey(); !bytes.Equal(key, again) {
+		t.Error("the broker has another key after a restart")
+	}
+	events := x.ok(t, "events", "--no-follow", "--json")
+	if got := strings.Count(events, `"type":"lessor.lease.issued"`); got != 2 {
+		t.Errorf("%d leases were issued", got)
+	}
+	p.stop()
+	for _, p := range s.processes {
+		p.logIsJSON()
+	}
+	s.leaves(s.store, events, first.Lease.AccessKeyID)
+}
+
+// brokerKey reads the key in the store, which is for nobody else.
+func (s *site) brokerKey() []byte {
+	s.t.Helper()
+	path := filepath.Join(s.store, keyFileName)
+	info, err := os.Stat(path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o600 {
+		s.t.Errorf("the broker's key is %s", info.Mode())
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := messages.ParseKeyring(bytes.Clone(data)); err != nil {
+		s.t.Error(err)
+	}
+	return data
+}
+
+// publish puts a request on its stream, its answer for an inbox of nc.
+func publish(t *testing.T, nc *nats.Conn, js jetstream.JetStream, identity string) *nats.Subscription {
+	t.Helper()
+	inbox, err := nc.SubscribeSync(nc.NewInbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg := nats.NewMsg(messages.Namespace{}.Request(identity, "ci"))
+	msg.Header.Set(messages.HeaderReplyTo, inbox.Subject)
+	if _, err := js.PublishMsg(t.Context(), msg); err != nil {
+		t.Fatal(err)
+	}
+	return inbox
+}
+
+// delivered waits for credentials.
+func delivered(t *testing.T, inbox *nats.Subscription) messages.Reply {
+	t.Helper()
+	msg, err := inbox.NextMsg(patience)
+	if err != nil {
+		t.Fatalf("no answer: %v", err)
+	}
+	r, err := messages.DecodeReply(msg.Data)
+	if err != nil || r.Kind != messages.KindCredentials {
+		t.Fatalf("no credentials: %v: %s", err, msg.Data)
+	}
+	return r
+}
+
+// TestServeFinishesWhatItHas ends a broker that waits for a slow AWS. The request
+// in its hand is answered; the one that comes too late waits for the next broker.
+func TestServeFinishesWhatItHas(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.sim.SetFaults(iamsim.Faults{Latency: time.Second})
+	asked := make(chan string, 10)
+	s.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if c.Action == "CreateUser" {
+			asked <- c.User
+		}
+		return iamsim.Verdict{}
+	})
+	address := freeAddress(t)
+	p, x := s.serve("--listen", address)
+	nc := x.connect(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inTime := publish(t, nc, js, "alice")
+	if user := <-asked; !strings.Contains(user, "alice") {
+		t.Fatalf("AWS is asked for %s", user)
+	}
+	p.signal(syscall.SIGTERM)
+	p.logs("stopping: finishing what is in hand")
+	// That nobody waits for requests any more, the server says itself.
+	n := messages.Namespace{}
+	cons, err := js.Consumer(t.Context(), n.Stream(messages.VerbRequest), n.Consumer(messages.VerbRequest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "no worker waits for requests", func() bool {
+		info, err := cons.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.NumWaiting == 0
+	})
+	tooLate := publish(t, nc, js, "bob")
+	if _, err := nc.Request("lessor.api.list.alice", nil, patience); !errors.Is(err, nats.ErrNoResponders) {
+		t.Errorf("the front door of a broker that stops: %v", err)
+	}
+	first := delivered(t, inTime)
+	if code := p.exit(); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	p.logs("stopped")
+	if strings.Contains(p.stderr.String(), `"level":"warn"`) {
+		t.Errorf("not everything was finished:\n%s", p.stderr)
+	}
+	if users := s.sim.Users(); len(users) != 1 || users[0].Name != first.Credentials.Username {
+		t.Errorf("AWS has %+v", users)
+	}
+
+	s.sim.SetFaults(iamsim.Faults{})
+	p, _ = s.serve("--listen", address)
+	delivered(t, tooLate)
+	p.stop()
+	p.logIsJSON()
+}
+
+// TestServeReportsBadDefinitions has one good file among bad ones.
+func TestServeReportsBadDefinitions(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	bad := map[string]struct{ definition, says string }{
+		"ttl.yaml":     {strings.Replace(ciSecret, "max_ttl: 24h", "max_ttl: soon", 1), "max_ttl"},
+		"typo.yml":     {strings.Replace(ciSecret, "path:", "pathh:", 1), "pathh"},
+		"policy.json":  {`{"name":"policy","aws":{"inline_policy":{"Version":"2012-10-17","Statement":[{"Effect":"Perhaps"}]}}}`, "aws.inline_policy"},
+		"broken.yaml":  {"name: [broken", "line 1"},
+		"further.yaml": {ciSecret, "ci.yaml"}, // the name is taken
+	}
+	for file, b := range bad {
+		s.define(file, b.definition)
+	}
+	s.define("notes.txt", "no definition")
+	p, x := s.serve()
+	reported := map[string]string{}
+	for line := range strings.Lines(p.stderr.String()) {
+		var fields struct{ Level, File, Error string }
+		if err := json.Unmarshal([]byte(line), &fields); err != nil {
+			t.Fatal(err)
+		}
+		if fields.Level == "error" {
+			reported[filepath.Base(fields.File)] = fields.Error
+		}
+	}
+	for file, b := range bad {
+		if !strings.Contains(reported[file], b.says) {
+			t.Errorf("%s: %q does not name %s", file, reported[file], b.says)
+		}
+	}
+	if len(reported) != len(bad) {
+		t.Errorf("reported: %q", reported)
+	}
+	x.ok(t, "request", "ci", "-i", "alice")
+	if _, stderr, code := x.run(t.Context(), "request", "policy", "-i", "alice"); code != exitFailed || !strings.Contains(stderr, "secret_not_found") {
+		t.Errorf("a bad definition is used: %d, %s", code, stderr)
+	}
+	p.stop()
+}
+
+// TestServeSaysWhetherItIsReady takes from a broker what it needs.
+func TestServeSaysWhetherItIsReady(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	options := embedded.Options{StoreDir: t.TempDir(), Listen: freeAddress(t)}
+	server, err := embedded.Start(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() }) // the last one
+	x := at(server.URL())
+	health := freeAddress(t)
+	p := s.start(nil, "serve", "--server", server.URL(), "--key-file", newKeyFile(t), "--secrets", s.secrets, "--health", health)
+	if _, status := probe(health, "/readyz"); status != 0 && !strings.Contains(p.stderr.String(), `"message":"health"`) {
+		t.Errorf("an answer before the broker has started: %d", status)
+	}
+	p.logs("broker is up")
+	expect := func(when string, ready int, reason string) {
+		t.Helper()
+		var text string
+		var status int
+		for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			if text, status = probe(health, "/readyz"); status == ready && strings.Contains(text, reason) {
+				break
+			}
+		}
+		if status != ready || !strings.Contains(text, reason) {
+			t.Fatalf("%s: ready is %d, %s", when, status, text)
+		}
+		if text, status := probe(health, "/healthz"); status != http.StatusOK {
+			t.Errorf("%s: alive is %d, %s", when, status, text)
+		}
+	}
+	expect("at work", http.StatusOK, "ok")
+	server.Close()
+	expect("without NATS", http.StatusServiceUnavailable, "NATS: ")
+	if server, err = embedded.Start(options); err != nil {
+		t.Fatal(err)
+	}
+	expect("with NATS again", http.StatusOK, "ok")
+	x.ok(t, "request", "ci", "-i", "alice")
+
+	js, err := jetstream.New(x.connect(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteKeyValue(t.Context(), messages.Namespace{}.LeaseBucket()); err != nil {
+		t.Fatal(err)
+	}
+	expect("without its bucket", http.StatusServiceUnavailable, "lease")
+	p.stop()
+	if text, status := probe(health, "/healthz"); status != 0 {
+		t.Errorf("after its end: %d, %s", status, text)
+	}
+	p.logIsJSON()
+}
+
+// probe asks for a broker's health. The status is 0 where nobody answers.
+func probe(address, path string) (text string, status int) {
+	r, err := http.Get("http://" + address + path)
+	if err != nil {
+		return err.Error(), 0
+	}
+	defer func() { _ = r.Body.Close() }()
+	data, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err.Error(), 0
+	}
+	return string(data), r.StatusCode
+}
+
+// newKeyFile is the file that "key new" makes.
+func newKeyFile(t testing.TB) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "broker.key")
+	if err := os.WriteFile(file, []byte(terminal{}.ok(t, "key", "new")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// TestServeLeavesAStoreToItsHolder starts a second broker on a store, and on an
+// address.
+func TestServeLeavesAStoreToItsHolder(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	address := freeAddress(t)
+	p, x := s.serve("--listen", address, "--health", "127.0.0.1:0")
+	health := fmt.Sprint(p.logs("health")["address"])
+	for name, tt := range map[string]struct {
+		args []string
+		want []string
+	}{
+		"the store":            {[]string{"--store", s.store}, []string{s.store, "in use", "another folder"}},
+		"the address":          {[]string{"--store", t.TempDir(), "--listen", address}, []string{address, "address already in use", "--listen"}},
+		"the health's address": {[]string{"--store", t.TempDir(), "--health", health}, []string{health, "--health", "another address"}},
+		"no folder":            {[]string{"--store", t.TempDir(), "--secrets", filepath.Join(s.store, "nothing")}, []string{"--secrets", "nothing"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			second := start(t, s.variables, append([]string{"serve", "--embedded"}, tt.args...)...)
+			code, stderr := second.exit(), second.stderr.String()
+			last := stderr[strings.LastIndex(strings.TrimSuffix(stderr, "\n"), "\n")+1:]
+			if code != exitFailed || !strings.HasPrefix(last, "lessor: ") || strings.Count(stderr, "lessor: ") != 1 {
+				t.Errorf("exit code %d, %q", code, stderr)
+			}
+			for _, words := range tt.want {
+				if !strings.Contains(last, words) {
+					t.Errorf("it does not say %q: %s", words, last)
+				}
+			}
+		})
+	}
+	t.Run("meanwhile", func(t *testing.T) {
+		t.Parallel()
+		x.ok(t, "request", "ci", "-i", "alice")
+	})
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// TestBadCommandLines has what TestRefusedBeforeConnecting does not: the commands
+// of operators, and what shows only when it is tried.
+func TestBadCommandLines(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	good, bad := filepath.Join(dir, "good.key"), filepath.Join(dir, "bad.key")
+	key, _, code := terminal{}.run(t.Context(), "key", "new")
+	if code != exitOK {
+		t.Fatal("key new")
+	}
+	for file, text := range map[string]string{good: key, bad: "a secret that is no key\n"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	embedded := "serve --embedded --store " + filepath.Join(dir, "never") + " "
+	for args, want := range map[string]struct {
+		code int
+		says []string // what is wrong, and what to do next
+	}{
+		"request ci":                                           {exitUsage, []string{"--identity", "name it with"}},
+		"request ci -i alice --ttl soon":                       {exitUsage, []string{"--ttl", "15m"}},
+		"renew alice.ci.01 --ttl -1h":                          {exitUsage, []string{"--ttl", "--help"}},
+		"renew alice":                                          {exitUsage, []string{"LEASE", "<identity>.<secret>.<id>"}},
+		"revoke alice.ci.01.02":                                {exitUsage, []string{"LEASE", "<identity>.<secret>.<id>"}},
+		"list":                                                 {exitUsage, []string{"--identity", "name it with"}},
+		"serve --embedded":                                     {exitUsage, []string{"--embedded", "--store"}},
+		"serve":                                                {exitUsage, []string{"--key-file", "lessor key new"}},
+		"serve --store x --key-file " + good:                   {exitUsage, []string{"--store", "--embedded"}},
+		"serve --listen x --key-file " + good:                  {exitUsage, []string{"--listen", "--embedded"}},
+		"serve --durable --key-file " + good:                   {exitUsage, []string{"--durable", "--embedded"}},
+		embedded + "--server nats://localhost":                 {exitUsage, []string{"--embedded", "--server", "exclude"}},
+		embedded + "--context prod":                            {exitUsage, []string{"--embedded", "--context", "exclude"}},
+		embedded + "--workers 0":                               {exitUsage, []string{"--workers", "1 to 4096"}},
+		embedded + "--workers -1":                              {exitUsage, []string{"--workers", "1 to 4096"}},
+		embedded + "--workers many":                            {exitUsage, []string{"--workers", "serve --help"}},
+		embedded + "--aws-rate -1":                             {exitUsage, []string{"--aws-rate", "negative"}},
+		embedded + "--confirm-within 1h":                       {exitUsage, []string{"--confirm-within", "1s to 10m"}},
+		embedded + "--min-ttl 1ms":                             {exitUsage, []string{"--min-ttl", "serve --help"}},
+		embedded + "--replicas 2":                              {exitUsage, []string{"--replicas", "1, 3 or 5"}},
+		embedded + "--log-level loud":                          {exitUsage, []string{"--log-level", "debug, info, warn or error"}},
+		embedded + "--log-level loud ci":                       {exitUsage, []string{`"ci"`, "serve --help"}},
+		embedded + "--listen here":                             {exitFailed, []string{"--listen", "127.0.0.1:4222"}},
+		embedded + "--key-file " + bad:                         {exitFailed, []string{bad}},
+		embedded + "--nonsense":                                {exitUsage, []string{"--nonsense", "serve --help"}},
+		"serve --key-file " + dir + "/no":                      {exitFailed, []string{dir + "/no", "lessor key new"}},
+		"serve --key-file " + bad:                              {exitFailed, []string{bad}},
+		"serve --server nats://127.0.0.1:1 --key-file " + good: {exitFailed, []string{"127.0.0.1:1", "--server"}},
+		"list -i alice --server nats://127.0.0.1:1":            {exitFailed, []string{"127.0.0.1:1", "--server"}},
+		"list -i alice --context gone":                         {exitFailed, []string{"gone", "nats context ls"}},
+		"list -i alice --server nats://127.0.0.1:1 --creds " + dir + "/no": {exitFailed, []string{dir + "/no", "--creds"}},
+		"events --server nats://127.0.0.1:1":                               {exitFailed, []string{"127.0.0.1:1", "--server"}},
+		"dev --log-level loud":                                             {exitUsage, []string{"--log-level", "debug, info, warn or error"}},
+		"dev --listen here":                                                {exitFailed, []string{"--listen", "127.0.0.1:4222"}},
+		"dev --listen 127.0.0.1:0 --iam-listen here":                       {exitFailed, []string{"--iam-listen", "another address"}},
+		"dev now":         {exitUsage, []string{`"now"`, "dev --help"}},
+		"demo now":        {exitUsage, []string{`"now"`, "demo --help"}},
+		"demo --nonsense": {exitUsage, []string{"--nonsense", "demo --help"}},
+		"key old":         {exitUsage, []string{`"old"`, "key --help"}},
+		"key new more":    {exitUsage, []string{`"more"`, "key new --help"}},
+		"leases":          {exitUsage, []string{`"leases"`, "lessor --help"}},
+		"--nonsense":      {exitUsage, []string{"--nonsense", "lessor --help"}},
+	} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			stdout, stderr, code := terminal{}.run(t.Context(), strings.Fields(args)...)
+			if code != want.code || stdout != "" {
+				t.Errorf("exit code %d, not %d; %s%s", code, want.code, stdout, stderr)
+			}
+			said := strings.TrimSuffix(stderr, "\n")
+			if want.code == exitFailed { // before it comes what the broker may have logged
+				said = said[strings.LastIndex(said, "\n")+1:]
+			}
+			if !strings.HasPrefix(said, "lessor: ") || strings.Contains(said, "\n") || strings.Count(stderr, "lessor: ") != 1 {
+				t.Errorf("it is not said in one line: %q", stderr)
+			}
+			for _, words := range want.says {
+				if !strings.Contains(said, words) {
+					t.Errorf("it does not say %q: %s", words, said)
+				}
+			}
+			if strings.Contains(stderr, "a secret that") {
+				t.Errorf("it shows the key file: %s", stderr)
+			}
+		})
+	}
+}
+
+// commands are all that lessor has, behind their names.
+func commands(c *cobra.Command) map[string]*cobra.Command {
+	all := map[string]*cobra.Command{}
+	for _, sub := range c.Commands() {
+		all[sub.CommandPath()] = sub
+		for name, c := range commands(sub) {
+			all[name] = c
+		}
+	}
+	return all
+}
+
+// example is a call of lessor in a shell or a configuration: its words up to
+// where the shell goes on.
+var example = regexp.MustCompile(`\blessor ((?:"[^"]*"|[^\s"|;>)]+)(?: +(?:"[^"]*"|[^\s"|;>)]+))*)`)
+
+// word is one of an example's.
+var word = regexp.MustCompile(`"[^"]*"|\S+`)
+
+// TestHelpHasExamples makes sure that every command's help has an example, and
+// that the commands and flags in it exist.
+func TestHelpHasExamples(t *testing.T) {
+	t.Parallel()
+	all := commands(newRootCmd(systemEnvironment()))
+	if len(all) < 11 {
+		t.Errorf("only %d commands are found", len(all))
+	}
+	for name, c := range all {
+		stdout, stderr, code := terminal{}.run(t.Context(), append(strings.Fields(name)[1:], "--help")...)
+		if code != exitOK || stderr != "" || !strings.Contains(stdout, c.Short) && !strings.Contains(stdout, c.Long) {
+			t.Errorf("%s --help: exit code %d, %s", name, code, stderr)
+		}
+		if c.HasSubCommands() {
+			continue // their helps have them
+		}
+		if !strings.Contains(stdout, "Examples:\n") {
+			t.Errorf("%s --help has no example", name)
+		}
+		calls := example.FindAllStringSubmatch(c.Example, -1)
+		own := false
+		for _, call := range calls {
+			words := word.FindAllString(call[1], -1)
+			target, rest, err := newRootCmd(systemEnvironment()).Find(words)
+			if err == nil {
+				err = target.ParseFlags(rest)
+			}
+			if err == nil && target.Args != nil {
+				err = target.Args(target, target.Flags().Args())
+			}
+			if err != nil {
+				t.Errorf("%s: the example %q: %v", name, call[0], err)
+				continue
+			}
+			own = own || target.CommandPath() == name
+		}
+		if !own {
+			t.Errorf("%s: no example is of this command: %q", name, calls)
+		}
+	}
+}

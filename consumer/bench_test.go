@@ -1,0 +1,75 @@
+package consumer_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/nats-io/nats.go"
+
+	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/awsiam"
+)
+
+// requesters is how many ask at once in the benchmarks.
+const requesters = 64
+
+// BenchmarkLease issues a lease and revokes it, through the broker, with AWS at
+// no latency. BenchmarkBareCalls is its floor.
+func BenchmarkLease(b *testing.B) {
+	w := newWorld(b)
+	w.put(w.broker(func(c *consumer.Config) { c.Workers = consumer.Workers{}; c.AckWait = 0 }), plainSecret)
+	b.SetParallelism(requesters)
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			r := w.must(w.nc.Request("lessor.api.request.alice.ci", nil, patience))
+			w.must(w.nc.Request("lessor.api.revoke."+r.Lease.Name, nil, patience))
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "leases/s")
+}
+
+// must is for answers that are no errors. It may be called by any goroutine.
+func (w *world) must(msg *nats.Msg, err error) messages.Reply {
+	if err != nil {
+		panic(err)
+	}
+	r, err := messages.DecodeReply(msg.Data)
+	if err != nil || r.Error != nil {
+		panic(fmt.Sprint(err, r.Error))
+	}
+	return r
+}
+
+// BenchmarkBareCalls makes and removes the same user by the same calls, with no
+// broker and no NATS.
+func BenchmarkBareCalls(b *testing.B) {
+	w := newWorld(b)
+	p := awsiam.New(awsiam.Options{Endpoint: w.aws.URL, Credentials: credentials.NewStaticCredentialsProvider(w.keyID, w.secret, "")})
+	d, err := messages.DecodeDynamicSecret([]byte(plainSecret))
+	w.ok(err)
+	account, err := p.Connect(b.Context(), provider.ConnectionOf(d))
+	w.ok(err)
+	var n atomic.Int64
+	b.SetParallelism(requesters)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			user := messages.User{
+				Name: fmt.Sprintf("bare-%d", n.Add(1)), Path: d.AWS.Path, Groups: d.AWS.Groups,
+				ManagedPolicies: d.AWS.ManagedPolicies, InlinePolicy: []byte(d.AWS.InlinePolicy),
+			}
+			owner := provider.Owner{Installation: "bare", Lease: "a.b." + user.Name, Attempt: 1}
+			c, err := account.Create(b.Context(), provider.Creation{User: user, Owner: owner, DenyAfter: w.clock.now()})
+			if err != nil {
+				panic(err)
+			}
+			if err := account.Delete(b.Context(), provider.Deletion{User: user, Owner: owner, AccessKeyID: c.AccessKeyID, Ours: true}); err != nil {
+				panic(err)
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "leases/s")
+}
