@@ -326,19 +326,20 @@ func TestServeLeavesAStoreToItsHolder(t *testing.T) {
 	health := fmt.Sprint(p.logs("health")["address"])
 	for name, tt := range map[string]struct {
 		args []string
+		code int
 		want []string
 	}{
-		"the store":            {[]string{"--store", s.store}, []string{s.store, "in use", "another folder"}},
-		"the address":          {[]string{"--store", t.TempDir(), "--listen", address}, []string{address, "address already in use", "--listen"}},
-		"the health's address": {[]string{"--store", t.TempDir(), "--health", health}, []string{health, "--health", "another address"}},
-		"no folder":            {[]string{"--store", t.TempDir(), "--secrets", filepath.Join(s.store, "nothing")}, []string{"--secrets", "nothing"}},
+		"the store":            {[]string{"--store", s.store}, exitFailed, []string{s.store, "in use", "another folder"}},
+		"the address":          {[]string{"--store", t.TempDir(), "--listen", address}, exitFailed, []string{address, "address already in use", "--listen"}},
+		"the health's address": {[]string{"--store", t.TempDir(), "--health", health}, exitFailed, []string{health, "--health", "another address"}},
+		"no folder":            {[]string{"--store", t.TempDir(), "--secrets", filepath.Join(s.store, "nothing")}, exitUsage, []string{"--secrets", "nothing"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			second := start(t, s.variables, append([]string{"serve", "--embedded"}, tt.args...)...)
 			code, stderr := second.exit(), second.stderr.String()
 			last := stderr[strings.LastIndex(strings.TrimSuffix(stderr, "\n"), "\n")+1:]
-			if code != exitFailed || !strings.HasPrefix(last, "lessor: ") || strings.Count(stderr, "lessor: ") != 1 {
+			if code != tt.code || !strings.HasPrefix(last, "lessor: ") || strings.Count(stderr, "lessor: ") != 1 {
 				t.Errorf("exit code %d, %q", code, stderr)
 			}
 			for _, words := range tt.want {
