@@ -240,3 +240,20 @@ func TestAClusterLosesANode(t *testing.T) {
 	w.clock.move(time.Hour)
 	w.nothingInAWS()
 }
+
+// TestASlowAWSIsWaitedFor: while a worker waits for AWS, longer than JetStream
+// waits for a sign of life, nobody takes the lease over.
+func TestASlowAWSIsWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	w.broker()
+	w.sim.SetFaults(iamsim.Faults{Latency: 800 * time.Millisecond}) // twice, and AckWait is 500 ms
+	r := w.lease("ci", "{}")
+	w.quiet()
+	if rec, _ := w.record(r.Lease.Name); rec.Attempt != 1 {
+		t.Fatalf("made in %d attempts", rec.Attempt)
+	}
+	if calls := w.sim.Calls(); len(calls) != 5 {
+		t.Fatalf("%d calls", len(calls))
+	}
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+func TestABadSecretFileDoesNotSpoilTheOthers(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"a.yaml":    "name: a\n",
+		"b.yml":     "name: b\nmax_ttl: 1m\ndefault_ttl: 2m\n",
+		"c.json":    `{"name":"c"}`,
+		"d.yaml":    "name: a\n", // a second a
+		"e.yaml":    "name: e\nname: f\n",
+		"f.yaml":    "- name\n",
+		"notes.txt": "not a definition",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := readSecretFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"a.yaml": "", "b.yml": "above max_ttl", "c.json": "", "d.yaml": "a.yaml", "e.yaml": "name", "f.yaml": "object"}
+	if len(files) != len(want) {
+		t.Fatalf("%d files", len(files))
+	}
+	for _, f := range files {
+		says, ok := want[filepath.Base(f.path)]
+		if !ok || (f.err == nil) != (says == "") || (f.err != nil && !strings.Contains(f.err.Error(), says)) {
+			t.Errorf("%s: %v, want %q", f.path, f.err, says)
+		}
+	}
+}
+
+// FuzzParseSecret: what is taken can be stored and read again, and is the same.
+func FuzzParseSecret(f *testing.F) {
+	f.Add(demoSecret)
+	f.Add([]byte("name: ci\nhard_expiry: off\naws: {groups: 'a, b', inline_policy: '{\"Version\":\"2012-10-17\"}'}\n"))
+	f.Add([]byte("a: &a [*a]"))
+	f.Add([]byte("? {}\n: - x"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d, err := parseSecret(data)
+		if err != nil {
+			return
+		}
+		stored, err := json.Marshal(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := messages.DecodeDynamicSecret(stored)
+		if err != nil {
+			t.Fatalf("stored as %s: %v", stored, err)
+		}
+		if twice, err := json.Marshal(again); err != nil || string(twice) != string(stored) {
+			t.Fatalf("%s became %s, %v", stored, twice, err)
+		}
+	})
+}
