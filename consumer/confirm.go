@@ -32,7 +32,7 @@ func (c *Consumer) handleConfirm(ctx context.Context, m *inbound) {
 		return
 	}
 	if !slices.Contains(c.cfg.Keys.ConfirmTokens(name.String(), rec.Attempt), m.tokens[3]) {
-		m.log.Warn().Msg("a confirmation that does not belong to the lease's delivery")
+		m.log.Warn().Msg("a confirmation that does not belong to the lease's delivery, or was made with another key file")
 		m.done()
 		return
 	}

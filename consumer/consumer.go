@@ -57,8 +57,6 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	return c, nil
 }
 
-// Start begins to handle messages, once. ctx bounds the start alone;
-// [Consumer.Stop] ends the work, also after an error.
 // open makes sure of everything that is kept.
 func (c *Consumer) open(ctx context.Context) error {
 	n := c.cfg.Namespace
@@ -80,6 +78,9 @@ func (c *Consumer) open(ctx context.Context) error {
 	c.leases = &leaseStore{bucket: lease, tombstoneAge: c.cfg.TombstoneAge}
 	c.secrets = newSecrets(secret, c.cfg.Provider)
 	c.accounts = newAccounts(state, c.cfg.Provider)
+	if err := checkKeys(ctx, state, c.cfg.Keys); err != nil {
+		return err
+	}
 	c.installation, err = installation(ctx, state, c.cfg.Rand)
 	return err
 }

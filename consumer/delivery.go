@@ -49,7 +49,7 @@ func (c *Consumer) handOver(ctx context.Context, m *inbound, a ask, rec held, an
 	case err != nil:
 		c.transient(m, err)
 	case heard:
-		c.delivered(ctx, m, rec)
+		c.delivered(ctx, m, a, rec)
 	default:
 		c.background.Go(func() { c.seekListener(c.base, m, a, rec, answer) })
 	}
@@ -79,7 +79,7 @@ func (c *Consumer) seekListener(ctx context.Context, m *inbound, a ask, rec held
 			return
 		}
 		if heard {
-			c.delivered(ctx, m, rec)
+			c.delivered(ctx, m, a, rec)
 			return
 		}
 	}
@@ -119,31 +119,43 @@ func (c *Consumer) giveUp(ctx context.Context, m *inbound, rec held) {
 // exists, and closes the message. It does not give up: if the message came again
 // for that, the key would be delivered again, to somebody who may have taken it
 // and gone.
-func (c *Consumer) delivered(ctx context.Context, m *inbound, rec held) {
-	for wait := c.cfg.RetryMin; ; wait = min(2*wait, c.cfg.RetryMax) {
-		told := make(chan error, 1)
-		go func() { told <- c.tell(ctx, rec.Record, messages.EventIssued) }()
-		err := c.settle(ctx, rec)
-		if err = errors.Join(err, <-told); err == nil {
-			m.done()
-			return
-		}
-		m.log.Warn().Err(err).Dur("again_in", wait).Msg("delivered, and that could not be written down yet")
-		if pause(ctx, wait) != nil {
-			m.leave() // we are being stopped
-			return
-		}
+func (c *Consumer) delivered(ctx context.Context, m *inbound, a ask, rec held) {
+	err := c.writeDown(ctx, a, rec)
+	if err == nil {
+		m.done()
+		return
 	}
+	c.background.Go(func() {
+		for wait := c.cfg.RetryMin; err != nil; wait = min(2*wait, c.cfg.RetryMax) {
+			m.log.Warn().Err(err).Dur("again_in", wait).Msg("delivered, and that could not be written down yet")
+			if pause(c.base, wait) != nil {
+				m.leave() // we are being stopped
+				return
+			}
+			if err = c.cfg.ensureStreams(c.base, c.js); err == nil {
+				err = c.writeDown(c.base, a, rec)
+			}
+		}
+		m.done()
+	})
+}
+
+// writeDown settles a delivery and tells of it, both at once.
+func (c *Consumer) writeDown(ctx context.Context, a ask, rec held) error {
+	told := make(chan error, 1)
+	go func() { told <- c.tell(ctx, rec.Record, messages.EventIssued) }()
+	err := c.settle(ctx, a, rec)
+	return errors.Join(err, <-told)
 }
 
 // settle writes the delivery into the record. A confirmation may have been
-// faster, or an end.
-func (c *Consumer) settle(ctx context.Context, rec held) error {
-	for {
-		if rec.State != messages.StateActive || rec.Settled() {
+// faster, or an end, and then another attempt.
+func (c *Consumer) settle(ctx context.Context, a ask, rec held) error {
+	for attempt := rec.Attempt; ; {
+		if rec.State != messages.StateActive || rec.Settled() || rec.Attempt != attempt {
 			return nil
 		}
-		next, err := rec.Deliver(c.cfg.Now(), c.cfg.Timing)
+		next, err := rec.AnswerTo(a.origin).Deliver(c.cfg.Now(), c.cfg.Timing)
 		if err != nil {
 			return err
 		}
@@ -166,7 +178,9 @@ const successes = 3
 // service does.
 func (c *Consumer) ready(ctx context.Context, m *inbound, rec held, creds messages.Credentials) bool {
 	readyBy := rec.DeliverBy.Add(-c.cfg.Timing.Deliver)
-	ctx, cancel := context.WithTimeout(ctx, readyBy.Sub(c.cfg.Now()))
+	// Also where the time is over, because this is a delivery that is repeated: it
+	// says again what the first said, if that is still so.
+	ctx, cancel := context.WithTimeout(ctx, max(readyBy.Sub(c.cfg.Now()), successes*c.cfg.ProbeEvery))
 	defer cancel()
 	account, err := c.accounts.of(ctx, rec.Record)
 	if err != nil {

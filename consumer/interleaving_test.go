@@ -33,7 +33,7 @@ func (w *world) sleepyBroker(s *sleeper, change ...func(*consumer.Config)) (*bro
 	return b, keyID
 }
 
-// The refusal of too many knocks is never sent.
+// Who is turned away because too many want something at once is told so.
 func TestTooManyKnocksAreTold(t *testing.T) { tooMany(t, 4096) }
 func tooMany(t *testing.T, knocks int) {
 	w := newWorld(t)
@@ -61,7 +61,7 @@ func tooMany(t *testing.T, knocks int) {
 	}
 }
 
-// A lease that is revoked while it is being made: the requester hears nothing.
+// A lease is revoked while it is being made: its requester is told.
 func TestARequestWhoseLeaseIsRevokedInTheMakingIsAnswered(t *testing.T) {
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
@@ -135,8 +135,8 @@ func deliveryEffect(t *testing.T, body string) int {
 	return 0
 }
 
-// A confirmation that was stored in time is not looked for where a repeated
-// delivery meets nobody.
+// A confirmation that was stored in time counts also where a repeated delivery
+// meets nobody.
 func TestAStoredConfirmationBeatsNobodyListens(t *testing.T) {
 	const body = `{"ttl":"1h","confirm":true}`
 	at := deliveryEffect(t, body)
@@ -167,7 +167,7 @@ func TestAStoredConfirmationBeatsNobodyListens(t *testing.T) {
 	}
 }
 
-// A replaced worker sets AWS to an end that a renewal has moved meanwhile.
+// A replaced worker does not set AWS to an end that a renewal has moved meanwhile.
 func TestAReplacedWorkerDoesNotUndoARenewal(t *testing.T) {
 	w := newWorld(t)
 	s := newSleeper()
@@ -211,7 +211,7 @@ func TestAReplacedWorkerDoesNotUndoARenewal(t *testing.T) {
 	}
 }
 
-// A replaced worker deletes the key of whoever replaced it.
+// A replaced worker does not delete the key of whoever replaced it.
 func TestAReplacedWorkerLeavesTheNewKeyAlone(t *testing.T) {
 	w := newWorld(t)
 	s := newSleeper()
@@ -248,7 +248,7 @@ func TestAReplacedWorkerLeavesTheNewKeyAlone(t *testing.T) {
 	}
 }
 
-// A worker that has undone one attempt buries another.
+// A worker that has undone one attempt does not bury another.
 func TestUndoBuriesItsOwnAttemptOnly(t *testing.T) {
 	w := newWorld(t)
 	s := newSleeper()
@@ -288,7 +288,7 @@ func TestUndoBuriesItsOwnAttemptOnly(t *testing.T) {
 	}
 }
 
-// What nobody waits for any more is delivered, and counts as delivered.
+// What nobody waits for any more is not delivered.
 func TestNothingIsDeliveredAfterTheDeadline(t *testing.T) {
 	const body = `{"ttl":"1m"}`
 	at := deliveryEffect(t, body)
@@ -314,7 +314,7 @@ func TestNothingIsDeliveredAfterTheDeadline(t *testing.T) {
 	}
 }
 
-// The lease expired before it could be delivered: the requester hears nothing.
+// The lease expired before it could be delivered: its requester is told.
 func TestARequestWhoseLeaseExpiredUndeliveredIsAnswered(t *testing.T) {
 	const body = `{"ttl":"1m"}`
 	at := deliveryEffect(t, body)
@@ -405,7 +405,7 @@ func TestARollingRestartAnswersEveryKnock(t *testing.T) {
 	}
 }
 
-// A stop that is out of patience cuts ready_within short and delivers all the same.
+// A stop that is out of patience cuts ready_within short, and delivers nothing.
 func TestAStopDoesNotDeliverWhatItGivesUp(t *testing.T) {
 	w := newWorld(t)
 	b := w.broker()
@@ -428,7 +428,7 @@ func TestAStopDoesNotDeliverWhatItGivesUp(t *testing.T) {
 	}
 }
 
-// A stop waits for knocks that wait for what only it could have done.
+// A stop does not wait for knocks that wait for what only it could have done.
 func TestAStopEndsKnocksThatWait(t *testing.T) {
 	w := newWorld(t)
 	b := w.broker()

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider"
 )
@@ -66,7 +68,7 @@ func (c *Consumer) create(ctx context.Context, m *inbound, rec *held, a ask) (me
 	defer cancel()
 	for try := 1; ; try++ {
 		creds, err := account.Create(ctx, provider.Creation{
-			User: rec.User, Owner: c.owner(rec.Record), DenyAfter: rec.DenyAfter(),
+			User: rec.User, Owner: c.owner(rec.Record), DenyAfter: rec.DenyAfter(), Held: c.holds(*rec),
 		})
 		if err == nil || provider.AsError(err).Kind != provider.NameTaken || try == maxNames {
 			return creds, err
@@ -92,6 +94,17 @@ func (c *Consumer) create(ctx context.Context, m *inbound, rec *held, a ask) (me
 	}
 }
 
+// holds asks whether a record that is being made is still the same attempt's.
+func (c *Consumer) holds(mine held) func(context.Context) error {
+	return func(ctx context.Context) error {
+		now, err := c.leases.load(ctx, mine.Name())
+		if err == nil && (now.State != messages.StateProvisioning || now.Attempt != mine.Attempt) {
+			err = errConflict
+		}
+		return err
+	}
+}
+
 // provisionTime is how long AWS may take for the attempt.
 func (c *Consumer) provisionTime(r messages.Record) time.Duration {
 	left := r.Due.Sub(c.cfg.Now())
@@ -103,7 +116,8 @@ func (c *Consumer) owner(r messages.Record) provider.Owner {
 }
 
 // yield is for the worker that has lost the record to somebody else: it takes
-// back what it alone has made, and leaves the rest to whoever won.
+// back what it alone has made, and leaves the rest to whoever won. That may take
+// as long as AWS likes, and holds no worker.
 func (c *Consumer) yield(ctx context.Context, m *inbound, mine held, accessKeyID string) {
 	rec, err := c.leases.load(ctx, mine.Name())
 	if err != nil && !errors.Is(err, errNotFound) {
@@ -115,17 +129,7 @@ func (c *Consumer) yield(ctx context.Context, m *inbound, mine held, accessKeyID
 		return
 	}
 	m.log.Info().Int("attempt", mine.Attempt).Int("attempt_now", rec.Attempt).Str("state", string(rec.State)).Msg("somebody else has the lease")
-	for wait := c.cfg.RetryMin; ; wait = min(2*wait, c.cfg.RetryMax) {
-		if err = c.takeBack(ctx, mine, rec, accessKeyID); err == nil || provider.AsError(err).Kind == provider.NotVisible {
-			break
-		}
-		// It may be that nobody else knows of what this attempt has made.
-		m.log.Warn().Err(err).Str("username", mine.User.Name).Str("access_key_id", accessKeyID).Msg("what this attempt has made could not be taken back yet")
-		if pause(ctx, wait) != nil {
-			m.leave() // we are being stopped
-			return
-		}
-	}
+	c.background.Go(func() { c.restore(c.base, m.log, mine, accessKeyID) })
 	if own(m, rec) && !rec.State.Ended() && rec.State != messages.StateRevoking {
 		m.leave() // the same message, in other hands
 		return
@@ -133,11 +137,45 @@ func (c *Consumer) yield(ctx context.Context, m *inbound, mine held, accessKeyID
 	m.later(c.cfg.RetryMin)
 }
 
-// takeBack deletes what this worker made for a lease that is not its own any
-// more. Where the lease still has the user, that is the one key; AWS is set to the
-// end that the lease has now, because the worker's calls may have come after the
-// other's. Where it has not, that is the user: AWS may have carried out the
-// worker's calls after others have found nothing to undo.
+// restore takes back what a lost attempt has made, again and again until AWS says
+// that it is done, or that it won't be. What goes with the lease anyway it leaves
+// to that where AWS refuses.
+func (c *Consumer) restore(ctx context.Context, log zerolog.Logger, mine held, accessKeyID string) {
+	log = log.With().Str("username", mine.User.Name).Str("access_key_id", accessKeyID).Int("attempt", mine.Attempt).Logger()
+	for wait := c.cfg.RetryMin; ; wait = min(2*wait, c.cfg.RetryMax) {
+		now, err := c.leases.load(ctx, mine.Name())
+		if err == nil || errors.Is(err, errNotFound) {
+			err = c.takeBack(ctx, mine, now, accessKeyID)
+		}
+		if err == nil {
+			return
+		}
+		switch kind := provider.AsError(err).Kind; {
+		case kind == provider.Unavailable, kind == provider.NotVisible && c.young(mine.Record):
+			log.Info().Err(err).Dur("again_in", wait).Msg("what a lost attempt has made could not be taken back yet")
+		case c.hasUser(now, mine):
+			log.Warn().Err(err).Msg("what a lost attempt has made could not be taken back; it goes with the lease")
+			return
+		default:
+			log.Error().Err(err).Msg("what a lost attempt has made could not be taken back, and no lease knows of it: see whether the user is there, and remove it")
+			return
+		}
+		if pause(ctx, wait) != nil {
+			return // we are being stopped
+		}
+	}
+}
+
+// hasUser says whether a lease that goes on has the user of an attempt.
+func (c *Consumer) hasUser(now, mine held) bool {
+	return !now.State.Ended() && now.User.Name == mine.User.Name
+}
+
+// takeBack deletes what a lost attempt has made. Where the lease still has the
+// user, that is the one key; AWS is set to the end that the lease has now, because
+// the attempt's calls may have come after the other's. Where it has not, that is
+// the user: AWS may have carried out the attempt's calls after others have found
+// nothing to undo.
 func (c *Consumer) takeBack(ctx context.Context, mine, now held, accessKeyID string) error {
 	account, err := c.accounts.of(ctx, mine.Record)
 	if err != nil {
@@ -146,14 +184,17 @@ func (c *Consumer) takeBack(ctx context.Context, mine, now held, accessKeyID str
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timing.Undo)
 	defer cancel()
 	d := provider.Deletion{User: mine.User, Owner: c.owner(mine.Record), Young: c.young(mine.Record)}
-	if now.State.Ended() || now.User.Name != mine.User.Name {
+	if !c.hasUser(now, mine) {
 		return account.Delete(ctx, d)
 	}
-	if accessKeyID != "" {
-		d.AccessKeyID, d.KeyOnly, d.Ours = accessKeyID, true, true
-		err = account.Delete(ctx, d)
+	if err := c.agree(ctx, mine); err != nil {
+		return err
 	}
-	return errors.Join(err, c.agree(ctx, mine))
+	if accessKeyID == "" {
+		return nil
+	}
+	d.AccessKeyID, d.KeyOnly, d.Ours, d.Young = accessKeyID, true, true, false
+	return account.Delete(ctx, d)
 }
 
 // createFailed decides what becomes of a lease that AWS did not make: what may
@@ -174,7 +215,7 @@ func (c *Consumer) createFailed(ctx context.Context, m *inbound, a ask, rec held
 		c.fail(ctx, m, a, rec, messages.Errorf(messages.CodeDeadlineExceeded, "the deadline comes before AWS can be asked again: %s", e.Safe()).Because(e), left)
 		return
 	}
-	next, err := rec.Postpone(wait, c.cfg.Now(), c.cfg.Timing)
+	next, err := rec.Postpone(wait, left == provider.LeftNothing, c.cfg.Now(), c.cfg.Timing)
 	if err != nil {
 		c.transient(m, err)
 		return

@@ -101,6 +101,9 @@ func (c *Consumer) agree(ctx context.Context, lost held) error {
 		if err != nil {
 			return err
 		}
+		if rec.State == messages.StateRevoking && rec.User.Name == lost.User.Name {
+			return c.denyNow(ctx, rec)
+		}
 		alive := rec.State == messages.StateActive || rec.State == messages.StateProvisioning
 		if !alive || rec.revision == set || rec.DenyAfter().IsZero() || rec.User.Name != lost.User.Name {
 			return nil // agreed, or there is nothing to agree on
@@ -110,6 +113,26 @@ func (c *Consumer) agree(ctx context.Context, lost held) error {
 		}
 		set = rec.revision
 	}
+}
+
+// denyNow has AWS refuse a user that is being undone: what was set last may have
+// come over the Deny with which the undoing holds back a key that it could not
+// delete yet.
+func (c *Consumer) denyNow(ctx context.Context, rec held) error {
+	if rec.User.HardExpiry == messages.HardExpiryNone {
+		return nil // nothing has been set
+	}
+	account, err := c.accounts.of(ctx, rec.Record)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timing.Provision)
+	defer cancel()
+	err = account.Extend(ctx, rec.User, c.cfg.Now().Add(-time.Second))
+	if err != nil && provider.AsError(err).Kind == provider.Rejected {
+		return nil // the user is gone
+	}
+	return err
 }
 
 // renewFailed tells why AWS did not move the end, or tries again later where

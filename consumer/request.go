@@ -90,7 +90,7 @@ func (c *Consumer) handleRequest(ctx context.Context, m *inbound) {
 // one.
 func (c *Consumer) begin(ctx context.Context, m *inbound, a ask, old held) {
 	if c.late(a) {
-		c.reject(ctx, m, a.replyTo, messages.Errorf(messages.CodeDeadlineExceeded, "the deadline had passed before the lease was begun"), nil)
+		c.reject(ctx, m, a.replyTo, messages.Errorf(messages.CodeDeadlineExceeded, "the deadline had passed before the lease was begun; repeat the request with a later one"), nil)
 		return
 	}
 	d, err := c.secrets.cached(ctx, a.name.Secret)
@@ -184,17 +184,19 @@ func (c *Consumer) resume(ctx context.Context, m *inbound, a ask, rec held) {
 		return
 	}
 	own := own(m, rec)
+	busy := rec.State == messages.StateProvisioning && !own && c.cfg.Now().Before(rec.Due)
+	ending := rec.WillBeRepeatable() && c.worthAnother(own, rec)
 	switch {
+	case (busy || ending) && c.late(a):
+		c.reject(ctx, m, a.replyTo, errLate, nil)
+	case busy:
+		m.later(c.cfg.RetryMin / 4) // somebody is at it
+	case ending:
+		m.later(c.cfg.RetryMin) // until it is gone; then it begins anew
 	case rec.State == messages.StateProvisioning:
-		if !own && c.cfg.Now().Before(rec.Due) {
-			m.later(c.cfg.RetryMin / 4) // somebody is at it
-			return
-		}
 		c.takeOver(ctx, m, a, rec)
 	case rec.State == messages.StateActive && !rec.Settled():
 		c.redeliver(ctx, m, a, rec)
-	case rec.WillBeRepeatable() && c.worthAnother(own, rec):
-		m.later(c.cfg.RetryMin) // until it is gone; then it begins anew
 	case rec.Repeatable() && c.worthAnother(own, rec):
 		c.begin(ctx, m, a, rec)
 	case rec.Reason == messages.ReasonFailed && own:
@@ -244,6 +246,10 @@ func (c *Consumer) redeliver(ctx context.Context, m *inbound, a ask, rec held) {
 		c.reject(ctx, m, a.replyTo, why, nil)
 		return
 	}
+	if !rec.DeliveredAt.IsZero() {
+		m.done() // it was delivered, and waits for its confirmation
+		return
+	}
 	if c.confirmedUnread(ctx, m, rec) {
 		return // it was delivered, and this is only late
 	}
@@ -284,10 +290,14 @@ func (c *Consumer) takeOver(ctx context.Context, m *inbound, a ask, rec held) {
 	}
 	m.log.Info().Int("attempt", taken.Attempt).Msg("taken over")
 	if c.late(a) {
-		c.fail(ctx, m, a, taken, messages.Errorf(messages.CodeDeadlineExceeded, "the deadline passed before the lease was made"), provider.LeftUnknown)
+		left := provider.LeftUnknown
+		if rec.Untouched {
+			left = provider.LeftNothing
+		}
+		c.fail(ctx, m, a, taken, messages.Errorf(messages.CodeDeadlineExceeded, "the deadline passed before the lease was made"), left)
 		return
 	}
-	c.provision(ctx, m, a, taken, true)
+	c.provision(ctx, m, a, taken, !rec.Untouched)
 }
 
 // late says whether nobody waits for the lease any more.

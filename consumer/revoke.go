@@ -137,7 +137,7 @@ func (c *Consumer) answerEnded(m *inbound, o order, rec held) {
 	answer := messages.Reply{Kind: messages.KindRevoked, Lease: rec.Lease()}
 	if !rec.State.Ended() {
 		answer = messages.ErrorReply(messages.Errorf(messages.CodeProviderUnavailable,
-			"the lease is being revoked and could not be yet; it is tried again until it is: %s", rec.UndoError), rec.Lease())
+			"the lease is being revoked and could not be yet; there is nothing to do, it is tried again until it is: %s", rec.UndoError), rec.Lease())
 	}
 	if err := c.reply(o.replyTo, answer); err != nil {
 		c.transient(m, err)

@@ -69,6 +69,38 @@ func (s *Secrets) Put(ctx context.Context, d messages.DynamicSecret, source stri
 	}
 }
 
+// Names returns the names of all definitions that came from source.
+func (s *Secrets) Names(ctx context.Context, source string) ([]string, error) {
+	kv, err := s.bucket.js.KeyValue(ctx, s.bucket.name)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := kv.Keys(ctx)
+	if errors.Is(err, jetstream.ErrNoKeysFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, key := range keys {
+		data, _, err := s.bucket.get(ctx, key)
+		if errors.Is(err, errNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		var stored struct {
+			Source string `json:"source"`
+		}
+		if json.Unmarshal(data, &stored) == nil && stored.Source == source {
+			names = append(names, key)
+		}
+	}
+	return names, nil
+}
+
 // cached returns a definition from memory, or else from the bucket.
 func (s *Secrets) cached(ctx context.Context, name string) (messages.DynamicSecret, error) {
 	s.mu.RLock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/lessorhq/lessor/messages"
@@ -34,6 +35,29 @@ func installation(ctx context.Context, state *bucket, random io.Reader) (string,
 		}
 		if !errors.Is(err, errConflict) {
 			return "", err
+		}
+	}
+}
+
+// checkKeys makes sure that the brokers of an installation can open what the
+// others seal: the key that seals is noted, and whoever does not have it is
+// refused. To change keys, every broker is first given the new one beside the old.
+func checkKeys(ctx context.Context, state *bucket, keys *messages.Keyring) error {
+	const key = "key"
+	public := keys.PublicKeys()
+	for {
+		noted, revision, err := state.get(ctx, key)
+		if err != nil && !errors.Is(err, errNotFound) {
+			return err
+		}
+		if err == nil && !slices.Contains(public, string(noted)) {
+			return fmt.Errorf("the key file is not this installation's: its brokers seal with %s; give all of them the same file", noted)
+		}
+		if string(noted) == public[0] {
+			return nil
+		}
+		if _, err = state.put(ctx, key, []byte(public[0]), revision, 0); !errors.Is(err, errConflict) {
+			return err
 		}
 	}
 }

@@ -27,6 +27,7 @@ const storeTimeout = 5 * time.Second
 type bucket struct {
 	js     jetstream.JetStream
 	stream jetstream.Stream
+	name   string
 	prefix string // $KV.<bucket>.
 }
 
@@ -35,7 +36,7 @@ func openBucket(ctx context.Context, js jetstream.JetStream, name string) (*buck
 	if err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", name, err)
 	}
-	return &bucket{js: js, stream: s, prefix: "$KV." + name + "."}, nil
+	return &bucket{js: js, stream: s, name: name, prefix: "$KV." + name + "."}, nil
 }
 
 // get returns value and revision. At a key that was deleted, or whose value has

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/messages"
@@ -96,7 +97,11 @@ func bucketStream(bucket string) jetstream.StreamConfig {
 // replicas unless asked for) is the operator's.
 func (c Config) ensureStreams(ctx context.Context, js jetstream.JetStream) error {
 	for _, want := range c.streams() {
-		if err := c.ensureStream(ctx, js, want); err != nil {
+		err := c.ensureStream(ctx, js, want)
+		if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
+			return fmt.Errorf("JetStream is not enabled on the NATS server, or not for this account: %w", err)
+		}
+		if err != nil {
 			return fmt.Errorf("stream %s: %w", want.Name, err)
 		}
 	}

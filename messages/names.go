@@ -42,7 +42,7 @@ const (
 //	bucket          key                          what
 //	lessor_lease    <identity>.<secret>.<id>     lease records
 //	lessor_secret   <secret>                     dynamic secrets
-//	lessor_state    installation, connection.*   what the installation knows of itself
+//	lessor_state    installation, key, …         what the installation knows of itself
 //
 //	service         endpoints
 //	lessor          lessor.api.{request,renew,revoke,get,list}.…

@@ -103,6 +103,9 @@ type Record struct {
 	ExpiresAt    time.Time `json:"expires_at"`
 	MaxExpiresAt time.Time `json:"max_expires_at"`
 	AccessKeyID  string    `json:"access_key_id,omitempty"`
+	// Untouched says that the attempt has ended, to be repeated, and that neither
+	// it nor one before it has made anything.
+	Untouched bool `json:"untouched,omitempty"`
 
 	Sealed      *Sealed   `json:"sealed,omitempty"`        // until the delivery is settled
 	DeliverBy   time.Time `json:"deliver_by,omitzero"`     // until it is
@@ -135,7 +138,7 @@ func (r Record) Lease() *Lease {
 		Name: r.Name().String(), Identity: r.Identity, Secret: r.Secret, ID: r.ID,
 		State: r.State, Username: r.User.Name, AccessKeyID: r.AccessKeyID,
 		IssuedAt: r.IssuedAt, ExpiresAt: r.ExpiresAt, MaxExpiresAt: r.MaxExpiresAt,
-		Renewals: r.Renewals, Labels: r.Labels, Reason: r.Reason, Error: r.Failure,
+		EndedAt: r.EndedAt, Renewals: r.Renewals, Labels: r.Labels, Reason: r.Reason, Error: r.Failure,
 	}
 	if r.UndoError != "" {
 		l.Error = Errorf(CodeProviderUnavailable, "%s", r.UndoError)

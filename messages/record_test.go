@@ -50,6 +50,7 @@ func goldenRecords() map[string]messages.Record {
 	revoking := must(must(announced.End(messages.ReasonRequested, "job finished", noon.Add(2*time.Hour), timing)).UndoFailed("AWS is away", noon.Add(2*time.Hour)))
 	return map[string]messages.Record{
 		"record_provisioning.json": inState(messages.StateProvisioning),
+		"record_postponed.json":    must(inState(messages.StateProvisioning).Postpone(time.Second, true, noon, timing)),
 		"record_undelivered.json":  inState(messages.StateActive),
 		"record_delivered.json":    delivered,
 		"record_active.json":       announced,

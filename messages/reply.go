@@ -42,6 +42,7 @@ type Lease struct {
 	IssuedAt     time.Time         `json:"issued_at,omitzero"`
 	ExpiresAt    time.Time         `json:"expires_at,omitzero"`
 	MaxExpiresAt time.Time         `json:"max_expires_at,omitzero"`
+	EndedAt      time.Time         `json:"ended_at,omitzero"` // when nothing was left of it
 	Renewals     int               `json:"renewals"`
 	Labels       map[string]string `json:"labels,omitempty"`
 	Reason       Reason            `json:"reason,omitempty"` // why it ended or is ending

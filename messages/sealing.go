@@ -82,6 +82,15 @@ func ParseKeyring(file []byte) (*Keyring, error) {
 	return &r, nil
 }
 
+// PublicKeys are the public halves of the keys, the one that seals first.
+func (r *Keyring) PublicKeys() []string {
+	public := make([]string, len(r.keys))
+	for i, k := range r.keys {
+		public[i] = k.public
+	}
+	return public
+}
+
 // Seal puts contents in a box for the holder of the curve public key, or, where
 // recipient is "", for this keyring itself.
 func (r *Keyring) Seal(recipient string, c Contents) (*Sealed, error) {

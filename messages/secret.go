@@ -114,7 +114,7 @@ func (p Policy) MarshalJSON() ([]byte, error) {
 }
 
 // DynamicSecret is a recipe for IAM users: where, with which rights, for how
-// long. README.md has one with every field.
+// long. deploy/secrets/ci.yaml has one with every field.
 type DynamicSecret struct {
 	Name string `json:"name"`
 	// DefaultTTL is what a request without a ttl gets; 0 is 1h, or MaxTTL if
@@ -219,14 +219,15 @@ func DecodeDynamicSecret(data []byte) (DynamicSecret, error) {
 	if err := s.UnmarshalJSON(data); err != nil {
 		return DynamicSecret{}, err
 	}
-	s = s.withDefaults()
+	s = s.WithDefaults()
 	if err := s.check(); err != nil {
 		return DynamicSecret{}, err
 	}
 	return s, nil
 }
 
-func (s DynamicSecret) withDefaults() DynamicSecret {
+// WithDefaults fills in what is left out.
+func (s DynamicSecret) WithDefaults() DynamicSecret {
 	switch {
 	case s.DefaultTTL == 0 && s.MaxTTL == 0:
 		s.DefaultTTL, s.MaxTTL = DefaultTTL, DefaultMaxTTL

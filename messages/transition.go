@@ -76,6 +76,7 @@ func (r Record) start(now time.Time, t Timing) Record {
 	r.State = StateProvisioning
 	r.Attempt++
 	r.StartedAt = now
+	r.Untouched = false
 	r.ExpiresAt = now.Add(r.TTL.Std())
 	r.MaxExpiresAt = now.Add(r.MaxTTL.Std())
 	r.Due = now.Add(t.Provision)
@@ -134,12 +135,13 @@ func (r Record) Rename(username string) (Record, error) {
 }
 
 // Postpone gives a provisioning lease that waits for AWS more time before it
-// counts as abandoned.
-func (r Record) Postpone(wait time.Duration, now time.Time, t Timing) (Record, error) {
+// counts as abandoned. Untouched says that nothing has been made so far.
+func (r Record) Postpone(wait time.Duration, untouched bool, now time.Time, t Timing) (Record, error) {
 	if err := r.must("postpone", StateProvisioning); err != nil {
 		return r, err
 	}
 	r.Due = moment(now).Add(wait + t.Provision)
+	r.Untouched = untouched
 	return r, nil
 }
 
@@ -156,6 +158,13 @@ func (r Record) Activate(accessKeyID string, sealed *Sealed, now time.Time, t Ti
 	r.DeliverBy = moment(now).Add(t.Deliver + r.ReadyWithin.Std())
 	r.Due = earlier(r.DeliverBy, r.ExpiresAt)
 	return r, nil
+}
+
+// AnswerTo says to which message the lease's delivery is the answer, where it is
+// not the one that began it but a repeat of that.
+func (r Record) AnswerTo(origin Origin) Record {
+	r.Origin = origin
+	return r
 }
 
 // Deliver says that the credentials were handed to NATS, and nothing spoke

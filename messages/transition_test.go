@@ -142,7 +142,7 @@ func (l *lifetime) actions() map[string]func(*rapid.T) {
 		"postpone": func(t *rapid.T) {
 			wait := time.Duration(rapid.Int64Range(0, int64(5*time.Minute)).Draw(t, "wait"))
 			l.wait = max(l.wait, wait)
-			next, err := l.record.Postpone(wait, l.now, l.timing)
+			next, err := l.record.Postpone(wait, false, l.now, l.timing)
 			l.step(t, "postpone", l.is(provisioning), next, err)
 		},
 		"activate": func(t *rapid.T) {
@@ -396,7 +396,7 @@ var transitions = map[string]func(messages.Record) (messages.Record, error){
 	},
 	"Rename": func(r messages.Record) (messages.Record, error) { return r.Rename("other") },
 	"Postpone": func(r messages.Record) (messages.Record, error) {
-		return r.Postpone(time.Minute, noon.Add(time.Second), timing)
+		return r.Postpone(time.Minute, false, noon.Add(time.Second), timing)
 	},
 	"Activate": func(r messages.Record) (messages.Record, error) {
 		return r.Activate("AKIAY", &messages.Sealed{From: "X", Box: []byte{1}}, noon.Add(time.Second), timing)
@@ -593,7 +593,7 @@ func TestAgainOnlyAfterAPassingReasonOrWhenNobodyHadTheKey(t *testing.T) {
 func TestPostponeAddsTheWaitToTheTimeForProvisioning(t *testing.T) {
 	r := inState(messages.StateProvisioning)
 	at := noon.Add(20 * time.Second)
-	got := must(r.Postpone(2*time.Minute, at, timing))
+	got := must(r.Postpone(2*time.Minute, false, at, timing))
 	want := r
 	want.Due = at.Add(2*time.Minute + 30*time.Second)
 	if !reflect.DeepEqual(got, want) {

@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
@@ -82,6 +83,11 @@ type Creation struct {
 	Owner Owner
 	// DenyAfter is when the system must refuse the user; zero: never.
 	DenyAfter time.Time
+	// Held returns nil if the lease's record is still this attempt's. It is asked
+	// before keys are deleted whose secret nobody knows: a key that was there
+	// before the answer is no later attempt's, because that takes the record
+	// first. nil stands for a function that returns nil.
+	Held func(context.Context) error
 }
 
 // Deletion is a user to be removed.
@@ -132,11 +138,13 @@ type Error struct {
 	Code string // the system's own code, such as AccessDenied; "" without an answer
 	Left Left   // of Create
 	Err  error  // the cause, for logs
+	// Unsigned says that the broker had no credentials to make the call with.
+	Unsigned bool
 }
 
 // Error tells operation, code and cause. It is for logs.
 func (e *Error) Error() string {
-	return fmt.Sprintf("%s: %s %s: %v", e.Kind, e.Op, e.Code, e.Err)
+	return fmt.Sprintf("%s: %s: %v", e.Kind, strings.TrimSpace(e.Op+" "+e.Code), e.Err)
 }
 
 // Unwrap returns the cause.
@@ -145,6 +153,9 @@ func (e *Error) Unwrap() error { return e.Err }
 // Safe says what happened without the system's own words, for requesters and
 // records.
 func (e *Error) Safe() string {
+	if e.Unsigned {
+		return "the broker has no credentials for AWS; its operator must see to that"
+	}
 	if e.Code == "" {
 		return fmt.Sprintf("%s failed before AWS answered", e.Op)
 	}

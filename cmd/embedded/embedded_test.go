@@ -165,7 +165,7 @@ func TestLogAndConfigure(t *testing.T) {
 	var log lockedBuffer
 	s := start(t, embedded.Options{
 		Listen:    "127.0.0.1:0",
-		Log:       zerolog.New(&log).Level(zerolog.InfoLevel),
+		Log:       zerolog.New(&log).Level(zerolog.DebugLevel),
 		Configure: func(o *server.Options) { o.Username, o.Password = "u", "p" },
 	})
 	if _, err := nats.Connect(s.URL()); !errors.Is(err, nats.ErrAuthorization) {

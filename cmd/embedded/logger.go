@@ -25,10 +25,11 @@ func newLogger(log zerolog.Logger) *logger {
 	}
 }
 
-// Noticef leaves out the banner, which is a picture.
+// Noticef is for debugging: the program that embeds the server says itself that
+// it runs, and where. The banner is a picture, and left out.
 func (l *logger) Noticef(format string, v ...any) {
 	if line := fmt.Sprintf(format, v...); strings.ContainsFunc(line, unicode.IsLetter) {
-		l.log.Info().Msg(line)
+		l.log.Debug().Msg(line)
 	}
 }
 

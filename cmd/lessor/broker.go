@@ -53,6 +53,7 @@ func startBroker(ctx context.Context, cfg consumer.Config, prepare func(context.
 		return nil, fmt.Errorf("the broker does not start: %w", err)
 	}
 	if err := prepare(ctx, c.Secrets()); err != nil {
+		_ = c.Stop(ctx) // the first error is the one to tell
 		return nil, err
 	}
 	if err := c.Start(ctx); err != nil {

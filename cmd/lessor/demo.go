@@ -33,9 +33,7 @@ and leaves nothing behind. It exits with 0 only if every step held.`,
 		Example: "  lessor demo",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeout(cmd.Context(), demoTimeout)
-			defer cancel()
-			return runDemo(ctx, env, verbose)
+			return runDemo(cmd.Context(), env, verbose)
 		},
 	}
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show the broker's log, too")
@@ -55,7 +53,9 @@ type demo struct {
 	steps int
 }
 
-func runDemo(ctx context.Context, env *environment, verbose bool) error {
+func runDemo(cmdCtx context.Context, env *environment, verbose bool) error {
+	ctx, cancel := context.WithTimeout(cmdCtx, demoTimeout)
+	defer cancel()
 	log := zerolog.Nop()
 	if verbose {
 		log = zerolog.New(env.Stderr).With().Timestamp().Logger()
@@ -75,6 +75,9 @@ func runDemo(ctx context.Context, env *environment, verbose bool) error {
 	}
 	d.say("A NATS server with JetStream, a broker and a simulated AWS account (IAM and STS at %s) run in this process.", s.aws.URL)
 	if err := d.tell(ctx); err != nil {
+		if cmdCtx.Err() != nil {
+			return fmt.Errorf("the demo was interrupted at step %d", d.steps)
+		}
 		return fmt.Errorf("the demo failed at step %d: %w", d.steps, err)
 	}
 	d.say("\nEvery step held. Next: \"go run ./cmd/lessor dev\" keeps all this up, and says what to try.")

@@ -46,19 +46,31 @@ func storeKeys(store string) (*messages.Keyring, error) {
 	}
 	// Written aside and renamed: a crash leaves the whole key or none.
 	tmp := path + ".new"
-	if err := writeDurably(tmp, append(seed, '\n')); err != nil {
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("the broker's key: %w", err)
 	}
-	if err := os.Rename(tmp, path); err != nil {
+	if err := writeDurably(tmp, seed); err != nil {
+		return nil, fmt.Errorf("the broker's key: %w", err)
+	}
+	if err := errors.Join(os.Rename(tmp, path), syncFolder(store)); err != nil {
 		return nil, fmt.Errorf("the broker's key: %w", err)
 	}
 	return readKeys(path)
 }
 
+// syncFolder returns when a folder's entries are on the disk.
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
 // writeDurably writes a file that only this user may read, and returns when it
 // is on the disk.
 func writeDurably(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ func (r *requester) printLeases(env *environment, leases []messages.Lease) error
 		}{messages.KindLeases, leases})
 	}
 	if len(leases) == 0 {
-		env.note("%s has no such leases", r.identity)
+		env.note("%s has no leases that are alive, or none as asked for; those that have ended: --state revoked, --state failed", r.identity)
 		return nil
 	}
 	t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)

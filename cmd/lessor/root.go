@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
@@ -33,8 +34,9 @@ func run(ctx context.Context, env *environment, args []string) int {
 
 func newRootCmd(env *environment) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "lessor",
-		Short: "Lease AWS IAM users over NATS",
+		Use:     "lessor",
+		Version: version(),
+		Short:   "Lease AWS IAM users over NATS",
 		Long: `lessor leases AWS IAM users over NATS. Ask for a lease and get an access key;
 the key dies when the lease ends, and nothing is left behind in AWS.`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -64,6 +66,15 @@ the key dies when the lease ends, and nothing is left behind in AWS.`,
 		newListCmd(env), newShowCmd(env), newEventsCmd(env),
 	)
 	return root
+}
+
+// version is the module's version that the program was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(unknown)"
+	}
+	return info.Main.Version
 }
 
 // argument demands exactly one argument and names it.

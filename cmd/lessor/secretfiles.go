@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 
 	"github.com/rs/zerolog"
@@ -59,10 +61,17 @@ func readSecretFile(path string) (messages.DynamicSecret, error) {
 	return parseSecret(data)
 }
 
+// secondDocument finds a document separator behind something that is neither blank
+// nor a comment nor a directive. In a block scalar it would be indented.
+var secondDocument = regexp.MustCompile(`(?ms)^[^\s#%-][^\n]*$.*^---(\s|$)`)
+
 // parseSecret reads a definition in YAML or JSON.
 func parseSecret(data []byte) (messages.DynamicSecret, error) {
 	if len(data) > messages.MaxSecretBody {
 		return messages.DynamicSecret{}, fmt.Errorf("the definition has %d bytes, the limit is %d", len(data), messages.MaxSecretBody)
+	}
+	if secondDocument.Match(data) {
+		return messages.DynamicSecret{}, errors.New("there is a second document behind ---; a file has one dynamic secret")
 	}
 	data, err := yaml.YAMLToJSONStrict(data)
 	if err != nil {
@@ -72,23 +81,37 @@ func parseSecret(data []byte) (messages.DynamicSecret, error) {
 }
 
 // putSecretFiles puts the definitions of a folder, and reports those that are
-// wrong. It returns how many of them are right.
-func putSecretFiles(ctx context.Context, log zerolog.Logger, secrets *consumer.Secrets, dir string) (good int, err error) {
+// wrong, and those in the bucket whose file has gone.
+func putSecretFiles(ctx context.Context, log zerolog.Logger, secrets *consumer.Secrets, dir string) error {
 	files, err := readSecretFiles(dir)
 	if err != nil {
-		return 0, err
+		return err
 	}
+	if len(files) == 0 {
+		log.Warn().Str("folder", dir).Msg("there are no definitions (*.yaml, *.yml, *.json) in the folder")
+	}
+	var found []string
 	for _, f := range files {
 		changed := false
 		if f.err == nil {
 			changed, f.err = secrets.Put(ctx, f.def, sourceFile)
 		}
 		if f.err != nil {
-			log.Error().Err(f.err).Str("file", f.path).Msg("a definition that is not used; mend the file and start again")
+			log.Error().Err(f.err).Str("file", f.path).
+				Msg("a definition that is not used; mend the file and start again; what was stored of it before stays in force")
 			continue
 		}
-		good++
+		found = append(found, f.def.Name)
 		log.Info().Str("file", f.path).Str("secret", f.def.Name).Bool("changed", changed).Msg("dynamic secret")
 	}
-	return good, nil
+	stored, err := secrets.Names(ctx, sourceFile)
+	if err != nil {
+		return fmt.Errorf("list the dynamic secrets: %w", err)
+	}
+	for _, name := range stored {
+		if !slices.Contains(found, name) {
+			log.Warn().Str("secret", name).Msg("a dynamic secret has no file (any more) that can be used; it stays in force as it is stored")
+		}
+	}
+	return nil
 }

@@ -19,6 +19,8 @@ func TestABadSecretFileDoesNotSpoilTheOthers(t *testing.T) {
 		"d.yaml":    "name: a\n", // a second a
 		"e.yaml":    "name: e\nname: f\n",
 		"f.yaml":    "- name\n",
+		"g.yaml":    "name: g\naws: {}\n---\nname: h\n",
+		"h.yaml":    "# a comment\n---\nname: h\n",
 		"notes.txt": "not a definition",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -29,7 +31,7 @@ func TestABadSecretFileDoesNotSpoilTheOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"a.yaml": "", "b.yml": "above max_ttl", "c.json": "", "d.yaml": "a.yaml", "e.yaml": "name", "f.yaml": "object"}
+	want := map[string]string{"a.yaml": "", "b.yml": "above max_ttl", "c.json": "", "d.yaml": "a.yaml", "e.yaml": "name", "f.yaml": "object", "g.yaml": "second document", "h.yaml": ""}
 	if len(files) != len(want) {
 		t.Fatalf("%d files", len(files))
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/lessorhq/lessor/cmd/embedded"
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider"
 	"github.com/lessorhq/lessor/provider/awsiam"
 )
 
@@ -101,6 +102,8 @@ func (s *serveCmd) check(env *environment) error {
 		return usagef("--min-ttl is %s; it must be at least %s", s.minTTL, messages.MinSecretTTL)
 	case s.replicas < 0 || s.replicas > 5 || s.replicas == 2 || s.replicas == 4:
 		return usagef("--replicas is %d; it may be 1, 3 or 5", s.replicas)
+	case s.embedded && s.replicas > 1:
+		return usagef("--replicas is %d; an embedded server keeps one copy", s.replicas)
 	}
 	if _, err := zerolog.ParseLevel(s.level); err != nil {
 		return usagef("--log-level is %q; it may be debug, info, warn or error", s.level)
@@ -132,9 +135,11 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
+	aws := awsiam.New(awsiam.Options{Rate: s.awsRate, Log: log})
+	introduce(ctx, aws, log)
 	b, err := startBroker(ctx, consumer.Config{
 		Conn: nc, Namespace: ns, Keys: keys, Log: log,
-		Provider: awsiam.New(awsiam.Options{Rate: s.awsRate, Log: log}),
+		Provider: aws,
 		Timing:   messages.Timing{Confirm: s.confirmWithin, Expiring: s.expiringBefore.Std()},
 		MinTTL:   s.minTTL, Replicas: s.replicas,
 		Workers: consumer.Workers{Request: s.workers, Revoke: s.workers},
@@ -142,8 +147,7 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 		if s.secrets == "" {
 			return nil
 		}
-		_, err := putSecretFiles(ctx, log, secrets, s.secrets)
-		return err
+		return putSecretFiles(ctx, log, secrets, s.secrets)
 	})
 	if ctx.Err() != nil && err != nil {
 		log.Info().Err(err).Msg("stopped before it was up")
@@ -162,6 +166,22 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 	log.Info().Msg("stopped")
 	return err
 }
+
+// introduce says who the broker is at AWS, or that it is nobody. Without AWS it
+// starts all the same: leases that end are revoked when AWS is back.
+func introduce(ctx context.Context, aws *awsiam.Provider, log zerolog.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, introduceTimeout)
+	defer cancel()
+	me, err := aws.WhoAmI(ctx, provider.ConnectionOf(messages.DynamicSecret{}.WithDefaults()))
+	if err != nil {
+		log.Error().Err(err).Msg("AWS does not know the broker; set AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role")
+		return
+	}
+	log.Info().Str("account", me.Account).Str("arn", me.ARN).Msg("AWS")
+}
+
+// introduceTimeout bounds the question at AWS who the broker is.
+const introduceTimeout = 5 * time.Second
 
 // serve is the time between start and stop.
 func (s *serveCmd) serve(ctx context.Context, b *broker, log zerolog.Logger) error {

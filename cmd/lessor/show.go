@@ -56,8 +56,12 @@ func (r *requester) printLease(env *environment, kind string, l messages.Lease) 
 	row(t, "user", l.Username)
 	row(t, "access key id", l.AccessKeyID)
 	row(t, "issued", until(l.IssuedAt, now))
-	row(t, "expires", until(l.ExpiresAt, now))
-	row(t, "expires at most", until(l.MaxExpiresAt, now))
+	if l.State.Ended() {
+		row(t, "ended", until(l.EndedAt, now))
+	} else {
+		row(t, "expires", until(l.ExpiresAt, now))
+		row(t, "expires at most", until(l.MaxExpiresAt, now))
+	}
 	if l.Renewals > 0 {
 		row(t, "renewals", fmt.Sprint(l.Renewals))
 	}
@@ -100,6 +104,9 @@ func until(t, now time.Time) string {
 	}
 	stamp := t.UTC().Format(time.RFC3339)
 	d := t.Sub(now).Round(time.Second)
+	if d == 0 {
+		return stamp + " (now)"
+	}
 	if d < 0 {
 		return fmt.Sprintf("%s (%s ago)", stamp, messages.Duration(-d))
 	}

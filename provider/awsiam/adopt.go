@@ -37,10 +37,8 @@ func (a *account) adopt(ctx context.Context, c provider.Creation, exists error) 
 	return nil
 }
 
-// takeOver claims the user for this attempt, and deletes the keys that it has:
-// from the claim on, an earlier attempt that is still at work leaves keys alone
-// that it doesn't know. Should a later attempt have the user meanwhile, its key
-// is not among those that were there before.
+// takeOver claims the user for this attempt, and deletes the keys that it has and
+// that are no later attempt's.
 func (a *account) takeOver(ctx context.Context, c provider.Creation, user *types.User) error {
 	if err := mayAdopt(c, user); err != nil {
 		return err

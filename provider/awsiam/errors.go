@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 
 	"github.com/lessorhq/lessor/provider"
@@ -27,7 +28,8 @@ func failure(op string, err error) *provider.Error {
 		return e
 	}
 	c := code(err)
-	return &provider.Error{Kind: kind(c, status(err)), Op: op, Code: c, Err: err}
+	_, unsigned := errors.AsType[*v4.SigningError](err)
+	return &provider.Error{Kind: kind(c, status(err)), Op: op, Code: c, Err: err, Unsigned: unsigned}
 }
 
 // kind is what an answer means for the caller: AWS's code, and the HTTP status

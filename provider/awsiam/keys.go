@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"context"
+	"errors"
 	"net/http/httptrace"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -44,9 +45,10 @@ func (a *account) createKey(c provider.Creation, credentials *messages.Credentia
 }
 
 // deleteUnknownKeys deletes the user's keys, unless a later attempt has taken the
-// user over: then they may be its keys, and known. The keys are listed before the
-// tag is read: whoever takes over claims the user before it makes its key, so a
-// list that is older than a tag without that claim has not that key.
+// lease over: then they may be its keys, and known. The keys are listed before
+// the record is asked: whoever takes over writes the record before it makes its
+// key, so a list that is older than the answer has not that key. The tag alone
+// would not do: a slow claim of an earlier attempt may have come over a later one.
 func (a *account) deleteUnknownKeys(ctx context.Context, c provider.Creation) error {
 	ids, err := a.listKeys(ctx, c.User.Name, true)
 	if err != nil {
@@ -58,6 +60,11 @@ func (a *account) deleteUnknownKeys(ctx context.Context, c provider.Creation) er
 	}
 	if !isOwned(user, c.Owner) || attemptOf(user) > c.Owner.Attempt {
 		return &provider.Error{Kind: provider.Unavailable, Op: "CreateAccessKey", Err: errTakenOver}
+	}
+	if c.Held != nil {
+		if err := c.Held(ctx); err != nil {
+			return &provider.Error{Kind: provider.Unavailable, Op: "CreateAccessKey", Err: errors.Join(errTakenOver, err)}
+		}
 	}
 	return a.deleteListed(ctx, c.User.Name, ids)
 }

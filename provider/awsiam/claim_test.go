@@ -1,0 +1,54 @@
+package awsiam
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/lessorhq/lessor/provider/iamsim"
+)
+
+// Attempt 2 has read the tag and is about to claim; attempt 3 claims, makes its
+// key and is done; attempt 2's claim lands, over the later one. The record tells
+// attempt 2 that it is not its lease any more.
+func TestASlowClaimDoesNotDeleteItsSuccessorsKey(t *testing.T) {
+	b := newBench(t)
+	b.create()
+	claiming, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if c.Action == "TagUser" {
+			first := false
+			once.Do(func() { first = true })
+			if first {
+				close(claiming)
+				<-release
+			}
+		}
+		return iamsim.Verdict{}
+	})
+	var replaced atomic.Bool
+	second := resumed(2)
+	second.Held = func(context.Context) error {
+		if replaced.Load() {
+			return errors.New("the record says attempt 3")
+		}
+		return nil
+	}
+	done := make(chan error, 1)
+	go func() { _, err := b.account.Create(t.Context(), second); done <- err }()
+	<-claiming
+	replaced.Store(true)
+	third, err := b.account.Create(t.Context(), resumed(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	err = <-done
+	if perr := b.account.Probe(t.Context(), third); perr != nil {
+		u, _ := b.User(userName)
+		t.Fatalf("attempt 2 said %v, and attempt 3's key is dead: %v\n%+v", err, perr, u)
+	}
+}
