@@ -57,8 +57,8 @@ variables, or one of its contexts.`,
   # sealed on its way, and only when AWS accepts the key
   lessor request ci -i alice --sealed --ready-within 20s
 
-  # in ~/.aws/config
-  credential_process = lessor request ci -i alice --output credential-process`,
+  # in ~/.aws/config; each call of an SDK is a lease of its own, so keep it short
+  credential_process = lessor request ci -i alice --ttl 15m --output credential-process`,
 		Args: argument("SECRET"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := r.prepare(env, args[0]); err != nil {
