@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -90,9 +91,17 @@ func (r *requester) printLeases(env *environment, leases []messages.Lease) error
 		return nil
 	}
 	t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "LEASE\tSTATE\tACCESS KEY ID\tEXPIRES\tLABELS") // errors come with Flush
+	_, _ = fmt.Fprintln(t, "LEASE\tSTATE\tACCESS KEY ID\tENDS\tLABELS") // errors come with Flush
 	for _, l := range leases {
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", l.Name, state(l), l.AccessKeyID, until(l.ExpiresAt, env.Now()), labels(l))
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", l.Name, state(l), l.AccessKeyID, end(l, env.Now()), labels(l))
 	}
 	return t.Flush()
+}
+
+// end is when a lease ends, or has ended.
+func end(l messages.Lease, now time.Time) string {
+	if l.State.Ended() {
+		return until(l.EndedAt, now)
+	}
+	return until(l.ExpiresAt, now)
 }

@@ -47,6 +47,7 @@ func (p *Provider) connect(ctx context.Context, c provider.Connection) (*account
 	if cfg.Credentials, err = p.credentials(cfg, c.Auth); err != nil {
 		return nil, &provider.Error{Kind: provider.Rejected, Op: "the AWS configuration", Err: err}
 	}
+	cfg.Credentials = retrieving{cfg.Credentials}
 	// The SDK copies a buildable client, and its pool of connections, for each
 	// service and each configuration. Frozen, it is shared.
 	if p.frozen == nil {
@@ -78,6 +79,24 @@ func (p *Provider) credentials(cfg aws.Config, auth messages.Auth) (aws.Credenti
 	default:
 		return nil, fmt.Errorf("there is no authentication method %.40q", auth.Method)
 	}
+}
+
+// retrieving marks the errors of a credentials provider: a call that was never
+// signed says the same as one that was never answered otherwise.
+type retrieving struct{ aws.CredentialsProvider }
+
+// noCredentials is why there are no credentials.
+type noCredentials struct{ error }
+
+func (e noCredentials) Unwrap() error { return e.error }
+
+// Retrieve returns the credentials.
+func (r retrieving) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	c, err := r.CredentialsProvider.Retrieve(ctx)
+	if err != nil {
+		err = noCredentials{err}
+	}
+	return c, err
 }
 
 // httpClient is one of the SDK's own: with AWS_CA_BUNDLE set, it takes no other.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 
 	"github.com/lessorhq/lessor/provider"
@@ -28,7 +27,7 @@ func failure(op string, err error) *provider.Error {
 		return e
 	}
 	c := code(err)
-	_, unsigned := errors.AsType[*v4.SigningError](err)
+	_, unsigned := errors.AsType[noCredentials](err)
 	return &provider.Error{Kind: kind(c, status(err)), Op: op, Code: c, Err: err, Unsigned: unsigned}
 }
 
