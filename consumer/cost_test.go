@@ -12,6 +12,10 @@ import (
 // policy, an inline policy and hard expiry.
 func TestALeaseCostsFiveCallsAndTwoRoundTripsEachWay(t *testing.T) {
 	const latency = 50 * time.Millisecond
+	tries := 40
+	if raceDetector {
+		tries = 3 // the detector's own time is no round trip: calls and depth are checked
+	}
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	first := w.lease("ci", "{}") // warms the connections up
@@ -23,7 +27,7 @@ func TestALeaseCostsFiveCallsAndTwoRoundTripsEachWay(t *testing.T) {
 	measure := func(what string, do func()) {
 		t.Helper()
 		best := time.Hour
-		for try := 0; try < 10 && float64(best) > 2.3*float64(latency); try++ {
+		for try := 0; try < tries && float64(best) > 2.3*float64(latency); try++ {
 			w.sim.ResetCalls()
 			begun := time.Now()
 			do()
@@ -38,12 +42,12 @@ func TestALeaseCostsFiveCallsAndTwoRoundTripsEachWay(t *testing.T) {
 			w.quiet()
 		}
 		t.Logf("%s: %.2f round trips", what, float64(best)/float64(latency))
-		if float64(best) > 2.3*float64(latency) {
+		if float64(best) > 2.3*float64(latency) && !raceDetector {
 			t.Errorf("%s took %s, more than 2.3 round trips of %s", what, best, latency)
 		}
 	}
 	var leases []messages.Reply
-	for range 10 {
+	for range tries {
 		leases = append(leases, w.lease("ci", "{}"))
 	}
 	measure("issue", func() { w.lease("ci", "{}") })

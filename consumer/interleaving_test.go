@@ -152,7 +152,7 @@ func TestAStoredConfirmationBeatsNobodyListens(t *testing.T) {
 	w.ok(sub.Unsubscribe()) // it has what it wants
 	w.eventually("dead", m.isDead)
 	b.die()
-	for range 1500 { // the confirmations' queue has a backlog
+	for range 600 { // the confirmations' queue has a backlog
 		_, err := w.js.PublishAsync(w.ns.Confirm(nameOf(w, answer), "bogus"), nil)
 		w.ok(err)
 	}
