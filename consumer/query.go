@@ -79,7 +79,7 @@ func (c *Consumer) scan(ctx context.Context, identity string, q messages.ListReq
 		return nil, err
 	}
 	defer leave(w)
-	leases := []messages.Lease{}
+	leases, seen := []messages.Lease{}, map[string]bool{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -89,8 +89,10 @@ func (c *Consumer) scan(ctx context.Context, identity string, q messages.ListReq
 				return nil, errors.New("the watch has ended")
 			}
 			if e == nil {
-				return leases, nil // that was all
+				missed, err := c.missed(ctx, identity+"."+secret+".*", q, seen)
+				return append(leases, missed...), err
 			}
+			seen[e.Key()] = true
 			if e.Key() <= q.After {
 				continue
 			}
@@ -104,6 +106,34 @@ func (c *Consumer) scan(ctx context.Context, identity string, q messages.ListReq
 			}
 		}
 	}
+}
+
+// missed reads the leases that a watch has not told of: a record that is written
+// while the watch begins comes only later.
+func (c *Consumer) missed(ctx context.Context, keys string, q messages.ListRequest, seen map[string]bool) ([]messages.Lease, error) {
+	info, err := c.leases.stream.Info(ctx, jetstream.WithSubjectFilter(c.leases.prefix+keys))
+	if err != nil {
+		return nil, err
+	}
+	var leases []messages.Lease
+	for subject := range info.State.Subjects {
+		key := strings.TrimPrefix(subject, c.leases.prefix)
+		name, err := messages.ParseLeaseName(key)
+		if seen[key] || key <= q.After || err != nil {
+			continue
+		}
+		rec, err := c.leases.load(ctx, name)
+		if errors.Is(err, errNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if wanted(rec.State, q.State) {
+			leases = append(leases, *rec.Lease())
+		}
+	}
+	return leases, nil
 }
 
 // wanted says whether a list shows leases in that state: those asked for, or
