@@ -195,7 +195,7 @@ func (s *Secrets) watch(ctx context.Context, kv jetstream.KeyValue) error {
 func leave(w jetstream.KeyWatcher) {
 	_ = w.Stop() // ends with its context anyway
 	go func() {
-		for range w.Updates() { //nolint:revive // nothing to do with it
+		for range w.Updates() {
 		}
 	}()
 }

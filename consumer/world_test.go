@@ -470,12 +470,3 @@ func (w *world) leaks() []string {
 	w.ok(err)
 	return found
 }
-
-func containsAny(s string, parts ...string) bool {
-	for _, p := range parts {
-		if strings.Contains(s, p) {
-			return true
-		}
-	}
-	return false
-}

@@ -86,7 +86,7 @@ func (s *Scheduler) watch(ctx context.Context) error {
 func leave(w jetstream.KeyWatcher) {
 	_ = w.Stop() // ends with its context anyway
 	go func() {
-		for range w.Updates() { //nolint:revive // nothing to do with it
+		for range w.Updates() {
 		}
 	}()
 }
