@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/client"
 )
 
 func newRenewCmd(env *environment) *cobra.Command {
@@ -19,19 +20,9 @@ lease was issued: that is an error unless --clamp takes what is left.`,
   lessor renew alice.ci.06ct3v… --ttl 8h --clamp`,
 		Args: argument("LEASE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := r.asOwner(env, args[0]); err != nil {
-				return err
-			}
-			c, closeClient, err := r.client(env)
-			if err != nil {
-				return err
-			}
-			defer closeClient()
-			l, err := c.Renew(cmd.Context(), args[0], renew)
-			if err != nil {
-				return err
-			}
-			return r.printLease(env, messages.KindRenewed, l)
+			return r.withLease(env, args[0], messages.KindRenewed, func(c *client.Client) (messages.Lease, error) {
+				return c.Renew(cmd.Context(), args[0], renew)
+			})
 		},
 	}
 	r.registerOwner(cmd)

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/client"
 )
 
 func newRevokeCmd(env *environment) *cobra.Command {
@@ -24,19 +25,9 @@ broker goes on. A lease that has ended already is no error.`,
 			if n := utf8.RuneCountInString(reason); n > messages.MaxReason {
 				return usagef("--reason has %d characters; the limit is %d", n, messages.MaxReason)
 			}
-			if err := r.asOwner(env, args[0]); err != nil {
-				return err
-			}
-			c, closeClient, err := r.client(env)
-			if err != nil {
-				return err
-			}
-			defer closeClient()
-			l, err := c.Revoke(cmd.Context(), args[0], reason)
-			if err != nil {
-				return err
-			}
-			return r.printLease(env, messages.KindRevoked, l)
+			return r.withLease(env, args[0], messages.KindRevoked, func(c *client.Client) (messages.Lease, error) {
+				return c.Revoke(cmd.Context(), args[0], reason)
+			})
 		},
 	}
 	r.registerOwner(cmd)

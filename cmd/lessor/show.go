@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/client"
 )
 
 func newShowCmd(env *environment) *cobra.Command {
@@ -25,23 +26,31 @@ is told once, on delivery. Leases that ended are known for 24 hours.`,
   lessor show alice.ci.06ct3v… --json | jq -r .lease.state`,
 		Args: argument("LEASE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := r.asOwner(env, args[0]); err != nil {
-				return err
-			}
-			c, closeClient, err := r.client(env)
-			if err != nil {
-				return err
-			}
-			defer closeClient()
-			l, err := c.Get(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return r.printLease(env, messages.KindLease, l)
+			return r.withLease(env, args[0], messages.KindLease, func(c *client.Client) (messages.Lease, error) {
+				return c.Get(cmd.Context(), args[0])
+			})
 		},
 	}
 	r.registerOwner(cmd)
 	return cmd
+}
+
+// withLease does something about a lease as its owner, and prints what the lease
+// is then.
+func (r *requester) withLease(env *environment, name, kind string, do func(*client.Client) (messages.Lease, error)) error {
+	if err := r.asOwner(env, name); err != nil {
+		return err
+	}
+	c, closeClient, err := r.client(env)
+	if err != nil {
+		return err
+	}
+	defer closeClient()
+	l, err := do(c)
+	if err != nil {
+		return err
+	}
+	return r.printLease(env, kind, l)
 }
 
 // printLease prints a lease for a person, or as the reply that brought it.
