@@ -51,7 +51,7 @@ func BenchmarkBareCalls(b *testing.B) {
 	p := awsiam.New(awsiam.Options{Endpoint: w.aws.URL, Credentials: credentials.NewStaticCredentialsProvider(w.keyID, w.secret, "")})
 	d, err := messages.DecodeDynamicSecret([]byte(plainSecret))
 	w.ok(err)
-	account, err := p.Connect(b.Context(), provider.ConnectionOf(d))
+	account, err := p.Connect(b.Context(), provider.ConnectionOf(d, ""))
 	w.ok(err)
 	var n atomic.Int64
 	b.SetParallelism(requesters)

@@ -24,6 +24,9 @@ type Config struct {
 	Provider provider.Provider
 	// Keys seal what waits in a record for its delivery.
 	Keys *messages.Keyring
+	// ProjectID is the external id with which the broker assumes roles where a
+	// definition names none; "" is none.
+	ProjectID string
 	// Log is where the log goes; the zero value discards it.
 	Log zerolog.Logger
 	// Now is the clock for all decisions; nil is time.Now.

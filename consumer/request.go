@@ -325,7 +325,7 @@ func (c *Consumer) plan(ctx context.Context, a ask, d messages.DynamicSecret) (m
 	if err != nil {
 		return messages.Plan{}, err
 	}
-	conn := provider.ConnectionOf(d)
+	conn := provider.ConnectionOf(d, c.cfg.ProjectID)
 	if err := c.accounts.keep(ctx, conn); err != nil {
 		return messages.Plan{}, err
 	}
@@ -365,7 +365,7 @@ func (c *Consumer) username(d messages.DynamicSecret, name messages.LeaseName) (
 		return "", messages.Errorf(messages.CodeInvalidSecret, "username_template: %s", err)
 	}
 	username, err := t.Render(provider.UsernameData{
-		Identity: name.Identity, Secret: name.Secret, Type: d.AWS.CredentialType, Now: c.cfg.Now(), Rand: c.cfg.Rand,
+		Identity: name.Identity, Secret: name.Secret, Type: string(d.AWS.CredentialType), Now: c.cfg.Now(), Rand: c.cfg.Rand,
 	})
 	if err != nil {
 		return "", messages.Errorf(messages.CodeInvalidSecret, "username_template: %s", err)

@@ -17,6 +17,11 @@ const (
 	CodeTooLarge            Code = "message_too_large"    // the message is above the limit
 	CodeInvalidSecret       Code = "invalid_secret"       // a dynamic secret's definition is wrong
 	CodeSecretNotFound      Code = "secret_not_found"     // there is no such dynamic secret
+	CodeSecretDeleting      Code = "secret_deleting"      // it is being deleted
+	CodeSecretFromFile      Code = "secret_from_file"     // it comes from a file, and is changed there
+	CodeRevisionMismatch    Code = "revision_mismatch"    // it has changed since it was read
+	CodeCheckFailed         Code = "check_failed"         // the definition does not work at AWS
+	CodeNotRenewable        Code = "not_renewable"        // temporary credentials can't be renewed
 	CodeTTLExceedsMax       Code = "ttl_exceeds_max"      // above the secret's max_ttl
 	CodeTTLBelowMin         Code = "ttl_below_min"        // below the broker's minimum
 	CodeSealedRequired      Code = "sealed_required"      // the secret demands an xkey
@@ -42,6 +47,7 @@ var retryable = map[Code]bool{
 }
 
 var httpStatus = map[Code]string{
+	CodeSecretDeleting: "409", CodeSecretFromFile: "409", CodeRevisionMismatch: "409", CodeNotRenewable: "409", CodeCheckFailed: "422",
 	CodeSecretNotFound: "404", CodeLeaseNotFound: "404", CodeTooLarge: "413",
 	CodeIdempotencyMismatch: "409", CodeAlreadyDelivered: "409", CodeLeaseEnded: "410", CodeUsernameTaken: "409",
 	CodeLimitExceeded: "429", CodeProviderDenied: "502", CodeProviderRejected: "502",

@@ -56,9 +56,10 @@ type Origin struct {
 }
 
 // User is everything needed to make a lease's IAM user, change it and remove
-// it. A lease keeps its own, so that a changed definition never strands one.
+// it, or, where Role is set, a session of that role. A lease keeps its own, so that
+// a changed definition never strands one.
 type User struct {
-	Name            string            `json:"name"`
+	Name            string            `json:"name"` // or the session's
 	Path            string            `json:"path,omitempty"`
 	Boundary        string            `json:"boundary,omitempty"` // ARN of the permissions boundary
 	Groups          []string          `json:"groups,omitempty"`
@@ -66,7 +67,14 @@ type User struct {
 	InlinePolicy    json.RawMessage   `json:"inline,omitempty"`  // as configured, without the expiry's Deny
 	Tags            map[string]string `json:"tags,omitempty"`    // as configured, without lessor's own
 	HardExpiry      HardExpiry        `json:"hard_expiry,omitempty"`
+
+	Role         string `json:"role,omitempty"`           // ARN of the role of which this is a session
+	ExternalID   string `json:"external_id,omitempty"`    // what the role asks for
+	DenyOnRevoke bool   `json:"deny_on_revoke,omitempty"` // put a Deny on the role to end the session
 }
+
+// IsSession says whether it is a session of a role, and not an IAM user.
+func (u User) IsSession() bool { return u.Role != "" }
 
 // Record is the truth about a lease and its write-ahead log, as it stands in the
 // lease bucket. Only its transitions change it.

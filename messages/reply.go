@@ -12,6 +12,10 @@ const (
 	KindRevoked     = "revoked"
 	KindLease       = "lease"
 	KindLeases      = "leases"
+	KindSecret      = "secret"
+	KindSecrets     = "secrets"
+	KindDeletion    = "deletion"
+	KindCheck       = "check"
 	KindError       = "error"
 )
 
@@ -28,6 +32,12 @@ type Reply struct {
 	Leases      []Lease      `json:"leases,omitzero"`       // an empty page is there, and empty
 	Next        string       `json:"next,omitempty"`        // "after" for the next page; "" is the end
 	Error       *Error       `json:"error,omitempty"`
+
+	// The admin service's answers.
+	Secret   *SecretInfo     `json:"secret,omitempty"`
+	Secrets  []SecretInfo    `json:"secrets,omitzero"`
+	Deletion *SecretDeletion `json:"deletion,omitempty"`
+	Check    *SecretCheck    `json:"check,omitempty"`
 }
 
 // Lease is a lease as everybody may see it.

@@ -113,7 +113,7 @@ func (p Policy) MarshalJSON() ([]byte, error) {
 	return p, nil
 }
 
-// DynamicSecret is a recipe for IAM users: where, with which rights, for how
+// DynamicSecret is a recipe for credentials: where, with which rights, for how
 // long. deploy/secrets/ci.yaml has one with every field.
 type DynamicSecret struct {
 	Name string `json:"name"`
@@ -131,6 +131,9 @@ type DynamicSecret struct {
 	// once; 0 is no limit.
 	MaxLeases            int `json:"max_leases,omitempty"`
 	MaxLeasesPerIdentity int `json:"max_leases_per_identity,omitempty"`
+	// AllowFixedUsername takes a template without randomness. Then no two leases
+	// that it gives one name can be alive at once.
+	AllowFixedUsername bool `json:"allow_fixed_username,omitempty"`
 	// HardExpiry is which end AWS enforces; "" is [HardExpiryLease].
 	HardExpiry HardExpiry `json:"hard_expiry,omitempty"`
 	// RequireSealed refuses requests without an xkey.
@@ -142,35 +145,98 @@ type DynamicSecret struct {
 
 // AWS is the part of a dynamic secret that is about AWS.
 type AWS struct {
-	// CredentialType is iam_user; "" is that.
-	CredentialType string `json:"credential_type,omitempty"`
+	// CredentialType is what is leased; "" is [CredentialIAMUser].
+	CredentialType CredentialType `json:"credential_type,omitempty"`
 	// Region is told to the requester, and says which partition's IAM is meant;
 	// "" is us-east-1.
 	Region string `json:"region,omitempty"`
+
 	// Path is the users' IAM path; "" is [DefaultPath].
 	Path string `json:"path,omitempty"`
 	// PermissionsBoundary is the ARN of the users' boundary; "" is none.
 	PermissionsBoundary string `json:"permissions_boundary,omitempty"`
 	// Groups are the names of the groups that the users join.
 	Groups List `json:"groups,omitempty"`
-	// ManagedPolicies are the ARNs of the policies attached to the users.
+	// ManagedPolicies are the ARNs of the policies attached to the users, or those
+	// that limit a session.
 	ManagedPolicies List `json:"managed_policies,omitempty"`
-	// InlinePolicy is the users' own policy.
+	// InlinePolicy is the users' own policy, or the one that limits a session.
 	InlinePolicy Policy `json:"inline_policy,omitempty"`
-	Auth         Auth   `json:"auth,omitzero"`
+
+	// RoleARN is the role of which sessions are leased, for
+	// [CredentialAssumeRole].
+	RoleARN string `json:"role_arn,omitempty"`
+	// ExternalID is what that role's trust policy asks for; "" is none.
+	ExternalID string `json:"external_id,omitempty"`
+	// DenyOnRevoke has a revocation put a policy on that role which denies the
+	// session everything. Without it a revoked session works until it expires:
+	// STS can't take back what it gave.
+	DenyOnRevoke bool `json:"deny_on_revoke,omitempty"`
+
+	Auth Auth `json:"auth,omitzero"`
 }
 
-// CredentialIAMUser is the credential type that makes IAM users.
-const CredentialIAMUser = "iam_user"
+// CredentialType is what a dynamic secret leases.
+type CredentialType string
+
+// The credential types.
+const (
+	CredentialIAMUser    CredentialType = "iam_user"    // an IAM user with an access key
+	CredentialAssumeRole CredentialType = "assume_role" // a session of a role: temporary credentials
+)
+
+// Bounds of a session of a role
+// (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html).
+const (
+	MinSession        = Duration(15 * time.Minute)
+	MaxSession        = Duration(12 * time.Hour)
+	MaxChainedSession = Duration(time.Hour) // where the one who assumes it is a session itself
+)
+
+// AuthMethod is a way to authenticate to AWS.
+type AuthMethod string
+
+// The methods. Each uses its own credentials and never those of another.
+const (
+	// AuthDefault is the SDK's own chain: environment, shared files, container,
+	// IMDS.
+	AuthDefault AuthMethod = "default"
+	// AuthAssumeRole assumes RoleARN with the broker's base credentials.
+	AuthAssumeRole AuthMethod = "assume_role"
+	// AuthIRSA is the role of a pod's service account on EKS, by its web identity
+	// token.
+	AuthIRSA AuthMethod = "irsa"
+	// AuthPodIdentity is EKS Pod Identity.
+	AuthPodIdentity AuthMethod = "pod_identity"
+	// AuthAccessKey is an IAM user's access key.
+	AuthAccessKey AuthMethod = "access_key"
+)
 
 // Auth says how the broker authenticates to AWS.
 type Auth struct {
-	// Method is default, the SDK's own chain; "" is that.
-	Method string `json:"method,omitempty"`
+	// Method is the way; "" is [AuthDefault].
+	Method AuthMethod `json:"method,omitempty"`
+	// RoleARN is the role of assume_role, or the one that irsa takes instead of
+	// AWS_ROLE_ARN.
+	RoleARN string `json:"role_arn,omitempty"`
+	// AssumeRoleARN is a second role, which irsa and pod_identity assume with what
+	// they have; "" is none.
+	AssumeRoleARN string `json:"assume_role_arn,omitempty"`
+	// ExternalID goes with the role of assume_role, or with AssumeRoleARN; "" is
+	// the broker's own, if it has one.
+	ExternalID string `json:"external_id,omitempty"`
+	// AccessKeyID and SecretAccessKey are the key of access_key. The secret is in
+	// a definition only on its way in: it is kept sealed, with the connection.
+	AccessKeyID     string    `json:"access_key_id,omitempty"`
+	SecretAccessKey Sensitive `json:"secret_access_key,omitzero"`
 }
 
-// AuthDefault is the SDK's own chain: environment, shared files, container, IMDS.
-const AuthDefault = "default"
+// Chained says whether the method authenticates as a session of a role, whose
+// sessions of another role last an hour at most. For [AuthDefault] it can't be
+// told beforehand, and is false.
+func (a Auth) Chained() bool {
+	return a.Method == AuthAssumeRole || a.Method == AuthIRSA || a.Method == AuthPodIdentity
+}
 
 // UnmarshalJSON reads the definition strictly.
 func (s *DynamicSecret) UnmarshalJSON(data []byte) error {
@@ -178,6 +244,7 @@ func (s *DynamicSecret) UnmarshalJSON(data []byte) error {
 		field{"name", &s.Name}, field{"default_ttl", &s.DefaultTTL}, field{"max_ttl", &s.MaxTTL},
 		field{"username_template", &s.UsernameTemplate}, field{"tags", &s.Tags},
 		field{"max_leases", &s.MaxLeases}, field{"max_leases_per_identity", &s.MaxLeasesPerIdentity},
+		field{"allow_fixed_username", &s.AllowFixedUsername},
 		field{"hard_expiry", &s.HardExpiry}, field{"require_sealed", &s.RequireSealed},
 		field{"require_confirm", &s.RequireConfirm}, field{"aws", &s.AWS},
 	); err != nil {
@@ -191,7 +258,9 @@ func (a *AWS) UnmarshalJSON(data []byte) error {
 	if err := decodeFields(CodeInvalidSecret, data,
 		field{"credential_type", &a.CredentialType}, field{"region", &a.Region}, field{"path", &a.Path},
 		field{"permissions_boundary", &a.PermissionsBoundary}, field{"groups", &a.Groups},
-		field{"managed_policies", &a.ManagedPolicies}, field{"inline_policy", &a.InlinePolicy}, field{"auth", &a.Auth},
+		field{"managed_policies", &a.ManagedPolicies}, field{"inline_policy", &a.InlinePolicy},
+		field{"role_arn", &a.RoleARN}, field{"external_id", &a.ExternalID}, field{"deny_on_revoke", &a.DenyOnRevoke},
+		field{"auth", &a.Auth},
 	); err != nil {
 		return err
 	}
@@ -200,7 +269,10 @@ func (a *AWS) UnmarshalJSON(data []byte) error {
 
 // UnmarshalJSON reads the authentication strictly.
 func (a *Auth) UnmarshalJSON(data []byte) error {
-	if err := decodeFields(CodeInvalidSecret, data, field{"method", &a.Method}); err != nil {
+	if err := decodeFields(CodeInvalidSecret, data,
+		field{"method", &a.Method}, field{"role_arn", &a.RoleARN}, field{"assume_role_arn", &a.AssumeRoleARN},
+		field{"external_id", &a.ExternalID}, field{"access_key_id", &a.AccessKeyID}, field{"secret_access_key", &a.SecretAccessKey},
+	); err != nil {
 		return err
 	}
 	return nil
@@ -228,26 +300,40 @@ func DecodeDynamicSecret(data []byte) (DynamicSecret, error) {
 
 // WithDefaults fills in what is left out.
 func (s DynamicSecret) WithDefaults() DynamicSecret {
-	switch {
-	case s.DefaultTTL == 0 && s.MaxTTL == 0:
-		s.DefaultTTL, s.MaxTTL = DefaultTTL, DefaultMaxTTL
-	case s.DefaultTTL == 0:
-		s.DefaultTTL = min(DefaultTTL, s.MaxTTL)
-	case s.MaxTTL == 0:
-		s.MaxTTL = max(DefaultMaxTTL, s.DefaultTTL)
-	}
 	set := func(field *string, value string) {
 		if *field == "" {
 			*field = value
 		}
 	}
 	set(&s.UsernameTemplate, DefaultUsernameTemplate)
-	set((*string)(&s.HardExpiry), string(HardExpiryLease))
-	set(&s.AWS.CredentialType, CredentialIAMUser)
+	set((*string)(&s.AWS.CredentialType), string(CredentialIAMUser))
 	set(&s.AWS.Region, "us-east-1")
-	set(&s.AWS.Path, DefaultPath)
-	set(&s.AWS.Auth.Method, AuthDefault)
+	set((*string)(&s.AWS.Auth.Method), string(AuthDefault))
+	if s.AWS.CredentialType == CredentialIAMUser {
+		set((*string)(&s.HardExpiry), string(HardExpiryLease))
+		set(&s.AWS.Path, DefaultPath)
+	}
+	most := DefaultMaxTTL
+	if s.AWS.CredentialType == CredentialAssumeRole {
+		most = s.maxSession()
+	}
+	switch {
+	case s.DefaultTTL == 0 && s.MaxTTL == 0:
+		s.DefaultTTL, s.MaxTTL = DefaultTTL, most
+	case s.DefaultTTL == 0:
+		s.DefaultTTL = min(DefaultTTL, s.MaxTTL)
+	case s.MaxTTL == 0:
+		s.MaxTTL = max(most, s.DefaultTTL)
+	}
 	return s
+}
+
+// maxSession is the longest session that AWS gives, whatever the role allows.
+func (s DynamicSecret) maxSession() Duration {
+	if s.AWS.Auth.Chained() {
+		return MaxChainedSession
+	}
+	return MaxSession
 }
 
 func (s DynamicSecret) check() error {
@@ -264,6 +350,18 @@ func (s DynamicSecret) check() error {
 	case s.MaxLeasesPerIdentity < 0:
 		return Errorf(CodeInvalidSecret, "max_leases_per_identity is %d, it may not be negative", s.MaxLeasesPerIdentity)
 	}
+	if s.AWS.CredentialType != CredentialAssumeRole {
+		return nil
+	}
+	switch {
+	case s.DefaultTTL < MinSession:
+		return Errorf(CodeInvalidSecret, "default_ttl is %s; AWS gives no session of less than %s", s.DefaultTTL, MinSession)
+	case s.MaxTTL > MaxSession:
+		return Errorf(CodeInvalidSecret, "max_ttl is %s; AWS gives no session of more than %s", s.MaxTTL, MaxSession)
+	case s.MaxTTL > s.maxSession():
+		return Errorf(CodeInvalidSecret, "max_ttl is %s; with aws.auth.method %s the broker is itself a session of a role, and then AWS gives no session of more than %s",
+			s.MaxTTL, s.AWS.Auth.Method, MaxChainedSession)
+	}
 	return nil
 }
 
@@ -276,6 +374,9 @@ func (s DynamicSecret) ResolveTTL(asked, minTTL Duration) (Duration, error) {
 	}
 	if ttl > s.MaxTTL {
 		return 0, Errorf(CodeTTLExceedsMax, "ttl %s is above the maximum of %s", ttl, s.MaxTTL)
+	}
+	if s.AWS.CredentialType == CredentialAssumeRole {
+		minTTL = max(minTTL, MinSession)
 	}
 	if ttl < minTTL {
 		return 0, Errorf(CodeTTLBelowMin, "ttl %s is below the minimum of %s", ttl, minTTL)

@@ -8,12 +8,19 @@
 // record says and no more, so each must do with that: a user that is half made
 // is finished, one that is half removed is removed.
 //
+// A lease may also be a session of a role: temporary credentials, which end by
+// themselves and can't be taken back. [Account.Cut] denies a session everything
+// all the same, by a policy on the role, which Delete removes when the session has
+// expired.
+//
 // What went wrong is an [Error]: whether it is worth trying again, and what may
 // be left behind.
 package provider
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -35,36 +42,82 @@ type Provider interface {
 // Connection is how to reach one account as one principal: what a definition's
 // region and authentication boil down to. Leases name it, and it is kept as
 // long as one does.
-//
-//	{"name":"default-eu-central-1","region":"eu-central-1","auth":{"method":"default"}}
 type Connection struct {
-	Name   string        `json:"name"`
-	Region string        `json:"region"`
-	Auth   messages.Auth `json:"auth"`
+	// Name tells connections apart. It stays the same when the secret of an
+	// access key, or the key, is changed.
+	Name   string
+	Region string
+	// Auth is complete: with the secret key, and with the external id that is
+	// sent. Never store or print it.
+	Auth messages.Auth
+	// Session names the broker's own sessions, where Auth assumes a role, so that
+	// the account's log tells installations apart; "" is lessor.
+	Session string
 }
 
-// ConnectionOf returns the connection that a definition asks for.
-func ConnectionOf(s messages.DynamicSecret) Connection {
-	return Connection{
-		Name:   s.AWS.Auth.Method + "-" + s.AWS.Region,
-		Region: s.AWS.Region,
-		Auth:   s.AWS.Auth,
+// ConnectionOf returns the connection that a definition asks for. Where it names
+// no external id, the broker's own is sent; "" is none.
+func ConnectionOf(s messages.DynamicSecret, externalID string) Connection {
+	auth := s.AWS.Auth
+	if auth.ExternalID == "" && (auth.Method == messages.AuthAssumeRole || auth.AssumeRoleARN != "") {
+		auth.ExternalID = externalID
 	}
+	c := Connection{Name: string(auth.Method) + "-" + s.AWS.Region, Region: s.AWS.Region, Auth: auth}
+	if rest := []string{auth.RoleARN, auth.AssumeRoleARN, auth.ExternalID, auth.AccessKeyID}; strings.Join(rest, "") != "" {
+		sum := sha256.Sum256([]byte(strings.Join(rest, "\n")))
+		c.Name += "-" + hex.EncodeToString(sum[:8])
+	}
+	return c
+}
+
+// Principal is who the broker is in an account.
+type Principal struct {
+	Account string `json:"account"` // its number: for AWS, 12 digits
+	ARN     string `json:"arn"`
 }
 
 // Account is one account, as one principal. Its methods may be called at the
 // same time, also for the same user.
 type Account interface {
-	// Create makes the user and its key.
+	// Identify says who the broker is. It needs no permission.
+	Identify(context.Context) (Principal, error)
+	// Create makes the user and its key, or begins the session.
 	Create(context.Context, Creation) (messages.Credentials, error)
 	// Extend sets the date after which the system refuses the user. It is not
-	// called for users without hard expiry.
+	// called for users without hard expiry, and not for sessions.
 	Extend(ctx context.Context, user messages.User, denyAfter time.Time) error
-	// Delete removes what the deletion says. That there is nothing left to
-	// remove is no error.
+	// Delete removes what the deletion says: the user, or the Deny that Cut has
+	// put. That there is nothing left to remove is no error.
 	Delete(context.Context, Deletion) error
+	// Cut denies everything to a session until it is deleted.
+	Cut(ctx context.Context, session messages.User) error
 	// Probe returns nil if the system accepts the key now.
 	Probe(context.Context, messages.Credentials) error
+	// Try makes a user, or begins a session, makes each call that a lease may need
+	// and removes it again, to see what the broker is allowed to do.
+	Try(context.Context, Creation) Trial
+
+	// OwnKeys returns the ids of the access keys of the broker's own user.
+	OwnKeys(context.Context) ([]string, error)
+	// CreateOwnKey makes another one. After an error there may be one that nobody
+	// knows the secret of.
+	CreateOwnKey(context.Context) (messages.Credentials, error)
+	// DeleteOwnKey deletes one. That it is gone is no error.
+	DeleteOwnKey(ctx context.Context, accessKeyID string) error
+}
+
+// Trial is what came of trying what a lease needs.
+type Trial struct {
+	Calls []TriedCall
+	// Left is what the trial may have left behind, for [Account.Delete].
+	Left Left
+}
+
+// TriedCall is a call that was tried, and why it failed; nil where it did not.
+type TriedCall struct {
+	Op  string // such as AttachUserPolicy
+	On  string // what it was about, where there may be several: a group, a policy
+	Err *Error
 }
 
 // Owner is whose a user is. It is written on the user when it is made, and read
@@ -83,6 +136,8 @@ type Creation struct {
 	Owner Owner
 	// DenyAfter is when the system must refuse the user; zero: never.
 	DenyAfter time.Time
+	// For is how long a session lasts.
+	For time.Duration
 	// Held returns nil if the lease's record is still this attempt's. It is asked
 	// before keys are deleted whose secret nobody knows: a key that was there
 	// before the answer is no later attempt's, because that takes the record
@@ -138,8 +193,12 @@ type Error struct {
 	Code string // the system's own code, such as AccessDenied; "" without an answer
 	Left Left   // of Create
 	Err  error  // the cause, for logs
-	// Unsigned says that the broker had no credentials to make the call with.
+	// Unsigned says that the broker had no credentials to make the call with. Op
+	// and Code are then those of the call that should have brought them.
 	Unsigned bool
+	// Action and Resource are what the broker was denied, where the system says
+	// so: "iam:CreateUser" and an ARN.
+	Action, Resource string
 }
 
 // Error tells operation, code and cause. It is for logs.

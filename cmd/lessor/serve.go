@@ -172,7 +172,11 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 func introduce(ctx context.Context, aws *awsiam.Provider, log zerolog.Logger) {
 	ctx, cancel := context.WithTimeout(ctx, introduceTimeout)
 	defer cancel()
-	me, err := aws.WhoAmI(ctx, provider.ConnectionOf(messages.DynamicSecret{}.WithDefaults()))
+	var me provider.Principal
+	account, err := aws.Connect(ctx, provider.ConnectionOf(messages.DynamicSecret{}.WithDefaults(), ""))
+	if err == nil {
+		me, err = account.Identify(ctx)
+	}
 	if err != nil {
 		log.Error().Err(err).Msg("AWS does not know the broker; set AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role")
 		return

@@ -59,7 +59,7 @@ func wrong(field, format string, args ...any) error {
 	return e
 }
 
-func checkCredentialType(t string) error {
+func checkCredentialType(t messages.CredentialType) error {
 	if t != "" && t != messages.CredentialIAMUser {
 		return wrong("aws.credential_type", "must be %s", messages.CredentialIAMUser)
 	}

@@ -28,7 +28,7 @@ func checkUsername(s messages.DynamicSecret) error {
 		name, err := template.Render(provider.UsernameData{
 			Identity: identity,
 			Secret:   s.Name,
-			Type:     cmp.Or(s.AWS.CredentialType, messages.CredentialIAMUser),
+			Type:     string(cmp.Or(s.AWS.CredentialType, messages.CredentialIAMUser)),
 			Now:      time.Unix(1<<31, 0),
 			Rand:     rand.NewChaCha8([32]byte{byte(i)}),
 		})

@@ -17,7 +17,7 @@ func TestABrokerWithoutCredentialsSaysSo(t *testing.T) {
 		return aws.Credentials{}, errors.New("no role here")
 	})
 	p := New(Options{Endpoint: "http://127.0.0.1:1", Credentials: nobody})
-	c := provider.ConnectionOf(messages.DynamicSecret{}.WithDefaults())
+	c := provider.ConnectionOf(messages.DynamicSecret{}.WithDefaults(), "")
 	account, err := p.Connect(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -27,7 +27,7 @@ func TestABrokerWithoutCredentialsSaysSo(t *testing.T) {
 	if !e.Unsigned || e.Left != provider.LeftNothing || e.Kind != provider.Unavailable || !strings.Contains(e.Safe(), "no credentials") {
 		t.Fatalf("%+v", e)
 	}
-	if _, err := p.WhoAmI(t.Context(), c); err == nil || !strings.Contains(err.Error(), "no role here") {
+	if _, err := account.Identify(t.Context()); err == nil || !strings.Contains(err.Error(), "no role here") {
 		t.Fatalf("%v", err)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"math/rand/v2"
+	"os"
+	"reflect"
 	"sync"
 	"time"
 
@@ -37,6 +39,11 @@ type Options struct {
 	// kept; 0 is [DefaultMaxConns]. A lease has up to 22 calls in flight at once,
 	// most have 4.
 	MaxConns int
+	// Getenv reads the environment, for the methods that name their variables
+	// themselves; nil is os.Getenv.
+	Getenv func(string) string
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
 	// Rate is the most calls a second to one account; 0 is as many as AWS takes:
 	// until it first says Throttling nothing is held back.
 	Rate float64
@@ -64,6 +71,12 @@ var _ provider.Provider = (*Provider)(nil)
 func New(o Options) *Provider {
 	o.AttemptTimeout = cmp.Or(o.AttemptTimeout, DefaultAttemptTimeout)
 	o.MaxConns = cmp.Or(o.MaxConns, DefaultMaxConns)
+	if o.Getenv == nil {
+		o.Getenv = os.Getenv
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	if o.Backoff == nil {
 		o.Backoff = backoff
 	}
@@ -76,7 +89,7 @@ func New(o Options) *Provider {
 func (p *Provider) Connect(ctx context.Context, c provider.Connection) (provider.Account, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if a, ok := p.accounts[c.Name]; ok && a.connection == c {
+	if a, ok := p.accounts[c.Name]; ok && reflect.DeepEqual(a.connection, c) {
 		return a, nil
 	}
 	a, err := p.connect(ctx, c)

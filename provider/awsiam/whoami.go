@@ -9,21 +9,15 @@ import (
 	"github.com/lessorhq/lessor/provider"
 )
 
-// Principal is who the broker is at AWS.
-type Principal struct {
-	Account string // its 12 digits
-	ARN     string
-}
-
-// WhoAmI asks STS who a connection's principal is. The call needs no permission.
-func (p *Provider) WhoAmI(ctx context.Context, c provider.Connection) (Principal, error) {
-	connected, err := p.Connect(ctx, c)
+// Identify asks STS who the connection's principal is. The call needs no
+// permission.
+func (a *account) Identify(ctx context.Context) (provider.Principal, error) {
+	out, err := a.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		return Principal{}, err
+		return provider.Principal{}, failure("GetCallerIdentity", err)
 	}
-	out, err := connected.(*account).sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
-	if err != nil {
-		return Principal{}, failure("GetCallerIdentity", err)
+	if aws.ToString(out.Account) == "" || aws.ToString(out.Arn) == "" {
+		return provider.Principal{}, &provider.Error{Kind: provider.Unavailable, Op: "GetCallerIdentity", Err: errIncomplete}
 	}
-	return Principal{Account: aws.ToString(out.Account), ARN: aws.ToString(out.Arn)}, nil
+	return provider.Principal{Account: aws.ToString(out.Account), ARN: aws.ToString(out.Arn)}, nil
 }

@@ -1,0 +1,186 @@
+package messages
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// AdminVerb is what an operator asks of the admin service: the tokens behind
+// "lessor.admin.secret.".
+type AdminVerb string
+
+// The admin service's verbs for dynamic secrets. All but list take a name.
+const (
+	AdminPut       AdminVerb = "put"
+	AdminGet       AdminVerb = "get"
+	AdminList      AdminVerb = "list"
+	AdminDelete    AdminVerb = "delete"
+	AdminCheck     AdminVerb = "check"
+	AdminRotateKey AdminVerb = "rotate-key"
+)
+
+// AdminSecret is the admin service's subject for a verb: lessor.admin.secret.put.
+func (n Namespace) AdminSecret(v AdminVerb) string { return n.join("admin", "secret", string(v)) }
+
+// AdminService names the NATS micro service of operators.
+func (n Namespace) AdminService() string { return n.Prefix() + "_admin" }
+
+// SecretPut asks to store a definition.
+//
+//	{"definition":{"name":"ci",…},"revision":7,"no_check":false}
+type SecretPut struct {
+	Definition DynamicSecret `json:"definition"`
+	// Revision is the one that the definition must have now; 0: there must be
+	// none. nil: whatever there is.
+	Revision *uint64 `json:"revision,omitempty"`
+	// NoCheck stores it without trying it out at AWS.
+	NoCheck bool `json:"no_check,omitempty"`
+}
+
+// DecodeSecretPut reads a request to store a definition.
+func DecodeSecretPut(data []byte) (SecretPut, error) {
+	var p SecretPut
+	var raw json.RawMessage
+	if len(data) > MaxSecretBody {
+		return p, Errorf(CodeTooLarge, "the body has %d bytes, the limit is %d", len(data), MaxSecretBody)
+	}
+	if err := decodeFields(CodeInvalidRequest, data,
+		field{"definition", &raw}, field{"revision", &p.Revision}, field{"no_check", &p.NoCheck},
+	); err != nil {
+		return p, err
+	}
+	if len(raw) == 0 {
+		return p, Errorf(CodeInvalidRequest, "definition is missing")
+	}
+	var err error
+	p.Definition, err = DecodeDynamicSecret(raw)
+	return p, err
+}
+
+// Encode writes the request for the wire: the one place where a definition's
+// secret key is shown.
+func (p SecretPut) Encode() ([]byte, error) {
+	type plain SecretPut
+	definition, err := revealed(p.Definition)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(struct {
+		plain
+		Definition json.RawMessage `json:"definition"`
+	}{plain(p), definition})
+}
+
+// revealed is a definition with its secret key.
+func revealed(d DynamicSecret) (json.RawMessage, error) {
+	type auth Auth
+	type aws AWS
+	type plain DynamicSecret
+	return json.Marshal(struct {
+		plain
+		AWS any `json:"aws"`
+	}{plain(d), struct {
+		aws
+		Auth any `json:"auth"`
+	}{aws(d.AWS), struct {
+		auth
+		SecretAccessKey string `json:"secret_access_key,omitempty"`
+	}{auth(d.AWS.Auth), d.AWS.Auth.SecretAccessKey.Reveal()}}})
+}
+
+// SecretOrder asks something of one dynamic secret.
+//
+//	{"name":"ci","force":true}
+type SecretOrder struct {
+	Name string `json:"name"`
+	// Force, of delete, drops the definition without waiting until its leases are
+	// gone. They are revoked all the same.
+	Force bool `json:"force,omitempty"`
+}
+
+// DecodeSecretOrder reads an order. Only a deletion has force.
+func DecodeSecretOrder(v AdminVerb, data []byte) (SecretOrder, error) {
+	var o SecretOrder
+	fields := []field{{"name", &o.Name}}
+	if v == AdminDelete {
+		fields = append(fields, field{"force", &o.Force})
+	}
+	if err := decodeObject(data, fields...); err != nil {
+		return o, err
+	}
+	return o, CheckToken("name", o.Name)
+}
+
+// SecretState is where a dynamic secret stands.
+type SecretState string
+
+// The states of a dynamic secret.
+const (
+	SecretActive   SecretState = "active"
+	SecretDeleting SecretState = "deleting" // gives no leases; is gone when its last lease is
+)
+
+// SecretInfo is a dynamic secret as operators see it. There is never a secret key
+// in it.
+type SecretInfo struct {
+	Name       string        `json:"name"`
+	Revision   uint64        `json:"revision"`
+	State      SecretState   `json:"state"`
+	Source     string        `json:"source,omitempty"` // "file": it can be changed through its file only
+	Definition DynamicSecret `json:"definition"`
+	Connection Connection    `json:"connection"`
+	// Changed says, in the answer to put, that the definition was not there
+	// before in just this form.
+	Changed bool `json:"changed,omitempty"`
+	// Notes are what is not wrong and may yet be a mistake.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Connection is how a dynamic secret reaches AWS, as operators see it.
+type Connection struct {
+	Name    string `json:"name"`
+	Account string `json:"account,omitempty"` // its number, once AWS has been asked
+	ARN     string `json:"arn,omitempty"`     // the broker's own, likewise
+	// AccessKeyID is the key in use, of the method access_key. It differs from the
+	// definition's after a rotation. Its secret is kept and never shown.
+	AccessKeyID string    `json:"access_key_id,omitempty"`
+	RotatedAt   time.Time `json:"rotated_at,omitzero"`
+}
+
+// SecretDeletion is how far the deletion of a dynamic secret has come.
+type SecretDeletion struct {
+	Name string `json:"name"`
+	// Done says that the definition is gone.
+	Done bool `json:"done"`
+	// Leases is how many leases were alive when this was written, and are being
+	// revoked.
+	Leases int `json:"leases"`
+	// Failing is how many of them could not be revoked when it was last tried, and
+	// Error why one of them could not.
+	Failing int    `json:"failing,omitempty"`
+	Error   string `json:"error,omitempty"`
+}
+
+// SecretCheck is what came of trying a definition out at AWS.
+type SecretCheck struct {
+	Name       string     `json:"name"`
+	OK         bool       `json:"ok"`
+	Connection Connection `json:"connection"`
+	// Calls are the calls that a lease needs, in the order in which they were
+	// tried.
+	Calls []CheckedCall `json:"calls"`
+	// Error is why it came to no call, or what remains to be done.
+	Error string `json:"error,omitempty"`
+	// Notes are what is not wrong and may yet be a mistake.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// CheckedCall is one call that was tried.
+type CheckedCall struct {
+	Call     string `json:"call"`         // such as AttachUserPolicy
+	On       string `json:"on,omitempty"` // the policy, the group
+	OK       bool   `json:"ok"`
+	Error    string `json:"error,omitempty"`
+	Action   string `json:"action,omitempty"`   // what was denied: iam:AttachUserPolicy
+	Resource string `json:"resource,omitempty"` // and on what
+}
