@@ -62,6 +62,9 @@ type Config struct {
 	// ProbeEvery is the wait between two tries of a new key for ready_within;
 	// 0 is 1s.
 	ProbeEvery time.Duration
+	// ChoresEvery is the wait between two rounds of what goes on without a message;
+	// 0 is 2s.
+	ChoresEvery time.Duration
 	// RetryMin and RetryMax bound the growing wait before a message is handled
 	// again that can't be served yet; 0 is 1s and 30s.
 	RetryMin, RetryMax time.Duration
@@ -112,6 +115,7 @@ func (c Config) withDefaults() (Config, error) {
 	orElse(&c.TombstoneAge, 24*time.Hour)
 	orElse(&c.NobodyWait, 2*time.Second)
 	orElse(&c.ProbeEvery, time.Second)
+	orElse(&c.ChoresEvery, 2*time.Second)
 	orElse(&c.RetryMin, time.Second)
 	orElse(&c.RetryMax, 30*time.Second)
 	return c, nil

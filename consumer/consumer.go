@@ -23,9 +23,9 @@ type Consumer struct {
 	installation string
 	leases       *leaseStore
 	secrets      *Secrets
-	accounts     *accounts
+	connections  *connections
 	deliveries   *deliverer
-	door         micro.Service
+	door, admin  micro.Service
 	hall         hall  // those who have come in by the door
 	turns        turns // of those who want something of one lease
 	pools        []*pool
@@ -76,13 +76,15 @@ func (c *Consumer) open(ctx context.Context) error {
 		return err
 	}
 	c.leases = &leaseStore{bucket: lease, tombstoneAge: c.cfg.TombstoneAge}
-	c.secrets = newSecrets(secret, c.cfg.Provider)
-	c.accounts = newAccounts(state, c.cfg.Provider)
 	if err := checkKeys(ctx, state, c.cfg.Keys); err != nil {
 		return err
 	}
-	c.installation, err = installation(ctx, state, c.cfg.Rand)
-	return err
+	if c.installation, err = installation(ctx, state, c.cfg.Rand); err != nil {
+		return err
+	}
+	c.connections = newConnections(state, c.cfg, c.installation)
+	c.secrets = newSecrets(secret, c.connections, c.cfg)
+	return c.connections.reseal(ctx)
 }
 
 // Start begins to handle messages, once. ctx bounds the start alone;
@@ -92,7 +94,10 @@ func (c *Consumer) Start(ctx context.Context) error {
 	if c.deliveries, err = newDeliverer(c.cfg.Conn, c.cfg.Namespace); err != nil {
 		return err
 	}
-	c.background.Go(c.followSecrets)
+	n := c.cfg.Namespace
+	c.background.Go(func() { c.follow(n.SecretBucket(), c.secrets.watch, c.secrets.forgetAll) })
+	c.background.Go(func() { c.follow(n.StateBucket(), c.connections.watch, func() {}) })
+	c.background.Go(c.chores)
 	for _, v := range []struct {
 		verb    messages.Verb
 		workers int
@@ -120,7 +125,10 @@ func (c *Consumer) Start(ctx context.Context) error {
 		p.start(c.base, cons)
 		c.pools = append(c.pools, p)
 	}
-	c.door, err = c.openDoor()
+	if c.door, err = c.openDoor(); err != nil {
+		return err
+	}
+	c.admin, err = c.openAdmin()
 	return err
 }
 
@@ -138,8 +146,10 @@ func (c *Consumer) handle(ctx context.Context, v messages.Verb, verb func(contex
 // and then gives up what is left: it is handled by another replica, or after the
 // next start. It returns ctx's error in that case.
 func (c *Consumer) Stop(ctx context.Context) error {
-	if c.door != nil {
-		_ = c.door.Stop() // its subscriptions end with the connection anyway
+	for _, service := range []micro.Service{c.door, c.admin} {
+		if service != nil {
+			_ = service.Stop() // its subscriptions end with the connection anyway
+		}
 	}
 	for _, p := range c.pools {
 		p.drain()

@@ -182,7 +182,7 @@ func (c *Consumer) ready(ctx context.Context, m *inbound, rec held, creds messag
 	// says again what the first said, if that is still so.
 	ctx, cancel := context.WithTimeout(ctx, max(readyBy.Sub(c.cfg.Now()), successes*c.cfg.ProbeEvery))
 	defer cancel()
-	account, err := c.accounts.of(ctx, rec.Record)
+	account, err := c.connections.of(ctx, rec.Record)
 	if err != nil {
 		return false
 	}

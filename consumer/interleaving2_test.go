@@ -142,6 +142,9 @@ func TestADeadlineIsAnsweredWhileAnotherProvisions(t *testing.T) {
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if c.Action == "GetCallerIdentity" {
+			return iamsim.Verdict{}
+		}
 		return iamsim.Verdict{Do: iamsim.Fail, Status: 503, Code: "ServiceUnavailable"}
 	})
 	const body = `{"ttl":"1h"}`

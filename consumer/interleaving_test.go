@@ -411,7 +411,7 @@ func TestAStopDoesNotDeliverWhatItGivesUp(t *testing.T) {
 	b := w.broker()
 	w.put(b, plainSecret)
 	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == "GetCallerIdentity" {
+		if c.Action == "GetCallerIdentity" && c.AccessKeyID != w.keyID {
 			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "InvalidClientTokenId"}
 		}
 		return iamsim.Verdict{}

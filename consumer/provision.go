@@ -60,15 +60,18 @@ func (c *Consumer) provision(ctx context.Context, m *inbound, a ask, rec held, r
 // is somebody else's. It moves rec on where it had to write the record, and
 // returns [errConflict] where somebody else has.
 func (c *Consumer) create(ctx context.Context, m *inbound, rec *held, a ask) (messages.Credentials, error) {
-	account, err := c.accounts.of(ctx, rec.Record)
+	account, err := c.connections.of(ctx, rec.Record)
 	if err != nil {
-		return messages.Credentials{}, &provider.Error{Kind: provider.Unavailable, Op: "Connect", Left: provider.LeftNothing, Err: err}
+		e := *provider.AsError(err)
+		e.Left = provider.LeftNothing
+		return messages.Credentials{}, &e
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.provisionTime(rec.Record))
 	defer cancel()
 	for try := 1; ; try++ {
 		creds, err := account.Create(ctx, provider.Creation{
-			User: rec.User, Owner: c.owner(rec.Record), DenyAfter: rec.DenyAfter(), Held: c.holds(*rec),
+			User: rec.User, Owner: c.owner(rec.Record), DenyAfter: rec.DenyAfter(), For: rec.ExpiresAt.Sub(c.cfg.Now()),
+			Held: c.holds(*rec),
 		})
 		if err == nil || provider.AsError(err).Kind != provider.NameTaken || try == maxNames {
 			return creds, err
@@ -176,8 +179,13 @@ func (c *Consumer) hasUser(now, mine held) bool {
 // the attempt's calls may have come after the other's. Where it has not, that is
 // the user: AWS may have carried out the attempt's calls after others have found
 // nothing to undo.
+//
+// A session that nobody was given is gone when it is forgotten.
 func (c *Consumer) takeBack(ctx context.Context, mine, now held, accessKeyID string) error {
-	account, err := c.accounts.of(ctx, mine.Record)
+	if mine.User.IsSession() {
+		return nil
+	}
+	account, err := c.connections.of(ctx, mine.Record)
 	if err != nil {
 		return err
 	}

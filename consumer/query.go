@@ -64,76 +64,82 @@ func fit(leases []messages.Lease, limit int) (int, error) {
 // scan reads all leases of an identity that the query asks for and that come
 // after its page's start.
 func (c *Consumer) scan(ctx context.Context, identity string, q messages.ListRequest) ([]messages.Lease, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	kv, err := c.js.KeyValue(ctx, c.cfg.Namespace.LeaseBucket())
-	if err != nil {
-		return nil, err
-	}
 	secret := q.Secret
 	if secret == "" {
 		secret = "*"
 	}
-	w, err := kv.Watch(ctx, identity+"."+secret+".*", jetstream.IgnoreDeletes())
+	leases := []messages.Lease{}
+	err := c.leases.each(ctx, identity+"."+secret+".*", func(key string, rec messages.Record, err error) {
+		if err != nil {
+			c.log.Error().Err(err).Str("lease", key).Msg("a record that can't be read is left out of a list")
+			return
+		}
+		if l := rec.Lease(); key > q.After && wanted(l.State, q.State) {
+			leases = append(leases, *l)
+		}
+	})
+	return leases, err
+}
+
+// each reads all records whose keys match a filter, once each. One that can't be
+// decoded comes with an error.
+func (s *leaseStore) each(ctx context.Context, filter string, visit func(key string, rec messages.Record, err error)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	kv, err := s.js.KeyValue(ctx, s.name)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	w, err := kv.Watch(ctx, filter, jetstream.IgnoreDeletes())
+	if err != nil {
+		return err
 	}
 	defer leave(w)
-	leases, seen := []messages.Lease{}, map[string]bool{}
+	seen := map[string]bool{}
 	for {
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		case e, ok := <-w.Updates():
 			if !ok {
-				return nil, errors.New("the watch has ended")
+				return errors.New("the watch has ended")
 			}
 			if e == nil {
-				missed, err := c.missed(ctx, identity+"."+secret+".*", q, seen)
-				return append(leases, missed...), err
+				return s.missed(ctx, filter, seen, visit)
+			}
+			if seen[e.Key()] {
+				continue // written again meanwhile
 			}
 			seen[e.Key()] = true
-			if e.Key() <= q.After {
-				continue
-			}
 			rec, err := messages.DecodeRecord(e.Value())
-			if err != nil {
-				c.log.Error().Err(err).Str("lease", e.Key()).Msg("a record that can't be read is left out of a list")
-				continue
-			}
-			if wanted(rec.State, q.State) {
-				leases = append(leases, *rec.Lease())
-			}
+			visit(e.Key(), rec, err)
 		}
 	}
 }
 
-// missed reads the leases that a watch has not told of: a record that is written
+// missed reads the records that a watch has not told of: one that is written
 // while the watch begins comes only later.
-func (c *Consumer) missed(ctx context.Context, keys string, q messages.ListRequest, seen map[string]bool) ([]messages.Lease, error) {
-	info, err := c.leases.stream.Info(ctx, jetstream.WithSubjectFilter(c.leases.prefix+keys))
+func (s *leaseStore) missed(ctx context.Context, filter string, seen map[string]bool, visit func(string, messages.Record, error)) error {
+	keys, err := s.keys(ctx, filter)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var leases []messages.Lease
-	for subject := range info.State.Subjects {
-		key := strings.TrimPrefix(subject, c.leases.prefix)
+	for _, key := range keys {
 		name, err := messages.ParseLeaseName(key)
-		if seen[key] || key <= q.After || err != nil {
+		if seen[key] || err != nil {
 			continue
 		}
-		rec, err := c.leases.load(ctx, name)
+		data, _, err := s.get(ctx, name.String())
 		if errors.Is(err, errNotFound) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if wanted(rec.State, q.State) {
-			leases = append(leases, *rec.Lease())
-		}
+		rec, err := messages.DecodeRecord(data)
+		visit(key, rec, err)
 	}
-	return leases, nil
+	return nil
 }
 
 // wanted says whether a list shows leases in that state: those asked for, or

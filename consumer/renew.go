@@ -70,7 +70,7 @@ func (c *Consumer) renew(ctx context.Context, m *inbound, o order, rec held, end
 
 // extend sets the date from which AWS refuses the user to the record's.
 func (c *Consumer) extend(ctx context.Context, r messages.Record) error {
-	account, err := c.accounts.of(ctx, r)
+	account, err := c.connections.of(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (c *Consumer) denyNow(ctx context.Context, rec held) error {
 	if rec.User.HardExpiry == messages.HardExpiryNone {
 		return nil // nothing has been set
 	}
-	account, err := c.accounts.of(ctx, rec.Record)
+	account, err := c.connections.of(ctx, rec.Record)
 	if err != nil {
 		return err
 	}

@@ -123,7 +123,7 @@ func (c *Consumer) begin(ctx context.Context, m *inbound, a ask, old held) {
 	// it looks for records afterwards, so one of the two sees the other.
 	fresh, err := c.secrets.fresh(ctx, a.name.Secret)
 	switch {
-	case messages.IsCode(err, messages.CodeSecretNotFound):
+	case messages.IsCode(err, messages.CodeSecretNotFound), messages.IsCode(err, messages.CodeSecretDeleting):
 		c.fail(ctx, m, a, rec, messages.AsError(err), provider.LeftNothing)
 		return
 	case err != nil:
@@ -326,17 +326,32 @@ func (c *Consumer) plan(ctx context.Context, a ask, d messages.DynamicSecret) (m
 		return messages.Plan{}, err
 	}
 	conn := provider.ConnectionOf(d, c.cfg.ProjectID)
-	if err := c.accounts.keep(ctx, conn); err != nil {
-		return messages.Plan{}, err
+	if err := c.connections.keep(ctx, conn); err != nil {
+		return messages.Plan{}, final(err)
 	}
 	return messages.Plan{
 		Name: a.name, Origin: a.origin, Request: a.request, Connection: conn.Name, Region: d.AWS.Region,
-		User: messages.User{
-			Name: username, Path: d.AWS.Path, Boundary: d.AWS.PermissionsBoundary, Groups: d.AWS.Groups,
-			ManagedPolicies: d.AWS.ManagedPolicies, InlinePolicy: []byte(d.AWS.InlinePolicy), Tags: d.Tags, HardExpiry: d.HardExpiry,
-		},
-		TTL: ttl, DefaultTTL: d.DefaultTTL, MaxTTL: d.MaxTTL,
+		User: user(d, username), TTL: ttl, DefaultTTL: d.DefaultTTL, MaxTTL: d.MaxTTL,
 	}, nil
+}
+
+// final makes an error of the provider's the requester's, unless trying again may
+// help.
+func final(err error) error {
+	var e *provider.Error
+	if errors.As(err, &e) && (e.Kind == provider.Denied || e.Kind == provider.Rejected) {
+		return e.Public()
+	}
+	return err
+}
+
+// user is what a definition makes: an IAM user, or a session of a role.
+func user(d messages.DynamicSecret, name string) messages.User {
+	return messages.User{
+		Name: name, Path: d.AWS.Path, Boundary: d.AWS.PermissionsBoundary, Groups: d.AWS.Groups,
+		ManagedPolicies: d.AWS.ManagedPolicies, InlinePolicy: []byte(d.AWS.InlinePolicy), Tags: d.Tags, HardExpiry: d.HardExpiry,
+		Role: d.AWS.RoleARN, ExternalID: d.AWS.ExternalID, DenyOnRevoke: d.AWS.DenyOnRevoke,
+	}
 }
 
 // checkLimits says whether there may be one more lease. The numbers are a moment

@@ -37,7 +37,12 @@ func (c *Consumer) handleRevoke(ctx context.Context, m *inbound) {
 		c.remind(ctx, m, rec)
 		return
 	}
-	c.revoke(ctx, m, o, rec, messages.ReasonRequested, q.Reason)
+	reason := messages.ReasonRequested
+	switch said := messages.Reason(m.Headers().Get(messages.HeaderReason)); said {
+	case messages.ReasonOperator, messages.ReasonSecretDeleted:
+		reason = said
+	}
+	c.revoke(ctx, m, o, rec, reason, q.Reason)
 }
 
 // maxSkew is how far a scheduler's clock may be ahead of a worker's: a reminder
@@ -47,7 +52,7 @@ const maxSkew = 5 * time.Second
 // remind does what is due about a lease, if anything is.
 func (c *Consumer) remind(ctx context.Context, m *inbound, rec held) {
 	task := rec.Task(c.cfg.Now())
-	if m.again() && rec.State == messages.StateRevoking {
+	if m.again() && rec.State == messages.StateRevoking && !rec.Cut() {
 		task = messages.TaskUndo // whoever began it with this message is gone
 	}
 	switch task {
@@ -96,6 +101,8 @@ func (c *Consumer) revoke(ctx context.Context, m *inbound, o order, rec held, re
 			}
 		}
 		c.answerEnded(m, o, rec)
+	case rec.Cut() && rec.Task(c.cfg.Now()) == messages.TaskNone:
+		c.answerEnded(m, o, rec)
 	case rec.State == messages.StateRevoking:
 		next, err := rec.UndoAgain(c.cfg.Now(), c.cfg.Timing)
 		c.endWith(ctx, m, o, rec, next, err)
@@ -135,7 +142,7 @@ func (c *Consumer) endWith(ctx context.Context, m *inbound, o order, rec held, n
 // answerEnded tells whoever ordered the revocation how it went.
 func (c *Consumer) answerEnded(m *inbound, o order, rec held) {
 	answer := messages.Reply{Kind: messages.KindRevoked, Lease: rec.Lease()}
-	if !rec.State.Ended() {
+	if !rec.State.Ended() && !rec.Cut() {
 		answer = messages.ErrorReply(messages.Errorf(messages.CodeProviderUnavailable,
 			"the lease is being revoked and could not be yet; there is nothing to do, it is tried again until it is: %s", rec.UndoError), rec.Lease())
 	}

@@ -4,7 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,47 +19,87 @@ import (
 //
 //	{"v":1,"source":"file","definition":{"name":"ci",…}}
 type storedSecret struct {
-	Version    int                    `json:"v"`
-	Source     string                 `json:"source,omitempty"` // "file": changed through its file only
+	Version int `json:"v"`
+	// Source is [SourceFile] where the definition is changed through its file only.
+	Source string `json:"source,omitempty"`
+	// Deleting says that it gives no leases any more, and goes when its last lease
+	// has gone.
+	Deleting bool `json:"deleting,omitempty"`
+	// Definition has no secret key: that is kept with the connection.
 	Definition messages.DynamicSecret `json:"definition"`
 }
 
 const storedSecretVersion = 1
 
+// SourceFile marks definitions that come from files.
+const SourceFile = "file"
+
 // Secrets keeps the dynamic secrets. A watch keeps a copy in memory, a moment
 // old at most; [Secrets.fresh] asks the bucket.
 type Secrets struct {
-	bucket   *bucket
-	provider provider.Provider
+	bucket      *bucket
+	provider    provider.Provider
+	connections *connections
+	projectID   string
+	minTTL      messages.Duration
 
-	mu    sync.RWMutex
-	known map[string]messages.DynamicSecret
+	mu       sync.RWMutex
+	known    map[string]messages.DynamicSecret
+	deleting map[string]bool
 }
 
-func newSecrets(b *bucket, p provider.Provider) *Secrets {
-	return &Secrets{bucket: b, provider: p, known: map[string]messages.DynamicSecret{}}
+func newSecrets(b *bucket, connections *connections, cfg Config) *Secrets {
+	return &Secrets{
+		bucket: b, provider: cfg.Provider, connections: connections, projectID: cfg.ProjectID, minTTL: cfg.MinTTL,
+		known: map[string]messages.DynamicSecret{}, deleting: map[string]bool{},
+	}
 }
 
-// Put checks a definition and stores it. It returns false where the bucket has
-// that very definition already. The error is a [messages.Error] that names the
-// field, or one of NATS.
+// Put checks a definition, without a call to AWS, and stores it. It returns false
+// where the bucket has that very definition already. The error is a
+// [messages.Error] that names the field, or one of NATS.
 func (s *Secrets) Put(ctx context.Context, d messages.DynamicSecret, source string) (changed bool, err error) {
+	return s.put(ctx, d, source, nil)
+}
+
+// check is what can be told without a call.
+func (s *Secrets) check(d messages.DynamicSecret) error {
 	if err := s.provider.Check(d); err != nil {
+		return err
+	}
+	if d.DefaultTTL < s.minTTL {
+		return messages.Errorf(messages.CodeInvalidSecret, "default_ttl is %s, and this broker's shortest lease is %s (--min-ttl)", d.DefaultTTL, s.minTTL)
+	}
+	return nil
+}
+
+// put is Put by compare-and-set: where revision is not nil the definition must be
+// at that one; 0: there must be none.
+func (s *Secrets) put(ctx context.Context, d messages.DynamicSecret, source string, revision *uint64) (changed bool, err error) {
+	if err := s.check(d); err != nil {
 		return false, err
 	}
+	conn := provider.ConnectionOf(d, s.projectID)
+	d.AWS.Auth.SecretAccessKey = messages.Sensitive{}
 	data, err := json.Marshal(storedSecret{Version: storedSecretVersion, Source: source, Definition: d})
 	if err != nil {
 		return false, err
 	}
 	for {
-		have, revision, err := s.bucket.get(ctx, d.Name)
+		have, stored, at, err := s.load(ctx, d.Name)
 		if err != nil && !errors.Is(err, errNotFound) {
 			return false, err
 		}
-		if err == nil && string(have) == string(data) {
+		if err := mayPut(d.Name, have, stored, source, revision, at); err != nil {
+			return false, err
+		}
+		if err := s.connections.ensure(ctx, conn); err != nil {
+			return false, err
+		}
+		if string(have) == string(data) {
 			return false, nil
 		}
-		_, err = s.bucket.put(ctx, d.Name, data, revision, 0)
+		_, err = s.bucket.put(ctx, d.Name, data, at, 0)
 		if err == nil {
 			s.forget(d.Name) // until the watch tells, or somebody asks
 			return true, nil
@@ -69,36 +110,166 @@ func (s *Secrets) Put(ctx context.Context, d messages.DynamicSecret, source stri
 	}
 }
 
+// couldPut says why put would refuse a definition that is checked, and keeps its
+// connection.
+func (s *Secrets) couldPut(ctx context.Context, d messages.DynamicSecret, revision *uint64) error {
+	have, stored, at, err := s.load(ctx, d.Name)
+	if err != nil && !errors.Is(err, errNotFound) {
+		return err
+	}
+	if err := mayPut(d.Name, have, stored, "", revision, at); err != nil {
+		return err
+	}
+	return s.connections.ensure(ctx, provider.ConnectionOf(d, s.projectID))
+}
+
+// mayPut says why a definition may not be put over what there is; have is nil where
+// there is nothing.
+func mayPut(name string, have []byte, stored storedSecret, source string, revision *uint64, at uint64) error {
+	is := at
+	if have == nil {
+		is = 0 // what there was is deleted
+	}
+	switch {
+	case stored.Deleting:
+		return messages.Errorf(messages.CodeSecretDeleting, "%s is being deleted; put it again when it is gone", name)
+	case stored.Source == SourceFile && source != SourceFile:
+		return messages.Errorf(messages.CodeSecretFromFile, "%s comes from a file in the broker's --secrets folder; change it there", name)
+	case revision != nil && *revision != is && is == 0:
+		return messages.Errorf(messages.CodeRevisionMismatch, "there is no dynamic secret %q, and revision %d was expected", name, *revision)
+	case revision != nil && *revision != is:
+		return messages.Errorf(messages.CodeRevisionMismatch, "%s is at revision %d, and %d was expected: somebody has changed it", name, is, *revision)
+	}
+	return nil
+}
+
+// load reads what stands in the bucket. A definition that can't be read any more is
+// no error: it may be put again, and deleted.
+func (s *Secrets) load(ctx context.Context, name string) (data []byte, stored storedSecret, revision uint64, err error) {
+	data, revision, err = s.bucket.get(ctx, name)
+	if err != nil {
+		return nil, stored, revision, err
+	}
+	var v struct {
+		Version  int    `json:"v"`
+		Source   string `json:"source"`
+		Deleting bool   `json:"deleting"`
+	}
+	if json.Unmarshal(data, &v) == nil && v.Version > storedSecretVersion {
+		return nil, stored, revision, errNewerSecret(name, v.Version)
+	}
+	stored = storedSecret{Version: v.Version, Source: v.Source, Deleting: v.Deleting}
+	if d, err := decodeStored(name, data); err == nil {
+		stored.Definition = d
+	} else {
+		stored.Definition.Name = name
+	}
+	return data, stored, revision, nil
+}
+
+func errNewerSecret(name string, version int) error {
+	return messages.Errorf(messages.CodeInternal, "the definition of %s is of a newer version, %d; run a newer lessor", name, version)
+}
+
+// Release says that a definition has no file any more: it may be changed and deleted
+// as any other from now on.
+func (s *Secrets) Release(ctx context.Context, name string) error {
+	for {
+		data, stored, revision, err := s.load(ctx, name)
+		if errors.Is(err, errNotFound) {
+			return nil
+		}
+		if err != nil || stored.Source != SourceFile {
+			return err
+		}
+		if err = s.amend(ctx, name, data, revision, func(v map[string]json.RawMessage) { delete(v, "source") }); !errors.Is(err, errConflict) {
+			return err
+		}
+	}
+}
+
+// amend changes what stands around a definition, and leaves that itself as it is.
+func (s *Secrets) amend(ctx context.Context, name string, data []byte, revision uint64, f func(map[string]json.RawMessage)) error {
+	v := map[string]json.RawMessage{}
+	if err := json.Unmarshal(data, &v); err != nil {
+		v = map[string]json.RawMessage{"v": json.RawMessage("1"), "definition": json.RawMessage("{}")}
+	}
+	f(v)
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = s.bucket.put(ctx, name, data, revision, 0)
+	s.forget(name)
+	return err
+}
+
 // Names returns the names of all definitions that came from source.
 func (s *Secrets) Names(ctx context.Context, source string) ([]string, error) {
-	kv, err := s.bucket.js.KeyValue(ctx, s.bucket.name)
-	if err != nil {
-		return nil, err
-	}
-	keys, err := kv.Keys(ctx)
-	if errors.Is(err, jetstream.ErrNoKeysFound) {
-		return nil, nil
-	}
+	keys, err := s.bucket.keys(ctx, "*")
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	for _, key := range keys {
-		data, _, err := s.bucket.get(ctx, key)
+		_, stored, _, err := s.load(ctx, key)
 		if errors.Is(err, errNotFound) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		var stored struct {
-			Source string `json:"source"`
-		}
-		if json.Unmarshal(data, &stored) == nil && stored.Source == source {
+		if stored.Source == source {
 			names = append(names, key)
 		}
 	}
 	return names, nil
+}
+
+// info is a dynamic secret as operators see it.
+func (s *Secrets) info(ctx context.Context, name string) (messages.SecretInfo, error) {
+	_, stored, revision, err := s.load(ctx, name)
+	if errors.Is(err, errNotFound) {
+		return messages.SecretInfo{}, errNoSecret(name)
+	}
+	if err != nil {
+		return messages.SecretInfo{}, err
+	}
+	i := messages.SecretInfo{Name: name, Revision: revision, State: messages.SecretActive, Source: stored.Source, Definition: stored.Definition}
+	if stored.Deleting {
+		i.State = messages.SecretDeleting
+	}
+	if stored.Definition.AWS.Region == "" {
+		i.Notes = []string{"the stored definition can't be read; put it again"}
+		return i, nil
+	}
+	i.Notes = s.provider.Notes(stored.Definition)
+	i.Connection, err = s.connections.info(ctx, provider.ConnectionOf(stored.Definition, s.projectID).Name)
+	return i, err
+}
+
+// all are all dynamic secrets, in the order of their names.
+func (s *Secrets) all(ctx context.Context) ([]messages.SecretInfo, error) {
+	keys, err := s.bucket.keys(ctx, "*")
+	if err != nil {
+		return nil, err
+	}
+	infos := []messages.SecretInfo{}
+	for _, key := range keys {
+		i, err := s.info(ctx, key)
+		if messages.IsCode(err, messages.CodeSecretNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		infos = append(infos, i)
+	}
+	return infos, nil
+}
+
+func errNoSecret(name string) error {
+	return messages.Errorf(messages.CodeSecretNotFound, "there is no dynamic secret %q", name)
 }
 
 // cached returns a definition from memory, or else from the bucket.
@@ -117,7 +288,7 @@ func (s *Secrets) cached(ctx context.Context, name string) (messages.DynamicSecr
 func (s *Secrets) fresh(ctx context.Context, name string) (messages.DynamicSecret, error) {
 	data, _, err := s.bucket.get(ctx, name)
 	if errors.Is(err, errNotFound) {
-		return messages.DynamicSecret{}, messages.Errorf(messages.CodeSecretNotFound, "there is no dynamic secret %q", name)
+		return messages.DynamicSecret{}, errNoSecret(name)
 	}
 	if err != nil {
 		return messages.DynamicSecret{}, err
@@ -128,13 +299,17 @@ func (s *Secrets) fresh(ctx context.Context, name string) (messages.DynamicSecre
 func decodeStored(name string, data []byte) (messages.DynamicSecret, error) {
 	var v struct {
 		Version    int             `json:"v"`
+		Deleting   bool            `json:"deleting"`
 		Definition json.RawMessage `json:"definition"`
 	}
 	if err := json.Unmarshal(data, &v); err != nil {
 		return messages.DynamicSecret{}, messages.Errorf(messages.CodeInvalidSecret, "the definition of %s is damaged; put it again", name).Because(err)
 	}
 	if v.Version > storedSecretVersion {
-		return messages.DynamicSecret{}, fmt.Errorf("the definition of %s is of a newer version, %d", name, v.Version)
+		return messages.DynamicSecret{}, errNewerSecret(name, v.Version)
+	}
+	if v.Deleting {
+		return messages.DynamicSecret{}, messages.Errorf(messages.CodeSecretDeleting, "%s is being deleted", name)
 	}
 	d, err := messages.DecodeDynamicSecret(v.Definition)
 	if err != nil {
@@ -153,6 +328,25 @@ func (s *Secrets) forget(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.known, name)
+}
+
+// mark notes whether a dynamic secret is being deleted.
+func (s *Secrets) mark(name string, deleting bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if deleting {
+		s.deleting[name] = true
+	} else {
+		delete(s.deleting, name)
+	}
+}
+
+// beingDeleted are the dynamic secrets that are being deleted, as far as the watch
+// has told.
+func (s *Secrets) beingDeleted() []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Sorted(maps.Keys(s.deleting))
 }
 
 func (s *Secrets) forgetAll() {
@@ -181,6 +375,7 @@ func (s *Secrets) watch(ctx context.Context, kv jetstream.KeyValue) error {
 				continue // all that was there when the watch began
 			}
 			d, err := decodeStored(e.Key(), e.Value())
+			s.mark(e.Key(), messages.IsCode(err, messages.CodeSecretDeleting) && e.Operation() == jetstream.KeyValuePut)
 			if e.Operation() != jetstream.KeyValuePut || err != nil {
 				s.forget(e.Key())
 				continue
@@ -200,21 +395,20 @@ func leave(w jetstream.KeyWatcher) {
 	}()
 }
 
-// followSecrets keeps the copy of the dynamic secrets up to date for as long as
-// the consumer takes new work.
-func (c *Consumer) followSecrets() {
+// follow keeps copies of what is in a bucket up to date for as long as the consumer
+// takes new work. When the watch breaks the copies may be out of date from there on.
+func (c *Consumer) follow(bucket string, watch func(context.Context, jetstream.KeyValue) error, broken func()) {
 	ctx := c.following
 	for ctx.Err() == nil {
-		kv, err := c.js.KeyValue(ctx, c.cfg.Namespace.SecretBucket())
+		kv, err := c.js.KeyValue(ctx, bucket)
 		if err == nil {
-			err = c.secrets.watch(ctx, kv)
+			err = watch(ctx, kv)
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		// The copy may be out of date from here on: let requests ask the bucket.
-		c.secrets.forgetAll()
-		c.log.Warn().Err(err).Msg("following the dynamic secrets failed; trying again")
+		broken()
+		c.log.Warn().Err(err).Str("bucket", bucket).Msg("following a bucket failed; trying again")
 		_ = pause(ctx, rewatch) // ctx is looked at next
 	}
 }

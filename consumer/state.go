@@ -2,15 +2,12 @@ package consumer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"sync"
 
 	"github.com/lessorhq/lessor/messages"
-	"github.com/lessorhq/lessor/provider"
 )
 
 // installation returns the installation's id, and makes it on the first start.
@@ -72,76 +69,4 @@ func randomToken(random io.Reader) (string, error) {
 		b[i] = digits[b[i]%32]
 	}
 	return string(b), nil
-}
-
-// accounts reaches the AWS accounts that leases name. A connection is written to
-// the state bucket before the first lease names it, so that whoever undoes the
-// lease knows it, whatever becomes of the definition.
-type accounts struct {
-	state    *bucket
-	provider provider.Provider
-
-	mu    sync.Mutex
-	known map[string]provider.Account
-}
-
-func newAccounts(state *bucket, p provider.Provider) *accounts {
-	return &accounts{state: state, provider: p, known: map[string]provider.Account{}}
-}
-
-func connectionKey(name string) string { return "connection." + name }
-
-// keep makes sure that the connection is in the bucket.
-func (a *accounts) keep(ctx context.Context, c provider.Connection) error {
-	a.mu.Lock()
-	_, ok := a.known[c.Name]
-	a.mu.Unlock()
-	if ok {
-		return nil
-	}
-	_, revision, err := a.state.get(ctx, connectionKey(c.Name))
-	if errors.Is(err, errNotFound) {
-		var data []byte
-		if data, err = json.Marshal(c); err != nil {
-			return err
-		}
-		if _, err = a.state.put(ctx, connectionKey(c.Name), data, revision, 0); errors.Is(err, errConflict) {
-			err = nil // another replica was faster, with the same
-		}
-	}
-	if err != nil {
-		return err
-	}
-	_, err = a.connect(ctx, c)
-	return err
-}
-
-// of returns the account that a lease's record names.
-func (a *accounts) of(ctx context.Context, r messages.Record) (provider.Account, error) {
-	a.mu.Lock()
-	account, ok := a.known[r.Connection]
-	a.mu.Unlock()
-	if ok {
-		return account, nil
-	}
-	data, _, err := a.state.get(ctx, connectionKey(r.Connection))
-	if err != nil {
-		return nil, fmt.Errorf("connection %s: %w", r.Connection, err)
-	}
-	var c provider.Connection
-	if err := json.Unmarshal(data, &c); err != nil {
-		return nil, fmt.Errorf("connection %s: %w", r.Connection, err)
-	}
-	return a.connect(ctx, c)
-}
-
-func (a *accounts) connect(ctx context.Context, c provider.Connection) (provider.Account, error) {
-	account, err := a.provider.Connect(ctx, c)
-	if err != nil {
-		return nil, fmt.Errorf("connection %s: %w", c.Name, err)
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.known[c.Name] = account
-	return account, nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -75,6 +77,38 @@ func (b *bucket) put(ctx context.Context, key string, value []byte, revision uin
 		return 0, fmt.Errorf("write %s%s: %w", b.prefix, key, err)
 	}
 	return ack.Sequence, nil
+}
+
+// remove deletes the key if its revision is still the one given, or else returns
+// [errConflict].
+func (b *bucket) remove(ctx context.Context, key string, revision uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	msg := nats.NewMsg(b.prefix + key)
+	msg.Header.Set("KV-Operation", "DEL")
+	_, err := b.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(revision))
+	if isConflict(err) {
+		return errConflict
+	}
+	if err != nil {
+		return fmt.Errorf("delete %s%s: %w", b.prefix, key, err)
+	}
+	return nil
+}
+
+// keys returns the keys that match a filter and that there are now, by the
+// leader's word.
+func (b *bucket) keys(ctx context.Context, filter string) ([]string, error) {
+	info, err := b.stream.Info(ctx, jetstream.WithSubjectFilter(b.prefix+filter))
+	if err != nil {
+		return nil, fmt.Errorf("list %s%s: %w", b.prefix, filter, err)
+	}
+	keys := make([]string, 0, len(info.State.Subjects))
+	for subject := range info.State.Subjects {
+		keys = append(keys, strings.TrimPrefix(subject, b.prefix))
+	}
+	slices.Sort(keys)
+	return keys, nil
 }
 
 // isConflict knows both codes of a lost race: the second is a replicated

@@ -21,6 +21,10 @@ const (
 	// HeaderDue marks a message on a revoke subject as a reminder: look at the
 	// lease and do what is due, if anything is. Without it, it is an order.
 	HeaderDue = "Lessor-Due"
+	// HeaderReason is why a message on a revoke subject ends the lease:
+	// [ReasonOperator] or [ReasonSecretDeleted]. Without it the lease's holder
+	// wants it to.
+	HeaderReason = "Lessor-Reason"
 	// HeaderTrace is W3C's trace context, passed on unread.
 	HeaderTrace = "traceparent"
 	// HeaderError and HeaderErrorCode are the NATS service API's error headers
@@ -46,6 +50,7 @@ const (
 //
 //	service         endpoints
 //	lessor          lessor.api.{request,renew,revoke,get,list}.…
+//	lessor_admin    lessor.admin.secret.{put,get,list,delete,check,rotate-key}
 type Namespace struct {
 	prefix string
 }
@@ -181,6 +186,20 @@ func (n Namespace) CheckReply(identity, subject string) error {
 		}
 	}
 	return Errorf(CodeInvalidReply, "the reply subject must begin with _INBOX., _INBOX_%s., _R_. or %s.", identity, n.Deliver(identity))
+}
+
+// CheckAdminReply says whether the broker may answer an operator on subject:
+// inboxes (_INBOX., _INBOX_<name>.) and the server's own mapping of service imports
+// (_R_.) will do.
+func (n Namespace) CheckAdminReply(subject string) error {
+	name := ""
+	if rest, ok := strings.CutPrefix(subject, "_INBOX_"); ok {
+		name, _, _ = strings.Cut(rest, ".")
+	}
+	if name != "" && CheckToken("name", strings.ToLower(name)) != nil || strings.HasPrefix(subject, n.Prefix()+".") {
+		return Errorf(CodeInvalidReply, "the reply subject must begin with _INBOX., _INBOX_<name>. or _R_.")
+	}
+	return n.CheckReply(name, subject)
 }
 
 // maxSubject is the longest reply subject accepted, in bytes.

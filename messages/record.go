@@ -44,6 +44,7 @@ const (
 	ReasonOperator      Reason = "operator"
 	ReasonUndelivered   Reason = "undelivered"
 	ReasonSecretDeleted Reason = "secret_deleted"
+	ReasonChecked       Reason = "checked" // it was there to try its definition out
 	ReasonFailed        Reason = "failed"
 )
 
@@ -124,6 +125,13 @@ type Record struct {
 	RenewedBy   uint64    `json:"renewed_by_seq,omitzero"` // the last renewal that counted: its place in its stream,
 	RenewedAt   time.Time `json:"renewed_at,omitzero"`     // and when it was stored there
 
+	// CutAt is when a Deny on the role ended what a session could do. The Deny is
+	// removed when the session has expired.
+	CutAt time.Time `json:"cut_at,omitzero"`
+	// ValidUntil is when the credentials of a lease that has ended stop working,
+	// where they could not be ended with it.
+	ValidUntil time.Time `json:"valid_until,omitzero"`
+
 	Reason    Reason    `json:"reason,omitempty"`     // why it ends
 	Note      string    `json:"note,omitempty"`       // what the person who ended it said
 	EndedAt   time.Time `json:"ended_at,omitzero"`    //
@@ -140,13 +148,20 @@ func (r Record) Name() LeaseName {
 // Settled says whether the delivery is: the record holds no credentials.
 func (r Record) Settled() bool { return r.Sealed == nil }
 
+// Cut says whether a session is being undone and can do nothing any more: all that
+// is left is to tidy up when it has expired.
+func (r Record) Cut() bool { return r.State == StateRevoking && !r.CutAt.IsZero() }
+
 // Lease is the record as everybody may see it.
 func (r Record) Lease() *Lease {
 	l := &Lease{
 		Name: r.Name().String(), Identity: r.Identity, Secret: r.Secret, ID: r.ID,
 		State: r.State, Username: r.User.Name, AccessKeyID: r.AccessKeyID,
 		IssuedAt: r.IssuedAt, ExpiresAt: r.ExpiresAt, MaxExpiresAt: r.MaxExpiresAt,
-		EndedAt: r.EndedAt, Renewals: r.Renewals, Labels: r.Labels, Reason: r.Reason, Error: r.Failure,
+		EndedAt: r.EndedAt, ValidUntil: r.ValidUntil, Renewals: r.Renewals, Labels: r.Labels, Reason: r.Reason, Error: r.Failure,
+	}
+	if r.Cut() {
+		l.State, l.EndedAt = StateRevoked, r.CutAt // what is left is no business of the lease's holder
 	}
 	if r.UndoError != "" {
 		l.Error = Errorf(CodeProviderUnavailable, "%s", r.UndoError)

@@ -42,21 +42,24 @@ type Reply struct {
 
 // Lease is a lease as everybody may see it.
 type Lease struct {
-	Name         string            `json:"name"`
-	Identity     string            `json:"identity"`
-	Secret       string            `json:"secret"`
-	ID           string            `json:"id"`
-	State        State             `json:"state"`
-	Username     string            `json:"username,omitempty"`
-	AccessKeyID  string            `json:"access_key_id,omitempty"`
-	IssuedAt     time.Time         `json:"issued_at,omitzero"`
-	ExpiresAt    time.Time         `json:"expires_at,omitzero"`
-	MaxExpiresAt time.Time         `json:"max_expires_at,omitzero"`
-	EndedAt      time.Time         `json:"ended_at,omitzero"` // when nothing was left of it
-	Renewals     int               `json:"renewals"`
-	Labels       map[string]string `json:"labels,omitempty"`
-	Reason       Reason            `json:"reason,omitempty"` // why it ended or is ending
-	Error        *Error            `json:"error,omitempty"`  // why it failed, or why it can't be revoked yet
+	Name         string    `json:"name"`
+	Identity     string    `json:"identity"`
+	Secret       string    `json:"secret"`
+	ID           string    `json:"id"`
+	State        State     `json:"state"`
+	Username     string    `json:"username,omitempty"`
+	AccessKeyID  string    `json:"access_key_id,omitempty"`
+	IssuedAt     time.Time `json:"issued_at,omitzero"`
+	ExpiresAt    time.Time `json:"expires_at,omitzero"`
+	MaxExpiresAt time.Time `json:"max_expires_at,omitzero"`
+	EndedAt      time.Time `json:"ended_at,omitzero"` // when nothing was left of it
+	// ValidUntil is when the credentials of a lease that has ended stop working:
+	// AWS can't take back a session of a role. Zero: they have stopped.
+	ValidUntil time.Time         `json:"valid_until,omitzero"`
+	Renewals   int               `json:"renewals"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	Reason     Reason            `json:"reason,omitempty"` // why it ended or is ending
+	Error      *Error            `json:"error,omitempty"`  // why it failed, or why it can't be revoked yet
 }
 
 // Credentials are an access key and what it is for.

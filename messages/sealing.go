@@ -115,12 +115,60 @@ func (r *Keyring) Seal(recipient string, c Contents) (*Sealed, error) {
 
 // Open opens a box that the keyring sealed for itself.
 func (r *Keyring) Open(s *Sealed) (Contents, error) {
+	k, err := r.key(s.From)
+	if err != nil {
+		return Contents{}, err
+	}
+	return openWith(k.pair, s)
+}
+
+func (r *Keyring) key(public string) (ringKey, error) {
 	for _, k := range r.keys {
-		if k.public == s.From {
-			return openWith(k.pair, s)
+		if k.public == public {
+			return k, nil
 		}
 	}
-	return Contents{}, Errorf(CodeInternal, "sealed by the broker's key %s, which is not in the key file", clip(s.From))
+	return ringKey{}, Errorf(CodeInternal, "sealed by the broker's key %s, which is not in the key file", clip(public))
+}
+
+// kept is what [Keyring.Keep] puts in a box: what it is for stands inside, so that
+// a box can't be put in another's place.
+type kept struct {
+	For   string `json:"for"`
+	Value string `json:"value"`
+}
+
+// Keep seals a secret value for the keyring itself. What it is for must be given
+// again to get it back.
+func (r *Keyring) Keep(purpose string, value Sensitive) (*Sealed, error) {
+	plain, err := json.Marshal(kept{For: purpose, Value: value.Reveal()})
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plain)
+	box, err := r.keys[0].pair.Seal(plain, r.keys[0].public)
+	if err != nil {
+		return nil, err
+	}
+	return &Sealed{From: r.keys[0].public, Box: box}, nil
+}
+
+// Kept returns what [Keyring.Keep] sealed.
+func (r *Keyring) Kept(purpose string, s *Sealed) (Sensitive, error) {
+	k, err := r.key(s.From)
+	if err != nil {
+		return Sensitive{}, err
+	}
+	plain, err := k.pair.Open(s.Box, s.From)
+	if err != nil {
+		return Sensitive{}, Errorf(CodeInternal, "what is kept for %s does not open with the broker's key", clip(purpose)).Because(err)
+	}
+	defer clear(plain)
+	var v kept
+	if err := json.Unmarshal(plain, &v); err != nil || v.For != purpose {
+		return Sensitive{}, Errorf(CodeInternal, "what is kept for %s is something else", clip(purpose))
+	}
+	return NewSensitive(v.Value), nil
 }
 
 // OpenSealed opens a box with the recipient's curve seed ("SX…").

@@ -240,6 +240,9 @@ func (r Record) RenewalEnd(q RenewRequest, stored time.Time, minTTL Duration) (t
 	if stored.After(r.ExpiresAt) {
 		return time.Time{}, Errorf(CodeLeaseEnded, "the lease expired at %s", r.ExpiresAt.Format(time.RFC3339))
 	}
+	if r.User.IsSession() {
+		return time.Time{}, Errorf(CodeNotRenewable, "temporary credentials can't be renewed; ask for a new lease")
+	}
 	ttl := q.TTL
 	if ttl == 0 {
 		ttl = max(r.DefaultTTL, min(minTTL, r.MaxTTL))
@@ -335,6 +338,27 @@ func (r Record) UndoAgain(now time.Time, t Timing) (Record, error) {
 	return r, nil
 }
 
+// sessionMargin is how much longer than its lease a session may last: STS gives no
+// less than 15 minutes, and the lease began a moment before the session.
+const sessionMargin = time.Minute
+
+// SessionEnd is when a session has expired for certain.
+func (r Record) SessionEnd() time.Time { return r.ExpiresAt.Add(sessionMargin) }
+
+// CutOff says that a session can do nothing any more. What is due next is to tidy
+// up when it has expired.
+func (r Record) CutOff(now time.Time) (Record, error) {
+	if err := r.must("cut off", StateRevoking); err != nil {
+		return r, err
+	}
+	if r.CutAt.IsZero() {
+		r.CutAt = moment(now)
+	}
+	r.UndoError = ""
+	r.Due = later(r.SessionEnd(), moment(now))
+	return r, nil
+}
+
 // UndoFailed says why the lease could not be undone, and makes it due again:
 // after a while that grows with each try up to an hour, and never gives up. The
 // cause must be safe to show.
@@ -364,6 +388,11 @@ func (r Record) Ended(now time.Time) (Record, error) {
 		StartedAt: r.StartedAt, IssuedAt: r.IssuedAt, ExpiresAt: r.ExpiresAt, MaxExpiresAt: r.MaxExpiresAt,
 		AccessKeyID: r.AccessKeyID, DeliveredAt: r.DeliveredAt, Renewals: r.Renewals,
 		Reason: r.Reason, Note: r.Note, EndedAt: moment(now), Failure: r.Failure,
+	}
+	if !r.CutAt.IsZero() {
+		tomb.EndedAt = r.CutAt
+	} else if r.User.IsSession() && !r.IssuedAt.IsZero() && now.Before(r.ExpiresAt) {
+		tomb.ValidUntil = r.ExpiresAt
 	}
 	if r.Reason == ReasonFailed {
 		tomb.State = StateFailed

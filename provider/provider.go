@@ -34,6 +34,8 @@ type Provider interface {
 	// Check says what is wrong with a definition, as far as that can be told
 	// without a call. The error is a [messages.Error] that names the field.
 	Check(messages.DynamicSecret) error
+	// Notes says what is not wrong with a definition and may yet be a mistake.
+	Notes(messages.DynamicSecret) []string
 	// Connect reaches an account. It makes no call; a connection that does not
 	// work shows with the first one. Accounts are shared and never closed.
 	Connect(context.Context, Connection) (Account, error)

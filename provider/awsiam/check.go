@@ -36,6 +36,7 @@ func (p *Provider) Check(s messages.DynamicSecret) error {
 	for _, check := range []func() error{
 		func() error { return checkCredentialType(s.AWS.CredentialType) },
 		func() error { return checkRegion(region) },
+		func() error { return checkType(s, partition) },
 		func() error { return checkPath(cmp.Or(s.AWS.Path, messages.DefaultPath)) },
 		func() error { return checkBoundary(s.AWS.PermissionsBoundary, partition) },
 		func() error { return checkGroups(s.AWS.Groups) },
@@ -60,8 +61,8 @@ func wrong(field, format string, args ...any) error {
 }
 
 func checkCredentialType(t messages.CredentialType) error {
-	if t != "" && t != messages.CredentialIAMUser {
-		return wrong("aws.credential_type", "must be %s", messages.CredentialIAMUser)
+	if t != "" && t != messages.CredentialIAMUser && t != messages.CredentialAssumeRole {
+		return wrong("aws.credential_type", "must be %s or %s", messages.CredentialIAMUser, messages.CredentialAssumeRole)
 	}
 	return nil
 }

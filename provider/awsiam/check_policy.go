@@ -21,8 +21,8 @@ var (
 	statementElements = []string{"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
 )
 
-// checkInline checks the form of the inline policy, and its size together with the
-// expiry's Deny.
+// checkInline checks the form of the inline policy, and its size: for users together
+// with the expiry's Deny.
 func checkInline(s messages.DynamicSecret) error {
 	if len(s.AWS.InlinePolicy) == 0 {
 		return nil
@@ -32,6 +32,9 @@ func checkInline(s messages.DynamicSecret) error {
 	}
 	if err := checkDocument(s.AWS.InlinePolicy); err != nil {
 		return err
+	}
+	if s.AWS.CredentialType == messages.CredentialAssumeRole {
+		return checkSessionPolicy(s.AWS.InlinePolicy)
 	}
 	expiry := time.Unix(0, 0) // every date is of the same length
 	if s.HardExpiry == messages.HardExpiryNone {

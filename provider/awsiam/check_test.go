@@ -73,7 +73,7 @@ func TestCheckRefuses(t *testing.T) {
 		field  string
 		change func(*messages.DynamicSecret)
 	}{
-		{"aws.credential_type", func(s *messages.DynamicSecret) { s.AWS.CredentialType = "assume_role" }},
+		{"aws.credential_type", func(s *messages.DynamicSecret) { s.AWS.CredentialType = "federation" }},
 		{"aws.region", func(s *messages.DynamicSecret) { s.AWS.Region = "Frankfurt" }},
 		{"aws.region", func(s *messages.DynamicSecret) { s.AWS.Region = "eu-central" }},
 		{"aws.region", func(s *messages.DynamicSecret) { s.AWS.Region = "eu-central-1.evil.example" }},

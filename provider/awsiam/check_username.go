@@ -24,6 +24,10 @@ func checkUsername(s messages.DynamicSecret) error {
 	if err != nil {
 		return wrong(usernameField, "%s", err)
 	}
+	grammar, least := userNameGrammar, 1
+	if s.AWS.CredentialType == messages.CredentialAssumeRole {
+		grammar, least = sessionNameGrammar, 2
+	}
 	for i, identity := range hardIdentities() {
 		name, err := template.Render(provider.UsernameData{
 			Identity: identity,
@@ -35,9 +39,9 @@ func checkUsername(s messages.DynamicSecret) error {
 		if err != nil {
 			return wrong(usernameField, "for the identity %s: %s", identity, err)
 		}
-		if !userNameGrammar.MatchString(name) {
-			return wrong(usernameField, "for the identity %s it makes %.80q of %d characters; IAM takes 1 to 64 of letters, digits and _+=,.@-",
-				identity, name, len(name))
+		if !grammar.MatchString(name) {
+			return wrong(usernameField, "for the identity %s it makes %.80q of %d characters; AWS takes %d to 64 of letters, digits and _+=,.@-",
+				identity, name, len(name), least)
 		}
 	}
 	if !template.Random() {

@@ -23,8 +23,12 @@ var errIncomplete = errors.New("the answer is incomplete")
 //	unknown  nobody knows what became of CreateUser, or whose the user is
 //	user     CreateUser was acknowledged, or the user is the lease's by its tags
 //
-// With any of them the secret access key that may have been made is lost.
+// With any of them the secret access key that may have been made is lost. A session
+// never leaves anything.
 func (a *account) Create(ctx context.Context, c provider.Creation) (messages.Credentials, error) {
+	if c.User.IsSession() {
+		return a.beginSession(ctx, c)
+	}
 	policy, err := compose(c.User.InlinePolicy, c.DenyAfter)
 	if err != nil {
 		return messages.Credentials{}, &provider.Error{Kind: provider.Rejected, Op: "the inline policy", Left: provider.LeftNothing, Err: err}

@@ -24,7 +24,12 @@ const (
 //
 // With path-scoped permissions AWS may answer AccessDenied for a user that does
 // not exist; that stays the error Denied.
+//
+// Of a session it removes the Deny that Cut has put, if any.
 func (a *account) Delete(ctx context.Context, d provider.Deletion) error {
+	if d.User.IsSession() {
+		return a.endSession(ctx, d)
+	}
 	for look := 1; ; look++ {
 		err := a.deleteOnce(ctx, d)
 		if code(err) != noSuchEntity {

@@ -1,4 +1,4 @@
-// Package awsiam issues AWS IAM users with access keys.
+// Package awsiam issues AWS IAM users with access keys, and sessions of roles.
 //
 // # The life of a user, call by call
 //
@@ -27,6 +27,10 @@
 //
 // If AWS does not acknowledge the key's deletion, the Deny may be gone and the
 // key alive; then a Deny without a date is put back before the error is returned.
+//
+// A session of a role is one AssumeRole, which AWS ends by itself. Cut is a
+// PutRolePolicy on the role, with a statement that denies everything to sessions of
+// that name; Delete then is DeleteRolePolicy. Nothing else of a session is at AWS.
 //
 // # What goes wrong on the way
 //

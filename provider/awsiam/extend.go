@@ -14,8 +14,12 @@ import (
 )
 
 // Extend sets the date of the expiry's Deny. It may be repeated. A user that does
-// not exist is Rejected; so is a zero date, which would lift the Deny.
+// not exist is Rejected; so is a zero date, which would lift the Deny, and so is a
+// session.
 func (a *account) Extend(ctx context.Context, user messages.User, denyAfter time.Time) error {
+	if user.IsSession() {
+		return &provider.Error{Kind: provider.Rejected, Op: "the renewal", Err: errNotRenewable}
+	}
 	policy, err := compose(user.InlinePolicy, denyAfter)
 	if err == nil && denyAfter.IsZero() {
 		err = errors.New("no date")

@@ -2,10 +2,14 @@ package awsiam
 
 import (
 	"encoding/json"
+	"maps"
+	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/lessorhq/lessor/messages"
 )
 
 func TestCompose(t *testing.T) {
@@ -24,6 +28,19 @@ func TestCompose(t *testing.T) {
 		if got, err := compose([]byte(c.configured), c.at); err != nil || got != c.want {
 			t.Errorf("%s until %s makes\n%s (%v), want\n%s", c.configured, c.at, got, err, c.want)
 		}
+	}
+	// What encoding/json has escaped on the way through a record costs nothing.
+	const angles = `{"Version":"2012-10-17","Statement":[{"Sid":"<&>"}]}`
+	record, err := messages.Record{User: messages.User{InlinePolicy: []byte(angles)}}.Encode()
+	if err != nil || strings.Contains(string(record), "<") {
+		t.Fatalf("%s (%v)", record, err)
+	}
+	var read messages.Record
+	if err := json.Unmarshal(record, &read); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := compose(read.User.InlinePolicy, time.Time{}); err != nil || got != angles {
+		t.Errorf("from a record it is %s (%v)", got, err)
 	}
 	if got, _ := compose(nil, at); quotaSize(got) != 159 {
 		t.Errorf("the Deny alone has %d characters", quotaSize(got))
@@ -69,6 +86,42 @@ func TestComposeEndsWithTheDeny(t *testing.T) {
 		date := last.Condition["DateGreaterThan"]["aws:CurrentTime"]
 		if len(policy.Statement) != len(sids)+1 || last.Effect+last.Action+last.Resource != "Deny**" || date.After(at) || at.Sub(date) >= time.Second {
 			t.Fatalf("%s until %s makes %s", raw, at, got)
+		}
+	})
+}
+
+func TestPlain(t *testing.T) {
+	for document, want := range map[string]string{
+		``:                             ``,
+		"{ \"a\" :\n[ 1 ] }":           `{"a":[1]}`,
+		`{"a":" \u003c\u003E\u0026 "}`: `{"a":" <>& "}`,
+		`{"a":"\\u003c\\\u003c\""}`:    `{"a":"\\u003c\\<\""}`,
+		`{"a":"\u2603\n\u003d"}`:       `{"a":"\u2603\n\u003d"}`,
+		`{"a":"☃<"}`:                   `{"a":"☃<"}`,
+	} {
+		if got, err := plain([]byte(document)); err != nil || got != want {
+			t.Errorf("%s is %s (%v), want %s", document, got, err, want)
+		}
+	}
+	for _, damaged := range []string{`{`, ` `, `{"a":"\"}`} {
+		if got, err := plain([]byte(damaged)); err == nil {
+			t.Errorf("%s is %s", damaged, got)
+		}
+	}
+}
+
+// Whatever the document, it means the same.
+func TestPlainChangesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := map[string]string{rapid.String().Draw(t, "key"): rapid.String().Draw(t, "value")}
+		raw, err := json.MarshalIndent(want, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := plain(raw)
+		var read map[string]string
+		if err != nil || json.Unmarshal([]byte(got), &read) != nil || !maps.Equal(read, want) {
+			t.Fatalf("%s is %s (%v)", raw, got, err)
 		}
 	})
 }

@@ -2,9 +2,90 @@ package awsiam
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider"
 )
 
-// Cut denies everything to a session.
-func (a *account) Cut(context.Context, messages.User) error { panic("not yet") }
+// tagIdentity is a session tag that says who asked for the lease, so that a role's
+// policies can tell identities apart: ${aws:PrincipalTag/lessor:identity}. Sessions
+// have no attempt: nobody takes one over.
+const tagIdentity = ownTagPrefix + "identity"
+
+var errNotRenewable = errors.New("AWS can't extend a session")
+
+// beginSession begins a session of a role, for at least as long as AWS's minimum.
+// It leaves nothing at AWS, whatever becomes of the call, so the SDK may repeat
+// it: a session of which nobody has the secret is none.
+func (a *account) beginSession(ctx context.Context, c provider.Creation) (messages.Credentials, error) {
+	policy, err := plain(c.User.InlinePolicy)
+	if err != nil {
+		return messages.Credentials{}, &provider.Error{Kind: provider.Rejected, Op: "the session policy", Left: provider.LeftNothing, Err: err}
+	}
+	in := &sts.AssumeRoleInput{
+		RoleArn:         aws.String(c.User.Role),
+		RoleSessionName: aws.String(c.User.Name),
+		ExternalId:      optional(c.User.ExternalID),
+		DurationSeconds: aws.Int32(sessionSeconds(c.For)),
+		Policy:          optional(policy),
+		Tags:            sessionTags(c.User.Tags, c.Owner),
+	}
+	for _, arn := range c.User.ManagedPolicies {
+		in.PolicyArns = append(in.PolicyArns, types.PolicyDescriptorType{Arn: aws.String(arn)})
+	}
+	var credentials messages.Credentials
+	err = a.run(ctx, ctx, step{op: "AssumeRole", do: func(ctx context.Context) error {
+		out, err := a.sts.AssumeRole(ctx, in)
+		if err != nil {
+			return err
+		}
+		k := out.Credentials
+		if k == nil || aws.ToString(k.AccessKeyId) == "" || aws.ToString(k.SecretAccessKey) == "" || aws.ToString(k.SessionToken) == "" {
+			return errIncomplete
+		}
+		credentials = messages.Credentials{
+			AccessKeyID:     *k.AccessKeyId,
+			SecretAccessKey: messages.NewSensitive(*k.SecretAccessKey),
+			SessionToken:    messages.NewSensitive(*k.SessionToken),
+			Username:        c.User.Name,
+			Region:          a.connection.Region,
+		}
+		return nil
+	}})
+	if err != nil {
+		return messages.Credentials{}, left(err, provider.LeftNothing)
+	}
+	return credentials, nil
+}
+
+// sessionSeconds is a session's length in the whole seconds that AWS takes. A
+// fraction is cut, so that the session does not outlive its lease by it.
+func sessionSeconds(d time.Duration) int32 {
+	return int32(min(max(d, messages.MinSession.Std())/time.Second, math.MaxInt32))
+}
+
+// sessionTags are all tags of a session: the configured ones and lessor's own.
+func sessionTags(configured map[string]string, o provider.Owner) []types.Tag {
+	identity, _, _ := strings.Cut(o.Lease, ".")
+	var tags []types.Tag
+	add := func(key, value string) {
+		tags = append(tags, types.Tag{Key: aws.String(key), Value: aws.String(value)})
+	}
+	add(tagInstallation, o.Installation)
+	add(tagLease, o.Lease)
+	add(tagIdentity, identity)
+	for _, key := range slices.Sorted(maps.Keys(configured)) {
+		add(key, configured[key])
+	}
+	return tags
+}

@@ -66,6 +66,9 @@ func (a *account) factsAbout(c *caller, now time.Time) facts {
 		f.set("aws:PrincipalArn", a.roleARN(c.role))
 		f.set("aws:PrincipalType", "AssumedRole")
 	}
+	for _, t := range c.tags {
+		f.set("aws:PrincipalTag/"+t.key, t.value)
+	}
 	if c.user != nil {
 		f.set("aws:username", c.user.name)
 		f.set("aws:PrincipalType", "User")
@@ -147,6 +150,10 @@ func onDevice(a *account, r *request) permission {
 	return permission{resource: a.arn("iam", "mfa/"+path.Base(r.get("SerialNumber")))}
 }
 
+// onRole is about the role named. The path of one that does not exist is not known.
 func onRole(a *account, r *request) permission {
+	if x := a.roles[strings.ToLower(r.get("RoleName"))]; x != nil {
+		return permission{resource: a.roleARN(x)}
+	}
 	return permission{resource: a.arn("iam", "role/"+r.get("RoleName"))}
 }

@@ -12,6 +12,7 @@ type caller struct {
 	arn, id string
 	user    *user    // nil for a role
 	role    *role    // nil for a user
+	tags    []tag    // of a role's session
 	session *session // nil for a long-lived key
 }
 

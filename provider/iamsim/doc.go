@@ -16,15 +16,17 @@
 // All grammars and quotas of the implemented calls hold, with AWS's error codes, statuses and, as far as they are
 // known, messages. User, group and role names and tag keys are compared without regard to case. A user can be deleted
 // only when it is empty. Policies are checked when they are stored, and evaluated whenever a call is made: identity
-// policies, groups, permissions boundaries, session policies, role trust, and conditions by the account's clock, so
-// that a statement that denies everything after a date does so. Allowed asks the same for actions of other services.
+// policies, groups, permissions boundaries, session policies and tags, role trust, and conditions by the account's
+// clock, so that a statement that denies everything after a date does so. Allowed asks the same for actions of other
+// services.
 //
 // # What is not
 //
 // Policies must have a Version; AWS would take its absence for the oldest one. Resource-based policies other than role
-// trust, service control policies, policy versions, MFA conditions, session tags, presigned URLs, and the escapes ${*},
-// ${?} and ${$} are missing. The managed policies of AWS are a table of a few, abridged. Groups, roles and managed
-// policies are made with AddGroup, AddRole and AddPolicy, not over the wire. Web identity tokens are signed with HS256.
-// Throttling is one bucket for all calls, since AWS publishes none. There is no eventual consistency but what Faults
-// asks for.
+// trust, service control policies, policy versions, MFA conditions, transitive session tags, those of web identity
+// tokens, presigned URLs, and the escapes ${*}, ${?} and ${$} are missing. How much room a session's policies and tags
+// take once they are packed is a guess. The managed policies of AWS are a table of a few, abridged. Groups, roles and
+// managed policies are made with AddGroup, AddRole and AddPolicy, not over the wire. Web identity tokens are signed
+// with HS256. Throttling is one bucket for all calls, since AWS publishes none. There is no eventual consistency but
+// what Faults asks for.
 package iamsim

@@ -46,6 +46,11 @@ func malformedPolicy(format string, a ...any) error {
 	return &fault{http.StatusBadRequest, "MalformedPolicyDocument", fmt.Sprintf(format, a...)}
 }
 
+func packedTooLarge(percent int) error {
+	return &fault{http.StatusBadRequest, "PackedPolicyTooLarge",
+		fmt.Sprintf("Packed policy consumes %d%% of allotted space, please use smaller policy.", percent)}
+}
+
 func accessDenied(format string, a ...any) error {
 	return &fault{http.StatusForbidden, "AccessDenied", fmt.Sprintf(format, a...)}
 }

@@ -74,8 +74,19 @@ func (s *Sim) VirtualMFADevices() []string {
 	return serials
 }
 
-// IssuedSecrets returns every secret access key that CreateAccessKey ever made, answered or not, so that a test can
-// search disks and logs for them.
+// RolePolicies returns the inline policies of a role, documents by name.
+func (s *Sim) RolePolicies(roleName string) map[string]string {
+	policies := map[string]string{}
+	s.changeRole(roleName, func(x *role) {
+		for _, p := range x.inline {
+			policies[p.name] = p.document
+		}
+	})
+	return policies
+}
+
+// IssuedSecrets returns every secret access key that CreateAccessKey ever made, answered or not, and the secret and the
+// token of every session, so that a test can search disks and logs for them.
 func (s *Sim) IssuedSecrets() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,22 +14,27 @@ const maxRoleInline = 10240
 var roleARN = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role(/[!-~]*)?/[A-Za-z0-9_+=,.@-]{1,64}$`)
 
 type role struct {
-	id, name   string
-	trust      *policy
-	maxSession time.Duration
+	id, name, path string
+	trust          *policy
+	maxSession     time.Duration
 	grants
 }
 
 // AddRole makes a role and returns its ARN. The trust policy says who may assume it, under which conditions, such as
 // an external id or a subject of an OIDC provider. The role has no rights but those of AddRolePolicy.
 func (s *Sim) AddRole(name, trustPolicy string) (arn string) {
+	return s.AddRoleAt("/", name, trustPolicy)
+}
+
+// AddRoleAt is AddRole with a path, such as /service/.
+func (s *Sim) AddRoleAt(path, name, trustPolicy string) (arn string) {
 	s.change(func(a *account) {
 		p, err := parseTrustPolicy(trustPolicy)
 		must(err)
-		if a.roles[strings.ToLower(name)] != nil || !nameChars.MatchString(name) || len(name) > 64 {
-			panic("iamsim: cannot add role " + name)
+		if a.roles[strings.ToLower(name)] != nil || !nameChars.MatchString(name) || len(name) > 64 || !pathChars.MatchString(path) {
+			panic("iamsim: cannot add role " + path + name)
 		}
-		x := &role{id: a.random.id("AROA", 17), name: name, trust: p, maxSession: time.Hour}
+		x := &role{id: a.random.id("AROA", 17), name: name, path: path, trust: p, maxSession: time.Hour}
 		a.roles[strings.ToLower(name)] = x
 		arn = a.roleARN(x)
 	})
@@ -59,7 +64,7 @@ func (s *Sim) changeRole(name string, f func(*role)) {
 	})
 }
 
-func (a *account) roleARN(x *role) string { return a.arn("iam", "role/"+x.name) }
+func (a *account) roleARN(x *role) string { return a.arn("iam", "role"+x.path+x.name) }
 
 func (a *account) roleByARN(arn string) *role {
 	x := a.roles[strings.ToLower(path.Base(arn))]

@@ -1,7 +1,7 @@
 package iamsim
 
 import (
-	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -41,26 +41,36 @@ func (a *account) assumeRole(r *request) ([]node, error) {
 			return nil, err
 		}
 	}
+	tags, err := r.sessionTags()
+	if err != nil {
+		return nil, err
+	}
 	f := a.factsAbout(r.caller, r.now)
+	maps.Copy(f, r.tagFacts())
 	f.set("sts:RoleSessionName", name)
 	if r.form.Has("ExternalId") {
 		f.set("sts:ExternalId", r.get("ExternalId"))
 	}
+	actions := []string{"sts:AssumeRole"}
+	if len(tags) > 0 {
+		actions = append(actions, "sts:TagSession")
+	}
 	x := a.roleByARN(arn)
-	if x == nil || !a.mayAssume(r.caller, x, f) {
-		return nil, accessDenied("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", r.caller.arn, arn)
+	for _, action := range actions {
+		if x == nil || !a.mayAssume(r.caller, x, action, f) {
+			return nil, accessDenied("User: %s is not authorized to perform: %s on resource: %s", r.caller.arn, action, arn)
+		}
 	}
 	d, err := r.roleDuration(x)
 	if err != nil {
 		return nil, err
 	}
-	return a.assume(r, x, name, d)
+	return a.assume(r, x, name, d, tags)
 }
 
 // mayAssume asks the role whom it trusts. If it names the caller, that is enough; if it trusts the whole account, the
 // caller's own policies must allow it too. A deny on either side ends it.
-func (a *account) mayAssume(c *caller, x *role, f facts) bool {
-	const action = "sts:AssumeRole"
+func (a *account) mayAssume(c *caller, x *role, action string, f facts) bool {
 	trusted := x.trusts(action, f, func(p principal) trust { return a.trustsCaller(p, c) })
 	ok, why := a.evaluate(c, action, a.roleARN(x), f)
 	switch trusted {
@@ -101,21 +111,26 @@ func (a *account) assumeRoleWithWebIdentity(r *request) ([]node, error) {
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := a.assume(r, x, name, d)
+	nodes, err := a.assume(r, x, name, d, nil)
 	return append(nodes, text("SubjectFromWebIdentityToken", claims.Subject), text("Audience", claims.Audience),
 		text("Provider", a.arn("iam", "oidc-provider/"+host))), err
 }
 
 // assume opens a session of a role that the caller may assume.
-func (a *account) assume(r *request, x *role, name string, d time.Duration) ([]node, error) {
+func (a *account) assume(r *request, x *role, name string, d time.Duration, tags []tag) ([]node, error) {
 	policies, err := a.sessionPolicies(r)
 	if err != nil {
 		return nil, err
 	}
-	c := caller{arn: a.arn("sts", "assumed-role/"+x.name+"/"+name), id: x.id + ":" + name, role: x}
+	percent := r.packed(tags)
+	if percent > 100 {
+		return nil, packedTooLarge(percent)
+	}
+	c := caller{arn: a.arn("sts", "assumed-role/"+x.name+"/"+name), id: x.id + ":" + name, role: x, tags: tags}
 	return []node{
 		a.openSession(c, d, policies, r.now),
 		element("AssumedRoleUser", text("Arn", c.arn), text("AssumedRoleId", c.id)),
+		text("PackedPolicySize", strconv.Itoa(percent)),
 	}, nil
 }
 
@@ -126,30 +141,9 @@ func (a *account) openSession(c caller, d time.Duration, policies []string, now 
 		expires: now.Add(d), caller: c, policies: policies,
 	}
 	a.sessions.add(s, now)
+	a.issued = append(a.issued, s.secret, s.token)
 	return element("Credentials", text("AccessKeyId", s.keyID), text("SecretAccessKey", s.secret),
 		text("SessionToken", s.token), date("Expiration", s.expires))
-}
-
-// sessionPolicies are the limits that a call puts on the session it asks for.
-func (a *account) sessionPolicies(r *request) ([]string, error) {
-	var policies []string
-	if doc := r.get("Policy"); doc != "" {
-		if err := checkPolicy(doc); err != nil {
-			return nil, err
-		}
-		policies = append(policies, doc)
-	}
-	for i := 1; ; i++ {
-		arn := r.get(fmt.Sprintf("PolicyArns.member.%d.arn", i))
-		if arn == "" {
-			return policies, nil
-		}
-		doc, ok := a.managedPolicy(arn)
-		if !ok {
-			return nil, noSuchEntity("Policy %s does not exist or is not attachable.", arn)
-		}
-		policies = append(policies, doc)
-	}
 }
 
 func (r *request) roleAndSession() (arn, session string, err error) {

@@ -1,0 +1,190 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider"
+)
+
+// adminTimeout is how long an operator's request may take: a check of a definition
+// takes the longest.
+const adminTimeout = 100 * time.Second
+
+// maxAdmin is how many requests of operators one replica handles at once.
+const maxAdmin = 64
+
+// openAdmin offers what operators do as a NATS micro service of its own, for the
+// broker's account alone.
+func (c *Consumer) openAdmin() (micro.Service, error) {
+	n := c.cfg.Namespace
+	svc, err := micro.AddService(c.cfg.Conn, micro.Config{
+		Name: n.AdminService(), Version: doorVersion, Description: "what operators of lessor do",
+	})
+	if err != nil {
+		return nil, err
+	}
+	busy := make(chan struct{}, maxAdmin)
+	for _, e := range []struct {
+		verb messages.AdminVerb
+		do   func(context.Context, micro.Request) (messages.Reply, error)
+	}{
+		{messages.AdminPut, c.adminPut},
+		{messages.AdminGet, c.adminGet},
+		{messages.AdminList, c.adminList},
+		{messages.AdminDelete, c.adminDelete},
+		{messages.AdminCheck, c.adminCheck},
+		{messages.AdminRotateKey, c.adminRotateKey},
+	} {
+		h := micro.HandlerFunc(func(r micro.Request) { c.answerAdmin(r, e.verb, busy, e.do) })
+		if err := svc.AddEndpoint("secret-"+string(e.verb), h, micro.WithEndpointSubject(n.AdminSecret(e.verb))); err != nil {
+			return svc, err
+		}
+	}
+	return svc, nil
+}
+
+// answerAdmin handles an operator's request beside the others.
+func (c *Consumer) answerAdmin(r micro.Request, verb messages.AdminVerb, busy chan struct{}, do func(context.Context, micro.Request) (messages.Reply, error)) {
+	log := c.log.With().Str("admin", string(verb)).Logger()
+	if err := c.cfg.Namespace.CheckAdminReply(r.Reply()); err != nil {
+		log.Warn().Err(err).Msg("an operator's request that nobody may be answered for")
+		return
+	}
+	select {
+	case busy <- struct{}{}:
+	default:
+		c.answer(r, messages.ErrorReply(messages.Errorf(messages.CodeUnavailable, "too many requests of operators at once; try again in a moment"), nil))
+		return
+	}
+	entered := c.hall.enter(func() {
+		defer func() { <-busy }()
+		ctx, cancel := context.WithTimeout(c.base, adminTimeout)
+		defer cancel()
+		reply, err := do(ctx, r)
+		if err != nil {
+			e := adminError(err)
+			log.Warn().Err(e).AnErr("cause", e.Unwrap()).Msg("an operator's request failed")
+			reply = messages.Reply{Kind: messages.KindError, Error: e, Check: reply.Check}
+		}
+		c.answer(r, reply)
+	})
+	if !entered {
+		<-busy
+		c.answer(r, messages.ErrorReply(messages.Errorf(messages.CodeUnavailable, "this broker is being stopped; try again"), nil))
+	}
+}
+
+// adminError is an error as an operator sees it: with AWS's answer, where there is
+// one.
+func adminError(err error) *messages.Error {
+	var own *messages.Error
+	var aws *provider.Error
+	if !errors.As(err, &own) && errors.As(err, &aws) {
+		return aws.Public()
+	}
+	return messages.AsError(err)
+}
+
+// adminPut stores a definition, and tries it out before unless that is not wanted.
+func (c *Consumer) adminPut(ctx context.Context, r micro.Request) (messages.Reply, error) {
+	p, err := messages.DecodeSecretPut(r.Data())
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	d := p.Definition
+	if err := c.secrets.check(d); err != nil {
+		return messages.Reply{}, err
+	}
+	var answer messages.Reply
+	if !p.NoCheck {
+		if err := c.secrets.couldPut(ctx, d, p.Revision); err != nil {
+			return messages.Reply{}, err
+		}
+		check, err := c.check(ctx, d)
+		if err != nil {
+			return messages.Reply{}, err
+		}
+		answer.Check = &check
+		if !check.OK {
+			return answer, messages.Errorf(messages.CodeCheckFailed, "%s does not work at AWS, and was not stored", d.Name)
+		}
+	}
+	changed, err := c.secrets.put(ctx, d, "", p.Revision)
+	if err != nil {
+		return answer, err
+	}
+	info, err := c.secrets.info(ctx, d.Name)
+	if err != nil {
+		return answer, err
+	}
+	info.Changed = changed
+	c.log.Info().Str("secret", d.Name).Bool("changed", changed).Uint64("revision", info.Revision).Msg("dynamic secret")
+	answer.Kind, answer.Secret = messages.KindSecret, &info
+	return answer, nil
+}
+
+func (c *Consumer) adminGet(ctx context.Context, r micro.Request) (messages.Reply, error) {
+	o, err := messages.DecodeSecretOrder(messages.AdminGet, r.Data())
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	info, err := c.secrets.info(ctx, o.Name)
+	return messages.Reply{Kind: messages.KindSecret, Secret: &info}, err
+}
+
+func (c *Consumer) adminList(ctx context.Context, r micro.Request) (messages.Reply, error) {
+	if err := messages.DecodeNothing(r.Data()); err != nil {
+		return messages.Reply{}, err
+	}
+	all, err := c.secrets.all(ctx)
+	return messages.Reply{Kind: messages.KindSecrets, Secrets: all}, err
+}
+
+func (c *Consumer) adminDelete(ctx context.Context, r micro.Request) (messages.Reply, error) {
+	o, err := messages.DecodeSecretOrder(messages.AdminDelete, r.Data())
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	d, err := c.deleteSecret(ctx, o)
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	return messages.Reply{Kind: messages.KindDeletion, Deletion: &d}, nil
+}
+
+func (c *Consumer) adminCheck(ctx context.Context, r micro.Request) (messages.Reply, error) {
+	o, err := messages.DecodeSecretOrder(messages.AdminCheck, r.Data())
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	d, err := c.secrets.fresh(ctx, o.Name)
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	check, err := c.check(ctx, d)
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	return messages.Reply{Kind: messages.KindCheck, Check: &check}, nil
+}
+
+func (c *Consumer) adminRotateKey(ctx context.Context, r micro.Request) (messages.Reply, error) {
+	o, err := messages.DecodeSecretOrder(messages.AdminRotateKey, r.Data())
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	d, err := c.secrets.fresh(ctx, o.Name)
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	if err := c.connections.rotate(ctx, provider.ConnectionOf(d, c.cfg.ProjectID).Name, c.cfg); err != nil {
+		return messages.Reply{}, err
+	}
+	info, err := c.secrets.info(ctx, o.Name)
+	return messages.Reply{Kind: messages.KindSecret, Secret: &info}, err
+}

@@ -1,0 +1,113 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider"
+)
+
+// chores does what goes on without a message: it finishes deletions and key
+// rotations that somebody has begun, and drops connections that nothing names any
+// more. Each replica does; the bucket's compare-and-set keeps them apart.
+func (c *Consumer) chores() {
+	ctx := c.following
+	for round := 0; pause(ctx, c.cfg.ChoresEvery) == nil; round++ {
+		began := time.Now()
+		c.finishDeletions(ctx)
+		if round%choresRare == 0 {
+			c.finishRotations(ctx)
+			c.dropConnections(ctx)
+		}
+		// A deletion of very many leases lists them each time.
+		_ = pause(ctx, 4*time.Since(began)) // ctx is looked at next
+	}
+}
+
+// choresRare is in how many rounds the rarer ones are done once.
+const choresRare = 30
+
+func (c *Consumer) finishDeletions(ctx context.Context) {
+	for _, name := range c.secrets.beingDeleted() {
+		if _, err := c.goOnDeleting(ctx, messages.SecretOrder{Name: name}); err != nil && ctx.Err() == nil {
+			c.log.Warn().Err(err).Str("secret", name).Msg("a deletion could not go on; trying again")
+		}
+	}
+}
+
+func (c *Consumer) finishRotations(ctx context.Context) {
+	names, err := c.connections.unfinished(ctx)
+	for _, name := range names {
+		c.log.Warn().Str("connection", name).Msg("a key's rotation was not finished; going on with it")
+		err = errors.Join(err, c.connections.rotate(ctx, name, c.cfg))
+	}
+	if err != nil && ctx.Err() == nil {
+		c.log.Error().Err(err).Msg("a key's rotation could not be finished; trying again")
+	}
+}
+
+// dropConnections drops the connections that no definition and no lease names. A
+// definition that is being put has just renewed its connection's KeptAt; the
+// deletion is by compare-and-set on what was read before.
+func (c *Consumer) dropConnections(ctx context.Context) {
+	err := c.connections.drop(ctx, func() (map[string]bool, error) {
+		named := map[string]bool{}
+		err := c.leases.each(ctx, ">", func(_ string, rec messages.Record, err error) {
+			if err == nil && rec.Connection != "" {
+				named[rec.Connection] = true
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		infos, err := c.secrets.all(ctx)
+		for _, i := range infos {
+			named[provider.ConnectionOf(i.Definition, c.cfg.ProjectID).Name] = true
+		}
+		return named, err
+	})
+	if err != nil && ctx.Err() == nil {
+		c.log.Warn().Err(err).Msg("connections that nothing names could not be dropped; trying again")
+	}
+}
+
+// drop drops the connections that have not been kept for a while and are not
+// named. It asks who is named only if there are any such.
+func (a *connections) drop(ctx context.Context, named func() (map[string]bool, error)) error {
+	keys, err := a.state.keys(ctx, connectionPrefix+"*")
+	if err != nil {
+		return err
+	}
+	old := map[string]uint64{}
+	for _, key := range keys {
+		name := strings.TrimPrefix(key, connectionPrefix)
+		c, revision, err := a.load(ctx, name)
+		if err == nil && c.Rotation == nil && a.now().Sub(c.KeptAt) > unused {
+			old[name] = revision
+		}
+	}
+	if len(old) == 0 {
+		return nil
+	}
+	names, err := named()
+	if err != nil {
+		return err
+	}
+	for name, revision := range old {
+		if names[name] {
+			continue
+		}
+		err := a.state.remove(ctx, connectionKey(name), revision)
+		if errors.Is(err, errConflict) {
+			continue // in use again
+		}
+		if err != nil {
+			return err
+		}
+		a.log.Info().Str("connection", name).Msg("a connection that nothing names any more is dropped")
+	}
+	return nil
+}
