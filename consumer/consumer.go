@@ -128,8 +128,10 @@ func (c *Consumer) Start(ctx context.Context) error {
 	if c.door, err = c.openDoor(); err != nil {
 		return err
 	}
-	c.admin, err = c.openAdmin()
-	return err
+	if c.admin, err = c.openAdmin(); err != nil {
+		return err
+	}
+	return c.cfg.Conn.FlushWithContext(ctx) // whoever asks from here on is heard
 }
 
 // handle gives a message to its verb.

@@ -1,0 +1,159 @@
+package consumer_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/messages"
+)
+
+// admin asks the admin service and returns its answer.
+func (w *world) admin(verb messages.AdminVerb, body string) messages.Reply {
+	w.t.Helper()
+	return w.call(w.nc, w.ns.AdminSecret(verb), body)
+}
+
+// putBody is a request to store a definition.
+func putBody(definition, more string) string { return `{"definition":` + definition + more + `}` }
+
+func TestAnOperatorPutsGetsAndListsDefinitions(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	put := w.admin(messages.AdminPut, putBody(plainSecret, `,"no_check":true`))
+	if put.Kind != messages.KindSecret || !put.Secret.Changed || put.Secret.Revision == 0 || put.Secret.State != messages.SecretActive {
+		t.Fatalf("%+v %v", put, put.Error)
+	}
+	again := w.admin(messages.AdminPut, putBody(plainSecret, `,"no_check":true`))
+	if again.Secret.Changed || again.Secret.Revision != put.Secret.Revision {
+		t.Fatalf("the same once more: %+v", again.Secret)
+	}
+	got := w.admin(messages.AdminGet, `{"name":"ci"}`)
+	want, err := messages.DecodeDynamicSecret([]byte(plainSecret))
+	w.ok(err)
+	if a, b := mustJSON(got.Secret.Definition), mustJSON(want); a != b {
+		t.Fatalf("got %s, want %s", a, b)
+	}
+	w.admin(messages.AdminPut, putBody(`{"name":"another"}`, `,"no_check":true`))
+	all := w.admin(messages.AdminList, "")
+	if len(all.Secrets) != 2 || all.Secrets[0].Name != "another" || all.Secrets[1].Name != "ci" {
+		t.Fatalf("%+v", all.Secrets)
+	}
+	w.lease("ci", "{}")
+	if c := w.admin(messages.AdminGet, `{"name":"ci"}`).Secret.Connection; c.Account != "123456789012" || !strings.HasSuffix(c.ARN, "user/broker") {
+		t.Fatalf("who the broker is: %+v", c)
+	}
+}
+
+func TestBadRequestsOfOperatorsChangeNothing(t *testing.T) {
+	w := newWorld(t)
+	b := w.broker()
+	file, err := messages.DecodeDynamicSecret([]byte(`{"name":"filed"}`))
+	w.ok(err)
+	_, err = b.Secrets().Put(w.ctx(), file, consumer.SourceFile)
+	w.ok(err)
+	w.put(b, plainSecret)
+	before := mustJSON(w.admin(messages.AdminList, "").Secrets)
+	for _, c := range []struct {
+		verb messages.AdminVerb
+		body string
+		code messages.Code
+		says string
+	}{
+		{messages.AdminPut, ``, messages.CodeInvalidRequest, "JSON"},
+		{messages.AdminPut, `{}`, messages.CodeInvalidRequest, "definition is missing"},
+		{messages.AdminPut, `{"definition":{"name":"a.b"}}`, messages.CodeInvalidSecret, "name"},
+		{messages.AdminPut, putBody(`{"name":"x","aws":{"groups":["a b"]}}`, ""), messages.CodeInvalidSecret, "aws.groups[0]"},
+		{messages.AdminPut, putBody(`{"name":"x","default_ttl":"500ms"}`, ""), messages.CodeInvalidSecret, "default_ttl"},
+		{messages.AdminPut, putBody(`{"name":"x"}`, `,"revision":9`), messages.CodeRevisionMismatch, "no dynamic secret"},
+		{messages.AdminPut, putBody(`{"name":"ci"}`, `,"revision":0`), messages.CodeRevisionMismatch, "is at revision"},
+		{messages.AdminPut, putBody(`{"name":"ci"}`, `,"revision":0,"no_check":true`), messages.CodeRevisionMismatch, "is at revision"},
+		{messages.AdminPut, putBody(`{"name":"ci"}`, `,"revision":-1`), messages.CodeInvalidRequest, "revision"},
+		{messages.AdminPut, putBody(`{"name":"filed","max_leases":3}`, `,"no_check":true`), messages.CodeSecretFromFile, "file"},
+		{messages.AdminGet, `{"name":"nobody"}`, messages.CodeSecretNotFound, "nobody"},
+		{messages.AdminGet, `{"name":"*"}`, messages.CodeInvalidSubject, "name"},
+		{messages.AdminGet, `{"name":"ci","force":true}`, messages.CodeInvalidRequest, "force"},
+		{messages.AdminList, `{"x":1}`, messages.CodeInvalidRequest, "empty"},
+		{messages.AdminDelete, `{"name":"nobody"}`, messages.CodeSecretNotFound, "nobody"},
+		{messages.AdminDelete, `{"name":"filed"}`, messages.CodeSecretFromFile, "file"},
+		{messages.AdminDelete, `{"name":"filed","force":true}`, messages.CodeSecretFromFile, "file"},
+		{messages.AdminCheck, `{"name":"nobody"}`, messages.CodeSecretNotFound, "nobody"},
+		{messages.AdminRotateKey, `{"name":"ci"}`, messages.CodeInvalidRequest, "access_key"},
+	} {
+		r := w.admin(c.verb, c.body)
+		if r.Kind != messages.KindError || r.Error.Code != c.code || !strings.Contains(r.Error.Message, c.says) {
+			t.Errorf("%s %s: %+v %v, want %s with %q", c.verb, c.body, r, r.Error, c.code, c.says)
+		}
+	}
+	if after := mustJSON(w.admin(messages.AdminList, "").Secrets); after != before {
+		t.Fatalf("before %s, after %s", before, after)
+	}
+	if n := len(w.sim.Calls()); n > 1 {
+		t.Fatalf("%d calls to AWS", n) // one is who the broker is
+	}
+}
+
+// An operator who names somebody's subject for the answer gets none.
+func TestOperatorsAreAnsweredInTheirInboxesOnly(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	for _, reply := range []string{"lessor.request.alice.ci", "$KV.lessor_secret.ci", "$JS.API.STREAM.DELETE.LESSOR_EVENT", "lessor.deliver.alice.x", "_INBOX", "_INBOX_a*b"} {
+		w.ok(w.nc.PublishRequest(w.ns.AdminSecret(messages.AdminList), reply, nil))
+	}
+	for range 5 { // the endpoint takes its requests in order
+		w.admin(messages.AdminList, "")
+	}
+	if n := strings.Count(w.logs.String(), "nobody may be answered for"); n != 6 {
+		t.Fatalf("%d were refused", n)
+	}
+	sub, err := w.nc.SubscribeSync("_INBOX_ops.x")
+	w.ok(err)
+	w.ok(w.nc.PublishRequest(w.ns.AdminSecret(messages.AdminList), "_INBOX_ops.x", nil))
+	if r, _ := w.answer(sub); r.Kind != messages.KindSecrets {
+		t.Fatalf("%+v", r)
+	}
+}
+
+func TestADefinitionThatIsPutCountsAtAllReplicasWithinASecond(t *testing.T) {
+	w := newWorld(t)
+	brokers := []*broker{w.broker(), w.broker(), w.broker()}
+	w.put(brokers[0], plainSecret)
+	w.lease("ci", "{}")
+	for i := range 5 {
+		longest := fmt.Sprintf("%dh", 30+i)
+		w.admin(messages.AdminPut, putBody(strings.Replace(plainSecret, "24h", longest, 1), `,"no_check":true`))
+		put := time.Now()
+		for _, b := range brokers {
+			b := b
+			w.eventually("the change is known", func() bool {
+				d, err := consumer.CachedSecret(b.Consumer, w.ctx(), "ci")
+				return err == nil && d.MaxTTL.Std() == time.Duration(30+i)*time.Hour
+			})
+		}
+		if took := time.Since(put); took > time.Second {
+			t.Fatalf("it took %s", took)
+		}
+	}
+}
+
+func TestReleasedFilesMayBeChangedAndDeleted(t *testing.T) {
+	w := newWorld(t)
+	b := w.broker()
+	d, err := messages.DecodeDynamicSecret([]byte(`{"name":"filed"}`))
+	w.ok(err)
+	_, err = b.Secrets().Put(w.ctx(), d, consumer.SourceFile)
+	w.ok(err)
+	w.ok(b.Secrets().Release(w.ctx(), "filed"))
+	w.ok(b.Secrets().Release(w.ctx(), "nobody"))
+	if i := w.admin(messages.AdminGet, `{"name":"filed"}`).Secret; i.Source != "" || i.Definition.Name != "filed" {
+		t.Fatalf("%+v", i)
+	}
+	if r := w.admin(messages.AdminPut, putBody(`{"name":"filed","max_leases":3}`, `,"no_check":true`)); r.Kind != messages.KindSecret {
+		t.Fatalf("%+v", r.Error)
+	}
+	if r := w.admin(messages.AdminDelete, `{"name":"filed"}`); r.Kind != messages.KindDeletion || !r.Deletion.Done {
+		t.Fatalf("%+v %v", r.Deletion, r.Error)
+	}
+}

@@ -1,0 +1,178 @@
+package consumer_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/iamsim"
+)
+
+// quickChores has what goes on without a message done often.
+func quickChores(c *consumer.Config) { c.ChoresEvery = 20 * time.Millisecond }
+
+// gone waits until a definition is gone.
+func (w *world) gone(secret string) {
+	w.t.Helper()
+	w.eventually("the definition of "+secret+" is gone", func() bool {
+		r := w.admin(messages.AdminGet, `{"name":"`+secret+`"}`)
+		return r.Error != nil && r.Error.Code == messages.CodeSecretNotFound
+	})
+}
+
+func TestADeletionEndsTheLeasesFirst(t *testing.T) {
+	w := newWorld(t)
+	b := w.broker(quickChores)
+	w.put(b, plainSecret)
+	w.put(b, `{"name":"other"}`)
+	other := w.lease("other", "{}")
+	var leases []messages.Reply
+	for range 5 {
+		leases = append(leases, w.lease("ci", "{}"))
+	}
+	r := w.admin(messages.AdminDelete, `{"name":"ci"}`)
+	if r.Kind != messages.KindDeletion || r.Deletion.Done || r.Deletion.Leases != 5 {
+		t.Fatalf("%+v %v", r.Deletion, r.Error)
+	}
+	w.gone("ci")
+	for _, l := range leases {
+		rec := w.state(l.Lease.Name, messages.StateRevoked)
+		if rec.Reason != messages.ReasonSecretDeleted {
+			t.Fatalf("it ended because %s", rec.Reason)
+		}
+		w.told(l.Lease.Name, messages.EventIssued, messages.EventRevoked)
+	}
+	w.refused(w.ask("ci", "{}"), messages.CodeSecretNotFound)
+	if n := w.sim.UserCount(); n != 1 || !w.works(other.Credentials) == false && n != 1 {
+		t.Fatalf("%d users", n)
+	}
+	// It may be put again, and is a new one.
+	w.put(b, plainSecret)
+	w.lease("ci", "{}")
+}
+
+// While AWS refuses, the definition stays, says how far it has come, and gives no
+// leases; it goes as soon as AWS allows, whoever runs then.
+func TestADeletionGoesOnUntilItIsDone(t *testing.T) {
+	w := newWorld(t)
+	b := w.broker(quickChores)
+	w.put(b, plainSecret)
+	lease := w.lease("ci", "{}")
+	w.quiet()
+	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if c.Action == "DeleteAccessKey" {
+			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}
+		}
+		return iamsim.Verdict{}
+	})
+	var d *messages.SecretDeletion
+	w.eventually("the deletion says what is in its way", func() bool {
+		d = w.admin(messages.AdminDelete, `{"name":"ci"}`).Deletion
+		return d.Failing == 1
+	})
+	if d.Done || d.Leases != 1 || !strings.Contains(d.Error, "DeleteAccessKey") || !strings.Contains(d.Error, "AccessDenied") {
+		t.Fatalf("%+v", d)
+	}
+	if i := w.admin(messages.AdminGet, `{"name":"ci"}`).Secret; i.State != messages.SecretDeleting {
+		t.Fatalf("%+v", i)
+	}
+	w.refused(w.ask("ci", "{}"), messages.CodeSecretDeleting)
+	if r := w.admin(messages.AdminPut, putBody(plainSecret, `,"no_check":true`)); r.Error == nil || r.Error.Code != messages.CodeSecretDeleting {
+		t.Fatalf("%+v", r)
+	}
+	b.stop()
+	w.sim.SetHook(nil)
+	w.broker(quickChores)
+	w.eventually("the definition is gone", func() bool {
+		w.clock.move(time.Second)
+		r := w.admin(messages.AdminGet, `{"name":"ci"}`)
+		return r.Error != nil && r.Error.Code == messages.CodeSecretNotFound
+	})
+	w.over(lease, messages.ReasonSecretDeleted)
+}
+
+func TestAForcedDeletionDropsTheDefinitionAndHuntsTheUsers(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	lease := w.lease("ci", "{}")
+	w.quiet()
+	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if c.Action == "DeleteUser" {
+			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}
+		}
+		return iamsim.Verdict{}
+	})
+	r := w.admin(messages.AdminDelete, `{"name":"ci","force":true}`)
+	if r.Kind != messages.KindDeletion || !r.Deletion.Done || r.Deletion.Leases != 1 {
+		t.Fatalf("%+v %v", r.Deletion, r.Error)
+	}
+	w.refused(w.ask("ci", "{}"), messages.CodeSecretNotFound)
+	w.eventually("it has failed", func() bool { rec, _ := w.record(lease.Lease.Name); return rec.UndoError != "" })
+	w.sim.SetHook(nil)
+	w.over(lease, messages.ReasonSecretDeleted)
+}
+
+// Requests that race a deletion either get a lease that the deletion ends, or are
+// told; nothing is left behind in any case.
+func TestARequestThatRacesADeletionLeavesNothing(t *testing.T) {
+	w := newWorld(t)
+	b := w.broker(quickChores)
+	w.broker(quickChores)
+	codes := map[messages.Code]int{}
+	for round := range 15 {
+		w.put(b, plainSecret)
+		var all sync.WaitGroup
+		subs := make(chan messages.Reply, 12)
+		for i := range 12 {
+			sub := w.publish(w.ns.Request("alice", "ci"), fmt.Sprintf(`{"ttl":"1h","labels":{"n":"%d.%d"}}`, round, i))
+			all.Go(func() {
+				msg, err := sub.NextMsg(patience)
+				if err != nil {
+					t.Errorf("no answer: %v", err)
+					return
+				}
+				r, _ := messages.DecodeReply(msg.Data)
+				subs <- r
+			})
+			if i == round%12 {
+				w.admin(messages.AdminDelete, `{"name":"ci"}`)
+			}
+		}
+		all.Wait()
+		close(subs)
+		for r := range subs {
+			if r.Kind == messages.KindCredentials {
+				codes["credentials"]++
+			} else {
+				codes[r.Error.Code]++
+			}
+		}
+		w.gone("ci")
+		w.quiet()
+		w.eventually("every lease is over", func() bool {
+			for _, rec := range w.records() {
+				if !rec.State.Ended() {
+					return false
+				}
+			}
+			return true
+		})
+		w.nothingInAWS()
+	}
+	t.Logf("%v", codes)
+	if codes["credentials"] == 0 || codes[messages.CodeSecretDeleting]+codes[messages.CodeSecretNotFound] == 0 {
+		t.Fatal("nothing raced")
+	}
+	for code := range codes {
+		switch code {
+		case "credentials", messages.CodeSecretDeleting, messages.CodeSecretNotFound, messages.CodeLeaseEnded:
+		default:
+			t.Errorf("%d were told %s", codes[code], code)
+		}
+	}
+}
