@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 )
 
 // MaxBody is the largest body of a message on a verb's subject, in bytes.
@@ -32,47 +31,97 @@ func decodeObject(data []byte, fields ...field) *Error {
 }
 
 // decodeFields reads one JSON object, field by field so that every error names
-// the one it is about. Names must be spelled exactly and stand there once:
-// encoding/json alone would fold case and let the last of two equal names win.
-// null is the same as leaving the field out.
+// the one it is about, with its path. Names must be spelled exactly and stand
+// there once: encoding/json alone would fold case and let the last of two equal
+// names win. null is the same as leaving the field out.
 func decodeFields(code Code, data []byte, fields ...field) *Error {
+	if f := readFields(data, fields); f != nil {
+		return Errorf(code, "%s", f)
+	}
+	return nil
+}
+
+// readInner is decodeFields for an object that is itself a field.
+func readInner(data []byte, fields []field) error {
+	if !bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
+		return errType
+	}
+	if f := readFields(data, fields); f != nil {
+		return f
+	}
+	return nil
+}
+
+func readFields(data []byte, fields []field) *fault {
+	return eachField(data, func(name string, raw json.RawMessage) *fault {
+		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
+		if i < 0 {
+			return &fault{says: ": unknown field " + showName(name) + "; known are " + names(fields)}
+		}
+		if string(raw) == "null" {
+			return nil
+		}
+		return readField(name, raw, fields[i].into)
+	})
+}
+
+func readField(name string, raw json.RawMessage, into any) *fault {
+	if texts, ok := into.(*map[string]string); ok && raw[0] == '{' {
+		return readTexts(raw, texts).in(name)
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return fieldFault(name, raw, into, err)
+	}
+	return nil
+}
+
+// readTexts reads an object of texts.
+func readTexts(data []byte, into *map[string]string) *fault {
+	texts := map[string]string{}
+	f := eachField(data, func(name string, raw json.RawMessage) *fault {
+		var text string
+		if err := json.Unmarshal(raw, &text); err != nil {
+			return &fault{clip(name), wrongType(raw, &text)}
+		}
+		texts[name] = text
+		return nil
+	})
+	*into = texts
+	return f
+}
+
+// eachField hands on the fields of one JSON object, until there is a fault.
+func eachField(data []byte, do func(name string, raw json.RawMessage) *fault) *fault {
 	d := json.NewDecoder(bytes.NewReader(data))
 	if t, err := d.Token(); err != nil {
-		return Errorf(code, "this is not JSON")
+		return &fault{says: ": this is not JSON"}
 	} else if t != json.Delim('{') {
-		return Errorf(code, "this must be a JSON object")
+		return &fault{says: ": this must be an object: names with their values"}
 	}
-	var seen []string
+	seen := map[string]bool{}
 	for d.More() {
 		t, err := d.Token()
 		if err != nil {
-			return Errorf(code, "this is not JSON")
+			return &fault{says: ": this is not JSON"}
 		}
 		name, _ := t.(string)
-		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
-		if i < 0 {
-			return Errorf(code, "unknown field %q; known are %s", clip(name), names(fields))
+		if seen[name] {
+			return &fault{clip(name), " is given twice"}
 		}
-		if slices.Contains(seen, name) {
-			return Errorf(code, "%s is given twice", name)
-		}
-		seen = append(seen, name)
+		seen[name] = true
 		var raw json.RawMessage
 		if err := d.Decode(&raw); err != nil {
-			return Errorf(code, "%s is not JSON", name)
+			return &fault{says: ": this is not JSON"}
 		}
-		if string(raw) == "null" {
-			continue
-		}
-		if err := json.Unmarshal(raw, fields[i].into); err != nil {
-			return fieldError(code, name, err)
+		if f := do(name, raw); f != nil {
+			return f
 		}
 	}
 	if _, err := d.Token(); err != nil {
-		return Errorf(code, "this is not JSON")
+		return &fault{says: ": this is not JSON"}
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return Errorf(code, "there is something behind the JSON object")
+		return &fault{says: ": there is something behind the JSON object"}
 	}
 	return nil
 }
@@ -83,24 +132,6 @@ func names(fields []field) string {
 		n[i] = f.name
 	}
 	return strings.Join(n, ", ")
-}
-
-// fieldError says what is wrong with a field, and nothing of a stranger's input
-// beyond its type.
-func fieldError(code Code, name string, err error) *Error {
-	var inner *Error
-	if errors.As(err, &inner) {
-		return Errorf(code, "%s: %s", name, inner.Message)
-	}
-	var t *json.UnmarshalTypeError
-	if errors.As(err, &t) {
-		return Errorf(code, "%s has the wrong type, a JSON %s", name, clip(t.Value))
-	}
-	var p *time.ParseError
-	if errors.As(err, &p) {
-		return Errorf(code, "%s must be a time in RFC 3339, such as 2026-11-22T22:00:30Z", name)
-	}
-	return Errorf(code, "%s: %s", name, clip(err.Error()))
 }
 
 // clip keeps a stranger's text short and on one line.

@@ -89,8 +89,8 @@ func (d Duration) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads a string as [ParseDuration] does.
 func (d *Duration) UnmarshalJSON(data []byte) error {
 	var s string
-	if err := json.Unmarshal(data, &s); err != nil {
-		return fmt.Errorf("a duration is a string such as \"15m\"")
+	if json.Unmarshal(data, &s) != nil {
+		return errType
 	}
 	v, err := ParseDuration(s)
 	if err != nil {

@@ -202,16 +202,16 @@ func TestLeaseRequestLimits(t *testing.T) {
 		{"label value with a line break", `{"labels":{"a":"b\nc"}}`, []string{"labels.a"}},
 		{"label value with a C1 control", `{"labels":{"a":"b\u0085c"}}`, []string{"labels.a"}},
 		{"label value a number", `{"labels":{"a":1}}`, []string{"labels", "number"}},
-		{"labels an array", `{"labels":["a"]}`, []string{"labels", "array"}},
+		{"labels an array", `{"labels":["a"]}`, []string{"labels has the wrong type", "a list", "an object"}},
 		{"ready_within of 59s", `{"ready_within":"59s"}`, nil},
 		{"ready_within of 60s", `{"ready_within":"60s"}`, nil},
 		{"ready_within of 61s", `{"ready_within":"61s"}`, []string{"ready_within", "1m1s", "1m"}},
 		{"ttl of ten years", `{"ttl":"3650d"}`, nil},
 		{"ttl above ten years", `{"ttl":"3651d"}`, []string{"ttl", "3650d"}},
 		{"ttl negative", `{"ttl":"-1h"}`, []string{"ttl"}},
-		{"ttl a number", `{"ttl":3600}`, []string{"ttl", "15m"}},
+		{"ttl a number", `{"ttl":3600}`, []string{"ttl has", "a number", "a duration such as 90s"}},
 		{"ttl empty", `{"ttl":""}`, []string{"ttl"}},
-		{"confirm as text", `{"confirm":"true"}`, []string{"confirm", "string"}},
+		{"confirm as text", `{"confirm":"true"}`, []string{"confirm has", "it is text", "must be true or false"}},
 		{"confirm a number", `{"confirm":1}`, []string{"confirm", "number"}},
 		{"xkey a number", `{"xkey":1}`, []string{"xkey", "number"}},
 		{"xkey something else", `{"xkey":"XABC"}`, []string{"xkey"}},
@@ -292,7 +292,7 @@ func TestDecodeRenewRequest(t *testing.T) {
 	for body, words := range map[string][]string{
 		`{"ttl":"3651d"}`:             {"ttl", "3650d"},
 		`{"ttl":1}`:                   {"ttl"},
-		`{"clamp":"yes"}`:             {"clamp", "string"},
+		`{"clamp":"yes"}`:             {"clamp has", "it is text", "must be true or false"},
 		`{"expires_at":"2026-01-01"}`: {"expires_at", "ttl", "clamp"},
 	} {
 		_, err := messages.DecodeRenewRequest([]byte(body))
@@ -328,7 +328,7 @@ func TestDecodeRevokeRequest(t *testing.T) {
 		})
 	}
 	_, err := messages.DecodeRevokeRequest([]byte(`{"reason":["a"]}`))
-	wantCode(t, err, messages.CodeInvalidRequest, "reason", "array")
+	wantCode(t, err, messages.CodeInvalidRequest, "reason has", "a list", "must be text")
 }
 
 func TestDecodeListRequest(t *testing.T) {
@@ -359,7 +359,7 @@ func TestListRequestLimits(t *testing.T) {
 		words []string
 	}{
 		{`{"limit":1.5}`, messages.CodeInvalidRequest, []string{"limit", "number"}},
-		{`{"limit":"10"}`, messages.CodeInvalidRequest, []string{"limit", "string"}},
+		{`{"limit":"10"}`, messages.CodeInvalidRequest, []string{"limit has", "text", "a whole number"}},
 		{`{"limit":99999999999999999999}`, messages.CodeInvalidRequest, []string{"limit"}},
 		{`{"state":"Active"}`, messages.CodeInvalidRequest, []string{"state", "revoking"}},
 		{`{"state":"alive"}`, messages.CodeInvalidRequest, []string{"state"}},

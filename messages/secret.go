@@ -38,8 +38,8 @@ func (h *HardExpiry) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	var s string
-	if err := json.Unmarshal(data, &s); err != nil {
-		return fmt.Errorf("must be lease, max_ttl or none")
+	if json.Unmarshal(data, &s) != nil {
+		return errType
 	}
 	switch v := HardExpiry(s); v {
 	case HardExpiryLease, HardExpiryMaxTTL, HardExpiryNone:
@@ -56,7 +56,7 @@ func (h *HardExpiry) UnmarshalJSON(data []byte) error {
 // Blanks around the entries are dropped.
 type List []string
 
-// UnmarshalJSON reads an array of strings or a comma-separated string.
+// UnmarshalJSON reads a list of strings or a comma-separated string.
 func (l *List) UnmarshalJSON(data []byte) error {
 	var entries []string
 	if bytes.HasPrefix(bytes.TrimSpace(data), []byte(`"`)) {
@@ -67,13 +67,23 @@ func (l *List) UnmarshalJSON(data []byte) error {
 		if strings.TrimSpace(s) != "" {
 			entries = strings.Split(s, ",")
 		}
-	} else if err := json.Unmarshal(data, &entries); err != nil {
-		return fmt.Errorf("must be a list of strings, or one string with commas")
+	} else {
+		var list []json.RawMessage
+		if json.Unmarshal(data, &list) != nil {
+			return errType
+		}
+		for i, raw := range list {
+			var e string
+			if json.Unmarshal(raw, &e) != nil {
+				return &fault{fmt.Sprintf("[%d]", i), wrongType(raw, &e)}
+			}
+			entries = append(entries, e)
+		}
 	}
 	*l = nil
-	for _, e := range entries {
+	for i, e := range entries {
 		if e = strings.TrimSpace(e); e == "" {
-			return fmt.Errorf("has an empty entry")
+			return &fault{fmt.Sprintf("[%d]", i), " is empty"}
 		}
 		*l = append(*l, e)
 	}
@@ -98,8 +108,11 @@ func (p *Policy) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	var b bytes.Buffer
-	if err := json.Compact(&b, data); err != nil || b.Bytes()[0] != '{' {
-		return fmt.Errorf("must be a policy document: a JSON object, or a string that holds one")
+	if json.Compact(&b, data) != nil {
+		return fmt.Errorf("it is not JSON, and must be a policy document")
+	}
+	if b.Bytes()[0] != '{' {
+		return errType
 	}
 	*p = b.Bytes()
 	return nil
@@ -255,27 +268,21 @@ func (s *DynamicSecret) UnmarshalJSON(data []byte) error {
 
 // UnmarshalJSON reads the AWS part strictly.
 func (a *AWS) UnmarshalJSON(data []byte) error {
-	if err := decodeFields(CodeInvalidSecret, data,
-		field{"credential_type", &a.CredentialType}, field{"region", &a.Region}, field{"path", &a.Path},
-		field{"permissions_boundary", &a.PermissionsBoundary}, field{"groups", &a.Groups},
-		field{"managed_policies", &a.ManagedPolicies}, field{"inline_policy", &a.InlinePolicy},
-		field{"role_arn", &a.RoleARN}, field{"external_id", &a.ExternalID}, field{"deny_on_revoke", &a.DenyOnRevoke},
-		field{"auth", &a.Auth},
-	); err != nil {
-		return err
-	}
-	return nil
+	return readInner(data, []field{
+		{"credential_type", &a.CredentialType}, {"region", &a.Region}, {"path", &a.Path},
+		{"permissions_boundary", &a.PermissionsBoundary}, {"groups", &a.Groups},
+		{"managed_policies", &a.ManagedPolicies}, {"inline_policy", &a.InlinePolicy},
+		{"role_arn", &a.RoleARN}, {"external_id", &a.ExternalID}, {"deny_on_revoke", &a.DenyOnRevoke},
+		{"auth", &a.Auth},
+	})
 }
 
 // UnmarshalJSON reads the authentication strictly.
 func (a *Auth) UnmarshalJSON(data []byte) error {
-	if err := decodeFields(CodeInvalidSecret, data,
-		field{"method", &a.Method}, field{"role_arn", &a.RoleARN}, field{"assume_role_arn", &a.AssumeRoleARN},
-		field{"external_id", &a.ExternalID}, field{"access_key_id", &a.AccessKeyID}, field{"secret_access_key", &a.SecretAccessKey},
-	); err != nil {
-		return err
-	}
-	return nil
+	return readInner(data, []field{
+		{"method", &a.Method}, {"role_arn", &a.RoleARN}, {"assume_role_arn", &a.AssumeRoleARN},
+		{"external_id", &a.ExternalID}, {"access_key_id", &a.AccessKeyID}, {"secret_access_key", &a.SecretAccessKey},
+	})
 }
 
 // MaxSecretBody is the largest definition, in bytes.

@@ -2,6 +2,7 @@ package messages_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -73,10 +74,27 @@ func TestDynamicSecretTimes(t *testing.T) {
 		{`"default_ttl":"2h","max_ttl":"2h"`, 2 * hour, 2 * hour, nil},
 		{`"default_ttl":"1s"`, messages.Duration(time.Second), 24 * hour, nil},
 		{`"default_ttl":"3650d"`, 3650 * 24 * hour, 3650 * 24 * hour, nil},
+		{`"default_ttl":"0s"`, hour, 24 * hour, nil},
+		{`"default_ttl":"90s","max_ttl":"90s"`, 90 * minute / 60, 90 * minute / 60, nil},
+		{`"default_ttl":"15m","max_ttl":"36h"`, 15 * minute, 36 * hour, nil},
+		{`"default_ttl":"7d","max_ttl":"2w"`, 7 * 24 * hour, 14 * 24 * hour, nil},
+		{`"default_ttl":"1h30m"`, 90 * minute, 24 * hour, nil},
+		{`"default_ttl":"59m59s","max_ttl":"1h"`, hour - minute/60, hour, nil},
+		{`"default_ttl":"1h","max_ttl":"1h"`, hour, hour, nil},
+		{`"default_ttl":"1h1s","max_ttl":"1h"`, 0, 0, []string{"default_ttl 1h1s is above max_ttl 1h"}},
+		{`"max_ttl":"3649d"`, hour, 3649 * 24 * hour, nil},
+		{`"max_ttl":"3650d"`, hour, 3650 * 24 * hour, nil},
+		{`"max_ttl":"521w"`, hour, 521 * 7 * 24 * hour, nil},
+		{`"max_ttl":"522w"`, 0, 0, []string{"max_ttl: a duration may be at most 3650d"}},
+		{`"max_ttl":"87600h1s"`, 0, 0, []string{"max_ttl: a duration may be at most 3650d"}},
+		{`"default_ttl":"3651d"`, 0, 0, []string{"default_ttl: a duration may be at most 3650d"}},
+		{`"max_ttl":"1y"`, 0, 0, []string{"max_ttl: a duration is a number and a unit (s, m, h, d, w)"}},
+		{`"max_ttl":"500ms"`, 0, 0, []string{"max_ttl: a duration is a number and a unit (s, m, h, d, w)"}},
+		{`"default_ttl":true`, 0, 0, []string{"default_ttl has", "it is true", "a duration such as 90s"}},
 		{`"default_ttl":"2h","max_ttl":"1h59m59s"`, 0, 0, []string{"default_ttl", "2h", "max_ttl", "1h59m59s"}},
 		{`"max_ttl":"3651d"`, 0, 0, []string{"max_ttl", "3650d"}},
 		{`"default_ttl":"-1s"`, 0, 0, []string{"default_ttl"}},
-		{`"default_ttl":3600`, 0, 0, []string{"default_ttl"}},
+		{`"default_ttl":3600`, 0, 0, []string{"default_ttl has the wrong type: it is a number, and must be a duration such as 90s"}},
 	} {
 		t.Run(c.given, func(t *testing.T) {
 			s, err := messages.DecodeDynamicSecret([]byte(`{"name":"ci",` + c.given + `}`))
@@ -108,40 +126,42 @@ func TestDynamicSecretErrorsNameTheField(t *testing.T) {
 		{`{"name":"` + strings.Repeat("a", 65) + `"}`, []string{"name", "65", "64"}},
 		{`{"Name":"ci"}`, []string{`"Name"`}},
 		{`{"name":"ci","name":"cd"}`, []string{"name", "twice"}},
-		{`{"name":1}`, []string{"name", "number"}},
+		{`{"name":1}`, []string{"name has the wrong type: it is a number, and must be text: put it in quotes"}},
 		{`{"name":"ci","ttl":"1h"}`, []string{`"ttl"`, "default_ttl"}},
-		{`{"name":"ci","tags":["a"]}`, []string{"tags", "array"}},
-		{`{"name":"ci","tags":{"a":1}}`, []string{"tags", "number"}},
+		{`{"name":"ci","tags":["a"]}`, []string{"tags has the wrong type", "a list", "an object"}},
+		{`{"name":"ci","tags":{"a":1}}`, []string{"tags.a has", "a number", "text: put it in quotes"}},
+		{`{"name":"ci","tags":{"a":"1","a":"2"}}`, []string{"tags.a is given twice"}},
 		{`{"name":"ci","max_leases":-1}`, []string{"max_leases", "-1"}},
-		{`{"name":"ci","max_leases":1.5}`, []string{"max_leases", "number"}},
-		{`{"name":"ci","max_leases":"5"}`, []string{"max_leases", "string"}},
+		{`{"name":"ci","max_leases":1.5}`, []string{"max_leases must be a whole number"}},
+		{`{"name":"ci","max_leases":99999999999999999999}`, []string{"max_leases must be a whole number of at most 18 digits"}},
+		{`{"name":"ci","max_leases":"5"}`, []string{"max_leases has", "text", "a whole number"}},
 		{`{"name":"ci","max_leases_per_identity":-1}`, []string{"max_leases_per_identity"}},
-		{`{"name":"ci","hard_expiry":"never"}`, []string{"hard_expiry", "max_ttl"}},
-		{`{"name":"ci","hard_expiry":true}`, []string{"hard_expiry", "max_ttl"}},
+		{`{"name":"ci","hard_expiry":"never"}`, []string{"hard_expiry: must be lease, max_ttl or none"}},
+		{`{"name":"ci","hard_expiry":true}`, []string{"hard_expiry has", "it is true", "lease, max_ttl or none"}},
 		{`{"name":"ci","hard_expiry":""}`, []string{"hard_expiry"}},
-		{`{"name":"ci","require_sealed":"yes"}`, []string{"require_sealed", "string"}},
+		{`{"name":"ci","require_sealed":"yes"}`, []string{"require_sealed has", "it is text", "must be true or false"}},
 		{`{"name":"ci","require_confirm":1}`, []string{"require_confirm", "number"}},
 		{`{"name":"ci","aws":[]}`, []string{"aws", "object"}},
 		{aws(`"Region":"us-east-1"`), []string{"aws", `"Region"`}},
 		{aws(`"policy":{}`), []string{"aws", `"policy"`, "inline_policy"}},
-		{aws(`"region":"a","region":"b"`), []string{"aws", "region", "twice"}},
-		{aws(`"region":1`), []string{"aws", "region", "number"}},
-		{aws(`"path":{}`), []string{"aws", "path", "object"}},
-		{aws(`"groups":[1]`), []string{"aws", "groups"}},
-		{aws(`"groups":{}`), []string{"aws", "groups", "commas"}},
-		{aws(`"groups":"a,,b"`), []string{"aws", "groups", "empty"}},
-		{aws(`"groups":["a",""]`), []string{"aws", "groups", "empty"}},
-		{aws(`"managed_policies":7`), []string{"aws", "managed_policies", "commas"}},
-		{aws(`"inline_policy":[]`), []string{"aws", "inline_policy", "object"}},
+		{aws(`"region":"a","region":"b"`), []string{"aws.region is given twice"}},
+		{aws(`"region":1`), []string{"aws.region has", "a number", "text: put it in quotes"}},
+		{aws(`"path":{}`), []string{"aws.path has", "an object", "must be text"}},
+		{aws(`"groups":["a",1]`), []string{"aws.groups[1] has", "a number", "text: put it in quotes"}},
+		{aws(`"groups":{}`), []string{"aws.groups has", "an object", "a list of texts, or one text with commas"}},
+		{aws(`"groups":"a,,b"`), []string{"aws.groups[1] is empty"}},
+		{aws(`"groups":["a",""]`), []string{"aws.groups[1] is empty"}},
+		{aws(`"managed_policies":7`), []string{"aws.managed_policies has", "a number", "commas"}},
+		{aws(`"inline_policy":[]`), []string{"aws.inline_policy has", "a list", "a policy document: an object"}},
 		{aws(`"inline_policy":7`), []string{"aws", "inline_policy"}},
-		{aws(`"inline_policy":"{"`), []string{"aws", "inline_policy"}},
+		{aws(`"inline_policy":"{"`), []string{"aws.inline_policy: ", "not JSON"}},
 		{aws(`"inline_policy":"null"`), []string{"aws", "inline_policy"}},
 		{aws(`"inline_policy":"{}{}"`), []string{"aws", "inline_policy"}},
 		{aws(`"inline_policy":"\"{}\""`), []string{"aws", "inline_policy"}},
 		{aws(`"auth":"default"`), []string{"aws", "auth", "object"}},
-		{aws(`"auth":{"Method":"default"}`), []string{"aws", "auth", `"Method"`}},
-		{aws(`"auth":{"method":1}`), []string{"aws", "auth", "method", "number"}},
-		{aws(`"auth":{"method":"default","method":"default"}`), []string{"aws", "auth", "method", "twice"}},
+		{aws(`"auth":{"Method":"default"}`), []string{"aws.auth: unknown field", `"Method"`, "secret_access_key"}},
+		{aws(`"auth":{"method":1}`), []string{"aws.auth.method has", "a number"}},
+		{aws(`"auth":{"method":"default","method":"default"}`), []string{"aws.auth.method is given twice"}},
 	} {
 		t.Run(c.body, func(t *testing.T) {
 			s, err := messages.DecodeDynamicSecret([]byte(c.body))
@@ -295,6 +315,97 @@ func TestDynamicSecretErrorsEchoNoMoreThanAPiece(t *testing.T) {
 		wantCode(t, err, messages.CodeInvalidSecret)
 		if strings.Contains(err.Error(), long[:130]) {
 			t.Errorf("%s: echoed in %.200s…", format, err)
+		}
+	}
+}
+
+// A definition holds the secret key of the method access_key. Whatever is wrong
+// with it, no error shows it, nor what stands where it might have slipped to.
+func TestNoErrorShowsASecretKey(t *testing.T) {
+	const secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+	for _, auth := range []string{
+		`"secret_access_key":["` + secret + `"]`,
+		`"secret_access_key":{"` + secret + `":1}`,
+		`"secret_access_key":"` + secret + `","secret_access_key":"` + secret + `"`,
+		`"secret_access_key":"` + secret + `\ud800","x":1`,
+		`"secret_access_key":"` + secret,
+		`"secret_access_key":` + secret,
+		`"secret_access_key:` + secret + `":null`,
+		`"` + secret + `":null`,
+		`"secretAccessKey":"` + secret + `"`,
+		`"method":["` + secret + `"]`,
+		`"access_key_id":{"a":"` + secret + `"}`,
+	} {
+		for _, body := range []string{`{"name":"ci","aws":{"auth":{` + auth + `}}}`, `{"name":"ci","aws":{` + auth + `}}`, `{` + auth + `}`} {
+			for _, decode := range []func([]byte) error{
+				func(b []byte) error { _, err := messages.DecodeDynamicSecret(b); return err },
+				func(b []byte) error {
+					_, err := messages.DecodeSecretPut(fmt.Appendf(nil, `{"definition":%s}`, b))
+					return err
+				},
+			} {
+				err := decode([]byte(body))
+				if err == nil {
+					t.Fatalf("%s is taken", body)
+				}
+				for text := err.Error(); ; {
+					if strings.Contains(text, secret[:8]) {
+						t.Errorf("%s: %v", body, text)
+					}
+					if err = errors.Unwrap(err); err == nil {
+						break
+					}
+					text = err.Error()
+				}
+			}
+		}
+	}
+}
+
+// What is not known may be a typing error: then its name is shown.
+func TestAnUnknownFieldIsShownIfItLooksLikeOne(t *testing.T) {
+	for name, shown := range map[string]bool{
+		"colour": true, "Default TTL": true, "aws.region": true, "": true, strings.Repeat("a", 32): true,
+		strings.Repeat("a", 33): false, "a:b": false, "a/b": false, "é": false, "a\\n": false,
+	} {
+		_, err := messages.DecodeDynamicSecret([]byte(`{"` + name + `":1}`))
+		wantCode(t, err, messages.CodeInvalidSecret, "unknown field", "default_ttl")
+		if strings.Contains(err.Error(), "field \""+name+"\"") != shown {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+// What is written in YAML has no JSON types: no error speaks of them.
+func TestErrorsOfTypeSpeakPlainly(t *testing.T) {
+	fields := map[string]string{
+		"name": "text", "default_ttl": "a duration such as 90s", "max_ttl": "a duration such as 90s", "username_template": "text",
+		"tags": "an object", "max_leases": "a whole number", "max_leases_per_identity": "a whole number", "allow_fixed_username": "true or false",
+		"hard_expiry": "lease, max_ttl or none", "require_sealed": "true or false", "require_confirm": "true or false", "aws": "an object",
+		"aws.credential_type": "text", "aws.region": "text", "aws.path": "text", "aws.permissions_boundary": "text", "aws.groups": "a list of texts",
+		"aws.managed_policies": "a list of texts", "aws.inline_policy": "a policy document", "aws.role_arn": "text", "aws.external_id": "text",
+		"aws.deny_on_revoke": "true or false", "aws.auth": "an object", "aws.auth.method": "text", "aws.auth.role_arn": "text",
+		"aws.auth.assume_role_arn": "text", "aws.auth.external_id": "text", "aws.auth.access_key_id": "text", "aws.auth.secret_access_key": "text",
+	}
+	values := map[string]string{`7`: "a number", `true`: "true", `"x"`: "text", `{"x":[]}`: "an object", `[7]`: "a list"}
+	for field, wanted := range fields {
+		refused := 0
+		for value, is := range values {
+			body, depth := value, strings.Split(field, ".")
+			for i := len(depth) - 1; i >= 0; i-- {
+				body = `{"` + depth[i] + `":` + body + `}`
+			}
+			_, err := messages.DecodeDynamicSecret([]byte(body))
+			if err == nil || !strings.Contains(err.Error(), field+" has the wrong type: it is "+is+", and must be "+wanted) {
+				continue
+			}
+			refused++
+			if strings.Contains(err.Error(), "JSON") || strings.Contains(err.Error(), "string") {
+				t.Errorf("%v", err)
+			}
+		}
+		if refused < 2 {
+			t.Errorf("%s: %d values are of the wrong type, as the error has it", field, refused)
 		}
 	}
 }

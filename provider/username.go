@@ -64,7 +64,10 @@ func ParseUsername(text string) (*UsernameTemplate, error) {
 	if n := utf8.RuneCountInString(text); n > maxTemplate {
 		return nil, fmt.Errorf("has %d characters, the limit is %d", n, maxTemplate)
 	}
-	parsed, err := template.New("").Funcs(UsernameData{}.functions()).Parse(text)
+	parsed, err := template.New("").Funcs(new(UsernameData).functions()).Parse(text)
+	if err != nil && strings.Contains(err.Error(), "malformed character constant") {
+		err = errQuotes
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s; %s", bare(err), allowed)
 	}
@@ -74,7 +77,7 @@ func ParseUsername(text string) (*UsernameTemplate, error) {
 	t := &UsernameTemplate{parsed: parsed}
 	// A number out of range, a bad pattern or a missing argument shows only
 	// when the template is used.
-	if _, err := t.Render(specimen(1)); err != nil {
+	if _, err := t.Render(specimen()); err != nil {
 		return nil, err
 	}
 	return t, nil
@@ -83,33 +86,26 @@ func ParseUsername(text string) (*UsernameTemplate, error) {
 // Render makes a name. It does not know which names the system takes. The error
 // is safe to show; it comes when Rand fails, or for data with which the template
 // breaks a limit that it kept when it was parsed.
-func (t *UsernameTemplate) Render(d UsernameData) (string, error) {
+func (t *UsernameTemplate) Render(d UsernameData) (string, error) { return t.renderer()(d) }
+
+// renderer returns a Render for one name after another; it is made ready once.
+func (t *UsernameTemplate) renderer() func(UsernameData) (string, error) {
+	var current UsernameData
 	own, err := t.parsed.Clone()
-	if err != nil {
-		return "", fmt.Errorf("can't be rendered: %s", bare(err))
+	if err == nil {
+		own.Funcs(current.functions())
 	}
-	var out limitedBuffer
-	if err := own.Funcs(d.functions()).Execute(&out, nil); err != nil {
-		return "", fmt.Errorf("can't be rendered: %s", bare(err))
-	}
-	return out.String(), nil
-}
-
-// specimens is how often Random tries a template.
-const specimens = 8
-
-// Random says whether names for the same data differ by chance, in more than
-// the case of letters. It tries the template with several sources of randomness;
-// a template in which chance hardly ever shows counts as one without.
-func (t *UsernameTemplate) Random() bool {
-	first, err := t.Render(specimen(1))
-	for seed := byte(2); err == nil && seed <= specimens; seed++ {
-		var other string
-		if other, err = t.Render(specimen(seed)); !strings.EqualFold(first, other) {
-			return err == nil
+	return func(d UsernameData) (string, error) {
+		if err != nil {
+			return "", fmt.Errorf("can't be rendered: %s", bare(err))
 		}
+		current = d
+		var out limitedBuffer
+		if err := own.Execute(&out, nil); err != nil {
+			return "", fmt.Errorf("can't be rendered: %s", bare(err))
+		}
+		return out.String(), nil
 	}
-	return false
 }
 
 // limitedBuffer takes maxRendered bytes.

@@ -1,9 +1,12 @@
 package provider
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
+	"strings"
 	"text/template"
 	"text/template/parse"
 )
@@ -59,6 +62,9 @@ func checkPipe(p *parse.PipeNode) error {
 	return nil
 }
 
+// errQuotes is for those who know other templates.
+var errQuotes = errors.New("a text stands in double quotes, not in single ones")
+
 // checkArgument checks an argument; the function that a command calls counts as
 // its first.
 func checkArgument(n parse.Node) error {
@@ -66,6 +72,9 @@ func checkArgument(n parse.Node) error {
 	case *parse.StringNode:
 		return nil
 	case *parse.NumberNode:
+		if strings.HasPrefix(n.Text, "'") {
+			return errQuotes
+		}
 		if n.IsInt {
 			return nil
 		}
@@ -87,8 +96,45 @@ func checkArgument(n parse.Node) error {
 }
 
 // names are all variables and functions that there are.
-var names = slices.Collect(maps.Keys(UsernameData{}.functions()))
+var names = slices.Collect(maps.Keys(new(UsernameData).functions()))
 
 func notAllowed(n parse.Node) error {
 	return fmt.Errorf("%.40q is not allowed", n.String())
+}
+
+// Texts are the texts of the template that can get into a name as they stand:
+// all of them, but for replace's patterns and what they are matched with. What
+// replace puts in for a group ($1) is left out.
+func (t *UsernameTemplate) Texts() []string {
+	var texts []string
+	for _, n := range t.parsed.Root.Nodes {
+		switch n := n.(type) {
+		case *parse.TextNode:
+			texts = append(texts, string(n.Text))
+		case *parse.ActionNode:
+			texts = append(texts, pipeTexts(n.Pipe)...)
+		}
+	}
+	return texts
+}
+
+var group = regexp.MustCompile(`\$(\w+|\{\w+\})`)
+
+func pipeTexts(p *parse.PipeNode) []string {
+	var texts []string
+	for _, c := range p.Cmds {
+		args := c.Args
+		if id, ok := args[0].(*parse.IdentifierNode); ok && id.Ident == "replace" && len(args) > 2 {
+			args = args[3:]
+		}
+		for _, arg := range args {
+			switch arg := arg.(type) {
+			case *parse.StringNode:
+				texts = append(texts, group.ReplaceAllString(arg.Text, ""))
+			case *parse.PipeNode:
+				texts = append(texts, pipeTexts(arg)...)
+			}
+		}
+	}
+	return texts
 }

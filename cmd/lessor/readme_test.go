@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,8 +13,18 @@ import (
 	"github.com/lessorhq/lessor/provider/awsiam"
 )
 
-// blocks returns the fenced code blocks of a language in a Markdown file.
+// blocks returns the fenced code blocks of a language in a Markdown file that has
+// some.
 func blocks(t *testing.T, file, language string) []string {
+	t.Helper()
+	all := allBlocks(t, file, language)
+	if len(all) == 0 {
+		t.Fatalf("%s has no %s", file, language)
+	}
+	return all
+}
+
+func allBlocks(t *testing.T, file, language string) []string {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -22,9 +33,6 @@ func blocks(t *testing.T, file, language string) []string {
 	var all []string
 	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllSubmatch(text, -1) {
 		all = append(all, string(m[1]))
-	}
-	if len(all) == 0 {
-		t.Fatalf("%s has no %s", file, language)
 	}
 	return all
 }
@@ -48,13 +56,49 @@ func TestTheSampleSecretsLoad(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal(err, "or no files")
 	}
+	has := map[any]bool{}
 	for _, f := range files {
-		if f.err != nil {
-			t.Fatalf("%s: %v", f.path, f.err)
+		t.Run(filepath.Base(f.path), func(t *testing.T) {
+			if f.err != nil {
+				t.Fatal(f.err)
+			}
+			has[f.def.AWS.CredentialType], has[f.def.AWS.Auth.Method] = true, true
+			if err := awsiam.New(awsiam.Options{}).Check(f.def); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	for _, kind := range []any{
+		messages.CredentialIAMUser, messages.CredentialAssumeRole,
+		messages.AuthDefault, messages.AuthAssumeRole, messages.AuthIRSA, messages.AuthPodIdentity, messages.AuthAccessKey,
+	} {
+		if !has[kind] {
+			t.Errorf("no sample has %s", kind)
 		}
-		if err := awsiam.New(awsiam.Options{}).Check(f.def); err != nil {
-			t.Fatalf("%s: %v", f.path, err)
+	}
+}
+
+// isDefinition says whether a block of YAML is one of lessor's: it has a name and
+// says something about AWS.
+var isDefinition = regexp.MustCompile(`(?ms)^name:.*^aws:`)
+
+func TestTheDocumentsDefinitionsLoad(t *testing.T) {
+	files, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err, "or no files")
+	}
+	found := 0
+	for _, file := range append(files, "../../README.md") {
+		for i, text := range allBlocks(t, file, "yaml") {
+			if !isDefinition.MatchString(text) {
+				continue
+			}
+			found++
+			t.Run(fmt.Sprintf("%s/%d", filepath.Base(file), i), func(t *testing.T) { definition(t, text) })
 		}
+	}
+	if found < 4 {
+		t.Errorf("only %d definitions were found", found)
 	}
 }
 

@@ -75,9 +75,33 @@ func parseSecret(data []byte) (messages.DynamicSecret, error) {
 	}
 	data, err := yaml.YAMLToJSONStrict(data)
 	if err != nil {
-		return messages.DynamicSecret{}, err
+		return messages.DynamicSecret{}, yamlError(err)
 	}
 	return messages.DecodeDynamicSecret(data)
+}
+
+var (
+	// yamlReason is what the parser says in its own words, and nothing of the file.
+	yamlReason = regexp.MustCompile(`^yaml: ((?:line \d+: )?(?:did not find|could not find|found|control characters|(?:block|mapping) [a-z ]+ not allowed) .*)$`)
+	// yamlTwice is a name that is there twice, as long as it looks like one.
+	yamlTwice = regexp.MustCompile(`(line \d+: )key "([a-z_]{1,32})" already set in map`)
+	yamlLine  = regexp.MustCompile(`line \d+`)
+)
+
+// yamlError says what is wrong with a file and where, and nothing of what is in
+// it: what can't be read may be the secret key.
+func yamlError(err error) error {
+	text := err.Error()
+	if m := yamlReason.FindStringSubmatch(text); m != nil {
+		return fmt.Errorf("this is not YAML: %s", m[1])
+	}
+	if m := yamlTwice.FindStringSubmatch(text); m != nil {
+		return fmt.Errorf("%s%s is given twice", m[1], m[2])
+	}
+	if line := yamlLine.FindString(text); line != "" {
+		return fmt.Errorf("this is not YAML: %s can't be read", line)
+	}
+	return errors.New("this is not YAML that a definition can be written in")
 }
 
 // putSecretFiles puts the definitions of a folder, and reports those that are

@@ -43,6 +43,43 @@ func TestABadSecretFileDoesNotSpoilTheOthers(t *testing.T) {
 	}
 }
 
+// A file that can't be read may be one with a secret key in the wrong place.
+func TestNoErrorShowsWhatIsInAFile(t *testing.T) {
+	const secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+	for text, says := range map[string]string{
+		"name: ci\naws:\n  auth:\n    secret_access_key: [" + secret + "\n":        "line ",
+		"name: ci\naws:\n  auth:\n    secret_access_key:" + secret + "\n":          "aws.auth has the wrong type: it is text",
+		"name: ci\naws:\n  auth: {secret_access_key:" + secret + "}\n":             "unknown field",
+		"name: ci\naws:\n  auth: {a: 1, secret_access_key\n " + secret + ": 1\n":   "line ",
+		"name: ci\naws: {auth: {secret_access_key: !!int " + secret + "}}\n":       "this is not YAML",
+		"name: ci\naws: {auth: {secret_access_key: !!float " + secret + "}}\n":     "this is not YAML",
+		"name: ci\naws: {auth: {secret_access_key: !!binary '" + secret + "!'}}\n": "this is not YAML",
+		"name: ci\naws: {auth: {secret_access_key: *" + secret + "}}\n":            "this is not YAML",
+		"name: ci\naws: {auth: {secret_access_key: &" + secret + " [1]}}\n":        "this is not YAML",
+		"name: ci\naws: &wJalrXUtnFEMI {auth: {a: *wJalrXUtnFEMI}}\n":              "this is not YAML",
+		"name: ci\n" + secret + ": 1\n" + secret + ": 2\n":                         "line 3",
+		"{[" + secret + "]: 1}\n":                              "this is not YAML",
+		"{{" + secret + ": x}: 1}\n":                           "this is not YAML",
+		"name: ci\n\t" + secret + "\n":                         "line ",
+		"name: ci\nsecret_access_key: \"" + secret + "\\q\"\n": "unknown escape",
+		"name: ci\nsecret_access_key: '" + secret + "\n":       "unexpected end",
+		"name: ci\n" + secret + "\n":                           "line ",
+		"name: ci\nname: cd\n":                                 "line 2: name is given twice",
+		"name: ci\naws: a: b\n":                                "line 2: mapping values are not allowed",
+		secret:                                                 "an object",
+		"name: ci\naws: {auth: {secret_access_key: [" + secret + "]}}\n": "aws.auth.secret_access_key has the wrong type: it is a list, and must be text",
+	} {
+		_, err := parseSecret([]byte(text))
+		if err == nil {
+			t.Errorf("%s is taken", text)
+			continue
+		}
+		if strings.Contains(err.Error(), secret[:8]) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want %q", text, err, says)
+		}
+	}
+}
+
 // FuzzParseSecret: what is taken can be stored and read again, and is the same.
 func FuzzParseSecret(f *testing.F) {
 	f.Add(demoSecret)

@@ -9,17 +9,19 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// IAM's limits for users; none of them can be raised.
+// IAM's limits for users. Only that of managed policies can be raised, from
+// usualManaged to maxManaged.
 const (
-	maxGroups   = 10
-	maxManaged  = 10
-	maxPath     = 512
-	maxName     = 128 // of a group or a policy
-	maxTags     = 50
-	maxTagKey   = 128
-	maxTagValue = 256
-	maxPolicy   = 2048 // all inline policies of a user, white space not counted
-	maxARN      = 2048
+	maxGroups    = 10
+	usualManaged = 10
+	maxManaged   = 20
+	maxPath      = 512
+	maxName      = 128 // of a group or a policy
+	maxTags      = 50
+	maxTagKey    = 128
+	maxTagValue  = 256
+	maxPolicy    = 2048 // all inline policies of a user, white space not counted
+	maxARN       = 2048
 )
 
 var (
@@ -41,8 +43,8 @@ func (p *Provider) Check(s messages.DynamicSecret) error {
 		func() error { return checkBoundary(s.AWS.PermissionsBoundary, partition) },
 		func() error { return checkGroups(s.AWS.Groups) },
 		func() error { return checkManaged(s.AWS.ManagedPolicies, partition) },
-		func() error { return checkInline(s) },
-		func() error { return checkAuth(s.AWS.Auth) },
+		func() error { return checkInline(s, partition) },
+		func() error { return checkAuth(s.AWS.Auth, partition) },
 		func() error { return checkTags(s.Tags) },
 		func() error { return checkUsername(s) },
 	} {
@@ -63,13 +65,6 @@ func wrong(field, format string, args ...any) error {
 func checkCredentialType(t messages.CredentialType) error {
 	if t != "" && t != messages.CredentialIAMUser && t != messages.CredentialAssumeRole {
 		return wrong("aws.credential_type", "must be %s or %s", messages.CredentialIAMUser, messages.CredentialAssumeRole)
-	}
-	return nil
-}
-
-func checkAuth(a messages.Auth) error {
-	if a.Method != "" && a.Method != messages.AuthDefault {
-		return wrong("aws.auth.method", "must be %s", messages.AuthDefault)
 	}
 	return nil
 }

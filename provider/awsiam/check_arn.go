@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	regionGrammar = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$`)
+	regionGrammar = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]{1,16}){1,3}-[0-9]{1,2}$`)
 	// arn:<partition>:iam::<account or aws>:policy/<path/><name>
 	policyARN = regexp.MustCompile(`^arn:([a-z0-9-]+):iam::([0-9]{12}|aws):policy(/(?:[!-~]+/)?)([^/]+)$`)
 )
@@ -51,7 +51,7 @@ func checkBoundary(arn, partition string) error {
 
 func checkManaged(arns []string, partition string) error {
 	if len(arns) > maxManaged {
-		return wrong("aws.managed_policies", "there are %d, the limit is %d", len(arns), maxManaged)
+		return wrong("aws.managed_policies", "there are %d, the limit is %d, where AWS has raised it, and %d otherwise", len(arns), maxManaged, usualManaged)
 	}
 	seen := map[string]bool{}
 	for i, arn := range arns {
@@ -77,6 +77,9 @@ func checkPolicyARN(field, arn, partition string) error {
 	}
 	if m[1] != partition {
 		return wrong(field, "is in the partition %.20q, but the region is in %s", m[1], partition)
+	}
+	if m[2] == "aws" && strings.HasPrefix(m[3], "/aws-service-role/") {
+		return wrong(field, "is a policy of a service-linked role, which AWS lets nobody else have")
 	}
 	if len(m[3]) > maxPath {
 		return wrong(field, "its path has %d characters, the limit is %d", len(m[3]), maxPath)

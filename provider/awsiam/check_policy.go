@@ -1,7 +1,10 @@
 package awsiam
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,67 +18,67 @@ const inlineField = "aws.inline_policy"
 // policyCharacters is what IAM takes in a policy document.
 var policyCharacters = regexp.MustCompile(`^[\t\n\r\x{20}-\x{ff}]*$`)
 
-// The elements of an identity policy.
-var (
-	policyElements    = []string{"Version", "Id", "Statement"}
-	statementElements = []string{"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
-)
+// sidGrammar is IAM's for the names of statements.
+var sidGrammar = regexp.MustCompile(`^[A-Za-z0-9]*$`)
+
+// policyElements are those of an identity policy.
+var policyElements = []string{"Version", "Id", "Statement"}
 
 // checkInline checks the form of the inline policy, and its size: for users together
 // with the expiry's Deny.
-func checkInline(s messages.DynamicSecret) error {
+func checkInline(s messages.DynamicSecret, partition string) error {
 	if len(s.AWS.InlinePolicy) == 0 {
 		return nil
 	}
-	if !policyCharacters.Match(s.AWS.InlinePolicy) {
-		return wrong(inlineField, "has characters beyond U+00FF, which IAM does not take; write them as \\u escapes")
-	}
-	if err := checkDocument(s.AWS.InlinePolicy); err != nil {
+	if err := checkDocument(s.AWS.InlinePolicy, partition); err != nil {
 		return err
 	}
 	if s.AWS.CredentialType == messages.CredentialAssumeRole {
 		return checkSessionPolicy(s.AWS.InlinePolicy)
 	}
-	expiry := time.Unix(0, 0) // every date is of the same length
+	expiry, included := time.Unix(0, 0), ", the expiry's statement included" // every date is of the same length
 	if s.HardExpiry == messages.HardExpiryNone {
-		expiry = time.Time{}
+		expiry, included = time.Time{}, ""
 	}
 	policy, err := compose(json.RawMessage(s.AWS.InlinePolicy), expiry)
 	if err != nil {
 		return wrong(inlineField, "is not a policy document")
 	}
 	if n := quotaSize(policy); n > maxPolicy {
-		return wrong(inlineField, "has %d characters without white space, the expiry's statement included; the limit is %d", n, maxPolicy)
+		return wrong(inlineField, "has %d characters without white space%s; the limit is %d", n, included, maxPolicy)
 	}
 	return nil
 }
 
-func checkDocument(document []byte) error {
+// checkDocument checks the form of a policy for users, or for sessions.
+func checkDocument(document []byte, partition string) error {
+	if !policyCharacters.Match(document) {
+		return wrong(inlineField, "has characters beyond U+00FF, which IAM does not take; write them as \\u escapes")
+	}
 	var policy map[string]json.RawMessage
-	if json.Unmarshal(document, &policy) != nil {
+	if json.Unmarshal(document, &policy) != nil || policy == nil {
 		return wrong(inlineField, "must be a JSON object")
+	}
+	if path := twice(json.NewDecoder(bytes.NewReader(document))); path != "" {
+		return wrong(inlineField+path, "is there twice")
 	}
 	if err := checkElements(inlineField, policy, policyElements); err != nil {
 		return err
 	}
 	if v := stringOf(policy["Version"]); v != "2012-10-17" && v != "2008-10-17" {
-		return wrong(inlineField+".Version", `must be "2012-10-17" or "2008-10-17"`)
+		return wrong(inlineField+".Version", `must be "2012-10-17" or "2008-10-17", in quotes`)
 	}
 	if id, ok := policy["Id"]; ok && stringOf(id) == "" {
-		return wrong(inlineField+".Id", "must be a string")
+		return wrong(inlineField+".Id", "must be text")
 	}
-	var list statements
-	if json.Unmarshal(policy["Statement"], &list) != nil || len(list) == 0 {
+	list := statementsOf(document)
+	if len(list) == 0 {
 		return wrong(inlineField+".Statement", "must be a statement or a list of them")
 	}
 	sids := map[string]bool{}
-	for i, raw := range list {
+	for i, statement := range list {
 		field := index(inlineField+".Statement", i)
-		var statement map[string]json.RawMessage
-		if json.Unmarshal(raw, &statement) != nil || statement == nil {
-			return wrong(field, "must be a JSON object")
-		}
-		if err := checkStatement(field, statement); err != nil {
+		if err := checkStatement(field, statement, partition); err != nil {
 			return err
 		}
 		if sid := stringOf(statement["Sid"]); sid != "" && sids[sid] {
@@ -87,55 +90,62 @@ func checkDocument(document []byte) error {
 	return nil
 }
 
-func checkStatement(field string, s map[string]json.RawMessage) error {
-	if err := checkElements(field, s, statementElements); err != nil {
-		return err
+// statementsOf are a policy's statements; nil where they are no list, nor one. A
+// statement that is not an object is nil.
+func statementsOf(document []byte) []map[string]json.RawMessage {
+	var policy struct{ Statement statements }
+	if json.Unmarshal(document, &policy) != nil {
+		return nil
 	}
-	if e := stringOf(s["Effect"]); e != "Allow" && e != "Deny" {
-		return wrong(field+".Effect", "must be Allow or Deny")
+	list := make([]map[string]json.RawMessage, len(policy.Statement))
+	for i, raw := range policy.Statement {
+		_ = json.Unmarshal(raw, &list[i])
 	}
-	if err := checkEither(field, s, "Action", "service:action"); err != nil {
-		return err
-	}
-	if err := checkEither(field, s, "Resource", "arn:…"); err != nil {
-		return err
-	}
-	if c, ok := s["Condition"]; ok {
-		var condition map[string]map[string]any
-		if json.Unmarshal(c, &condition) != nil {
-			return wrong(field+".Condition", "must be an object of operators with their keys")
-		}
-	}
-	return nil
+	return list
 }
 
-// checkEither checks an element that is there either as itself or with Not.
-func checkEither(field string, s map[string]json.RawMessage, name, form string) error {
-	values, is := s[name]
-	notValues, not := s["Not"+name]
-	if is == not {
-		return wrong(field, "must have either %s or Not%s", name, name)
+// twice is the path of a name that stands twice in one object: IAM refuses that,
+// and encoding/json hides it. "" is none.
+func twice(d *json.Decoder) string {
+	t, err := d.Token()
+	if err != nil {
+		return ""
 	}
-	if not {
-		name, values = "Not"+name, notValues
-	}
-	list := stringsOf(values)
-	if len(list) == 0 {
-		return wrong(field+"."+name, "must be a string or a list of them")
-	}
-	for _, v := range list {
-		if v != "*" && !strings.Contains(v, ":") {
-			return wrong(field+"."+name, `%.40q is neither "*" nor of the form %s`, v, form)
+	switch t {
+	case json.Delim('{'):
+		seen := map[string]bool{}
+		for d.More() {
+			t, _ := d.Token()
+			name, _ := t.(string)
+			path := twice(d)
+			if seen[name] {
+				return fmt.Sprintf(".%.40s", name)
+			} else if path != "" {
+				return fmt.Sprintf(".%.40s%s", name, path)
+			}
+			seen[name] = true
 		}
+		_, _ = d.Token()
+	case json.Delim('['):
+		for i := 0; d.More(); i++ {
+			if path := twice(d); path != "" {
+				return index("", i) + path
+			}
+		}
+		_, _ = d.Token()
 	}
-	return nil
+	return ""
 }
 
 func checkElements(field string, have map[string]json.RawMessage, known []string) error {
-	for name := range have {
-		if !slices.Contains(known, name) {
-			return wrong(field, "%.40q is not an element of it; there are %s", name, strings.Join(known, ", "))
+	for _, name := range slices.Sorted(maps.Keys(have)) {
+		if slices.Contains(known, name) {
+			continue
 		}
+		if name == "Principal" || name == "NotPrincipal" {
+			return wrong(field, "%s has no place in it: the policy is about the user who has it", name)
+		}
+		return wrong(field, "%.40q is not an element of it; there are %s", name, strings.Join(known, ", "))
 	}
 	return nil
 }
@@ -150,13 +160,20 @@ func stringOf(raw json.RawMessage) string {
 // stringsOf is a JSON list of strings, or a single one; nil if it is something
 // else.
 func stringsOf(raw json.RawMessage) []string {
-	var s string
-	if json.Unmarshal(raw, &s) == nil {
-		return []string{s}
-	}
-	var list []string
+	var list []any
 	if json.Unmarshal(raw, &list) != nil {
-		return nil
+		list = make([]any, 1)
+		if json.Unmarshal(raw, &list[0]) != nil {
+			return nil
+		}
 	}
-	return list
+	all := make([]string, len(list))
+	for i, v := range list {
+		s, ok := v.(string)
+		if !ok {
+			return nil
+		}
+		all[i] = s
+	}
+	return all
 }

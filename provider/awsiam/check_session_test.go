@@ -38,8 +38,10 @@ func TestCheckTakesSessions(t *testing.T) {
 		"GovCloud": func(s *messages.DynamicSecret) {
 			s.AWS.Region, s.AWS.ManagedPolicies, s.AWS.RoleARN = "us-gov-west-1", nil, "arn:aws-us-gov:iam::123456789012:role/d"
 		},
-		"a fixed name":           func(s *messages.DynamicSecret) { s.AWS.DenyOnRevoke, s.AllowFixedUsername = false, true },
-		"two characters of name": func(s *messages.DynamicSecret) { s.UsernameTemplate = "{{random 2}}" },
+		"a fixed name": func(s *messages.DynamicSecret) { s.AWS.DenyOnRevoke, s.AllowFixedUsername = false, true },
+		"two characters of name": func(s *messages.DynamicSecret) {
+			s.AWS.DenyOnRevoke, s.AllowFixedUsername, s.UsernameTemplate = false, true, "{{random 2}}"
+		},
 	} {
 		s := sessionDefinition()
 		change(&s)
@@ -124,7 +126,10 @@ func TestCheckRefusesSessions(t *testing.T) {
 // Each limit, one below, at it, and one above.
 func TestCheckLimitsOfSessions(t *testing.T) {
 	const roles = "arn:aws:iam::123456789012:role"
-	bare := len(allow(`"s3:"`))
+	on := func(resource string) messages.Policy {
+		return messages.Policy(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3:::` + resource + `"}]}`)
+	}
+	bare := len(on(""))
 	for _, c := range []struct {
 		field string
 		limit int
@@ -137,10 +142,10 @@ func TestCheckLimitsOfSessions(t *testing.T) {
 			s.AWS.ManagedPolicies = many(n, "arn:aws:iam::123456789012:policy/p%d")
 		}},
 		{"aws.inline_policy", 2048 - bare, func(s *messages.DynamicSecret, n int) {
-			s.AWS.InlinePolicy = allow(` "s3:` + strings.Repeat("é", n/2) + strings.Repeat(" ", n-n/2) + `"`)
+			s.AWS.InlinePolicy = on(strings.Repeat("é", n))
 		}},
 		{"aws.inline_policy", 2048 - bare, func(s *messages.DynamicSecret, n int) {
-			s.AWS.InlinePolicy = allow(`"s3:` + strings.Repeat(`\u003C`, n) + `"`)
+			s.AWS.InlinePolicy = on(strings.Repeat(`\u003C`, n))
 		}},
 		{"tags", 47, func(s *messages.DynamicSecret, n int) {
 			s.Tags = map[string]string{}

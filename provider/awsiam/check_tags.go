@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -49,9 +50,15 @@ func checkTag(key, value string) error {
 	return nil
 }
 
+// tagField names a tag, on one line and not at length.
 func tagField(key string) string {
 	if r := []rune(key); len(r) > maxTagKey {
 		key = string(r[:40]) + "…"
 	}
-	return "tags." + key
+	return "tags." + strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			return '?'
+		}
+		return r
+	}, key)
 }

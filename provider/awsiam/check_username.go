@@ -2,9 +2,8 @@ package awsiam
 
 import (
 	"cmp"
-	"math/rand/v2"
+	"fmt"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
@@ -13,53 +12,45 @@ import (
 
 const usernameField = "username_template"
 
-// userNameGrammar is IAM's, for which \w is ASCII.
-var userNameGrammar = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{1,64}$`)
+// IAM's grammar for user names, for which \w is ASCII, and STS's for the names of
+// sessions, which have two characters at least.
+var (
+	userNameCharacters = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]*$`)
+	leastUserName      = map[messages.CredentialType]int{messages.CredentialIAMUser: 1, messages.CredentialAssumeRole: 2}
+)
 
-// checkUsername tries the template with identities that are hard on it. It can't
-// try all that there are: what a pattern does to one of them may still break
-// IAM's rules, and then AWS says so.
+const maxUserName = 64
+
+// checkUsername checks the characters of the template's own texts, and tries it
+// with identities that are hard on it. That can't be all that there are: what a
+// pattern does to one of them may still make a name that is too long, and then
+// AWS says so.
 func checkUsername(s messages.DynamicSecret) error {
 	template, err := provider.ParseUsername(cmp.Or(s.UsernameTemplate, messages.DefaultUsernameTemplate))
 	if err != nil {
 		return wrong(usernameField, "%s", err)
 	}
-	grammar, least := userNameGrammar, 1
-	if s.AWS.CredentialType == messages.CredentialAssumeRole {
-		grammar, least = sessionNameGrammar, 2
-	}
-	for i, identity := range hardIdentities() {
-		name, err := template.Render(provider.UsernameData{
-			Identity: identity,
-			Secret:   s.Name,
-			Type:     string(cmp.Or(s.AWS.CredentialType, messages.CredentialIAMUser)),
-			Now:      time.Unix(1<<31, 0),
-			Rand:     rand.NewChaCha8([32]byte{byte(i)}),
-		})
-		if err != nil {
-			return wrong(usernameField, "for the identity %s: %s", identity, err)
-		}
-		if !grammar.MatchString(name) {
-			return wrong(usernameField, "for the identity %s it makes %.80q of %d characters; AWS takes %d to 64 of letters, digits and _+=,.@-",
-				identity, name, len(name), least)
+	for _, text := range template.Texts() {
+		if !userNameCharacters.MatchString(text) {
+			return wrong(usernameField, "has the text %.40q; IAM takes letters, digits and _+=,.@-", text)
 		}
 	}
-	if !template.Random() {
-		return wrong(usernameField, "has no randomness, so that two leases would get the same name; add {{random 16}}")
+	kind := cmp.Or(s.AWS.CredentialType, messages.CredentialIAMUser)
+	like := provider.UsernameData{Secret: s.Name, Type: string(kind), Now: time.Unix(1<<31, 0)}
+	if err := template.Try(like, func(identity, name string) error {
+		if len(name) < leastUserName[kind] || len(name) > maxUserName || !userNameCharacters.MatchString(name) {
+			return fmt.Errorf("for the identity %s it makes %.80q of %d characters; IAM takes %d to %d of letters, digits and _+=,.@-",
+				identity, name, len(name), leastUserName[kind], maxUserName)
+		}
+		return nil
+	}); err != nil {
+		return wrong(usernameField, "%s", err)
+	}
+	if s.AllowFixedUsername {
+		return nil
+	}
+	if err := template.Unique(like); err != nil {
+		return wrong(usernameField, "%s", err)
 	}
 	return nil
-}
-
-// hardIdentities are the shortest and the longest identities ([messages.CheckToken])
-// of every character, and some mixed ones.
-func hardIdentities() []string {
-	const characters = "abcdefghijklmnopqrstuvwxyz0123456789_-"
-	hard := []string{
-		strings.Repeat("a-", 32), strings.Repeat("-a", 32), strings.Repeat("_-", 32), strings.Repeat("a1_-", 16),
-		(characters + characters)[:64],
-	}
-	for _, c := range characters {
-		hard = append(hard, string(c), strings.Repeat(string(c), 64))
-	}
-	return hard
 }
