@@ -196,8 +196,12 @@ type Error struct {
 	Left Left   // of Create
 	Err  error  // the cause, for logs
 	// Unsigned says that the broker had no credentials to make the call with. Op
-	// and Code are then those of the call that should have brought them.
+	// and Code are then those of the call that should have brought them, if it
+	// came to one.
 	Unsigned bool
+	// Why is what an unsigned call lacks, where there is no Code to say it. It is
+	// fit for everybody.
+	Why string
 	// Action and Resource are what the broker was denied, where the system says
 	// so: "iam:CreateUser" and an ARN.
 	Action, Resource string
@@ -214,7 +218,12 @@ func (e *Error) Unwrap() error { return e.Err }
 // Safe says what happened without the system's own words, for requesters and
 // records.
 func (e *Error) Safe() string {
-	if e.Unsigned {
+	switch {
+	case e.Unsigned && e.Code != "":
+		return fmt.Sprintf("the broker could not authenticate to AWS: %s was answered with %s; its operator must see to that", e.Op, e.Code)
+	case e.Unsigned && e.Why != "":
+		return fmt.Sprintf("the broker has no credentials for AWS: %s; its operator must see to that", e.Why)
+	case e.Unsigned:
 		return "the broker has no credentials for AWS; its operator must see to that"
 	}
 	if e.Code == "" {

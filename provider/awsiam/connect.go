@@ -2,7 +2,6 @@ package awsiam
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/aws/smithy-go/logging"
 	"github.com/rs/zerolog"
 
-	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -35,19 +33,21 @@ var _ provider.Account = (*account)(nil)
 func (p *Provider) connect(ctx context.Context, c provider.Connection) (*account, error) {
 	o := p.options
 	limit := newRetryer(o)
-	cfg, err := config.LoadDefaultConfig(ctx,
+	log := o.Log.With().Str("connection", c.Name).Logger()
+	load := []func(*config.LoadOptions) error{
 		config.WithRegion(c.Region),
 		config.WithHTTPClient(p.http),
 		config.WithRetryer(func() aws.Retryer { return limit }),
 		config.WithLogger(sdkLogger(o.Log)),
-	)
+	}
+	if !o.usesChain(c.Auth) {
+		load = append(load, config.WithCredentialsProvider(aws.AnonymousCredentials{}))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
 		return nil, &provider.Error{Kind: provider.Unavailable, Op: "the AWS configuration", Err: err}
 	}
-	if cfg.Credentials, err = p.credentials(cfg, c.Auth); err != nil {
-		return nil, &provider.Error{Kind: provider.Rejected, Op: "the AWS configuration", Err: err}
-	}
-	cfg.Credentials = retrieving{cfg.Credentials}
+	agent := agentClient(cfg.HTTPClient)
 	// The SDK copies a buildable client, and its pool of connections, for each
 	// service and each configuration. Frozen, it is shared.
 	if p.frozen == nil {
@@ -55,6 +55,11 @@ func (p *Provider) connect(ctx context.Context, c provider.Connection) (*account
 	}
 	cfg.HTTPClient = p.frozen
 	cfg.APIOptions = append(cfg.APIOptions, addWire)
+	own, err := newAuthentication(o, c, cfg, agent, log).provider()
+	if err != nil {
+		return nil, &provider.Error{Kind: provider.Rejected, Op: "the AWS configuration", Err: err}
+	}
+	cfg.Credentials = own
 	return &account{
 		connection:     c,
 		iam:            iam.NewFromConfig(cfg, func(s *iam.Options) { setEndpoint(&s.BaseEndpoint, o.Endpoint) }),
@@ -62,41 +67,8 @@ func (p *Provider) connect(ctx context.Context, c provider.Connection) (*account
 		limit:          limit,
 		backoff:        o.Backoff,
 		attemptTimeout: o.AttemptTimeout,
-		log:            o.Log.With().Str("connection", c.Name).Logger(),
+		log:            log,
 	}, nil
-}
-
-// credentials are the broker's own for one way to authenticate. A method that is
-// chosen uses its own provider, never the chain: there, keys in the environment
-// come before everything else.
-func (p *Provider) credentials(cfg aws.Config, auth messages.Auth) (aws.CredentialsProvider, error) {
-	switch auth.Method {
-	case messages.AuthDefault:
-		if p.options.Credentials != nil {
-			return aws.NewCredentialsCache(p.options.Credentials), nil
-		}
-		return cfg.Credentials, nil
-	default:
-		return nil, fmt.Errorf("there is no authentication method %.40q", auth.Method)
-	}
-}
-
-// retrieving marks the errors of a credentials provider: a call that was never
-// signed says the same as one that was never answered otherwise.
-type retrieving struct{ aws.CredentialsProvider }
-
-// noCredentials is why there are no credentials.
-type noCredentials struct{ error }
-
-func (e noCredentials) Unwrap() error { return e.error }
-
-// Retrieve returns the credentials.
-func (r retrieving) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	c, err := r.CredentialsProvider.Retrieve(ctx)
-	if err != nil {
-		err = noCredentials{err}
-	}
-	return c, err
 }
 
 // httpClient is one of the SDK's own: with AWS_CA_BUNDLE set, it takes no other.

@@ -57,4 +57,13 @@
 // attempt at the lease made the user or took it over. Before anything happens to
 // a user that is not known to be the lease's they are read, and a user without
 // the right ones is left alone.
+//
+// # Who the broker is
+//
+// A definition chooses how the broker authenticates, and gets that or an error:
+// no method falls back on another's credentials. Sessions are refreshed before
+// they expire, once for all who need them, while calls go on with the present
+// one; a refresh that fails is no call's failure as long as that is valid. The
+// calls that bring credentials have a retryer and a limiter of their own, and
+// what AWS says of them is never read as its word on the call that needs them.
 package awsiam

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"strings"
 
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -26,9 +24,21 @@ func failure(op string, err error) *provider.Error {
 	if e, ok := errors.AsType[*provider.Error](err); ok {
 		return e
 	}
+	if n, ok := errors.AsType[*noCredentials](err); ok {
+		return n.failure(op, err)
+	}
 	c := code(err)
-	_, unsigned := errors.AsType[noCredentials](err)
-	return &provider.Error{Kind: kind(c, status(err)), Op: op, Code: c, Err: err, Unsigned: unsigned}
+	e := &provider.Error{Kind: kind(c, status(err)), Op: op, Code: c, Err: err}
+	if e.Kind == provider.Denied {
+		e.Action, e.Resource = whatIsDenied(err)
+	}
+	return e
+}
+
+// isUnsigned says that there were no credentials to make a call with.
+func isUnsigned(err error) bool {
+	_, ok := errors.AsType[*noCredentials](err)
+	return ok
 }
 
 // kind is what an answer means for the caller: AWS's code, and the HTTP status
@@ -49,6 +59,10 @@ func kind(code string, status int) provider.Kind {
 	// operator.
 	case "InvalidClientTokenId", "ExpiredToken", "ExpiredTokenException", "RequestExpired", "UnrecognizedClientException",
 		"SignatureDoesNotMatch", "IncompleteSignature", "MissingAuthenticationToken", "AuthFailure", "OptInRequired":
+		return provider.Unavailable
+	// The token with which the broker asks for credentials is refused, which it
+	// will be until the kubelet has replaced it, or could not be checked.
+	case "InvalidIdentityToken", "InvalidTokenException", "IDPCommunicationError", "IDPRejectedClaim":
 		return provider.Unavailable
 	}
 	return provider.Rejected
@@ -71,8 +85,14 @@ func isUserMissing(err error) bool {
 	return code(err) == noSuchEntity && strings.Contains(strings.ToLower(err.Error()), "the user with name")
 }
 
+// answer is an error that came as one, from AWS or from an agent of its.
+type answer interface {
+	error
+	HTTPStatusCode() int
+}
+
 func status(err error) int {
-	if r, ok := errors.AsType[*awshttp.ResponseError](err); ok {
+	if r, ok := errors.AsType[answer](err); ok {
 		return r.HTTPStatusCode()
 	}
 	return 0

@@ -41,7 +41,7 @@ func (a *account) Probe(ctx context.Context, c messages.Credentials) error {
 		return nil
 	}
 	e := failure("GetCallerIdentity", err)
-	if e.Code == "InvalidClientTokenId" {
+	if code(err) == "InvalidClientTokenId" {
 		e.Kind = provider.NotVisible
 	}
 	return e

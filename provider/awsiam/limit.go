@@ -44,7 +44,9 @@ func (r *retryer) GetAttemptToken(ctx context.Context) (func(error) error, error
 		return nil, fmt.Errorf("no call to AWS is free in time: %w", err)
 	}
 	return func(err error) error {
-		r.limit.answered(isThrottling(code(err)))
+		if !isUnsigned(err) {
+			r.limit.answered(isThrottling(code(err)))
+		}
 		return nil
 	}, nil
 }

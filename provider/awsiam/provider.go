@@ -28,7 +28,8 @@ type Options struct {
 	// SDK chooses by the region and by AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_IAM and
 	// AWS_ENDPOINT_URL_STS.
 	Endpoint string
-	// Credentials are the broker's own, for the method default; nil is the SDK's
+	// Credentials are the broker's own, for the method default, and for
+	// assume_role where no key of its own is in the environment; nil is the SDK's
 	// chain: environment, shared files, container, IMDS.
 	Credentials aws.CredentialsProvider
 	// AttemptTimeout bounds one attempt at a call, from the wait for a connection

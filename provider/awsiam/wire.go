@@ -95,8 +95,17 @@ func refuseEmpty(ctx context.Context, in middleware.DeserializeInput, next middl
 	return out, m, nil
 }
 
-// code is AWS's code for an error, "" if AWS did not answer in its own format.
+// code is AWS's code for an error of the call itself, "" if AWS did not answer in
+// its own format, or if the call was never made.
 func code(err error) string {
+	if isUnsigned(err) {
+		return ""
+	}
+	return answered(err)
+}
+
+// answered is AWS's code for an error of whatever call.
+func answered(err error) string {
 	e, ok := errors.AsType[smithy.APIError](err)
 	if !ok || e.ErrorCode() == "UnknownError" {
 		return "" // the SDK's word for an answer that it can't read

@@ -74,13 +74,13 @@ type inlinePolicy struct{ name, document string }
 type tag struct{ key, value string }
 
 type group struct {
-	id, name string
-	created  time.Time
+	id, name, path string
+	created        time.Time
 	grants
 }
 
 func (a *account) userARN(u *user) string   { return a.arn("iam", "user"+u.path+u.name) }
-func (a *account) groupARN(g *group) string { return a.arn("iam", "group/"+g.name) }
+func (a *account) groupARN(g *group) string { return a.arn("iam", "group"+g.path+g.name) }
 
 func (a *account) addUser(name, path string, now time.Time) *user {
 	u := &user{id: a.random.id("AIDA", 17), name: name, path: path, created: now}

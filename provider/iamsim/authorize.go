@@ -41,15 +41,19 @@ func (a *account) authorize(r *request) error {
 			f.set("iam:ResourceTag/"+t.key, t.value)
 		}
 	}
-	actions := []string{r.svc.name + ":" + r.action}
-	if r.action == "CreateUser" && r.form.Has("Tags.member.1.Key") {
-		actions = append(actions, "iam:TagUser")
+	if err := a.mayDo(r.caller, r.svc.name+":"+r.action, need.resource, f); err != nil {
+		return err
 	}
-	for _, action := range actions {
-		if ok, why := a.evaluate(r.caller, action, need.resource, f); !ok {
-			return accessDenied("User: %s is not authorized to perform: %s on resource: %s %s",
-				r.caller.arn, action, need.resource, why)
-		}
+	if r.action != "CreateUser" || !r.form.Has("Tags.member.1.Key") {
+		return nil
+	}
+	delete(f, strings.ToLower("iam:PermissionsBoundary")) // which tagging does not know
+	return a.mayDo(r.caller, "iam:TagUser", need.resource, f)
+}
+
+func (a *account) mayDo(c *caller, action, resource string, f facts) error {
+	if ok, why := a.evaluate(c, action, resource, f); !ok {
+		return accessDenied("User: %s is not authorized to perform: %s on resource: %s %s", c.arn, action, resource, why)
 	}
 	return nil
 }

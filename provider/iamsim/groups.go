@@ -59,7 +59,7 @@ func (a *account) listGroupsForUser(r *request) ([]node, error) {
 	}
 	return listed(r, "Groups", u.groups, func(g *group) string { return g.name }, func(g *group) node {
 		return member(
-			text("Path", "/"),
+			text("Path", g.path),
 			text("GroupName", g.name),
 			text("GroupId", g.id),
 			text("Arn", a.groupARN(g)),

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"github.com/lessorhq/lessor/provider/iamsim"
@@ -47,6 +48,11 @@ func TestListUsersPages(t *testing.T) {
 
 func TestListPageSizes(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
+	// On a loopback the answer may be there before net/http has done with the
+	// request's body, which the SDK closes meanwhile: then the connection is cut in
+	// a long answer. Clients that repeat calls do not notice.
+	id, secret := w.AddPrincipal("patient")
+	again := iam.NewFromConfig(w.config(id, secret, ""), func(o *iam.Options) { o.Retryer = retry.NewStandard() })
 	for i := range 101 {
 		w.AddUser(fmt.Sprintf("u%d", i), "/lessor/", nil)
 	}
@@ -62,7 +68,7 @@ func TestListPageSizes(t *testing.T) {
 		{ptr[int32](1001), 0, false, "ValidationError"},
 		{ptr[int32](0), 0, false, "ValidationError"},
 	} {
-		out, err := w.iam.ListUsers(ctx, &iam.ListUsersInput{PathPrefix: ptr("/lessor/"), MaxItems: test.items})
+		out, err := again.ListUsers(ctx, &iam.ListUsersInput{PathPrefix: ptr("/lessor/"), MaxItems: test.items})
 		w.want(err, test.code)
 		if err == nil && (len(out.Users) != test.want || out.IsTruncated != test.more) {
 			t.Errorf("%d, %v; want %d, %v", len(out.Users), out.IsTruncated, test.want, test.more)

@@ -190,5 +190,38 @@ func TestTaggingOnCreation(t *testing.T) {
 	w.want(err, "")
 }
 
+// TestTaggingOnCreationKnowsNoBoundary: a condition on the boundary is one for the user, and never met for its tags.
+func TestTaggingOnCreationKnowsNoBoundary(t *testing.T) {
+	w := newWorld(t, iamsim.Options{})
+	const edge = "arn:aws:iam::123456789012:policy/edge"
+	w.AddPolicy(edge, policyOf(allowAll))
+	const bounded = `"Resource":"*","Condition":{"StringEquals":{"iam:PermissionsBoundary":"` + edge + `"}}}`
+	for action, want := range map[string]string{"CreateUser": "", "TagUser": "AccessDenied"} {
+		client := iam.NewFromConfig(w.configFor(w.AddPrincipalWithPolicy(action, policyOf(
+			`{"Effect":"Allow","Action":"iam:`+action+`",`+bounded, `{"Effect":"Allow","NotAction":"iam:`+action+`","Resource":"*"}`))))
+		_, err := client.CreateUser(ctx, &iam.CreateUserInput{UserName: ptr("u" + action), PermissionsBoundary: ptr(edge), Tags: manyTags(0, 1)})
+		w.want(err, want)
+	}
+}
+
+// TestGroupsHavePaths: the path is in the group's ARN, and calls name the group without it.
+func TestGroupsHavePaths(t *testing.T) {
+	w := newWorld(t, iamsim.Options{})
+	w.user("alice")
+	w.AddGroup("flat")
+	w.AddGroupAt("/teams/eu/", "deep")
+	client := iam.NewFromConfig(w.configFor(w.AddPrincipalWithPolicy("least",
+		policyOf(`{"Effect":"Allow","Action":"iam:AddUserToGroup","Resource":"arn:aws:iam::123456789012:group/*/deep"}`))))
+	for group, want := range map[string]string{"deep": "", "flat": "AccessDenied"} {
+		_, err := client.AddUserToGroup(ctx, &iam.AddUserToGroupInput{UserName: ptr("alice"), GroupName: &group})
+		w.want(err, want)
+	}
+	out, err := w.iam.ListGroupsForUser(ctx, &iam.ListGroupsForUserInput{UserName: ptr("alice")})
+	w.want(err, "")
+	if len(out.Groups) != 1 || *out.Groups[0].Path != "/teams/eu/" || *out.Groups[0].Arn != "arn:aws:iam::123456789012:group/teams/eu/deep" {
+		t.Errorf("the groups are %v", out.Groups)
+	}
+}
+
 // configFor is config for a lasting key.
 func (w *world) configFor(id, secret string) aws.Config { return w.config(id, secret, "") }

@@ -49,6 +49,13 @@ func (s *Sim) AddRolePolicy(roleName, policyName, document string) {
 	})
 }
 
+// SetTrust replaces the trust policy of a role.
+func (s *Sim) SetTrust(roleName, trustPolicy string) {
+	p, err := parseTrustPolicy(trustPolicy)
+	must(err)
+	s.changeRole(roleName, func(x *role) { x.trust = p })
+}
+
 // SetMaxSessionDuration changes how long sessions of a role can be. It begins at one hour.
 func (s *Sim) SetMaxSessionDuration(roleName string, d time.Duration) {
 	s.changeRole(roleName, func(x *role) { x.maxSession = d })

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Server is a Sim on a socket. Give its URL to the SDK as the endpoint of both IAM and STS.
+// Server is a Sim, or an Agent, on a socket. Give a Sim's URL to the SDK as the endpoint of both IAM and STS.
 type Server struct {
 	URL  string
 	http *http.Server
@@ -18,14 +18,16 @@ type Server struct {
 func (s *Sim) Start() (*Server, error) { return s.StartOn("127.0.0.1:0") }
 
 // StartOn serves the account on addr.
-func (s *Sim) StartOn(addr string) (*Server, error) {
+func (s *Sim) StartOn(addr string) (*Server, error) { return serveOn(s, addr) }
+
+func serveOn(h http.Handler, addr string) (*Server, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("iamsim: %w", err)
 	}
 	srv := &Server{
 		URL:  "http://" + l.Addr().String(),
-		http: &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second},
+		http: &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second},
 		done: make(chan struct{}),
 	}
 	go func() {

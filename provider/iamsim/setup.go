@@ -58,12 +58,15 @@ func (s *Sim) AddAccessKey(userName string) (accessKeyID, secretAccessKey string
 }
 
 // AddGroup makes a group without rights.
-func (s *Sim) AddGroup(name string) {
+func (s *Sim) AddGroup(name string) { s.AddGroupAt("/", name) }
+
+// AddGroupAt is AddGroup with a path.
+func (s *Sim) AddGroupAt(path, name string) {
 	s.change(func(a *account) {
-		if a.groups[strings.ToLower(name)] != nil || !nameChars.MatchString(name) {
-			panic("iamsim: cannot add group " + name)
+		if a.groups[strings.ToLower(name)] != nil || !nameChars.MatchString(name) || !pathChars.MatchString(path) {
+			panic("iamsim: cannot add group " + path + name)
 		}
-		a.groups[strings.ToLower(name)] = &group{id: a.random.id("AGPA", 17), name: name, created: s.now()}
+		a.groups[strings.ToLower(name)] = &group{id: a.random.id("AGPA", 17), name: name, path: path, created: s.now()}
 	})
 }
 

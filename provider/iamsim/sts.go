@@ -134,14 +134,20 @@ func (a *account) assume(r *request, x *role, name string, d time.Duration, tags
 	}, nil
 }
 
-// openSession makes temporary keys and shows them.
-func (a *account) openSession(c caller, d time.Duration, policies []string, now time.Time) node {
+// newSession makes temporary keys.
+func (a *account) newSession(c caller, d time.Duration, policies []string, now time.Time) *session {
 	s := &session{
 		keyID: a.random.id("ASIA", 16), secret: a.random.secret(), token: a.random.sessionToken(),
 		expires: now.Add(d), caller: c, policies: policies,
 	}
 	a.sessions.add(s, now)
 	a.issued = append(a.issued, s.secret, s.token)
+	return s
+}
+
+// openSession makes temporary keys and shows them.
+func (a *account) openSession(c caller, d time.Duration, policies []string, now time.Time) node {
+	s := a.newSession(c, d, policies, now)
 	return element("Credentials", text("AccessKeyId", s.keyID), text("SecretAccessKey", s.secret),
 		text("SessionToken", s.token), date("Expiration", s.expires))
 }

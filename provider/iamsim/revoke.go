@@ -1,0 +1,26 @@
+package iamsim
+
+import "slices"
+
+// SetKeyActive deactivates an access key of whatever user, or activates it again, as its owners do at their console.
+func (s *Sim) SetKeyActive(accessKeyID string, active bool) {
+	s.changeKey(accessKeyID, func(_ *account, k *accessKey) { k.inactive = !active })
+}
+
+// RevokeKey deletes an access key of whatever user. It stops working at once.
+func (s *Sim) RevokeKey(accessKeyID string) {
+	s.changeKey(accessKeyID, func(a *account, k *accessKey) {
+		k.user.keys = slices.DeleteFunc(k.user.keys, func(other *accessKey) bool { return other == k })
+		delete(a.keys, k.id)
+	})
+}
+
+func (s *Sim) changeKey(id string, f func(*account, *accessKey)) {
+	s.change(func(a *account) {
+		k := a.keys[id]
+		if k == nil || !k.deleted.IsZero() {
+			panic("iamsim: no access key " + id)
+		}
+		f(a, k)
+	})
+}
