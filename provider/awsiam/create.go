@@ -73,6 +73,15 @@ func (a *account) createUser(ctx context.Context, c provider.Creation) error {
 
 // equip gives the user everything but its own existence, all at once.
 func (a *account) equip(ctx context.Context, c provider.Creation, policy string) (messages.Credentials, error) {
+	var credentials messages.Credentials
+	err := a.together(ctx, a.additions(c, policy, &credentials))
+	return credentials, err
+}
+
+// additions are the steps that give a user, which was made just now, what the
+// lease says: the inline policy, unless it is "", the managed ones, the groups,
+// and at last the key.
+func (a *account) additions(c provider.Creation, policy string, credentials *messages.Credentials) []step {
 	name := aws.String(c.User.Name)
 	var steps []step
 	if policy != "" {
@@ -90,13 +99,11 @@ func (a *account) equip(ctx context.Context, c provider.Creation, policy string)
 			return err
 		}})
 	}
-	var credentials messages.Credentials
-	steps = append(steps, a.createKey(c, &credentials))
+	steps = append(steps, a.createKey(c, credentials))
 	for i := range steps {
 		steps[i].awaitUser = true
 	}
-	err := a.together(ctx, steps)
-	return credentials, err
+	return steps
 }
 
 // left notes what a failed creation has left behind.

@@ -80,7 +80,7 @@ func (a *account) endSession(ctx context.Context, d provider.Deletion) error {
 // mayCut says whether a session is one that Cut denies everything. The name is
 // looked at once more: with a * in it, it would stand for other sessions, too.
 func mayCut(session messages.User) bool {
-	return session.DenyOnRevoke && sessionNameGrammar.MatchString(session.Name) && leasedRole.MatchString(session.Role)
+	return session.DenyOnRevoke && sessionNameGrammar.MatchString(session.Name) && roleARN.MatchString(session.Role)
 }
 
 // denySession is the policy that refuses everything to the sessions of a name. Of
@@ -97,7 +97,7 @@ func (a *account) hasRole(ctx context.Context, arn string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	m := leasedRole.FindStringSubmatch(arn)
+	m := roleARN.FindStringSubmatch(arn)
 	return m != nil && m[2] == who.Account, nil
 }
 

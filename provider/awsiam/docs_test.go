@@ -1,0 +1,102 @@
+package awsiam
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/iamsim"
+)
+
+// printed are the documents that the guide shows, by what it shows of them: all,
+// or one statement.
+func printed(t *testing.T) []string {
+	t.Helper()
+	data, err := os.ReadFile("../../deploy/secrets/ci.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data, err = yaml.YAMLToJSON(data); err != nil {
+		t.Fatal(err)
+	}
+	users, err := messages.DecodeDynamicSecret(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	withKey, session := users, messages.DynamicSecret{Name: "deploy", AWS: messages.AWS{
+		CredentialType: messages.CredentialAssumeRole, RoleARN: leasedRoleARN, ExternalID: "my-project", DenyOnRevoke: true,
+	}}
+	withKey.AWS.Auth = messages.Auth{Method: messages.AuthAccessKey}
+	o := PermissionOptions{Account: accountID}
+	return []string{
+		permissions(t, users, o),
+		lastStatement(permissions(t, withKey, o)),
+		trustPolicy(t, TrustAssumeRole, TrustOptions{Principal: "arn:aws:iam::123456789012:user/lessor-base", ExternalID: "my-project"}),
+		trustPolicy(t, TrustIRSA, TrustOptions{Account: accountID, OIDCProvider: clusterIssuer, ServiceAccount: "lessor/broker"}),
+		trustPolicy(t, TrustPodIdentity, TrustOptions{ServiceAccount: "lessor/broker"}),
+		permissions(t, session, o),
+		trustPolicy(t, TrustLeasedRole, TrustOptions{Principal: "arn:aws:iam::123456789012:role/lessor", ExternalID: "my-project"}),
+	}
+}
+
+// lastStatement is a statement as it stands in a document, less the indentation.
+func lastStatement(document string) string {
+	s := document[strings.LastIndex(document, "\n    {")+1 : strings.LastIndex(document, "\n  ]")]
+	return strings.ReplaceAll(s[4:], "\n    ", "\n")
+}
+
+func TestTheGuideShowsWhatIsPrinted(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/aws.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shown []string
+	for _, m := range regexp.MustCompile("(?s)```json\n(.*?)\n```").FindAllStringSubmatch(string(guide), -1) {
+		shown = append(shown, m[1])
+	}
+	want := printed(t)
+	if len(shown) != len(want) {
+		t.Fatalf("there are %d documents, want %d", len(shown), len(want))
+	}
+	for i := range want {
+		if shown[i] != want[i] {
+			t.Errorf("document %d of docs/aws.md is not what is printed:\n%s", i+1, want[i])
+		}
+	}
+	// The policies that are written by hand.
+	hand := regexp.MustCompile("(?s)<<'EOF'\n(.*?)\nEOF").FindAllStringSubmatch(string(guide), -1)
+	if len(hand) != 2 {
+		t.Errorf("there are %d policies written by hand", len(hand))
+	}
+	for _, m := range hand {
+		iamsim.New(iamsim.Options{}).AddPolicy(boundary, m[1]) // panics if it is malformed
+	}
+}
+
+// A user of the guide's definition that has the guide's boundary can't get rid of
+// its expiry, whatever its policies allow.
+func TestTheGuidesBoundaryHolds(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/aws.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t)
+	b.AddPolicy(boundary, regexp.MustCompile("(?s)<<'EOF'\n(.*?)\nEOF").FindStringSubmatch(string(guide))[1])
+	key := b.create()
+	b.AddInlinePolicy(userName, "theirs", string(allow(`"*"`)))
+	for action, want := range map[string]bool{
+		"s3:GetObject": true, "iam:PutUserPolicy": false, "iam:CreateAccessKey": false, "sts:AssumeRole": false, "ec2:RunInstances": false,
+	} {
+		if got, err := b.Allowed(key.AccessKeyID, action, "*"); got != want || err != nil {
+			t.Errorf("%s: %t, %v", action, got, err)
+		}
+	}
+	if !slices.Contains(b.actions(), "CreateUser") {
+		t.Error("no user was made")
+	}
+}
