@@ -75,6 +75,7 @@ type world struct {
 	aws    *iamsim.Server
 	keyID  string
 	secret string
+	seed   []byte // of the broker's key
 	keys   *messages.Keyring
 	clock  *clock
 	logs   *logBook
@@ -95,6 +96,7 @@ func newWorld(t testing.TB) *world {
 	t.Cleanup(func() { _ = w.aws.Close() })
 	seed, err := messages.NewKey()
 	w.ok(err)
+	w.seed = seed
 	w.keys, err = messages.ParseKeyring(seed)
 	w.ok(err)
 	w.startNATS()

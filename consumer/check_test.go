@@ -1,0 +1,108 @@
+package consumer_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/awsiam"
+)
+
+// limit gives the managing user the rights that a definition needs, less some
+// actions.
+func (w *world) limited(definition string, less ...string) (keyID, secret string) {
+	w.t.Helper()
+	d, err := messages.DecodeDynamicSecret([]byte(definition))
+	w.ok(err)
+	policy, err := awsiam.Permissions(d, awsiam.PermissionOptions{Account: "123456789012"})
+	w.ok(err)
+	text := string(policy)
+	for _, action := range less {
+		if !strings.Contains(text, `"`+action+`"`) {
+			w.t.Fatalf("%s is not in %s", action, text)
+		}
+		text = strings.ReplaceAll(text, `"`+action+`"`, `"iam:GetAccountSummary"`)
+	}
+	return w.sim.AddPrincipalWithPolicy("manager", text)
+}
+
+func TestACheckFindsNothingWrongWhereNothingIs(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	keyID, secret := w.limited(plainSecret)
+	d := strings.Replace(plainSecret, `"aws":{`, `"aws":{"auth":{"method":"access_key","access_key_id":"`+keyID+`","secret_access_key":"`+secret+`"},`, 1)
+	r := w.admin(messages.AdminPut, putBody(d, ""))
+	if r.Kind != messages.KindSecret || r.Check == nil || !r.Check.OK || len(r.Check.Calls) < 10 {
+		t.Fatalf("%+v %v", r.Check, r.Error)
+	}
+	if c := r.Check.Connection; c.Account != "123456789012" || !strings.HasSuffix(c.ARN, "user/manager") {
+		t.Fatalf("%+v", c)
+	}
+	r = w.admin(messages.AdminCheck, `{"name":"ci"}`)
+	if r.Kind != messages.KindCheck || !r.Check.OK {
+		t.Fatalf("%+v %v", r.Check, r.Error)
+	}
+	w.nothingInAWS()
+	for _, rec := range w.records() {
+		if rec.State != messages.StateRevoked || rec.Reason != messages.ReasonChecked {
+			t.Fatalf("%+v", rec)
+		}
+	}
+	w.lease("ci", "{}")
+}
+
+func TestACheckNamesWhatIsDenied(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	keyID, secret := w.limited(plainSecret, "iam:AttachUserPolicy", "iam:ListSSHPublicKeys")
+	d := strings.Replace(plainSecret, `"aws":{`, `"aws":{"auth":{"method":"access_key","access_key_id":"`+keyID+`","secret_access_key":"`+secret+`"},`, 1)
+	r := w.admin(messages.AdminPut, putBody(d, ""))
+	if r.Kind != messages.KindError || r.Error.Code != messages.CodeCheckFailed || r.Check == nil || r.Check.OK {
+		t.Fatalf("%+v %v", r.Check, r.Error)
+	}
+	denied := map[string]string{}
+	for _, c := range r.Check.Calls {
+		if !c.OK {
+			denied[c.Action] = c.Resource
+		}
+	}
+	if len(denied) != 2 || !strings.HasPrefix(denied["iam:AttachUserPolicy"], "arn:aws:iam::123456789012:user/lessor/") || denied["iam:ListSSHPublicKeys"] == "" {
+		t.Fatalf("denied %v", denied)
+	}
+	w.nothingInAWS()
+	if r := w.admin(messages.AdminGet, `{"name":"ci"}`); r.Error == nil || r.Error.Code != messages.CodeSecretNotFound {
+		t.Fatalf("it was stored: %+v", r)
+	}
+}
+
+// The probe's user can't be deleted: the check says so, and it is hunted like any
+// lease's.
+func TestWhatACheckLeavesIsHunted(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	keyID, secret := w.limited(plainSecret, "iam:DeleteUser")
+	d := strings.Replace(plainSecret, `"aws":{`, `"aws":{"auth":{"method":"access_key","access_key_id":"`+keyID+`","secret_access_key":"`+secret+`"},`, 1)
+	w.putNow(d)
+	r := w.admin(messages.AdminCheck, `{"name":"ci"}`)
+	if r.Kind != messages.KindCheck || r.Check.OK || !strings.Contains(r.Check.Error, "could not be removed yet") {
+		t.Fatalf("%+v %v", r.Check, r.Error)
+	}
+	if n := w.sim.UserCount(); n != 1 {
+		t.Fatalf("%d users", n)
+	}
+	w.sim.AddInlinePolicy("manager", "more", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:DeleteUser","Resource":"*"}]}`)
+	w.eventually("the user is gone", func() bool { w.clock.move(5e9); return w.sim.UserCount() == 0 })
+}
+
+func TestACheckThatCanNotConnectSaysWhy(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	keyID, _ := w.manager()
+	r := w.admin(messages.AdminPut, putBody(keyed("ci", keyID, strings.Repeat("x", 40)), ""))
+	if r.Error == nil || r.Error.Code != messages.CodeCheckFailed || !strings.Contains(r.Check.Error, "SignatureDoesNotMatch") {
+		t.Fatalf("%+v %v", r.Check, r.Error)
+	}
+	if n := len(w.records()); n != 0 {
+		t.Fatalf("%d records", n)
+	}
+}

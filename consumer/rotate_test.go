@@ -1,0 +1,138 @@
+package consumer_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/iamsim"
+)
+
+// managerKeys are the ids of the managing user's keys.
+func (w *world) managerKeys() []string {
+	u, _ := w.sim.User("manager")
+	var ids []string
+	for _, k := range u.AccessKeys {
+		ids = append(ids, k.ID)
+	}
+	return ids
+}
+
+func TestAKeyIsRotatedUnderLeasesThatAreAlive(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	w.broker()
+	keyID, secret := w.manager()
+	w.putNow(keyed("ci", keyID, secret))
+	w.putNow(strings.Replace(keyed("west", keyID, secret), `"auth"`, `"region":"us-west-2","auth"`, 1))
+	old, west := w.lease("ci", "{}"), w.lease("west", "{}")
+	r := w.admin(messages.AdminRotateKey, `{"name":"ci"}`)
+	if r.Kind != messages.KindSecret {
+		t.Fatalf("%+v", r.Error)
+	}
+	next := r.Secret.Connection.AccessKeyID
+	if ids := w.managerKeys(); len(ids) != 1 || ids[0] != next || next == keyID || r.Secret.Connection.RotatedAt.IsZero() {
+		t.Fatalf("keys %v, in use %+v, before %s", ids, r.Secret.Connection, keyID)
+	}
+	// The definition is as it was, may be put again as it was, and the old key is
+	// not taken back.
+	w.putNow(keyed("ci", keyID, secret))
+	for _, lease := range []messages.Reply{old, west} {
+		if r, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, lease)), "")); r.Kind != messages.KindRevoked {
+			t.Fatalf("%+v %v", r, r.Error)
+		}
+	}
+	w.nothingInAWS()
+	w.lease("west", "{}")
+	if r := w.admin(messages.AdminRotateKey, `{"name":"west"}`); r.Kind != messages.KindSecret {
+		t.Fatalf("once more: %+v", r.Error)
+	}
+	w.lease("ci", "{}")
+}
+
+func TestRotationsThatCanNotBeAreRefused(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	keyID, secret := w.manager()
+	w.putNow(keyed("ci", keyID, secret))
+	second, _ := w.sim.AddAccessKey("manager")
+	r := w.admin(messages.AdminRotateKey, `{"name":"ci"}`)
+	if r.Error == nil || !strings.Contains(r.Error.Message, second) || len(w.managerKeys()) != 2 {
+		t.Fatalf("%+v, keys %v", r.Error, w.managerKeys())
+	}
+	w.sim.RevokeKey(second)
+	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if c.Action == "CreateAccessKey" {
+			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}
+		}
+		return iamsim.Verdict{}
+	})
+	r = w.admin(messages.AdminRotateKey, `{"name":"ci"}`)
+	if r.Error == nil || r.Error.Code != messages.CodeProviderDenied || len(w.managerKeys()) != 1 {
+		t.Fatalf("%+v, keys %v", r.Error, w.managerKeys())
+	}
+	// It is noted that it was begun, and nobody else is let in for a while.
+	if r = w.admin(messages.AdminRotateKey, `{"name":"ci"}`); r.Error == nil || r.Error.Code != messages.CodeUnavailable {
+		t.Fatalf("%+v", r.Error)
+	}
+	w.sim.SetHook(nil)
+	w.clock.move(3 * time.Minute)
+	if r = w.admin(messages.AdminRotateKey, `{"name":"ci"}`); r.Kind != messages.KindSecret || len(w.managerKeys()) != 1 {
+		t.Fatalf("%+v, keys %v", r.Error, w.managerKeys())
+	}
+}
+
+// AWS makes the key and the answer is lost: the key that nobody knows is deleted.
+func TestAKeyThatARotationLostIsDeleted(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	keyID, secret := w.manager()
+	w.putNow(keyed("ci", keyID, secret))
+	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if c.Action == "CreateAccessKey" {
+			return iamsim.Verdict{Do: iamsim.DropAfter}
+		}
+		return iamsim.Verdict{}
+	})
+	if r := w.admin(messages.AdminRotateKey, `{"name":"ci"}`); r.Error == nil || len(w.managerKeys()) != 2 {
+		t.Fatalf("%+v, keys %v", r.Error, w.managerKeys())
+	}
+	w.sim.SetHook(nil)
+	w.clock.move(3 * time.Minute)
+	r := w.admin(messages.AdminRotateKey, `{"name":"ci"}`)
+	if ids := w.managerKeys(); r.Kind != messages.KindSecret || len(ids) != 1 || ids[0] != r.Secret.Connection.AccessKeyID {
+		t.Fatalf("%+v, keys %v", r.Error, ids)
+	}
+	w.lease("ci", "{}")
+}
+
+// Two operators rotate at once: one does, and the other is told.
+func TestTwoRotationsAtOnceMakeOneKey(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	w.broker()
+	keyID, secret := w.manager()
+	w.putNow(keyed("ci", keyID, secret))
+	var all sync.WaitGroup
+	answers := make(chan messages.Reply, 8)
+	for range 8 {
+		all.Go(func() { answers <- w.admin(messages.AdminRotateKey, `{"name":"ci"}`) })
+	}
+	all.Wait()
+	close(answers)
+	done := 0
+	for r := range answers {
+		if r.Kind == messages.KindSecret {
+			done++
+		} else if r.Error.Code != messages.CodeUnavailable && r.Error.Code != messages.CodeProviderRejected {
+			t.Errorf("%+v", r.Error)
+		}
+	}
+	if ids := w.managerKeys(); done == 0 || len(ids) != 1 || ids[0] == keyID {
+		t.Fatalf("%d were done, keys %v", done, ids)
+	}
+	w.lease("ci", "{}")
+}
