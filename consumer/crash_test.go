@@ -2,6 +2,8 @@ package consumer_test
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,6 +26,8 @@ type scenario struct {
 	// check looks at the world once another broker has taken over and the answer
 	// is there.
 	check func(w *world, lease, answer messages.Reply)
+	// late looks at the world when everything has been undone; nil: at nothing.
+	late func(w *world)
 	// effects is the least number of effects there must be: a scenario that does
 	// nothing proves nothing.
 	effects int
@@ -141,6 +145,108 @@ var scenarios = []scenario{{
 	},
 	check:   func(w *world, lease, _ messages.Reply) { w.over(lease, messages.ReasonExpired) },
 	effects: 9,
+}, {
+	name: "request for a session",
+	begin: func(w *world) messages.Reply {
+		w.putNow(strings.Replace(denying(sessionSecret), `"ci"`, `"session"`, 1))
+		return messages.Reply{}
+	},
+	act: func(w *world, _ messages.Reply) *nats.Subscription {
+		return w.publish(w.ns.Request("alice", "session"), `{"ttl":"1h"}`)
+	},
+	check: func(w *world, _, answer messages.Reply) {
+		if answer.Kind != messages.KindCredentials || !w.works(answer.Credentials) {
+			w.t.Fatalf("no session that works: %+v %v", answer, answer.Error)
+		}
+	},
+	effects: 7,
+}, {
+	name: "revocation of a session",
+	begin: func(w *world) messages.Reply {
+		w.putNow(strings.Replace(denying(sessionSecret), `"ci"`, `"session"`, 1))
+		return w.lease("session", `{"ttl":"1h"}`)
+	},
+	act: func(w *world, lease messages.Reply) *nats.Subscription {
+		return w.publish(w.ns.Revoke(nameOf(w, lease)), "")
+	},
+	check: func(w *world, lease, _ messages.Reply) {
+		w.eventually("the session is cut off", func() bool {
+			w.clock.move(time.Second)
+			rec, _ := w.record(lease.Lease.Name)
+			return rec.Cut() && !w.works(lease.Credentials)
+		})
+		w.clock.move(62 * time.Minute)
+		w.state(lease.Lease.Name, messages.StateRevoked)
+	},
+	late: func(w *world) {
+		if p := w.sim.RolePolicies("deploy"); len(p) != 1 {
+			w.t.Fatalf("the role is left with %v", p)
+		}
+	},
+	effects: 6,
+}, {
+	name:  "deletion of a definition",
+	begin: issue(`{"ttl":"1h"}`),
+	act: func(w *world, _ messages.Reply) *nats.Subscription {
+		w.ok(w.nc.PublishRequest(w.ns.AdminSecret(messages.AdminDelete), w.nc.NewInbox(), []byte(`{"name":"ci"}`)))
+		return nil
+	},
+	check: func(w *world, lease, _ messages.Reply) {
+		if r := w.admin(messages.AdminGet, `{"name":"ci"}`); r.Kind == messages.KindSecret && r.Secret.State == messages.SecretActive {
+			w.admin(messages.AdminDelete, `{"name":"ci"}`) // it died before it began
+		}
+		w.over(lease, messages.ReasonSecretDeleted)
+		w.gone("ci")
+	},
+	effects: 12,
+}, {
+	name:  "check of a definition",
+	begin: nothing,
+	act: func(w *world, _ messages.Reply) *nats.Subscription {
+		w.ok(w.nc.PublishRequest(w.ns.AdminSecret(messages.AdminCheck), w.nc.NewInbox(), []byte(`{"name":"ci"}`)))
+		return nil
+	},
+	check: func(w *world, _, _ messages.Reply) {
+		w.eventually("the check is over", func() bool {
+			w.clock.move(time.Second)
+			for _, rec := range w.records() {
+				if !rec.State.Ended() {
+					return false
+				}
+			}
+			return true
+		})
+		w.nothingInAWS()
+	},
+	effects: 12,
+}, {
+	name: "rotation of a key",
+	begin: func(w *world) messages.Reply {
+		keyID, secret := w.manager()
+		w.shared = func(id string) bool { return slices.Contains(w.managerKeys(), id) }
+		w.putNow(keyed("keyed", keyID, secret))
+		w.putNow(keyed("keyed2", keyID, secret))
+		w.lease("keyed2", `{"ttl":"1h"}`)
+		return w.lease("keyed", `{"ttl":"1h"}`)
+	},
+	act: func(w *world, _ messages.Reply) *nats.Subscription {
+		w.ok(w.nc.PublishRequest(w.ns.AdminSecret(messages.AdminRotateKey), w.nc.NewInbox(), []byte(`{"name":"keyed"}`)))
+		return nil
+	},
+	check: func(w *world, lease, _ messages.Reply) {
+		before := w.admin(messages.AdminGet, `{"name":"keyed"}`).Secret.Definition.AWS.Auth.AccessKeyID
+		w.clock.move(3 * time.Minute) // nobody is at it any more
+		w.eventually("the rotation is finished", func() bool {
+			ids := w.managerKeys()
+			now := w.admin(messages.AdminGet, `{"name":"keyed"}`).Secret.Connection.AccessKeyID
+			if now == before && len(ids) == 1 {
+				w.admin(messages.AdminRotateKey, `{"name":"keyed"}`) // it died before it began
+				return false
+			}
+			return len(ids) == 1 && ids[0] == now && now != before
+		})
+	},
+	effects: 6,
 }}
 
 // alive checks that a lease is there, once, and that its key works.
@@ -218,18 +324,22 @@ func (s scenario) run(t *testing.T, m *mortal) []string {
 	first := w.broker()
 	w.put(first, plainSecret)
 	w.put(first, extraSecret)
+	w.sessionRole()
 	w.sim.AddPolicy("arn:aws:iam::123456789012:policy/extra", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sqs:*","Resource":"*"}]}`)
 	lease := s.begin(w)
 	w.quiet()
 	first.stop()
 
-	victim := w.mortalBroker(m)
+	victim := w.mortalBroker(m, quickChores)
 	m.arm()
 	answers := s.act(w, lease)
 	if m.killAt > 0 {
 		w.diesOrFinishes(m)
 		victim.die()
-		w.broker()
+		m.bury()
+		w.broker(quickChores)
+	} else if answers == nil {
+		w.diesOrFinishes(m)
 	}
 	var answer messages.Reply
 	if answers != nil {
@@ -239,7 +349,11 @@ func (s scenario) run(t *testing.T, m *mortal) []string {
 	w.oneKey(answers, answer)
 	w.quiet()
 	victim.die()
+	m.bury()
 	w.endAll()
+	if s.late != nil {
+		s.late(w)
+	}
 	return m.seen()
 }
 
@@ -282,6 +396,7 @@ func (w *world) endAll() {
 		if !rec.State.Ended() {
 			w.answer(w.publish(w.ns.Revoke(rec.Name()), ""))
 			w.eventually("the lease is over", func() bool {
+				w.clock.move(time.Minute) // a session's Deny stays until it has expired
 				now, _ := w.record(rec.Name().String())
 				return now.State.Ended()
 			})

@@ -78,7 +78,7 @@ func TestADeletionGoesOnUntilItIsDone(t *testing.T) {
 	if d.Done || d.Leases != 1 || !strings.Contains(d.Error, "DeleteAccessKey") || !strings.Contains(d.Error, "AccessDenied") {
 		t.Fatalf("%+v", d)
 	}
-	if i := w.admin(messages.AdminGet, `{"name":"ci"}`).Secret; i.State != messages.SecretDeleting {
+	if i := w.admin(messages.AdminGet, `{"name":"ci"}`).Secret; i.State != messages.SecretDeleting || len(i.Definition.AWS.Groups) != 1 {
 		t.Fatalf("%+v", i)
 	}
 	w.refused(w.ask("ci", "{}"), messages.CodeSecretDeleting)

@@ -34,6 +34,7 @@ type mortal struct {
 	killAt  int  // the number of the effect, from 1; 0: never
 	after   bool // the effect happens, but the broker does not hear of it
 	dead    bool
+	buried  bool // nothing of it is under way any more
 	effects []string
 	conns   []net.Conn
 }
@@ -69,6 +70,20 @@ func (m *mortal) effect(what string) (happens, heard bool) {
 		_ = c.(*mortalConn).Conn.(*net.TCPConn).SetReadDeadline(time.Now())
 	}
 	return m.after, false
+}
+
+// bury says that nothing of the dead broker is under way any more: what is signed
+// with a key that it shares with others is theirs.
+func (m *mortal) bury() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.buried = true
+}
+
+func (m *mortal) isBuried() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.buried
 }
 
 func (m *mortal) isDead() bool {
@@ -164,10 +179,12 @@ func frame(b []byte) (size int, effect string) {
 	return size, subject
 }
 
-// aws is the hook that makes a broker's calls to AWS mortal.
-func (m *mortal) aws(keyID string) func(context.Context, iamsim.Call) iamsim.Verdict {
+// aws is the hook that makes a broker's calls to AWS mortal: those that are signed
+// with its own key, and, until it is buried, those of the users whose keys
+// definitions have.
+func (m *mortal) aws(keyID string, shared func(string) bool) func(context.Context, iamsim.Call) iamsim.Verdict {
 	return func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.AccessKeyID != keyID {
+		if c.AccessKeyID != keyID && (m.isBuried() || !shared(c.AccessKeyID)) {
 			return iamsim.Verdict{}
 		}
 		for _, read := range []string{"Get", "List"} {
@@ -194,7 +211,7 @@ func (m *mortal) aws(keyID string) func(context.Context, iamsim.Call) iamsim.Ver
 func (w *world) mortalBroker(m *mortal, change ...func(*consumer.Config)) *broker {
 	w.t.Helper()
 	keyID, secret := w.sim.AddPrincipal("mortal")
-	w.sim.SetHook(m.aws(keyID))
+	w.sim.SetHook(m.aws(keyID, func(id string) bool { return w.shared != nil && w.shared(id) }))
 	nc, err := nats.Connect(w.server.URL(), nats.SetCustomDialer(m), nats.MaxReconnects(0),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	w.ok(err)

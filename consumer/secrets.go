@@ -150,25 +150,34 @@ func (s *Secrets) load(ctx context.Context, name string) (data []byte, stored st
 	if err != nil {
 		return nil, stored, revision, err
 	}
-	var v struct {
-		Version  int    `json:"v"`
-		Source   string `json:"source"`
-		Deleting bool   `json:"deleting"`
+	stored, err = openStored(name, data)
+	if messages.IsCode(err, messages.CodeInvalidSecret) {
+		stored.Definition.Name, err = name, nil
 	}
-	if json.Unmarshal(data, &v) == nil && v.Version > storedSecretVersion {
-		return nil, stored, revision, errNewerSecret(name, v.Version)
-	}
-	stored = storedSecret{Version: v.Version, Source: v.Source, Deleting: v.Deleting}
-	if d, err := decodeStored(name, data); err == nil {
-		stored.Definition = d
-	} else {
-		stored.Definition.Name = name
-	}
-	return data, stored, revision, nil
+	return data, stored, revision, err
 }
 
-func errNewerSecret(name string, version int) error {
-	return messages.Errorf(messages.CodeInternal, "the definition of %s is of a newer version, %d; run a newer lessor", name, version)
+// openStored reads what stands in the bucket. Where the error is that the
+// definition can't be used, the rest is there.
+func openStored(name string, data []byte) (storedSecret, error) {
+	var v struct {
+		Version    int             `json:"v"`
+		Source     string          `json:"source"`
+		Deleting   bool            `json:"deleting"`
+		Definition json.RawMessage `json:"definition"`
+	}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return storedSecret{}, messages.Errorf(messages.CodeInvalidSecret, "the definition of %s is damaged; put it again", name).Because(err)
+	}
+	if v.Version > storedSecretVersion {
+		return storedSecret{}, messages.Errorf(messages.CodeInternal, "the definition of %s is of a newer version, %d; run a newer lessor", name, v.Version)
+	}
+	stored := storedSecret{Version: v.Version, Source: v.Source, Deleting: v.Deleting}
+	var err error
+	if stored.Definition, err = messages.DecodeDynamicSecret(v.Definition); err != nil {
+		return stored, messages.Errorf(messages.CodeInvalidSecret, "the definition of %s can't be used; put it again", name).Because(err)
+	}
+	return stored, nil
 }
 
 // Release says that a definition has no file any more: it may be changed and deleted
@@ -296,26 +305,16 @@ func (s *Secrets) fresh(ctx context.Context, name string) (messages.DynamicSecre
 	return decodeStored(name, data)
 }
 
+// decodeStored reads a definition that gives leases.
 func decodeStored(name string, data []byte) (messages.DynamicSecret, error) {
-	var v struct {
-		Version    int             `json:"v"`
-		Deleting   bool            `json:"deleting"`
-		Definition json.RawMessage `json:"definition"`
+	stored, err := openStored(name, data)
+	if stored.Deleting {
+		err = messages.Errorf(messages.CodeSecretDeleting, "%s is being deleted", name)
 	}
-	if err := json.Unmarshal(data, &v); err != nil {
-		return messages.DynamicSecret{}, messages.Errorf(messages.CodeInvalidSecret, "the definition of %s is damaged; put it again", name).Because(err)
-	}
-	if v.Version > storedSecretVersion {
-		return messages.DynamicSecret{}, errNewerSecret(name, v.Version)
-	}
-	if v.Deleting {
-		return messages.DynamicSecret{}, messages.Errorf(messages.CodeSecretDeleting, "%s is being deleted", name)
-	}
-	d, err := messages.DecodeDynamicSecret(v.Definition)
 	if err != nil {
-		return messages.DynamicSecret{}, messages.Errorf(messages.CodeInvalidSecret, "the definition of %s can't be used; put it again", name).Because(err)
+		return messages.DynamicSecret{}, err
 	}
-	return d, nil
+	return stored.Definition, nil
 }
 
 func (s *Secrets) learn(name string, d messages.DynamicSecret) {

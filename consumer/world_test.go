@@ -79,6 +79,7 @@ type world struct {
 	keys   *messages.Keyring
 	clock  *clock
 	logs   *logBook
+	shared func(keyID string) bool // whether brokers share a key that calls are signed with; nil: none
 	ns     messages.Namespace
 	nc     *nats.Conn // the test's own
 	js     jetstream.JetStream
