@@ -98,7 +98,7 @@ func putDemoSecret(ctx context.Context, secrets *consumer.Secrets) error {
 	if err != nil {
 		return err
 	}
-	_, err = secrets.Put(ctx, d, sourceFile)
+	_, err = secrets.Put(ctx, d, consumer.SourceFile)
 	return err
 }
 

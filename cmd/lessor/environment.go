@@ -26,13 +26,36 @@ type environment struct {
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 	Now            func() time.Time
+	// Terminal says whether a person sits at the other end of a stream; nil:
+	// nobody does.
+	Terminal func(stream any) bool
 
 	notes sync.Mutex // NATS reports errors from its own goroutines
 }
 
 func systemEnvironment() *environment {
-	return &environment{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Now: time.Now}
+	return &environment{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Now: time.Now, Terminal: isTerminal,
+	}
 }
+
+// isTerminal says whether a stream is a terminal: a character device, and not the
+// one that stands for nothing.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(info, null)
+}
+
+// hasPerson is Terminal, for environments that have none.
+func (e *environment) hasPerson(stream any) bool { return e.Terminal != nil && e.Terminal(stream) }
 
 // note writes a line for the person at the terminal, who may have sent the
 // output elsewhere.
@@ -87,7 +110,26 @@ var advice = map[messages.Code]string{
 	messages.CodeProviderDenied:      "tell the broker's operator",
 	messages.CodeProviderRejected:    "tell the broker's operator",
 	messages.CodeInvalidReply:        "use an --inbox-prefix that the broker answers on",
+	messages.CodeNotRenewable:        "ask for a new one with lessor request",
+	messages.CodeSecretDeleting:      "ask the broker's operator for another secret",
+	messages.CodeSecretFromFile:      "change or remove its file in the broker's --secrets folder",
+	messages.CodeRevisionMismatch:    "read it with lessor secret get, and put it with the --revision that it has now",
+	messages.CodeCheckFailed:         "give the broker the rights (lessor policy prints them), or store it untried with --no-check",
 }
+
+// operatorsAdvice is what an operator can do where a requester can't.
+var operatorsAdvice = map[messages.Code]string{
+	messages.CodeSecretNotFound:   "lessor secret list shows those there are",
+	messages.CodeSecretDeleting:   "wait until it is gone; lessor secret delete tells how far it is",
+	messages.CodeInvalidSecret:    "mend the definition",
+	messages.CodeProviderDenied:   "lessor policy prints the rights that the broker needs",
+	messages.CodeProviderRejected: "mend the definition, or what it names at AWS",
+}
+
+// operatorsError is a broker's error told to an operator.
+type operatorsError struct{ error }
+
+func (o operatorsError) Unwrap() error { return o.error }
 
 // explain is what the terminal shows of an error: what happened and what to do
 // next.
@@ -97,6 +139,10 @@ func explain(err error) string {
 		return err.Error()
 	}
 	next := advice[e.Code]
+	var operator operatorsError
+	if better := operatorsAdvice[e.Code]; better != "" && errors.As(err, &operator) {
+		next = better
+	}
 	if next == "" && e.Retryable {
 		next = "try again later"
 	}

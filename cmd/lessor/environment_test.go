@@ -41,6 +41,8 @@ func (b *buffer) String() string {
 // terminal runs the program as from a shell with these variables.
 type terminal struct {
 	variables map[string]string
+	stdin     string
+	person    bool             // sits at it, and sees what is going on
 	stdout    io.Writer        // nil is one that is read back
 	clock     func() time.Time // nil stands still at now
 }
@@ -48,9 +50,10 @@ type terminal struct {
 func (x terminal) run(ctx context.Context, args ...string) (stdout, stderr string, code int) {
 	var out, err buffer
 	env := &environment{
-		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &err,
-		Getenv: func(name string) string { return x.variables[name] },
-		Now:    func() time.Time { return now },
+		Stdin: strings.NewReader(x.stdin), Stdout: &out, Stderr: &err,
+		Getenv:   func(name string) string { return x.variables[name] },
+		Now:      func() time.Time { return now },
+		Terminal: func(any) bool { return x.person },
 	}
 	if x.stdout != nil {
 		env.Stdout = x.stdout

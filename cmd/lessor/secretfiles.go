@@ -1,7 +1,7 @@
 package main
 
 import (
-	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -9,21 +9,17 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/rs/zerolog"
 	"sigs.k8s.io/yaml"
 
-	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
 )
-
-// sourceFile marks definitions that come from files.
-const sourceFile = "file"
 
 // secretFile is a definition and where it stands.
 type secretFile struct {
 	path string
 	def  messages.DynamicSecret
-	err  error // why there is no definition
+	err  error             // why there is no definition
+	sum  [sha256.Size]byte // of the contents, as far as they could be read
 }
 
 // readSecretFiles reads every definition in a folder: files that end in .yaml,
@@ -41,7 +37,7 @@ func readSecretFiles(dir string) ([]secretFile, error) {
 			continue
 		}
 		f := secretFile{path: filepath.Join(dir, e.Name())}
-		f.def, f.err = readSecretFile(f.path)
+		f.read()
 		if other, twice := names[f.def.Name]; f.err == nil && twice {
 			f.err = fmt.Errorf("the secret %q is defined in %s, too", f.def.Name, other)
 		}
@@ -53,12 +49,15 @@ func readSecretFiles(dir string) ([]secretFile, error) {
 	return files, nil
 }
 
-func readSecretFile(path string) (messages.DynamicSecret, error) {
-	data, err := os.ReadFile(path)
+func (f *secretFile) read() {
+	data, err := os.ReadFile(f.path)
 	if err != nil {
-		return messages.DynamicSecret{}, err
+		f.err = err
+		return
 	}
-	return parseSecret(data)
+	defer clear(data) // there may be a secret key in it
+	f.sum = sha256.Sum256(data)
+	f.def, f.err = parseSecret(data)
 }
 
 // secondDocument finds a document separator behind something that is neither blank
@@ -102,40 +101,4 @@ func yamlError(err error) error {
 		return fmt.Errorf("this is not YAML: %s can't be read", line)
 	}
 	return errors.New("this is not YAML that a definition can be written in")
-}
-
-// putSecretFiles puts the definitions of a folder, and reports those that are
-// wrong, and those in the bucket whose file has gone.
-func putSecretFiles(ctx context.Context, log zerolog.Logger, secrets *consumer.Secrets, dir string) error {
-	files, err := readSecretFiles(dir)
-	if err != nil {
-		return err
-	}
-	if len(files) == 0 {
-		log.Warn().Str("folder", dir).Msg("there are no definitions (*.yaml, *.yml, *.json) in the folder")
-	}
-	var found []string
-	for _, f := range files {
-		changed := false
-		if f.err == nil {
-			changed, f.err = secrets.Put(ctx, f.def, sourceFile)
-		}
-		if f.err != nil {
-			log.Error().Err(f.err).Str("file", f.path).
-				Msg("a definition that is not used; mend the file and start again; what was stored of it before stays in force")
-			continue
-		}
-		found = append(found, f.def.Name)
-		log.Info().Str("file", f.path).Str("secret", f.def.Name).Bool("changed", changed).Msg("dynamic secret")
-	}
-	stored, err := secrets.Names(ctx, sourceFile)
-	if err != nil {
-		return fmt.Errorf("list the dynamic secrets: %w", err)
-	}
-	for _, name := range stored {
-		if !slices.Contains(found, name) {
-			log.Warn().Str("secret", name).Msg("a dynamic secret has no file (any more) that can be used; it stays in force as it is stored")
-		}
-	}
-	return nil
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
+	"regexp"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,6 +26,7 @@ type serveCmd struct {
 	embedded, durable      bool
 	store, listen, keyFile string
 	secrets, health, level string
+	projectID              string
 	minTTL                 messages.Duration
 	confirmWithin          time.Duration
 	expiringBefore         messages.Duration
@@ -45,7 +49,10 @@ made where they are missing.
 
 AWS is reached as the AWS SDK's environment says: AWS_PROFILE, AWS_ACCESS_KEY_ID,
 a role of the machine or pod; AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_IAM and
-AWS_ENDPOINT_URL_STS are honoured.`,
+AWS_ENDPOINT_URL_STS are honoured.
+
+Changes in the --secrets folder are taken up within seconds, and at once on SIGHUP. A
+definition whose file has gone stays in force until it is deleted.`,
 		Example: `  # on NATS servers of yours
   (umask 077; lessor key new > broker.key)
   lessor serve --server nats://nats.example.com --creds broker.creds --key-file broker.key --secrets ./secrets
@@ -67,7 +74,8 @@ AWS_ENDPOINT_URL_STS are honoured.`,
 	f.StringVar(&s.listen, "listen", "", "`address` at which the embedded server takes clients (default: none)")
 	f.BoolVar(&s.durable, "durable", false, "embedded server: every write is on the disk before it counts")
 	f.StringVar(&s.keyFile, "key-file", "", "`file` with the broker's key (default with --embedded: made in the store)")
-	f.StringVar(&s.secrets, "secrets", "", "`folder` with one YAML file a dynamic secret")
+	f.StringVar(&s.secrets, "secrets", "", "`folder` with one YAML file a dynamic secret; changes in it are taken up")
+	f.StringVar(&s.projectID, "project-id", "", "external `id` for the roles that the broker assumes, where a definition names none")
 	f.Var(&s.minTTL, "min-ttl", "shortest lease")
 	f.DurationVar(&s.confirmWithin, "confirm-within", 10*time.Second, "how long a requester who promised it may take to confirm a delivery")
 	f.Var(&s.expiringBefore, "expiring-before", "announce leases (event expiring) this long before they end; 0s: not at all")
@@ -104,6 +112,8 @@ func (s *serveCmd) check(env *environment) error {
 		return usagef("--replicas is %d; it may be 1, 3 or 5", s.replicas)
 	case s.embedded && s.replicas > 1:
 		return usagef("--replicas is %d; an embedded server keeps one copy", s.replicas)
+	case s.projectID != "" && !isExternalID(s.projectID):
+		return usagef("--project-id may have 2 to %d letters, digits and _+=,.@:/-", maxExternalID)
 	}
 	if _, err := zerolog.ParseLevel(s.level); err != nil {
 		return usagef("--log-level is %q; it may be debug, info, warn or error", s.level)
@@ -117,6 +127,17 @@ func (s *serveCmd) check(env *environment) error {
 		s.server = "embedded" // so that NATS_URL is not looked at
 	}
 	return s.connection.check(env)
+}
+
+// maxExternalID is the longest external id
+// (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html).
+const maxExternalID = 1224
+
+var externalIDGrammar = regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]+$`)
+
+// isExternalID says whether AWS takes an external id.
+func isExternalID(id string) bool {
+	return len(id) >= 2 && len(id) <= maxExternalID && externalIDGrammar.MatchString(id)
 }
 
 // run runs the broker until ctx ends, and then lets it finish what it holds.
@@ -137,17 +158,24 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 	}
 	aws := awsiam.New(awsiam.Options{Rate: s.awsRate, Log: log})
 	introduce(ctx, aws, log)
+	hangups := make(chan os.Signal, 1)
+	if s.secrets != "" { // without, SIGHUP ends the process as ever
+		signal.Notify(hangups, syscall.SIGHUP)
+		defer signal.Stop(hangups)
+	}
+	var folder *secretFolder
 	b, err := startBroker(ctx, consumer.Config{
 		Conn: nc, Namespace: ns, Keys: keys, Log: log,
-		Provider: aws,
-		Timing:   messages.Timing{Confirm: s.confirmWithin, Expiring: s.expiringBefore.Std()},
-		MinTTL:   s.minTTL, Replicas: s.replicas,
+		Provider: aws, ProjectID: s.projectID,
+		Timing: messages.Timing{Confirm: s.confirmWithin, Expiring: s.expiringBefore.Std()},
+		MinTTL: s.minTTL, Replicas: s.replicas,
 		Workers: consumer.Workers{Request: s.workers, Revoke: s.workers},
 	}, func(ctx context.Context, secrets *consumer.Secrets) error {
 		if s.secrets == "" {
 			return nil
 		}
-		return putSecretFiles(ctx, log, secrets, s.secrets)
+		folder = newSecretFolder(s.secrets, secrets, log)
+		return folder.load(ctx)
 	})
 	if ctx.Err() != nil && err != nil {
 		log.Info().Err(err).Msg("stopped before it was up")
@@ -156,7 +184,13 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	err = s.serve(ctx, b, log)
+	err = s.serve(ctx, b, log, func() {
+		if folder != nil {
+			look := time.NewTicker(lookEvery)
+			defer look.Stop()
+			folder.follow(ctx, look.C, hangups)
+		}
+	})
 	log.Info().Msg("stopping: finishing what is in hand")
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
@@ -187,8 +221,9 @@ func introduce(ctx context.Context, aws *awsiam.Provider, log zerolog.Logger) {
 // introduceTimeout bounds the question at AWS who the broker is.
 const introduceTimeout = 5 * time.Second
 
-// serve is the time between start and stop.
-func (s *serveCmd) serve(ctx context.Context, b *broker, log zerolog.Logger) error {
+// serve is the time between start and stop. Meanwhile it runs follow, which ends
+// with ctx.
+func (s *serveCmd) serve(ctx context.Context, b *broker, log zerolog.Logger, follow func()) error {
 	if s.health != "" {
 		stop, at, err := serveHealth(s.health, b.Ready)
 		if err != nil {
@@ -198,6 +233,7 @@ func (s *serveCmd) serve(ctx context.Context, b *broker, log zerolog.Logger) err
 		log.Info().Str("address", at).Msg("health")
 	}
 	log.Info().Str("installation", b.Installation()).Msg("broker is up")
+	follow()
 	<-ctx.Done()
 	return nil
 }

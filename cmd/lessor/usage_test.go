@@ -20,7 +20,11 @@ func TestBadCommandLines(t *testing.T) {
 	if code != exitOK {
 		t.Fatal("key new")
 	}
-	for file, text := range map[string]string{good: key, bad: "a secret that is no key\n"} {
+	fine, wrong := filepath.Join(dir, "fine.yaml"), filepath.Join(dir, "wrong.yaml")
+	for file, text := range map[string]string{
+		good: key, bad: "a secret that is no key\n", fine: "name: ci\naws: {}\n",
+		wrong: "name: ci\naws:\n  auth: {method: access_key, access_key_id: AKIA1, secret_access_key: a secret that is one}\n  pathh: /x/\n",
+	} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -62,9 +66,40 @@ func TestBadCommandLines(t *testing.T) {
 		"list -i alice --context gone":                         {exitFailed, []string{"gone", "nats context ls"}},
 		"list -i alice --server nats://127.0.0.1:1 --creds " + dir + "/no": {exitFailed, []string{dir + "/no", "--creds"}},
 		"events --server nats://127.0.0.1:1":                               {exitFailed, []string{"127.0.0.1:1", "--server"}},
-		"dev --log-level loud":                                             {exitUsage, []string{"--log-level", "debug, info, warn or error"}},
-		"dev --listen here":                                                {exitFailed, []string{"--listen", "127.0.0.1:4222"}},
-		"dev --listen 127.0.0.1:0 --iam-listen here":                       {exitFailed, []string{"--iam-listen", "another address"}},
+		embedded + "--project-id x":                                        {exitUsage, []string{"--project-id", "2 to 1224"}},
+		embedded + "--project-id my!project":                               {exitUsage, []string{"--project-id", "letters, digits"}},
+		"secret old":                                                       {exitUsage, []string{`"old"`, "secret --help"}},
+		"secret put":                                                       {exitUsage, []string{"FILE", "secret put --help"}},
+		"secret put " + wrong:                                              {exitUsage, []string{wrong, "aws", "pathh"}},
+		"secret put -":                                                     {exitUsage, []string{"the standard input", "must be", "object"}},
+		"secret put " + dir + "/no":                                        {exitFailed, []string{dir + "/no", "standard input"}},
+		"secret put " + fine + " --revision -1":                            {exitUsage, []string{"--revision", "secret put --help"}},
+		"secret get":                                                       {exitUsage, []string{"NAME", "secret get --help"}},
+		"secret get CI":                                                    {exitUsage, []string{"NAME", "a-z"}},
+		"secret get ci --timeout 0s":                                       {exitUsage, []string{"--timeout", "above 0s"}},
+		"secret list ci":                                                   {exitUsage, []string{`"ci"`, "secret list --help"}},
+		"secret delete":                                                    {exitUsage, []string{"NAME", "secret delete --help"}},
+		"secret delete a.b":                                                {exitUsage, []string{"NAME", "a-z"}},
+		"secret check ci prod":                                             {exitUsage, []string{"NAME", "secret check --help"}},
+		"secret check *":                                                   {exitUsage, []string{"NAME", "a-z"}},
+		"secret rotate-key":                                                {exitUsage, []string{"NAME", "secret rotate-key --help"}},
+		"secret list --server nats://127.0.0.1:1":                          {exitFailed, []string{"127.0.0.1:1", "--server"}},
+		"policy":                    {exitUsage, []string{"NAME", "--file"}},
+		"policy ci prod":            {exitUsage, []string{"NAME", "policy --help"}},
+		"policy CI":                 {exitUsage, []string{"NAME", "a-z"}},
+		"policy ci --file " + fine:  {exitUsage, []string{"NAME", "--file", "exclude"}},
+		"policy ci --account 123":   {exitUsage, []string{"--account", "12 digits"}},
+		"policy ci --external-id x": {exitUsage, []string{"--external-id", "without --trust"}},
+		"policy --file " + fine:     {exitUsage, []string{"--file", "--account"}},
+		"policy --file " + wrong + " --account 123456789012": {exitUsage, []string{wrong, "pathh"}},
+		"policy --trust me":                                    {exitUsage, []string{"--trust", "assume-role, irsa or pod-identity"}},
+		"policy --trust irsa --principal x":                    {exitUsage, []string{"--principal", "--trust irsa"}},
+		"policy --trust assume-role":                           {exitUsage, []string{"--principal", "arn:aws:iam::"}},
+		"policy --trust irsa":                                  {exitUsage, []string{"--account", "12 digits"}},
+		"policy --trust pod-identity --service-account broker": {exitUsage, []string{"--service-account", "namespace/name"}},
+		"dev --log-level loud":                                 {exitUsage, []string{"--log-level", "debug, info, warn or error"}},
+		"dev --listen here":                                    {exitFailed, []string{"--listen", "127.0.0.1:4222"}},
+		"dev --listen 127.0.0.1:0 --iam-listen here":           {exitFailed, []string{"--iam-listen", "another address"}},
 		"dev now":         {exitUsage, []string{`"now"`, "dev --help"}},
 		"demo now":        {exitUsage, []string{`"now"`, "demo --help"}},
 		"demo --nonsense": {exitUsage, []string{"--nonsense", "demo --help"}},
@@ -122,7 +157,7 @@ var word = regexp.MustCompile(`"[^"]*"|\S+`)
 func TestHelpHasExamples(t *testing.T) {
 	t.Parallel()
 	all := commands(newRootCmd(systemEnvironment()))
-	if len(all) < 11 {
+	if len(all) < 19 {
 		t.Errorf("only %d commands are found", len(all))
 	}
 	for name, c := range all {

@@ -18,6 +18,9 @@
 // reply subject, so that an answer to the first try still counts. That is safe:
 // a request carries an idempotency key, and the other calls may be repeated.
 //
+// [Admin] is for operators: it puts, checks and deletes dynamic secrets, on the
+// subjects lessor.admin.…, which are the broker's own account's.
+//
 // Errors that the broker answered are a *[messages.Error], with a code to switch
 // on. All others say what happened on the way; nats.ErrNoResponders,
 // nats.ErrPermissionViolation and the context's errors are in their chains.

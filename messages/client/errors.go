@@ -26,18 +26,38 @@ func expect(r messages.Reply, kind string) error {
 		return r.Error
 	case r.Kind != kind:
 		return fmt.Errorf("the broker answered with %q where %q was due; is it of another version?", r.Kind, kind)
-	case kind != messages.KindLeases && r.Lease == nil:
-		return fmt.Errorf("the broker's answer %q tells of no lease; is it of another version?", r.Kind)
+	case !complete(r):
+		return fmt.Errorf("the broker's answer %q does not have what it is about; is it of another version?", r.Kind)
 	}
 	return nil
 }
 
-// explain says what a failure on the way means and what to do about it.
+// complete says whether a reply has what its kind promises. A list may be empty.
+func complete(r messages.Reply) bool {
+	switch r.Kind {
+	case messages.KindLeases, messages.KindSecrets:
+		return true
+	case messages.KindSecret:
+		return r.Secret != nil
+	case messages.KindDeletion:
+		return r.Deletion != nil
+	case messages.KindCheck:
+		return r.Check != nil
+	}
+	return r.Lease != nil
+}
+
+// explain says what a failure on the way means and what to do about it. Without
+// an identity it is an operator who asks.
 func (c *Client) explain(err error, m *nats.Msg) error {
 	var told *messages.Error
 	switch {
 	case errors.As(err, &told):
 		return err
+	case errors.Is(err, nats.ErrNoResponders) && c.o.Identity == "":
+		return fmt.Errorf("nobody serves %s: %w; is the broker running, and is this its own account?", m.Subject, err)
+	case errors.Is(err, nats.ErrPermissionViolation) && c.o.Identity == "":
+		return fmt.Errorf("NATS does not let this connection do an operator's work: %w; it needs to publish on %s and to subscribe to its inbox", err, m.Subject)
 	case errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("nobody serves %s: %w; is the broker running, and is its service imported into this account?", m.Subject, err)
 	case errors.Is(err, nats.ErrPermissionViolation):

@@ -14,7 +14,7 @@ import (
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-// fakeBroker answers the front door's subjects as a test says. It speaks the
+// fakeBroker answers the front door's and the operators' subjects as a test says. It speaks the
 // contract's messages and does nothing of a broker's work; the tests of
 // cmd/lessor run the client against the real one.
 type fakeBroker struct {
@@ -24,6 +24,14 @@ type fakeBroker struct {
 	mu       sync.Mutex
 	received []*nats.Msg
 	answers  map[string]func(*nats.Msg, int) // by verb
+}
+
+// verbOf is the verb in a subject, such as request, or admin.put.
+func verbOf(subject string) string {
+	if t := strings.Split(subject, "."); t[1] == "api" {
+		return t[2]
+	}
+	return "admin." + subject[strings.LastIndexByte(subject, '.')+1:]
 }
 
 // newFake starts a NATS server and a fake broker on it.
@@ -51,13 +59,13 @@ func connect(t *testing.T, s *embedded.Server, o ...nats.Option) *nats.Conn {
 // serve begins to answer, and returns when the server knows.
 func (f *fakeBroker) serve() {
 	f.t.Helper()
-	_, err := f.nc.Subscribe(messages.Namespace{}.API(">"), func(m *nats.Msg) {
-		verb := strings.Split(m.Subject, ".")[2]
+	handle := func(m *nats.Msg) {
+		verb := verbOf(m.Subject)
 		f.mu.Lock()
 		f.received = append(f.received, m)
 		n := 0
 		for _, r := range f.received {
-			if strings.Split(r.Subject, ".")[2] == verb {
+			if verbOf(r.Subject) == verb {
 				n++
 			}
 		}
@@ -66,7 +74,12 @@ func (f *fakeBroker) serve() {
 		if answer != nil {
 			answer(m, n)
 		}
-	})
+	}
+	ns := messages.Namespace{}
+	_, err := f.nc.Subscribe(ns.API(">"), handle)
+	if err == nil {
+		_, err = f.nc.Subscribe(ns.AdminSecret("*"), handle)
+	}
 	if err == nil {
 		err = f.nc.Flush()
 	}

@@ -1,0 +1,71 @@
+//go:build unix
+
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+func TestPolicyOfAStoredSecret(t *testing.T) {
+	c := newCannedAdmin(t)
+	info := stored(t, ownKey)
+	c.answer(messages.AdminGet, messages.Reply{Kind: messages.KindSecret, Secret: info})
+	for args, want := range map[string]string{
+		"policy ci":                        "arn:aws:iam::123456789012:user/lessor/ci/*",
+		"policy ci --account 210987654321": "arn:aws:iam::210987654321:user/lessor/ci/*",
+		"policy ci --installation here":    `"here"`,
+		// Whose key it rotates the broker knows.
+		"policy ci --timeout 20s": `"arn:aws:iam::123456789012:user/lessor"`,
+	} {
+		stdout, stderr, code := c.run(t.Context(), strings.Fields(args)...)
+		if code != exitOK || stderr != "" || !strings.Contains(stdout, want) || !json.Valid([]byte(stdout)) {
+			t.Errorf("lessor %s: exit code %d, %s%s", args, code, stdout, stderr)
+		}
+	}
+	info.Connection.Account, info.Connection.ARN = "", ""
+	c.answer(messages.AdminGet, messages.Reply{Kind: messages.KindSecret, Secret: info})
+	c.says(exitFailed, "", "--account, or run: lessor secret check ci\n", "policy", "ci")
+	c.says(exitOK, "arn:aws:iam::210987654321:user/lessor/ci/*", "", "policy", "ci", "--account", "210987654321")
+	c.answer(messages.AdminGet, noSecret)
+	c.says(exitFailed, "", "lessor secret list", "policy", "ci")
+}
+
+// TestPolicyWithoutABroker needs no NATS.
+func TestPolicyWithoutABroker(t *testing.T) {
+	t.Parallel()
+	x := terminal{variables: map[string]string{"NATS_URL": "nats://127.0.0.1:1"}}
+	file := filepath.Join(t.TempDir(), "ci.yaml")
+	definition := strings.Replace(ownKey, "region: eu-central-1", "region: cn-north-1", 1)
+	definition = definition[:strings.Index(definition, "  auth:")] +
+		"  auth: {method: assume_role, role_arn: 'arn:aws-cn:iam::123456789012:role/lessor', external_id: my-project}\n"
+	if err := os.WriteFile(file, []byte(definition), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for args, words := range map[string][]string{
+		"policy --file " + file + " --account 123456789012":                                                                {"arn:aws-cn:iam::123456789012:user/lessor/ci/*", "iam:CreateUser"},
+		"policy --trust assume-role --principal arn:aws:iam::123456789012:user/lessor":                                     {"sts:AssumeRole", "arn:aws:iam::123456789012:user/lessor"},
+		"policy --trust assume-role --principal arn:aws:iam::123456789012:user/lessor --external-id xy":                    {"sts:ExternalId", `"xy"`},
+		"policy --trust assume-role --principal arn:aws:iam::123456789012:user/lessor --file " + file:                      {"sts:ExternalId", `"my-project"`},
+		"policy --trust irsa --account 123456789012 --oidc-provider oidc.example.com/id/1 --service-account lessor/broker": {"arn:aws:iam::123456789012:oidc-provider/oidc.example.com/id/1", "system:serviceaccount:lessor:broker"},
+		"policy --trust irsa --account 123456789012 --oidc-provider oidc.example.com --service-account a/b --file " + file: {"arn:aws-cn:iam::123456789012:oidc-provider/oidc.example.com"},
+		"policy --trust pod-identity":                                 {"pods.eks.amazonaws.com"},
+		"policy --trust pod-identity --service-account lessor/broker": {"kubernetes-namespace", "broker"},
+	} {
+		out := x.ok(t, strings.Fields(args)...)
+		var policy struct{ Version string }
+		if err := json.Unmarshal([]byte(out), &policy); err != nil || policy.Version != "2012-10-17" || !strings.HasSuffix(out, "}\n") {
+			t.Errorf("lessor %s: %v\n%s", args, err, out)
+		}
+		for _, w := range words {
+			if !strings.Contains(out, w) {
+				t.Errorf("lessor %s: no %s in\n%s", args, w, out)
+			}
+		}
+	}
+}

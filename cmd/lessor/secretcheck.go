@@ -1,0 +1,115 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/client"
+)
+
+func newSecretCheckCmd(env *environment) *cobra.Command {
+	var o operator
+	cmd := &cobra.Command{
+		Use:   "check NAME",
+		Short: "Try a dynamic secret out at AWS",
+		Long: `Have the broker make every call at AWS that a lease of the dynamic secret needs, and
+take back what it made. The command shows what came of each call, and exits with 1
+where something is missing.`,
+		Example: `  lessor secret check ci
+  lessor secret check ci --json | jq '.check.calls[] | select(.ok | not)'`,
+		Args: argument("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.checkNamed(env, args[0]); err != nil {
+				return err
+			}
+			var c messages.SecretCheck
+			err := o.ask(cmd.Context(), env, "trying "+args[0]+" out at AWS", func(ctx context.Context, a *client.Admin) (err error) {
+				c, err = a.CheckSecret(ctx, args[0])
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return cmp.Or(o.printChecked(env, c), failure(c))
+		},
+	}
+	o.registerSlow(cmd)
+	return cmd
+}
+
+func (o *operator) printChecked(env *environment, c messages.SecretCheck) error {
+	if o.json {
+		return writeReply(env.Stdout, messages.Reply{Kind: messages.KindCheck, Check: &c})
+	}
+	return printCheck(env.Stdout, c)
+}
+
+// printCheck prints what came of each call, and what else there is to know.
+func printCheck(w io.Writer, c messages.SecretCheck) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if len(c.Calls) > 0 {
+		_, _ = fmt.Fprintln(t, "CALL\tON\tRESULT") // errors come with Flush
+	}
+	for _, call := range c.Calls {
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\n", call.Call, orDash(call.On), result(call))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row(t, "account", c.Connection.Account)
+	row(t, "arn", c.Connection.ARN)
+	row(t, "error", oneLine(c.Error))
+	printNotes(t, c.Notes)
+	return t.Flush()
+}
+
+// result is what came of a call: for one that was denied, what AWS would have to
+// allow and on what.
+func result(c messages.CheckedCall) string {
+	switch {
+	case c.OK:
+		return "ok"
+	case c.Action != "" && c.Resource != "":
+		return fmt.Sprintf("denied: %s on %s", c.Action, c.Resource)
+	case c.Action != "":
+		return "denied: " + c.Action
+	}
+	return "failed: " + oneLine(cmp.Or(c.Error, "it is not known why"))
+}
+
+// failure is the error for a check that did not go well.
+func failure(c messages.SecretCheck) error {
+	if c.OK {
+		return nil
+	}
+	missing := slices.DeleteFunc(slices.Clone(c.Calls), func(c messages.CheckedCall) bool { return c.OK })
+	switch {
+	case len(missing) == 0 && c.Error != "":
+		return fmt.Errorf("the check of %s failed: %s", c.Name, c.Error)
+	case len(missing) == 0:
+		return fmt.Errorf("the check of %s failed, and the broker does not say why; its log may", c.Name)
+	}
+	next := "mend the definition, or what it names at AWS"
+	if slices.ContainsFunc(missing, func(c messages.CheckedCall) bool { return c.Action != "" }) {
+		next = "lessor policy " + c.Name + " prints the rights that it needs"
+	}
+	return fmt.Errorf("%s does not work at AWS: %d of %d calls failed; %s", c.Name, len(missing), len(c.Calls), next)
+}
+
+func printNotes(w io.Writer, notes []string) {
+	for _, n := range notes {
+		row(w, "note", oneLine(n))
+	}
+}
+
+// oneLine keeps a text in its row.
+func oneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ") }

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/messages"
+)
+
+// lookEvery is the wait between two looks at the folder of --secrets. It is looked
+// at, and not watched: the kernel tells nothing of a change that another machine
+// makes on NFS, and little that is of use of one in Kubernetes, which puts a link
+// to another folder in place of the files. Names and contents show both.
+const lookEvery = 2 * time.Second
+
+// definitions is what a folder needs of the broker's dynamic secrets.
+type definitions interface {
+	Put(ctx context.Context, d messages.DynamicSecret, source string) (changed bool, err error)
+	Names(ctx context.Context, source string) ([]string, error)
+	Release(ctx context.Context, name string) error
+}
+
+// fingerprint tells the contents of a folder from others.
+type fingerprint [sha256.Size]byte
+
+// secretFolder puts the definitions in a folder, and puts them again when they
+// change.
+type secretFolder struct {
+	dir     string
+	secrets definitions
+	log     zerolog.Logger
+
+	seen, put fingerprint       // at the last look, and when they were put
+	again     bool              // not everything could be put, for reasons that pass
+	from      map[string]string // secret to the path where it was defined last
+
+	told reports
+}
+
+// reports are what was logged, so that it is not repeated while nothing changes.
+type reports struct {
+	trouble  string            // what keeps the whole from being put
+	empty    bool              // that there are no definitions
+	files    map[string]string // by path
+	unusable map[string]bool   // secrets that may have a file, which can't be read
+}
+
+func newReports() reports { return reports{files: map[string]string{}, unusable: map[string]bool{}} }
+
+func newSecretFolder(dir string, secrets definitions, log zerolog.Logger) *secretFolder {
+	return &secretFolder{dir: dir, secrets: secrets, log: log, from: map[string]string{}, told: newReports()}
+}
+
+// load puts all that is there, and reports what is wrong. The error is for the
+// folder, or for NATS.
+func (f *secretFolder) load(ctx context.Context) error {
+	files, err := readSecretFiles(f.dir)
+	if err != nil {
+		return err
+	}
+	f.seen = fingerprintOf(files)
+	return f.putAll(ctx, files)
+}
+
+// follow looks at the folder whenever it is told to, until ctx ends. On a hangup
+// everything is put and reported anew.
+func (f *secretFolder) follow(ctx context.Context, look <-chan time.Time, hangups <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look:
+			f.look(ctx, false)
+		case <-hangups:
+			f.log.Info().Str("folder", f.dir).Msg("reading the definitions again")
+			f.told = newReports()
+			f.look(ctx, true)
+		}
+	}
+}
+
+// look puts what has changed in the folder. Unless it is a person who says that
+// now is the time, a change counts when two looks in a row see the same: somebody
+// may be in the middle of writing.
+func (f *secretFolder) look(ctx context.Context, now bool) {
+	bounded, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	files, err := readSecretFiles(f.dir)
+	if err != nil {
+		f.seen = fingerprint{}
+		f.trouble(err)
+		return
+	}
+	before := f.seen
+	f.seen = fingerprintOf(files)
+	if !f.again {
+		f.told.trouble = "" // it was the folder
+	}
+	if !now && (f.seen != before || f.seen == f.put && !f.again) {
+		return
+	}
+	if err = f.putAll(bounded, files); ctx.Err() == nil {
+		f.trouble(err)
+	}
+}
+
+// trouble reports what keeps the whole from being put, or nil.
+func (f *secretFolder) trouble(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != "" && text != f.told.trouble {
+		f.log.Error().Err(err).Str("folder", f.dir).Msg("the definitions can't be looked after; trying again; what is stored stays in force")
+	}
+	f.told.trouble = text
+}
+
+func fingerprintOf(files []secretFile) fingerprint {
+	h := sha256.New()
+	for _, f := range files {
+		_, _ = fmt.Fprintf(h, "%q %x\n", f.path, f.sum) // a hash takes everything
+	}
+	return fingerprint(h.Sum(nil))
+}
+
+// putAll puts every definition; one that is wrong does not keep back the others.
+// The error is for what has to be tried again as a whole.
+func (f *secretFolder) putAll(ctx context.Context, files []secretFile) error {
+	f.put, f.again = fingerprintOf(files), false
+	if len(files) == 0 && !f.told.empty {
+		f.log.Warn().Str("folder", f.dir).Msg("there are no definitions (*.yaml, *.yml, *.json) in the folder")
+	}
+	f.told.empty = len(files) == 0
+	for _, file := range files {
+		f.putOne(ctx, file)
+	}
+	maps.DeleteFunc(f.told.files, func(path, _ string) bool { return !isAmong(files, path) })
+	if err := f.release(ctx, files); err != nil {
+		f.again = true
+		return err
+	}
+	return nil
+}
+
+// isAmong says whether there is a file at path.
+func isAmong(files []secretFile, path string) bool {
+	return slices.ContainsFunc(files, func(s secretFile) bool { return s.path == path })
+}
+
+func (f *secretFolder) putOne(ctx context.Context, file secretFile) {
+	changed, passing, err := false, false, file.err
+	if err == nil {
+		f.from[file.def.Name] = file.path
+		changed, err = f.secrets.Put(ctx, file.def, consumer.SourceFile)
+		passing = isPassing(err)
+		f.again = f.again || passing
+	}
+	text := fmt.Sprintf("%x %v", file.sum, err)
+	if before, told := f.told.files[file.path]; told && before == text && !changed {
+		return
+	}
+	f.told.files[file.path] = text
+	switch {
+	case err == nil:
+		f.log.Info().Str("file", file.path).Str("secret", file.def.Name).Bool("changed", changed).Msg("dynamic secret")
+	case passing:
+		f.log.Warn().Err(err).Str("file", file.path).Msg("a definition could not be stored; trying again")
+	default:
+		f.log.Error().Err(err).Str("file", file.path).
+			Msg("a definition that is not used; mend the file; what was stored of it before stays in force")
+	}
+}
+
+// isPassing says whether an error of a put is not the definition's.
+func isPassing(err error) bool {
+	var e *messages.Error
+	return err != nil && (!errors.As(err, &e) || e.Retryable || e.Code == messages.CodeSecretDeleting)
+}
+
+// release lets go of the definitions whose file has gone. Those that may stand in
+// a file that can't be read are reported.
+func (f *secretFolder) release(ctx context.Context, files []secretFile) error {
+	stored, err := f.secrets.Names(ctx, consumer.SourceFile)
+	if err != nil {
+		return fmt.Errorf("list the dynamic secrets: %w", err)
+	}
+	unread := slices.DeleteFunc(slices.Clone(files), func(s secretFile) bool { return s.def.Name != "" })
+	for _, name := range stored {
+		if slices.ContainsFunc(files, func(s secretFile) bool { return s.def.Name == name }) {
+			delete(f.told.unusable, name)
+			continue
+		}
+		// What a file defines that can't be read is known only of those that could.
+		from, known := f.from[name]
+		if isAmong(unread, from) || !known && len(unread) > 0 {
+			if !f.told.unusable[name] {
+				f.told.unusable[name] = true
+				f.log.Warn().Str("secret", name).Msg("a dynamic secret has no file that can be used; it stays in force as it is stored")
+			}
+			continue
+		}
+		if err := f.secrets.Release(ctx, name); err != nil {
+			return fmt.Errorf("let go of the dynamic secret %s: %w", name, err)
+		}
+		delete(f.from, name)
+		delete(f.told.unusable, name)
+		f.log.Warn().Str("secret", name).Msg("a dynamic secret has no file any more; it stays in force until it is deleted (lessor secret delete)")
+	}
+	return nil
+}

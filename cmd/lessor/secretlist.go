@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/client"
+)
+
+func newSecretListCmd(env *environment) *cobra.Command {
+	var o operator
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the dynamic secrets",
+		Long: `List the dynamic secrets. The account is known once the broker has asked AWS, as for a
+put, a check or a lease.`,
+		Example: `  lessor secret list
+  lessor secret list --json | jq -r '.secrets[].name'`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(env); err != nil {
+				return err
+			}
+			var secrets []messages.SecretInfo
+			err := o.ask(cmd.Context(), env, "", func(ctx context.Context, a *client.Admin) (err error) {
+				secrets, err = a.Secrets(ctx)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return o.printSecrets(env, secrets)
+		},
+	}
+	o.register(cmd)
+	return cmd
+}
+
+func (o *operator) printSecrets(env *environment, secrets []messages.SecretInfo) error {
+	if o.json {
+		// An empty list is there, and empty: scripts loop over it.
+		return writeReply(env.Stdout, messages.Reply{Kind: messages.KindSecrets, Secrets: append([]messages.SecretInfo{}, secrets...)})
+	}
+	if len(secrets) == 0 {
+		env.note("there are no dynamic secrets; store one with lessor secret put")
+		return nil
+	}
+	t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(t, "NAME\tSTATE\tSOURCE\tTYPE\tAUTH\tACCOUNT\tREVISION") // errors come with Flush
+	for _, s := range secrets {
+		aws := s.Definition.AWS
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", s.Name, s.State, source(s), orDash(string(aws.CredentialType)), orDash(string(aws.Auth.Method)), orDash(s.Connection.Account), s.Revision)
+	}
+	return t.Flush()
+}

@@ -1,0 +1,177 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// adminTimeout is how long an operator waits: a check makes every call that a
+// lease needs, and a new key takes AWS a while to accept.
+const adminTimeout = 2 * time.Minute
+
+// AdminOptions say which installation is meant, and how long to wait for it.
+type AdminOptions struct {
+	// Namespace is the installation's; the zero value is that of the prefix
+	// "lessor".
+	Namespace messages.Namespace
+	// Timeout is how long a call waits for its answer where its context has no
+	// deadline; 0 is 2m.
+	Timeout time.Duration
+	// Resend is how long a message that may arrive twice stays unanswered before
+	// it is sent again; 0 is 15s.
+	Resend time.Duration
+}
+
+// Admin does an operator's work at a broker. It may be used by many goroutines.
+type Admin struct {
+	c *Client // of no identity
+}
+
+// NewAdmin returns an operator's client on the connection, which stays the
+// caller's to close and must be to the broker's own account.
+func NewAdmin(nc *nats.Conn, o AdminOptions) (*Admin, error) {
+	if nc == nil {
+		return nil, errors.New("a client needs a NATS connection")
+	}
+	if o.Timeout == 0 {
+		o.Timeout = adminTimeout
+	}
+	return &Admin{c: &Client{nc: nc, o: Options{Namespace: o.Namespace, Timeout: o.Timeout, Resend: o.Resend}.withDefaults()}}, nil
+}
+
+// Stored is what came of a put.
+type Stored struct {
+	Secret messages.SecretInfo
+	// Check is what came of trying the definition out at AWS; nil where it was not.
+	Check *messages.SecretCheck
+}
+
+// PutSecret stores a definition, where the broker finds that it works at AWS. The
+// code of the error may be invalid_secret, revision_mismatch, secret_from_file,
+// secret_deleting or check_failed; with the last, nothing was stored, and the
+// result has the check.
+func (a *Admin) PutSecret(ctx context.Context, p messages.SecretPut) (Stored, error) {
+	body, err := p.Encode()
+	if err != nil {
+		return Stored{}, fmt.Errorf("write the definition: %w", err)
+	}
+	defer clear(body) // it may have a secret key
+	if _, err := messages.DecodeSecretPut(body); err != nil {
+		return Stored{}, err
+	}
+	reply, err := a.once(ctx, messages.AdminPut, body)
+	if err != nil {
+		return Stored{}, err
+	}
+	stored := Stored{Check: reply.Check}
+	if reply.Secret != nil {
+		stored.Secret = *reply.Secret
+	}
+	return stored, expect(reply, messages.KindSecret)
+}
+
+// Secret returns a dynamic secret, without its secret key.
+func (a *Admin) Secret(ctx context.Context, name string) (messages.SecretInfo, error) {
+	return secretOf(a.order(ctx, messages.AdminGet, messages.SecretOrder{Name: name}))
+}
+
+// Secrets returns all dynamic secrets.
+func (a *Admin) Secrets(ctx context.Context) ([]messages.SecretInfo, error) {
+	reply, err := a.repeatedly(ctx, messages.AdminList, nil)
+	if err == nil {
+		err = expect(reply, messages.KindSecrets)
+	}
+	return reply.Secrets, err
+}
+
+// DeleteSecret begins the deletion of a dynamic secret or goes on with it, and
+// tells how far it has come. Its leases are revoked; it is gone when they are, and
+// with force at once. Repeat the call, once a second or so, until it is done.
+func (a *Admin) DeleteSecret(ctx context.Context, name string, force bool) (messages.SecretDeletion, error) {
+	reply, err := a.order(ctx, messages.AdminDelete, messages.SecretOrder{Name: name, Force: force})
+	if err == nil {
+		err = expect(reply, messages.KindDeletion)
+	}
+	if err != nil {
+		return messages.SecretDeletion{}, err
+	}
+	return *reply.Deletion, nil
+}
+
+// CheckSecret tries a dynamic secret out at AWS. That it does not work is no
+// error, but OK false in the result.
+func (a *Admin) CheckSecret(ctx context.Context, name string) (messages.SecretCheck, error) {
+	reply, err := a.order(ctx, messages.AdminCheck, messages.SecretOrder{Name: name})
+	if err != nil {
+		return messages.SecretCheck{}, err
+	}
+	var check messages.SecretCheck
+	if reply.Check != nil {
+		check = *reply.Check
+	}
+	return check, expect(reply, messages.KindCheck)
+}
+
+// RotateKey gives the broker's own user, with which it authenticates for a dynamic
+// secret of the method access_key, a new key, and deletes the old one. Where it
+// gives up waiting, the broker goes on; look at the secret before you repeat it.
+func (a *Admin) RotateKey(ctx context.Context, name string) (messages.SecretInfo, error) {
+	return secretOf(a.order(ctx, messages.AdminRotateKey, messages.SecretOrder{Name: name}))
+}
+
+// secretOf is the secret in a reply that is to have one.
+func secretOf(reply messages.Reply, err error) (messages.SecretInfo, error) {
+	if err == nil {
+		err = expect(reply, messages.KindSecret)
+	}
+	if err != nil {
+		return messages.SecretInfo{}, err
+	}
+	return *reply.Secret, nil
+}
+
+// order sends a message about one dynamic secret.
+func (a *Admin) order(ctx context.Context, v messages.AdminVerb, o messages.SecretOrder) (messages.Reply, error) {
+	body, err := json.Marshal(o)
+	if err != nil {
+		return messages.Reply{}, fmt.Errorf("write the message for %s: %w", v, err)
+	}
+	if _, err := messages.DecodeSecretOrder(v, body); err != nil {
+		return messages.Reply{}, err
+	}
+	if v == messages.AdminCheck || v == messages.AdminRotateKey {
+		return a.once(ctx, v, body)
+	}
+	return a.repeatedly(ctx, v, body)
+}
+
+// repeatedly sends a message that may arrive twice.
+func (a *Admin) repeatedly(ctx context.Context, v messages.AdminVerb, body []byte) (messages.Reply, error) {
+	ctx, cancel := a.c.within(ctx, 0)
+	defer cancel()
+	return a.exchange(ctx, v, body, a.c.o.Resend)
+}
+
+// once sends a message that may take the broker long and should not arrive twice:
+// the second of two puts would find another revision than it expects, and the
+// second of two rotations would make another key.
+func (a *Admin) once(ctx context.Context, v messages.AdminVerb, body []byte) (messages.Reply, error) {
+	ctx, cancel := a.c.within(ctx, 0)
+	defer cancel()
+	end, _ := ctx.Deadline() // within has set one
+	return a.exchange(ctx, v, body, time.Until(end))
+}
+
+func (a *Admin) exchange(ctx context.Context, v messages.AdminVerb, body []byte, resend time.Duration) (messages.Reply, error) {
+	m := nats.NewMsg(a.c.o.Namespace.AdminSecret(v))
+	m.Data = body
+	got, err := a.c.exchange(ctx, m, resend)
+	return got.reply, err
+}
