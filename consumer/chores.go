@@ -53,21 +53,17 @@ func (c *Consumer) finishRotations(ctx context.Context) {
 // definition that is being put has just renewed its connection's KeptAt; the
 // deletion is by compare-and-set on what was read before.
 func (c *Consumer) dropConnections(ctx context.Context) {
-	err := c.connections.drop(ctx, func() (map[string]bool, error) {
-		named := map[string]bool{}
-		err := c.leases.each(ctx, ">", func(_ string, rec messages.Record, err error) {
-			if err == nil && rec.Connection != "" {
-				named[rec.Connection] = true
-			}
-		})
+	err := c.connections.drop(ctx, func() (func(string) bool, error) {
+		used, err := c.leases.usedConnections(ctx)
 		if err != nil {
 			return nil, err
 		}
 		infos, err := c.secrets.all(ctx)
+		defined := map[string]bool{}
 		for _, i := range infos {
-			named[provider.ConnectionOf(i.Definition, c.cfg.ProjectID).Name] = true
+			defined[provider.ConnectionOf(i.Definition, c.cfg.ProjectID).Name] = true
 		}
-		return named, err
+		return func(name string) bool { return defined[name] || used(name) }, err
 	})
 	if err != nil && ctx.Err() == nil {
 		c.log.Warn().Err(err).Msg("connections that nothing names could not be dropped; trying again")
@@ -76,7 +72,7 @@ func (c *Consumer) dropConnections(ctx context.Context) {
 
 // drop drops the connections that have not been kept for a while and are not
 // named. It asks who is named only if there are any such.
-func (a *connections) drop(ctx context.Context, named func() (map[string]bool, error)) error {
+func (a *connections) drop(ctx context.Context, ask func() (named func(string) bool, err error)) error {
 	keys, err := a.state.keys(ctx, connectionPrefix+"*")
 	if err != nil {
 		return err
@@ -92,12 +88,12 @@ func (a *connections) drop(ctx context.Context, named func() (map[string]bool, e
 	if len(old) == 0 {
 		return nil
 	}
-	names, err := named()
+	named, err := ask()
 	if err != nil {
 		return err
 	}
 	for name, revision := range old {
-		if names[name] {
+		if named(name) {
 			continue
 		}
 		err := a.state.remove(ctx, connectionKey(name), revision)

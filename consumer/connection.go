@@ -59,6 +59,7 @@ type connections struct {
 	installation string
 	now          func() time.Time
 	log          zerolog.Logger
+	inUse        func(ctx context.Context, name string) (bool, error) // whether a lease names it
 
 	flights singleflight.Group // connections that are being made
 
@@ -70,12 +71,17 @@ type connections struct {
 // reached is a connection that works, and what it was made from.
 type reached struct {
 	provider.Account
-	from provider.Connection
+	from   provider.Connection
+	number string // of the account
 }
 
-func newConnections(state *bucket, cfg Config, installation string) *connections {
+func newConnections(state *bucket, leases *leaseStore, cfg Config, installation string) *connections {
 	return &connections{
 		state: state, provider: cfg.Provider, keys: cfg.Keys, installation: installation, now: cfg.Now, log: cfg.Log,
+		inUse: func(ctx context.Context, name string) (bool, error) {
+			used, err := leases.usedConnections(ctx)
+			return err != nil || used(name), err
+		},
 		known: map[string]reached{}, seen: map[string]uint64{},
 	}
 }
@@ -247,9 +253,15 @@ func (a *connections) connect(ctx context.Context, name string) (provider.Accoun
 		return nil, err
 	}
 	if c.Principal != nil && c.Principal.Account != me.Account {
-		a.log.Error().Str("connection", name).Str("account", c.Principal.Account).Str("account_now", me.Account).Str("arn", me.ARN).
-			Msg("the broker's credentials are for another AWS account than before; what is alive in the first can't be reached")
-		return nil, errOtherAccount
+		used, err := a.inUse(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if used {
+			a.log.Error().Str("connection", name).Str("account", c.Principal.Account).Str("account_now", me.Account).Str("arn", me.ARN).
+				Msg("the broker's credentials are for another AWS account than before; what is alive in the first can't be reached")
+			return nil, errOtherAccount
+		}
 	}
 	if c.Principal == nil || *c.Principal != me {
 		if err := a.introduce(ctx, name, me); err != nil {
@@ -259,7 +271,7 @@ func (a *connections) connect(ctx context.Context, name string) (provider.Accoun
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.seen[name] <= revision {
-		a.known[name] = reached{Account: account, from: conn}
+		a.known[name] = reached{Account: account, from: conn, number: me.Account}
 	}
 	return account, nil
 }
@@ -412,7 +424,8 @@ func (a *connections) learn(name string, value []byte, revision uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.seen[name] = revision
-	if have, ok := a.known[name]; ok && (err != nil || !reflect.DeepEqual(have.from, conn)) {
+	have, ok := a.known[name]
+	if ok && (err != nil || !reflect.DeepEqual(have.from, conn) || c.Principal != nil && c.Principal.Account != have.number) {
 		delete(a.known, name)
 	}
 }

@@ -148,8 +148,19 @@ func TestAnotherAccountIsNotTakenForAnEmptyOne(t *testing.T) {
 		t.Fatalf("the lease is %s", rec.State)
 	}
 	wrong.stop()
-	w.broker()
+	right := w.broker()
 	w.over(lease, messages.ReasonRequested)
+	w.quiet()
+	right.stop()
+	// Nothing is left in the first account: the second may be used.
+	w.broker(func(c *consumer.Config) {
+		c.Provider = awsiam.New(awsiam.Options{Endpoint: server.URL, Credentials: credentials.NewStaticCredentialsProvider(keyID, secret, "")})
+	})
+	elsewhere.AddGroup("deployers")
+	w.lease("ci", "{}")
+	if n := elsewhere.UserCount(); n != 1 {
+		t.Fatalf("%d users in the second account", n)
+	}
 }
 
 // The broker's own key is changed: connections open with the new one alone.

@@ -82,7 +82,7 @@ func (c *Consumer) open(ctx context.Context) error {
 	if c.installation, err = installation(ctx, state, c.cfg.Rand); err != nil {
 		return err
 	}
-	c.connections = newConnections(state, c.cfg, c.installation)
+	c.connections = newConnections(state, c.leases, c.cfg, c.installation)
 	c.secrets = newSecrets(secret, c.connections, c.cfg)
 	return c.connections.reseal(ctx)
 }

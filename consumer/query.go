@@ -117,6 +117,19 @@ func (s *leaseStore) each(ctx context.Context, filter string, visit func(key str
 	}
 }
 
+// usedConnections says which connections leases name that are not over. Where a
+// record can't be read, it may name any.
+func (s *leaseStore) usedConnections(ctx context.Context) (used func(name string) bool, err error) {
+	named, unread := map[string]bool{}, false
+	err = s.each(ctx, ">", func(_ string, rec messages.Record, err error) {
+		unread = unread || err != nil
+		if err == nil && !rec.State.Ended() {
+			named[rec.Connection] = true
+		}
+	})
+	return func(name string) bool { return unread || named[name] }, err
+}
+
 // missed reads the records that a watch has not told of: one that is written
 // while the watch begins comes only later.
 func (s *leaseStore) missed(ctx context.Context, filter string, seen map[string]bool, visit func(string, messages.Record, error)) error {

@@ -52,9 +52,13 @@ func definition(t *testing.T, text string) messages.DynamicSecret {
 
 func TestTheSampleSecretsLoad(t *testing.T) {
 	definition(t, string(demoSecret))
-	files, err := readSecretFiles("../../deploy/secrets")
-	if err != nil || len(files) == 0 {
-		t.Fatal(err, "or no files")
+	var files []secretFile
+	for _, dir := range []string{"../../deploy/secrets", "../../deploy/secrets/samples"} {
+		found, err := readSecretFiles(dir)
+		if err != nil || len(found) == 0 {
+			t.Fatal(err, "or no files")
+		}
+		files = append(files, found...)
 	}
 	has := map[any]bool{}
 	for _, f := range files {
