@@ -367,7 +367,7 @@ func (a *connections) info(ctx context.Context, name string) (messages.Connectio
 	if err != nil {
 		return messages.Connection{}, err
 	}
-	info := messages.Connection{Name: name, RotatedAt: c.RotatedAt}
+	info := messages.Connection{Name: name, ExternalID: c.Auth.ExternalID, RotatedAt: c.RotatedAt}
 	if c.Secret != nil {
 		info.AccessKeyID = c.Auth.AccessKeyID
 	}

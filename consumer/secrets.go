@@ -244,7 +244,8 @@ func (s *Secrets) info(ctx context.Context, name string) (messages.SecretInfo, e
 	if err != nil {
 		return messages.SecretInfo{}, err
 	}
-	i := messages.SecretInfo{Name: name, Revision: revision, State: messages.SecretActive, Source: stored.Source, Definition: stored.Definition}
+	i := messages.SecretInfo{Name: name, Revision: revision, State: messages.SecretActive, Source: stored.Source, Definition: stored.Definition,
+		Installation: s.connections.installation}
 	if stored.Deleting {
 		i.State = messages.SecretDeleting
 	}

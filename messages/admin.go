@@ -129,6 +129,8 @@ type SecretInfo struct {
 	Source     string        `json:"source,omitempty"` // "file": it can be changed through its file only
 	Definition DynamicSecret `json:"definition"`
 	Connection Connection    `json:"connection"`
+	// Installation is the broker's, which its users have as a tag.
+	Installation string `json:"installation"`
 	// Changed says, in the answer to put, that the definition was not there
 	// before in just this form.
 	Changed bool `json:"changed,omitempty"`
@@ -141,6 +143,9 @@ type Connection struct {
 	Name    string `json:"name"`
 	Account string `json:"account,omitempty"` // its number, once AWS has been asked
 	ARN     string `json:"arn,omitempty"`     // the broker's own, likewise
+	// ExternalID is what is sent when a role is assumed: the definition's, or the
+	// broker's own.
+	ExternalID string `json:"external_id,omitempty"`
 	// AccessKeyID is the key in use, of the method access_key. It differs from the
 	// definition's after a rotation. Its secret is kept and never shown.
 	AccessKeyID string    `json:"access_key_id,omitempty"`

@@ -30,15 +30,15 @@ const (
 	assumeRole  = string(awsiam.TrustAssumeRole)
 	irsa        = string(awsiam.TrustIRSA)
 	podIdentity = string(awsiam.TrustPodIdentity)
+	leasedRole  = string(awsiam.TrustLeasedRole)
 )
 
 // policyFlags are the flags that do not go with every value of --trust, and those
 // with which they go; "" is without it.
 var policyFlags = map[string][]string{
-	"account":         {"", irsa},
 	"installation":    {""},
-	"principal":       {"", assumeRole},
-	"external-id":     {assumeRole},
+	"principal":       {"", assumeRole, leasedRole},
+	"external-id":     {assumeRole, leasedRole},
 	"oidc-provider":   {irsa},
 	"service-account": {irsa, podIdentity},
 }
@@ -58,14 +58,17 @@ run.
 
 With --trust, print the trust policy of the role that the broker uses: to be assumed
 (assume-role), to be taken by a service account on EKS (irsa), or by EKS Pod Identity
-(pod-identity).`,
+(pod-identity); or that of a role whose sessions are leased (leased-role).`,
 		Example: `  lessor policy ci > ci-policy.json
   lessor policy --file ci.yaml --account 123456789012
 
   # whom the broker's role trusts
   lessor policy --trust assume-role --principal arn:aws:iam::123456789012:user/lessor --external-id my-project
   lessor policy --trust irsa --account 123456789012 --oidc-provider oidc.eks.eu-central-1.amazonaws.com/id/EXAMPLE --service-account lessor/broker
-  lessor policy --trust pod-identity --service-account lessor/broker`,
+  lessor policy --trust pod-identity --service-account lessor/broker
+
+  # whom a role trusts whose sessions are leased
+  lessor policy deploy --trust leased-role --principal arn:aws:iam::123456789012:role/lessor`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usagef(`policy takes one NAME, and got %d; see "%s --help"`, len(args), cmd.CommandPath())
@@ -84,10 +87,10 @@ With --trust, print the trust policy of the role that the broker uses: to be ass
 	f := cmd.Flags()
 	f.StringVar(&p.file, "file", "", "`file` with the definition, in YAML or JSON; - is the standard input")
 	f.StringVar(&p.account, "account", "", "`number` of the AWS account (default: the one that the broker knows)")
-	f.StringVar(&p.installation, "installation", "", "only for users of the installation with this `id`, which the broker logs when it is up")
-	f.StringVar(&p.trust, "trust", "", "print the trust policy for this `way` of authenticating: assume-role, irsa or pod-identity")
+	f.StringVar(&p.installation, "installation", "", "only for users of the installation with this `id` (default: the broker's, if it is asked)")
+	f.StringVar(&p.trust, "trust", "", "print the trust policy for this `way` of authenticating, assume-role, irsa or pod-identity, or that of a leased-role")
 	f.StringVar(&p.principal, "principal", "", "`ARN` of who assumes the role; without --trust: of the broker's user, for the method access_key")
-	f.StringVar(&p.externalID, "external-id", "", "`id` that must come with assume-role (default: the definition's, if any)")
+	f.StringVar(&p.externalID, "external-id", "", "`id` that must come with it (default: the one that the definition has, or the broker sends)")
 	f.StringVar(&p.oidcProvider, "oidc-provider", "", "`host` and path of the cluster's issuer, for irsa")
 	f.StringVar(&p.podsServiceAccount, "service-account", "", "`namespace/name` of the broker's service account, for irsa and pod-identity")
 	return cmd
@@ -95,8 +98,8 @@ With --trust, print the trust policy of the role that the broker uses: to be ass
 
 // checkUse refuses what makes no sense together.
 func (p *policyCmd) checkUse(cmd *cobra.Command, env *environment, name string, named bool) error {
-	if cmd.Flags().Changed("trust") && !slices.Contains([]string{assumeRole, irsa, podIdentity}, p.trust) {
-		return usagef("--trust is %q; it may be assume-role, irsa or pod-identity", p.trust)
+	if cmd.Flags().Changed("trust") && !slices.Contains([]string{assumeRole, irsa, podIdentity, leasedRole}, p.trust) {
+		return usagef("--trust is %q; it may be assume-role, irsa, pod-identity or leased-role", p.trust)
 	}
 	var err error
 	cmd.Flags().Visit(func(f *pflag.Flag) {
@@ -166,7 +169,7 @@ func (p *policyCmd) definition(ctx context.Context, env *environment, name strin
 
 // permissionsOf is the policy with the rights that a definition needs.
 func (p *policyCmd) permissionsOf(s messages.SecretInfo, account string) (json.RawMessage, error) {
-	o := awsiam.PermissionOptions{Account: account, Installation: p.installation, Principal: p.principal}
+	o := awsiam.PermissionOptions{Account: account, Installation: cmp.Or(p.installation, s.Installation), Principal: p.principal}
 	if own := s.Connection.ARN; o.Principal == "" && account == s.Connection.Account && strings.Contains(own, ":user/") {
 		o.Principal = own
 	}
@@ -175,8 +178,12 @@ func (p *policyCmd) permissionsOf(s messages.SecretInfo, account string) (json.R
 
 // trustOf is the trust policy of the broker's role.
 func (p *policyCmd) trustOf(s messages.SecretInfo, account string) (json.RawMessage, error) {
+	external := cmp.Or(s.Connection.ExternalID, s.Definition.AWS.Auth.ExternalID)
+	if p.trust == leasedRole {
+		external = s.Definition.AWS.ExternalID
+	}
 	return awsiam.Trust(awsiam.TrustKind(p.trust), awsiam.TrustOptions{
-		Principal: p.principal, ExternalID: cmp.Or(p.externalID, s.Definition.AWS.Auth.ExternalID),
+		Principal: p.principal, ExternalID: cmp.Or(p.externalID, external),
 		Account: account, Region: s.Definition.AWS.Region,
 		OIDCProvider: p.oidcProvider, ServiceAccount: p.podsServiceAccount,
 	})

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -66,6 +67,45 @@ func TestPolicyWithoutABroker(t *testing.T) {
 			if !strings.Contains(out, w) {
 				t.Errorf("lessor %s: no %s in\n%s", args, w, out)
 			}
+		}
+	}
+}
+
+// TestTheGuidesCommandsPrintWhatItShows runs every policy command of docs/aws.md
+// that needs no broker, and looks for what it prints in the block behind it.
+func TestTheGuidesCommandsPrintWhatItShows(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile("../../docs/aws.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	session := filepath.Join(t.TempDir(), "deploy.yaml")
+	definition := "name: deploy\naws: {credential_type: assume_role, role_arn: 'arn:aws:iam::123456789012:role/deploy', external_id: my-project}\n"
+	if err := os.WriteFile(session, []byte(definition), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(string(guide), "\\\n", "")
+	command := regexp.MustCompile(`(?m)^lessor (policy --file .*?)(?: > \S+)?$`)
+	found := command.FindAllStringSubmatchIndex(text, -1)
+	if len(found) != 5 {
+		t.Fatalf("there are %d commands", len(found))
+	}
+	x := terminal{variables: map[string]string{"NATS_URL": "nats://127.0.0.1:1"}}
+	for _, at := range found {
+		line, behind := text[at[2]:at[3]], text[at[1]:]
+		_, block, _ := strings.Cut(behind, "```json\n")
+		block, _, _ = strings.Cut(block, "```")
+		args := strings.Fields(line)
+		for i, a := range args {
+			switch {
+			case a == "deploy.yaml":
+				args[i] = session
+			case strings.HasSuffix(a, "ci.yaml"):
+				args[i] = "../../deploy/secrets/ci.yaml"
+			}
+		}
+		if out := x.ok(t, args...); out != block {
+			t.Errorf("lessor %s prints\n%s", line, out)
 		}
 	}
 }
