@@ -174,7 +174,7 @@ func openStored(name string, data []byte) (storedSecret, error) {
 	}
 	stored := storedSecret{Version: v.Version, Source: v.Source, Deleting: v.Deleting}
 	var err error
-	if stored.Definition, err = messages.DecodeDynamicSecret(v.Definition); err != nil {
+	if stored.Definition, err = messages.DecodeStoredSecret(v.Definition); err != nil {
 		return stored, messages.Errorf(messages.CodeInvalidSecret, "the definition of %s can't be used; put it again", name).Because(err)
 	}
 	return stored, nil

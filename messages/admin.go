@@ -41,20 +41,23 @@ type SecretPut struct {
 func DecodeSecretPut(data []byte) (SecretPut, error) {
 	var p SecretPut
 	var raw json.RawMessage
-	if len(data) > MaxSecretBody {
-		return p, Errorf(CodeTooLarge, "the body has %d bytes, the limit is %d", len(data), MaxSecretBody)
+	const around = 256 // bytes of what is beside the definition
+	if len(data) > MaxSecretBody+around {
+		return SecretPut{}, Errorf(CodeTooLarge, "the body has %d bytes, the limit is %d", len(data), MaxSecretBody+around)
 	}
 	if err := decodeFields(CodeInvalidRequest, data,
 		field{"definition", &raw}, field{"revision", &p.Revision}, field{"no_check", &p.NoCheck},
 	); err != nil {
-		return p, err
+		return SecretPut{}, err
 	}
 	if len(raw) == 0 {
-		return p, Errorf(CodeInvalidRequest, "definition is missing")
+		return SecretPut{}, Errorf(CodeInvalidRequest, "definition is missing")
 	}
 	var err error
-	p.Definition, err = DecodeDynamicSecret(raw)
-	return p, err
+	if p.Definition, err = DecodeDynamicSecret(raw); err != nil {
+		return SecretPut{}, err
+	}
+	return p, nil
 }
 
 // Encode writes the request for the wire: the one place where a definition's
@@ -106,9 +109,12 @@ func DecodeSecretOrder(v AdminVerb, data []byte) (SecretOrder, error) {
 		fields = append(fields, field{"force", &o.Force})
 	}
 	if err := decodeObject(data, fields...); err != nil {
-		return o, err
+		return SecretOrder{}, err
 	}
-	return o, CheckToken("name", o.Name)
+	if err := CheckToken("name", o.Name); err != nil {
+		return SecretOrder{}, err
+	}
+	return o, nil
 }
 
 // SecretState is where a dynamic secret stands.

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +111,102 @@ func FuzzDecodeDynamicSecret(f *testing.F) {
 		`{"name":"ci","aws":{"inline_policy":{"a":1e400}}}`, `{"name":"ci","aws":{"auth":null}}`)
 }
 
+// FuzzDecodeSecretPut reads a body as it is, and once more with a secret key put
+// somewhere into it: no error may show that one, wherever it came to stand.
+func FuzzDecodeSecretPut(f *testing.F) {
+	const key = `"secret_access_key":"` + theSecret + `"`
+	for _, s := range []string{
+		`{"definition":{"name":"ci","aws":{"auth":{"method":"access_key","access_key_id":"AKIAX",` + key + `}}},"revision":7,"no_check":true}`,
+		`{"definition":{"name":"ci","default_ttl":"20m","max_ttl":"1h","allow_fixed_username":true,"aws":{"credential_type":"assume_role",` +
+			`"role_arn":"arn:aws:iam::123456789012:role/x","external_id":"7","deny_on_revoke":true,"inline_policy":{"a":"<&>"},` +
+			`"auth":{"method":"irsa","assume_role_arn":"arn:aws:iam::123456789012:role/y",` + key + `}}},"revision":null}`,
+		`{"definition":{"name":"ci","tags":{` + key + `},"aws":{"groups":"a,b"}},"revision":0}`,
+		`{"definition":{"name":"ci","max_leases":{` + key + `}}}`, `{"definition":[` + key + `]}`, `{"revision":{` + key + `}}`,
+		`{"definition":{"name":"ci","aws":{"auth":{` + key + `,` + key + `}}}}`, `{` + key + `}`, key,
+	} {
+		before, after, _ := strings.Cut(s, key)
+		f.Add([]byte(before), []byte(after))
+		f.Add([]byte(s), []byte(nil))
+	}
+	for _, s := range []string{``, `{}`, `null`, `[]`, `{"definition":null}`, `{"definition":{"name":"ci"},"revision":-1}`, `{"definition":{"name":"ci"},"definition":{}}`} {
+		f.Add([]byte(s), []byte(nil))
+	}
+	f.Fuzz(func(t *testing.T, before, after []byte) {
+		checkSecretPut(t, slices.Concat(before, after), false)
+		checkSecretPut(t, slices.Concat(before, []byte(key), after), true)
+	})
+}
+
+// checkSecretPut decodes a body, encodes that, and decodes it again. Hidden says
+// that the secret in it stands where no error may show it.
+func checkSecretPut(t *testing.T, body []byte, hidden bool) {
+	p, err := messages.DecodeSecretPut(body)
+	if err != nil {
+		wantSafe(t, err)
+		if hidden {
+			wantHidden(t, "the error", err.Error())
+		}
+		if !reflect.DeepEqual(p, messages.SecretPut{}) {
+			t.Errorf("an error, and a result: %+v", p)
+		}
+		return
+	}
+	key := p.Definition.AWS.Auth.SecretAccessKey.Reveal()
+	if key == theSecret && hidden && bytes.Count(body, []byte(theSecret)) == 1 {
+		wantHidden(t, "JSON", string(mustJSON(t, p)))
+		wantHidden(t, "%+v", fmt.Sprintf("%+v", p))
+	}
+	once, err := p.Encode()
+	if err != nil {
+		t.Fatalf("%v: %+v", err, p)
+	}
+	if len(once) > messages.MaxSecretBody {
+		return // grown by its defaults
+	}
+	again, err := messages.DecodeSecretPut(once)
+	if err != nil {
+		t.Fatalf("%v: %s", err, once)
+	}
+	if twice := must(again.Encode()); !bytes.Equal(once, twice) {
+		t.Errorf("came back as\n%s, was\n%s", twice, once)
+	}
+	if got := again.Definition.AWS.Auth.SecretAccessKey.Reveal(); got != key {
+		t.Errorf("the secret key came back as %q, was %q", got, key)
+	}
+	if (p.Revision == nil) != (again.Revision == nil) {
+		t.Errorf("the revision came back as %v, was %v", again.Revision, p.Revision)
+	}
+}
+
+func FuzzDecodeSecretOrder(f *testing.F) {
+	for _, v := range adminVerbs {
+		for _, s := range []string{
+			`{"name":"ci","force":true}`, `{"name":"ci"}`, `{"name":""}`, `{"name":"*"}`, `{"name":"a.b","force":false}`, `{"force":true}`,
+			`{"name":"ci","name":"cd"}`, `{"name":null,"force":null}`, ``, `{}`, `null`, `[]`, `{"name":"` + theSecret + `"}`,
+		} {
+			f.Add(string(v), []byte(s))
+		}
+	}
+	f.Fuzz(func(t *testing.T, verb string, data []byte) {
+		v := messages.AdminVerb(verb)
+		o, err := messages.DecodeSecretOrder(v, data)
+		if err != nil {
+			wantSafe(t, err)
+			if o != (messages.SecretOrder{}) {
+				t.Errorf("an error, and a result: %+v", o)
+			}
+			return
+		}
+		if messages.CheckToken("name", o.Name) != nil || (o.Force && v != messages.AdminDelete) {
+			t.Errorf("taken of %s: %+v", v, o)
+		}
+		once := mustJSON(t, o)
+		if again, err := messages.DecodeSecretOrder(v, once); err != nil || again != o {
+			t.Errorf("came back as %+v, %v; was %+v", again, err, o)
+		}
+	})
+}
+
 func FuzzDecodeReply(f *testing.F) {
 	for _, s := range []string{
 		`{"kind":"credentials","lease":{"name":"a.b.c"},"credentials":{"access_key_id":"AKIAX","secret_access_key":"s"},"ready":true}`,
@@ -189,6 +287,9 @@ func FuzzDecodeRecord(f *testing.F) {
 			t.Errorf("peeked %+v, %v; is %+v", peek, err, r)
 		}
 		_, _, _ = r.Lease(), r.DenyAfter(), r.Task(noon)
+		if cut := r.Cut(); cut && (r.State != messages.StateRevoking || r.Lease().State != messages.StateRevoked) {
+			t.Errorf("cut off while %s, and shown as %s", r.State, r.Lease().State)
+		}
 		if stored, err := r.Encode(); err == nil {
 			back, err := messages.DecodeRecord(stored)
 			if err != nil {

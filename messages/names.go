@@ -174,32 +174,41 @@ func (n Namespace) CheckReply(identity, subject string) error {
 	if subject == "" {
 		return Errorf(CodeInvalidReply, "no reply subject: nobody could receive the answer; use a NATS request, or set the header %s", HeaderReplyTo)
 	}
+	inbox, deliver := "_INBOX_"+identity+".", n.Deliver(identity)+"."
+	return checkReply(subject, "_INBOX., "+inbox+", _R_. or "+deliver, "_INBOX.", inbox, "_R_.", deliver)
+}
+
+// checkReply says whether a subject can be published to and begins with one of the
+// prefixes, with something behind it. Allowed is how the error names them.
+func checkReply(subject, allowed string, prefixes ...string) error {
 	if len(subject) > maxSubject {
 		return Errorf(CodeInvalidReply, "the reply subject has %d characters, the limit is %d", len(subject), maxSubject)
 	}
 	if !publishable(subject) {
 		return Errorf(CodeInvalidReply, "the reply subject is not one that can be published to")
 	}
-	for _, p := range []string{"_INBOX.", "_INBOX_" + identity + ".", "_R_.", n.Deliver(identity) + "."} {
+	for _, p := range prefixes {
 		if strings.HasPrefix(subject, p) && len(subject) > len(p) {
 			return nil
 		}
 	}
-	return Errorf(CodeInvalidReply, "the reply subject must begin with _INBOX., _INBOX_%s., _R_. or %s.", identity, n.Deliver(identity))
+	return Errorf(CodeInvalidReply, "the reply subject must begin with %s", allowed)
 }
 
 // CheckAdminReply says whether the broker may answer an operator on subject:
 // inboxes (_INBOX., _INBOX_<name>.) and the server's own mapping of service imports
 // (_R_.) will do.
 func (n Namespace) CheckAdminReply(subject string) error {
-	name := ""
+	if subject == "" {
+		return Errorf(CodeInvalidReply, "no reply subject: nobody could receive the answer; use a NATS request")
+	}
+	prefixes := []string{"_INBOX.", "_R_."}
 	if rest, ok := strings.CutPrefix(subject, "_INBOX_"); ok {
-		name, _, _ = strings.Cut(rest, ".")
+		if name, _, _ := strings.Cut(rest, "."); CheckToken("name", strings.ToLower(name)) == nil {
+			prefixes = append(prefixes, "_INBOX_"+name+".")
+		}
 	}
-	if name != "" && CheckToken("name", strings.ToLower(name)) != nil || strings.HasPrefix(subject, n.Prefix()+".") {
-		return Errorf(CodeInvalidReply, "the reply subject must begin with _INBOX., _INBOX_<name>. or _R_.")
-	}
-	return n.CheckReply(name, subject)
+	return checkReply(subject, "_INBOX., _INBOX_<name>. or _R_.", prefixes...)
 }
 
 // maxSubject is the longest reply subject accepted, in bytes.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,13 @@ func goldenRecords() map[string]messages.Record {
 	delivered := must(inState(messages.StateActive).Deliver(noon.Add(2*time.Second), timing))
 	announced := must(must(settledLease().Renew(noon.Add(time.Hour), 41, noon, timing)).Announce(timing))
 	revoking := must(must(announced.End(messages.ReasonRequested, "job finished", noon.Add(2*time.Hour), timing)).UndoFailed("AWS is away", noon.Add(2*time.Hour)))
+	left := sessionIn(messages.StateRevoking)
 	return map[string]messages.Record{
+		"record_session.json":         sessionIn(messages.StateActive),
+		"record_session_cut.json":     cutSession(),
+		"record_session_left.json":    must(left.Ended(noon.Add(10 * time.Minute))),
+		"record_session_revoked.json": must(cutSession().Ended(left.SessionEnd())),
+
 		"record_provisioning.json": inState(messages.StateProvisioning),
 		"record_postponed.json":    must(inState(messages.StateProvisioning).Postpone(time.Second, true, noon, timing)),
 		"record_undelivered.json":  inState(messages.StateActive),
@@ -97,6 +104,12 @@ func TestGoldenRecordsHaveEveryField(t *testing.T) {
 		}
 		if !set {
 			t.Errorf("no golden record has %s", typ.Field(i).Name)
+		}
+	}
+	user := reflect.TypeFor[messages.User]()
+	for i := range user.NumField() {
+		if !slices.ContainsFunc(all, func(r messages.Record) bool { return !reflect.ValueOf(r.User).Field(i).IsZero() }) {
+			t.Errorf("no golden record's user has %s", user.Field(i).Name)
 		}
 	}
 }

@@ -294,6 +294,12 @@ func DecodeDynamicSecret(data []byte) (DynamicSecret, error) {
 	if len(data) > MaxSecretBody {
 		return DynamicSecret{}, Errorf(CodeInvalidSecret, "the definition has %d bytes, the limit is %d", len(data), MaxSecretBody)
 	}
+	return DecodeStoredSecret(data)
+}
+
+// DecodeStoredSecret is [DecodeDynamicSecret] for what has been stored: with its
+// defaults filled in it may be longer than what was put.
+func DecodeStoredSecret(data []byte) (DynamicSecret, error) {
 	var s DynamicSecret
 	if err := s.UnmarshalJSON(data); err != nil {
 		return DynamicSecret{}, err

@@ -102,7 +102,8 @@ func (r Record) Repeatable() bool {
 // WillBeRepeatable says whether the lease is being undone and will be
 // [Record.Repeatable] then.
 func (r Record) WillBeRepeatable() bool {
-	return r.State == StateRevoking && r.cameToNothing()
+	// Of a session that is cut off the record must stay, longer than anybody waits.
+	return r.State == StateRevoking && !r.Cut() && r.cameToNothing()
 }
 
 func (r Record) cameToNothing() bool {
@@ -334,8 +335,17 @@ func (r Record) UndoAgain(now time.Time, t Timing) (Record, error) {
 	if err := r.must("undo again", StateRevoking); err != nil {
 		return r, err
 	}
-	r.Due = moment(now).Add(t.Undo)
+	r.Due = r.notBeforeCutEnds(moment(now).Add(t.Undo))
 	return r, nil
+}
+
+// notBeforeCutEnds is when to look again at a lease that is being undone: where a
+// Deny holds a session off, there is nothing to do before it has expired.
+func (r Record) notBeforeCutEnds(due time.Time) time.Time {
+	if r.Cut() {
+		return later(r.SessionEnd(), due)
+	}
+	return due
 }
 
 // sessionMargin is how much longer than its lease a session may last: STS gives no
@@ -350,6 +360,9 @@ func (r Record) SessionEnd() time.Time { return r.ExpiresAt.Add(sessionMargin) }
 func (r Record) CutOff(now time.Time) (Record, error) {
 	if err := r.must("cut off", StateRevoking); err != nil {
 		return r, err
+	}
+	if !r.User.IsSession() {
+		return r, fmt.Errorf("lease %s: cut off: it is %s, and no session of a role", r.Name(), r.State)
 	}
 	if r.CutAt.IsZero() {
 		r.CutAt = moment(now)
@@ -372,15 +385,19 @@ func (r Record) UndoFailed(cause string, now time.Time) (Record, error) {
 		wait = min(MinUndoWait<<r.UndoTries, MaxUndoWait)
 	}
 	r.UndoTries++
-	r.Due = moment(now).Add(wait)
+	r.Due = r.notBeforeCutEnds(moment(now).Add(wait))
 	return r, nil
 }
 
 // Ended says that nothing of the lease is left in AWS. What stays is a small
-// tombstone, never due.
+// tombstone, never due. A session that was cut off has not ended before it has
+// expired: the tombstone would no longer know of its Deny.
 func (r Record) Ended(now time.Time) (Record, error) {
 	if err := r.must("ended", StateRevoking); err != nil {
 		return r, err
+	}
+	if r.Cut() && now.Before(r.SessionEnd()) {
+		return r, fmt.Errorf("lease %s: ended: it is %s, and its Deny must stay until %s", r.Name(), r.State, r.SessionEnd().Format(time.RFC3339))
 	}
 	tomb := Record{
 		Version: RecordVersion, State: StateRevoked, Identity: r.Identity, Secret: r.Secret, ID: r.ID,

@@ -78,9 +78,19 @@ func drawPlan(t *rapid.T, now time.Time) messages.Plan {
 	return p
 }
 
+// drawAnyPlan is a plan for an IAM user or for a session of a role.
+func drawAnyPlan(t *rapid.T, now time.Time) messages.Plan {
+	p := drawPlan(t, now)
+	if rapid.Bool().Draw(t, "session") {
+		p.User = sessionPlan().User
+		p.User.DenyOnRevoke = rapid.Bool().Draw(t, "deny_on_revoke")
+	}
+	return p
+}
+
 func beginLifetime(t *rapid.T) *lifetime {
 	l := &lifetime{now: noon.Add(time.Duration(rapid.Int64Range(0, 1e9).Draw(t, "ns"))), timing: drawTiming(t)}
-	l.plan = drawPlan(t, l.now)
+	l.plan = drawAnyPlan(t, l.now)
 	l.record = messages.NewRecord(l.plan, l.now, l.timing)
 	l.checkStep(t, messages.Record{}, "new")
 	return l
@@ -131,7 +141,7 @@ func (l *lifetime) actions() map[string]func(*rapid.T) {
 			l.step(t, "take over", l.is(provisioning), next, err)
 		},
 		"again": func(t *rapid.T) {
-			p := drawPlan(t, l.now)
+			p := drawAnyPlan(t, l.now)
 			next, err := l.record.Again(p, l.now, l.timing)
 			l.step(t, "again", l.record.Repeatable(), next, err)
 		},
@@ -162,6 +172,10 @@ func (l *lifetime) actions() map[string]func(*rapid.T) {
 			l.step(t, "announce", l.is(active), next, err)
 		},
 		"renew": func(t *rapid.T) {
+			if l.record.User.IsSession() {
+				l.checkNotRenewable(t)
+				return
+			}
 			low, high := l.record.ExpiresAt.Add(-time.Minute), l.record.MaxExpiresAt.Add(time.Minute)
 			end := low.Add(time.Duration(rapid.Int64Range(0, int64(high.Sub(low))).Draw(t, "end")))
 			fits := !end.Before(l.record.ExpiresAt) && !end.After(l.record.MaxExpiresAt)
@@ -188,11 +202,16 @@ func (l *lifetime) actions() map[string]func(*rapid.T) {
 			next, err := l.record.UndoFailed("AWS is away", l.now)
 			l.step(t, "undo failed", l.is(revoking), next, err)
 		},
+		"cut off": func(t *rapid.T) {
+			next, err := l.record.CutOff(l.now)
+			l.step(t, "cut off", l.is(revoking) && l.record.User.IsSession(), next, err)
+		},
 		"ended": func(t *rapid.T) {
-			will := l.record.WillBeRepeatable()
+			will, cut := l.record.WillBeRepeatable(), l.record.Cut()
 			next, err := l.record.Ended(l.now)
-			l.step(t, "ended", l.is(revoking), next, err)
-			if err == nil && next.Repeatable() != will {
+			early := l.record.Cut() && l.now.Before(l.record.SessionEnd())
+			l.step(t, "ended", l.is(revoking) && !early, next, err)
+			if err == nil && next.Repeatable() != will && !cut { // one that is cut off foretells nothing
 				t.Fatalf("repeatable is %v, and was foretold to be %v: %+v", !will, will, next)
 			}
 		},
@@ -225,6 +244,7 @@ func (l *lifetime) checkStep(t *rapid.T, before messages.Record, name string) {
 	if !r.State.Ended() && name != "rename" && name != "again" && name != "new" && !reflect.DeepEqual(r.User, before.User) {
 		t.Fatalf("%s: changed the user:\n%+v\n%+v", name, before.User, r.User)
 	}
+	l.checkSessionStep(t, before, name)
 	if !r.Due.IsZero() && !r.Due.Equal(before.Due) {
 		if latest := l.latestDue(); r.Due.After(latest) {
 			t.Fatalf("%s: %s at %s, and due only at %s, after %s", name, r.State, l.now, r.Due, latest)
@@ -239,7 +259,11 @@ func (l *lifetime) latestDue() time.Time {
 	case r.State == messages.StateProvisioning:
 		return l.now.Add(l.timing.Provision + l.wait)
 	case r.State == messages.StateRevoking:
-		return l.now.Add(max(l.timing.Undo, messages.MaxUndoWait))
+		latest := l.now.Add(max(l.timing.Undo, messages.MaxUndoWait))
+		if r.Cut() && r.SessionEnd().After(latest) {
+			return r.SessionEnd()
+		}
+		return latest
 	case r.Settled():
 		return r.ExpiresAt
 	case r.DeliveredAt.IsZero():
@@ -274,6 +298,7 @@ func (l *lifetime) checkRecord(t *rapid.T) {
 		t.Fatalf("to be confirmed by %s and due only at %s", r.ConfirmBy, r.Due)
 	}
 	l.checkDue(t)
+	checkSession(t, r)
 	if r.State.Ended() {
 		checkTombstone(t, r)
 	}
@@ -371,6 +396,8 @@ func TestSchedulerAloneEndsEveryLease(t *testing.T) {
 			case messages.TaskUndo:
 				if awayFor--; awayFor > 0 {
 					l.record, err = l.record.UndoFailed("AWS is away", l.now)
+				} else if l.denied() {
+					l.record, err = l.record.CutOff(l.now)
 				} else {
 					l.record, err = l.record.Ended(l.now)
 				}
@@ -413,6 +440,7 @@ var transitions = map[string]func(messages.Record) (messages.Record, error){
 	"Fail": func(r messages.Record) (messages.Record, error) {
 		return r.Fail(messages.Errorf(messages.CodeProviderDenied, "no"), false, noon.Add(time.Second), timing)
 	},
+	"CutOff":     func(r messages.Record) (messages.Record, error) { return r.CutOff(noon.Add(time.Second)) },
 	"UndoAgain":  func(r messages.Record) (messages.Record, error) { return r.UndoAgain(noon.Add(time.Second), timing) },
 	"UndoFailed": func(r messages.Record) (messages.Record, error) { return r.UndoFailed("away", noon.Add(time.Second)) },
 	"Ended":      func(r messages.Record) (messages.Record, error) { return r.Ended(noon.Add(time.Second)) },
@@ -475,6 +503,7 @@ func TestTransitionsLeadOnlyWhereTheMapSays(t *testing.T) {
 		"Renew":      {active: active},
 		"End":        {provisioning: revoking, active: revoking},
 		"Fail":       {provisioning: revoking},
+		"CutOff":     {}, // an IAM user is deleted; TestSessionTransitions has sessions
 		"UndoAgain":  {revoking: revoking},
 		"UndoFailed": {revoking: revoking},
 		"Ended":      {revoking: messages.StateRevoked},

@@ -92,7 +92,7 @@ func TestBadCommandLines(t *testing.T) {
 		"policy ci --external-id x": {exitUsage, []string{"--external-id", "without --trust"}},
 		"policy --file " + fine:     {exitUsage, []string{"--file", "--account"}},
 		"policy --file " + wrong + " --account 123456789012": {exitUsage, []string{wrong, "pathh"}},
-		"policy --trust me":                                    {exitUsage, []string{"--trust", "assume-role, irsa or pod-identity"}},
+		"policy --trust me":                                    {exitUsage, []string{"--trust", "assume-role, irsa, pod-identity or leased-role"}},
 		"policy --trust irsa --principal x":                    {exitUsage, []string{"--principal", "--trust irsa"}},
 		"policy --trust assume-role":                           {exitUsage, []string{"--principal", "arn:aws:iam::"}},
 		"policy --trust irsa":                                  {exitUsage, []string{"--account", "12 digits"}},
