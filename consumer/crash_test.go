@@ -291,6 +291,7 @@ func TestABrokerMayDieAnywhere(t *testing.T) {
 	t.Cleanup(func() { t.Logf("%d points at which a broker was killed", points.Load()) })
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			effects := s.run(t, newMortal(0, false))
 			if len(effects) < s.effects {
 				t.Fatalf("only %d effects were seen: %q", len(effects), effects)

@@ -30,6 +30,7 @@ type deliverer struct {
 	settled chan chan struct{} // barriers: answered when all that has arrived is noted
 	stop    chan struct{}
 	once    sync.Once // for stop
+	turns   turns     // of those who publish the same delivery: a status says no more than which it is about
 
 	mu      sync.Mutex
 	unheard map[attempt]bool // deliveries under way, and whether nobody heard them
@@ -97,6 +98,11 @@ func (d *deliverer) publish(ctx context.Context, msg *nats.Msg) (heard bool, err
 		return false, err
 	}
 	a := attempt{confirm: msg.Reply, inbox: msg.Subject}
+	done, err := d.turns.take(ctx, a.confirm+" "+a.inbox)
+	if err != nil {
+		return false, err
+	}
+	defer done()
 	d.mu.Lock()
 	d.unheard[a] = false
 	d.mu.Unlock()
@@ -113,10 +119,10 @@ func (d *deliverer) publish(ctx context.Context, msg *nats.Msg) (heard bool, err
 	if err := d.conn.FlushWithContext(ctx); err != nil {
 		return false, err
 	}
-	done := make(chan struct{})
+	noted := make(chan struct{})
 	select {
-	case d.settled <- done:
-		<-done
+	case d.settled <- noted:
+		<-noted
 	case <-ctx.Done():
 		return false, ctx.Err()
 	case <-d.stop:

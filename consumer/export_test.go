@@ -3,10 +3,22 @@ package consumer
 import (
 	"context"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/lessorhq/lessor/messages"
 )
 
 // CachedSecret is the definition that a broker would go by now.
 func CachedSecret(c *Consumer, ctx context.Context, name string) (messages.DynamicSecret, error) {
 	return c.secrets.cached(ctx, name)
+}
+
+// Publisher is what hands deliveries to NATS. The function it returns says whether
+// anybody listened; stop ends it.
+func Publisher(conn *nats.Conn, n messages.Namespace) (publish func(context.Context, *nats.Msg) (bool, error), stop func(), err error) {
+	d, err := newDeliverer(conn, n)
+	if err != nil {
+		return nil, nil, err
+	}
+	return d.publish, d.close, nil
 }
