@@ -85,7 +85,7 @@ func adminError(err error) *messages.Error {
 	var own *messages.Error
 	var aws *provider.Error
 	if !errors.As(err, &own) && errors.As(err, &aws) {
-		return aws.Public()
+		return aws.ForOperators()
 	}
 	return messages.AsError(err)
 }

@@ -21,7 +21,7 @@ func (c *Consumer) check(ctx context.Context, d messages.DynamicSecret) (message
 	conn := provider.ConnectionOf(d, c.cfg.ProjectID)
 	if err := c.connections.keep(ctx, conn); err != nil {
 		result.Connection.Name = conn.Name
-		result.Error = safe(err)
+		result.Error = adminError(err).Message
 		c.log.Warn().Err(err).Str("secret", d.Name).Msg("a check could not connect")
 		return result, nil
 	}
@@ -39,7 +39,10 @@ func (c *Consumer) check(ctx context.Context, d messages.DynamicSecret) (message
 		checked := messages.CheckedCall{Call: call.Op, On: call.On, OK: call.Err == nil}
 		if call.Err != nil {
 			result.OK = false
-			checked.Error, checked.Action, checked.Resource = call.Err.Safe(), call.Err.Action, call.Err.Resource
+			checked.Error, checked.Action, checked.Resource = call.Err.ForOperators().Message, call.Err.Action, call.Err.Resource
+			if call.Op == "CreateUser" {
+				result.Error = "what needs a user was not tried: there was none"
+			}
 			c.log.Warn().Err(call.Err).Str("secret", d.Name).Str("call", call.Op).Str("on", call.On).Msg("a check found what does not work")
 		}
 		result.Calls = append(result.Calls, checked)

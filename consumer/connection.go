@@ -146,17 +146,18 @@ func purpose(name string) string { return connectionPrefix + name }
 
 // ensure makes sure that a connection is kept that a definition asks for, with the
 // secret key that it brings. A key that has been rotated away since is not taken
-// back. Where the definition has no secret key there must be one already.
-func (a *connections) ensure(ctx context.Context, c provider.Connection) error {
+// back. Where the definition has no secret key there must be one already. It returns
+// whether the secret key is another than before.
+func (a *connections) ensure(ctx context.Context, c provider.Connection) (changed bool, err error) {
 	secret := c.Auth.SecretAccessKey
 	for {
 		have, revision, err := a.load(ctx, c.Name)
 		if err != nil && !errors.Is(err, errNotFound) {
-			return err
+			return false, err
 		}
 		known := err == nil
 		if c.Auth.Method == messages.AuthAccessKey && secret.IsZero() && have.Secret == nil {
-			return messages.Errorf(messages.CodeInvalidSecret, "aws.auth.secret_access_key is missing: lessor has no secret for %s yet", c.Auth.AccessKeyID)
+			return false, messages.Errorf(messages.CodeInvalidSecret, "aws.auth.secret_access_key is missing: lessor has no secret for %s yet", c.Auth.AccessKeyID)
 		}
 		next := have
 		if !known {
@@ -165,19 +166,19 @@ func (a *connections) ensure(ctx context.Context, c provider.Connection) error {
 		}
 		newSecret, err := a.isNew(have, c)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if newSecret {
 			if next.Secret, err = a.keys.Keep(purpose(c.Name), secret); err != nil {
-				return err
+				return false, err
 			}
 		}
 		if known && !newSecret && a.now().Sub(have.KeptAt) < keptAgain {
-			return nil
+			return false, nil
 		}
 		next.KeptAt = a.now().UTC()
 		if _, err = a.save(ctx, next, revision); !errors.Is(err, errConflict) {
-			return err
+			return newSecret, err
 		}
 	}
 }
@@ -202,7 +203,7 @@ func (a *connections) isNew(have storedConnection, c provider.Connection) (bool,
 func (a *connections) keep(ctx context.Context, c provider.Connection) error {
 	_, err := a.reach(ctx, c.Name)
 	if errors.Is(err, errNotFound) {
-		if err = a.ensure(ctx, c); err == nil {
+		if _, err = a.ensure(ctx, c); err == nil {
 			_, err = a.reach(ctx, c.Name)
 		}
 	}

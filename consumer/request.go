@@ -164,14 +164,20 @@ func (c *Consumer) lookAgain(ctx context.Context, m *inbound, a ask) {
 	c.resume(ctx, m, a, rec)
 }
 
-// refuse rejects a request if the error is about it; else it comes again.
+// refuse rejects a request if the error is about it, or if there is no time to try
+// again; else it comes again.
 func (c *Consumer) refuse(ctx context.Context, m *inbound, a ask, err error) {
 	var e *messages.Error
-	if errors.As(err, &e) {
+	var aws *provider.Error
+	again := c.cfg.Now().Add(m.retryWait(c.cfg.RetryMin, c.cfg.RetryMax))
+	switch {
+	case errors.As(err, &e):
 		c.reject(ctx, m, a.replyTo, e, nil)
-		return
+	case errors.As(err, &aws) && !a.deadline.IsZero() && !again.Before(a.deadline):
+		c.reject(ctx, m, a.replyTo, aws.Public(), nil)
+	default:
+		c.transient(m, err)
 	}
-	c.transient(m, err)
 }
 
 // resume goes on with a lease that was begun before: by this very message, which
@@ -335,11 +341,11 @@ func (c *Consumer) plan(ctx context.Context, a ask, d messages.DynamicSecret) (m
 	}, nil
 }
 
-// final makes an error of the provider's the requester's, unless trying again may
-// help.
+// final makes an error of the provider's the requester's, unless it passes without
+// a person. Of credentials that AWS does not accept it had better hear at once.
 func final(err error) error {
 	var e *provider.Error
-	if errors.As(err, &e) && (e.Kind == provider.Denied || e.Kind == provider.Rejected) {
+	if errors.As(err, &e) && (e.Kind == provider.Denied || e.Kind == provider.Rejected || e.Unauthenticated) {
 		return e.Public()
 	}
 	return err

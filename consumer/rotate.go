@@ -119,7 +119,8 @@ func (r *rotating) claim(ctx context.Context) error {
 		return errStep("the key %s is not one of its user's", r.c.Auth.AccessKeyID)
 	}
 	if len(had) >= maxOwnKeys {
-		return errStep("the user has %d access keys (%s), and AWS allows no more; delete the one that is not in use and try again", len(had), strings.Join(had, ", "))
+		other := slices.DeleteFunc(slices.Clone(had), func(id string) bool { return id == r.c.Auth.AccessKeyID })
+		return errStep("the user has %d access keys, and AWS allows no more; %s is in use; delete %s and try again", len(had), r.c.Auth.AccessKeyID, strings.Join(other, ", "))
 	}
 	r.c.Rotation = &rotation{Had: had, Claimed: r.now().UTC()}
 	return r.save(ctx)

@@ -93,11 +93,12 @@ func (s *Secrets) put(ctx context.Context, d messages.DynamicSecret, source stri
 		if err := mayPut(d.Name, have, stored, source, revision, at); err != nil {
 			return false, err
 		}
-		if err := s.connections.ensure(ctx, conn); err != nil {
+		rekeyed, err := s.connections.ensure(ctx, conn)
+		if err != nil {
 			return false, err
 		}
-		if string(have) == string(data) {
-			return false, nil
+		if changed = changed || rekeyed; string(have) == string(data) {
+			return changed, nil
 		}
 		_, err = s.bucket.put(ctx, d.Name, data, at, 0)
 		if err == nil {
@@ -120,7 +121,8 @@ func (s *Secrets) couldPut(ctx context.Context, d messages.DynamicSecret, revisi
 	if err := mayPut(d.Name, have, stored, "", revision, at); err != nil {
 		return err
 	}
-	return s.connections.ensure(ctx, provider.ConnectionOf(d, s.projectID))
+	_, err = s.connections.ensure(ctx, provider.ConnectionOf(d, s.projectID))
+	return err
 }
 
 // mayPut says why a definition may not be put over what there is; have is nil where
@@ -137,6 +139,8 @@ func mayPut(name string, have []byte, stored storedSecret, source string, revisi
 		return messages.Errorf(messages.CodeSecretFromFile, "%s comes from a file in the broker's --secrets folder; change it there", name)
 	case revision != nil && *revision != is && is == 0:
 		return messages.Errorf(messages.CodeRevisionMismatch, "there is no dynamic secret %q, and revision %d was expected", name, *revision)
+	case revision != nil && *revision != is && *revision == 0:
+		return messages.Errorf(messages.CodeRevisionMismatch, "%s is there already, at revision %d, and revision 0 is for what is new", name, is)
 	case revision != nil && *revision != is:
 		return messages.Errorf(messages.CodeRevisionMismatch, "%s is at revision %d, and %d was expected: somebody has changed it", name, is, *revision)
 	}

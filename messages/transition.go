@@ -242,7 +242,7 @@ func (r Record) RenewalEnd(q RenewRequest, stored time.Time, minTTL Duration) (t
 		return time.Time{}, Errorf(CodeLeaseEnded, "the lease expired at %s", r.ExpiresAt.Format(time.RFC3339))
 	}
 	if r.User.IsSession() {
-		return time.Time{}, Errorf(CodeNotRenewable, "temporary credentials can't be renewed; ask for a new lease")
+		return time.Time{}, Errorf(CodeNotRenewable, "temporary credentials can't be renewed")
 	}
 	ttl := q.TTL
 	if ttl == 0 {

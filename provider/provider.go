@@ -202,6 +202,11 @@ type Error struct {
 	// Why is what an unsigned call lacks, where there is no Code to say it. It is
 	// fit for everybody.
 	Why string
+	// Unauthenticated says that the system does not accept the broker's own
+	// credentials, or those with which it asks for some.
+	Unauthenticated bool
+	// Words is what the system says about it, for operators; "" if it says nothing.
+	Words string
 	// Action and Resource are what the broker was denied, where the system says
 	// so: "iam:CreateUser" and an ARN.
 	Action, Resource string
@@ -233,7 +238,17 @@ func (e *Error) Safe() string {
 }
 
 // Public is the error as the requester may see it.
-func (e *Error) Public() *messages.Error {
+func (e *Error) Public() *messages.Error { return e.public(e.Safe()) }
+
+// ForOperators is the error with the system's own words, which may name ARNs.
+func (e *Error) ForOperators() *messages.Error {
+	if e.Words == "" {
+		return e.Public()
+	}
+	return e.public(e.Safe() + ": " + e.Words)
+}
+
+func (e *Error) public(message string) *messages.Error {
 	code := messages.CodeProviderUnavailable
 	switch e.Kind {
 	case Denied:
@@ -243,7 +258,7 @@ func (e *Error) Public() *messages.Error {
 	case NameTaken:
 		code = messages.CodeUsernameTaken
 	}
-	return messages.Errorf(code, "%s", e.Safe()).Because(e)
+	return messages.Errorf(code, "%s", message).Because(e)
 }
 
 // AsError returns the [Error] in err's chain, or err as one of kind

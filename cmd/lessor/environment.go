@@ -114,7 +114,7 @@ var advice = map[messages.Code]string{
 	messages.CodeSecretDeleting:      "ask the broker's operator for another secret",
 	messages.CodeSecretFromFile:      "change or remove its file in the broker's --secrets folder",
 	messages.CodeRevisionMismatch:    "read it with lessor secret get, and put it with the --revision that it has now",
-	messages.CodeCheckFailed:         "give the broker the rights (lessor policy prints them), or store it untried with --no-check",
+	messages.CodeCheckFailed:         "give the broker the rights (lessor policy prints them), or mend its credentials or the definition, or store it untried with --no-check",
 }
 
 // operatorsAdvice is what an operator can do where a requester can't.

@@ -29,8 +29,9 @@ func newSecretDeleteCmd(env *environment) *cobra.Command {
 		Use:   "delete NAME",
 		Short: "Delete a dynamic secret and revoke its leases",
 		Long: `Delete a dynamic secret: it gives no more leases, those it gave are revoked, and when
-the last one is gone, so is the definition. The command waits for that; where it
-stops waiting, the broker goes on, and the same command tells how far it is.
+the last one is gone, so is the definition. The command waits for that, however long
+it takes (--timeout is for the broker's answers); where it stops waiting, the broker
+goes on, and the same command tells how far it is.
 
 With --force the definition goes at once. The leases are revoked all the same.
 

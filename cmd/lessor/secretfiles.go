@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 
 	"sigs.k8s.io/yaml"
 
@@ -31,20 +34,23 @@ func readSecretFiles(dir string) ([]secretFile, error) {
 		return nil, fmt.Errorf("--secrets: %w", err)
 	}
 	var files []secretFile
-	names := map[string]string{}
+	names := map[string][]string{}
 	for _, e := range entries {
 		if e.IsDir() || !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(e.Name())) {
 			continue
 		}
 		f := secretFile{path: filepath.Join(dir, e.Name())}
 		f.read()
-		if other, twice := names[f.def.Name]; f.err == nil && twice {
-			f.err = fmt.Errorf("the secret %q is defined in %s, too", f.def.Name, other)
-		}
 		if f.err == nil {
-			names[f.def.Name] = f.path
+			names[f.def.Name] = append(names[f.def.Name], f.path)
 		}
 		files = append(files, f)
+	}
+	// Which of several is meant nobody can tell: none of them counts.
+	for i, f := range files {
+		if paths := names[f.def.Name]; f.err == nil && len(paths) > 1 {
+			files[i].err = fmt.Errorf("the secret %q is defined in %s; none of them counts until there is one", f.def.Name, strings.Join(paths, " and "))
+		}
 	}
 	return files, nil
 }
@@ -64,10 +70,23 @@ func (f *secretFile) read() {
 // nor a comment nor a directive. In a block scalar it would be indented.
 var secondDocument = regexp.MustCompile(`(?ms)^[^\s#%-][^\n]*$.*^---(\s|$)`)
 
+// oneDocument refuses what stands behind a definition in JSON: the YAML parser would
+// not look at it.
+func oneDocument(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if d.Decode(new(json.RawMessage)) == nil && len(bytes.TrimSpace(data[d.InputOffset():])) > 0 {
+		return errors.New("there is something behind the definition")
+	}
+	return nil
+}
+
 // parseSecret reads a definition in YAML or JSON.
 func parseSecret(data []byte) (messages.DynamicSecret, error) {
 	if len(data) > messages.MaxSecretBody {
 		return messages.DynamicSecret{}, fmt.Errorf("the definition has %d bytes, the limit is %d", len(data), messages.MaxSecretBody)
+	}
+	if err := oneDocument(data); err != nil {
+		return messages.DynamicSecret{}, err
 	}
 	if secondDocument.Match(data) {
 		return messages.DynamicSecret{}, errors.New("there is a second document behind ---; a file has one dynamic secret")
@@ -100,5 +119,5 @@ func yamlError(err error) error {
 	if line := yamlLine.FindString(text); line != "" {
 		return fmt.Errorf("this is not YAML: %s can't be read", line)
 	}
-	return errors.New("this is not YAML that a definition can be written in")
+	return errors.New("this is not YAML that a definition can be written in: a text that begins with {, [, *, & or ! must be in quotes")
 }

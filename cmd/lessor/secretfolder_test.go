@@ -153,7 +153,7 @@ func TestTheFolderIsFollowed(t *testing.T) {
 	f.has("both", "a", "b")
 
 	f.write("c.json", `{"name":"a"}`)
-	f.after("a name that is taken", "a.yaml, too")
+	f.after("a name that is taken", "none of them counts", "none of them counts")
 	f.remove("a.yaml")
 	f.after("and free", `c.json","secret":"a","changed":true`)
 	f.remove("b.yaml")

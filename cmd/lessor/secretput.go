@@ -12,6 +12,7 @@ import (
 
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
+	"github.com/lessorhq/lessor/provider/awsiam"
 )
 
 func newSecretPutCmd(env *environment) *cobra.Command {
@@ -75,6 +76,9 @@ func readDefinition(env *environment, path string) (messages.DynamicSecret, erro
 	}
 	defer clear(data)
 	d, err := parseSecret(data)
+	if err == nil {
+		err = awsiam.New(awsiam.Options{}).Check(d) // the broker does, too, but does not know the file
+	}
 	if err != nil {
 		return d, flagError(path, err)
 	}
@@ -116,13 +120,11 @@ func (o *operator) printStored(env *environment, stored client.Stored, refusal e
 	row(t, "revision", revisionOf(s))
 	row(t, "account", s.Connection.Account)
 	row(t, "arn", s.Connection.ARN)
-	notes := s.Notes
 	if c := stored.Check; c != nil {
 		row(t, "checked", fmt.Sprintf("%d calls at AWS, all allowed", len(c.Calls)))
 		row(t, "error", oneLine(c.Error))
-		notes = append(notes[:len(notes):len(notes)], c.Notes...)
 	}
-	printNotes(t, notes)
+	printNotes(t, s.Notes) // the check's are the same
 	return t.Flush()
 }
 

@@ -49,7 +49,8 @@ made where they are missing.
 
 AWS is reached as the AWS SDK's environment says: AWS_PROFILE, AWS_ACCESS_KEY_ID,
 a role of the machine or pod; AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_IAM and
-AWS_ENDPOINT_URL_STS are honoured.
+AWS_ENDPOINT_URL_STS are honoured, but not by the SDK itself where it comes by a role
+with a web identity token: a definition's aws.auth.method irsa does.
 
 Changes in the --secrets folder are taken up within seconds, and at once on SIGHUP. A
 definition whose file has gone stays in force until it is deleted.`,

@@ -72,7 +72,7 @@ func (e *noCredentials) failure(op string, err error) *provider.Error {
 	if e.op != "" {
 		op = e.op
 	}
-	return &provider.Error{Kind: e.kind, Op: op, Code: e.code, Err: err, Unsigned: true, Why: e.why}
+	return &provider.Error{Kind: e.kind, Op: op, Code: e.code, Err: err, Unsigned: true, Why: e.why, Unauthenticated: isRefusal(e.code), Words: words(e.err)}
 }
 
 // agentWords is how EKS Pod Identity's agent passes on what AWS has told it:

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/aws/smithy-go"
+
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -28,7 +30,7 @@ func failure(op string, err error) *provider.Error {
 		return n.failure(op, err)
 	}
 	c := code(err)
-	e := &provider.Error{Kind: kind(c, status(err)), Op: op, Code: c, Err: err}
+	e := &provider.Error{Kind: kind(c, status(err)), Op: op, Code: c, Err: err, Unauthenticated: isRefusal(c), Words: words(err)}
 	if e.Kind == provider.Denied {
 		e.Action, e.Resource = whatIsDenied(err)
 	}
@@ -51,21 +53,49 @@ func kind(code string, status int) provider.Kind {
 		return provider.Denied
 	}
 	switch code {
-	case deleteConflict, "ServiceFailure", "ServiceUnavailable", "InternalFailure", "RequestTimeout":
+	case deleteConflict, "ServiceFailure", "ServiceUnavailable", "InternalFailure", "RequestTimeout", "IDPCommunicationError":
 		return provider.Unavailable
-	// The broker's own credentials are refused: expired, rotated, or too new to
-	// be known. That is not the requester's doing, heals without a change to the
+	}
+	// The broker's own credentials are refused: expired, rotated, or too new to be
+	// known. That is not the requester's doing, heals without a change to the
 	// request, and would otherwise fail every lease for good; the code tells the
 	// operator.
-	case "InvalidClientTokenId", "ExpiredToken", "ExpiredTokenException", "RequestExpired", "UnrecognizedClientException",
-		"SignatureDoesNotMatch", "IncompleteSignature", "MissingAuthenticationToken", "AuthFailure", "OptInRequired":
-		return provider.Unavailable
-	// The token with which the broker asks for credentials is refused, which it
-	// will be until the kubelet has replaced it, or could not be checked.
-	case "InvalidIdentityToken", "InvalidTokenException", "IDPCommunicationError", "IDPRejectedClaim":
+	if isRefusal(code) {
 		return provider.Unavailable
 	}
 	return provider.Rejected
+}
+
+// isRefusal says that AWS does not accept the broker's credentials, or the token
+// with which it asks for some: that is refused until the kubelet has replaced it.
+func isRefusal(code string) bool {
+	switch code {
+	case "InvalidClientTokenId", "ExpiredToken", "ExpiredTokenException", "RequestExpired", "UnrecognizedClientException",
+		"SignatureDoesNotMatch", "IncompleteSignature", "MissingAuthenticationToken", "AuthFailure", "OptInRequired",
+		"InvalidIdentityToken", "InvalidTokenException", "IDPRejectedClaim":
+		return true
+	}
+	return false
+}
+
+// maxWords is how much of AWS's words is passed on, in bytes.
+const maxWords = 300
+
+// words is what AWS says about an error: "User: arn:… is not authorized to …". It
+// names ARNs and, for a signature, what should have been signed, but no secret.
+func words(err error) string {
+	e, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		return ""
+	}
+	text := strings.Join(strings.Fields(e.ErrorMessage()), " ")
+	if text == "UnknownError" { // the SDK's word for none
+		return ""
+	}
+	if len(text) > maxWords {
+		text = strings.ToValidUTF8(text[:maxWords], "") + "…"
+	}
+	return text
 }
 
 func isThrottling(code string) bool {
