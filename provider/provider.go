@@ -199,8 +199,8 @@ type Error struct {
 	// and Code are then those of the call that should have brought them, if it
 	// came to one.
 	Unsigned bool
-	// Why is what an unsigned call lacks, where there is no Code to say it. It is
-	// fit for everybody.
+	// Why is what an unsigned call lacks, or why one was not made, where there is no
+	// Code to say it. It is fit for everybody.
 	Why string
 	// Unauthenticated says that the system does not accept the broker's own
 	// credentials, or those with which it asks for some.
@@ -231,7 +231,10 @@ func (e *Error) Safe() string {
 	case e.Unsigned:
 		return "the broker has no credentials for AWS; its operator must see to that"
 	}
-	if e.Code == "" {
+	switch {
+	case e.Code == "" && e.Why != "":
+		return fmt.Sprintf("%s is not possible: %s", e.Op, e.Why)
+	case e.Code == "":
 		return fmt.Sprintf("%s failed before AWS answered", e.Op)
 	}
 	return fmt.Sprintf("AWS answered %s with %s", e.Op, e.Code)

@@ -23,10 +23,11 @@ var (
 // not want can only come from people, and goes with the user.
 func (a *account) adopt(ctx context.Context, c provider.Creation, exists error) error {
 	user, err := a.getUser(ctx, c.User.Name, true)
-	if err != nil {
+	elsewhere := err != nil && isElsewhere(c.User, err)
+	if err != nil && !elsewhere {
 		return left(err, provider.LeftUnknown)
 	}
-	if !isOwned(user, c.Owner) {
+	if elsewhere || !isOwned(user, c.Owner) {
 		e := left(exists, provider.LeftNothing).(*provider.Error)
 		e.Kind = provider.NameTaken
 		return e

@@ -8,6 +8,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/rs/zerolog"
@@ -45,9 +46,10 @@ type authentication struct {
 	// config is how to reach STS. Its credentials are the chain's where usesChain
 	// says so, and nobody's elsewhere. Its retryer is not that of the account: a
 	// few calls an hour must not wait behind all the others, which wait for them.
-	config aws.Config
-	agent  aws.HTTPClient // reaches the pod identity agent
-	log    zerolog.Logger
+	config  aws.Config
+	retryer *retryer
+	agent   aws.HTTPClient // reaches the pod identity agent
+	log     zerolog.Logger
 }
 
 // newAuthentication returns a connection's. config is the account's, whose
@@ -59,7 +61,7 @@ func newAuthentication(o Options, c provider.Connection, config aws.Config, agen
 	config.Retryer = func() aws.Retryer { return retryer }
 	return authentication{
 		auth: c.Auth, session: cmp.Or(c.Session, defaultSession),
-		options: o, config: config, agent: agent, log: log,
+		options: o, config: config, retryer: retryer, agent: agent, log: log,
 	}
 }
 
@@ -102,7 +104,22 @@ func (a authentication) own() aws.CredentialsProvider {
 	if a.options.Credentials != nil {
 		return a.options.Credentials
 	}
+	if chain, ok := a.config.Credentials.(*aws.CredentialsCache); ok {
+		return aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) { return a.ahead(ctx, chain) })
+	}
 	return a.config.Credentials
+}
+
+// ahead has the chain bring other credentials before those that it keeps expire.
+// It would keep them to the end by itself, but for those of EC2, which it may use
+// for longer than that while the metadata are away.
+func (a authentication) ahead(ctx context.Context, chain *aws.CredentialsCache) (aws.Credentials, error) {
+	c, err := chain.Retrieve(ctx)
+	if err != nil || !c.CanExpire || c.Source == ec2rolecreds.ProviderName || c.Expires.Sub(a.options.Now()) > refreshWindow {
+		return c, err
+	}
+	chain.Invalidate()
+	return chain.Retrieve(ctx)
 }
 
 // base are the credentials with which a role is assumed: a key of its own in the
@@ -156,6 +173,7 @@ func (a authentication) second(first aws.CredentialsProvider) aws.CredentialsPro
 
 // assumed are sessions of a role that another principal assumes.
 func (a authentication) assumed(role string, by aws.CredentialsProvider) aws.CredentialsProvider {
+	a.retryer.cache, _ = by.(*cache)
 	return a.cached("AssumeRole", stscreds.NewAssumeRoleProvider(a.sts(by), role, func(o *stscreds.AssumeRoleOptions) {
 		o.RoleSessionName, o.Duration = a.session, sessionLife
 		o.ExternalID = optional(a.auth.ExternalID)

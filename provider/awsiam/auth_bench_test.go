@@ -122,7 +122,7 @@ func newAuthBench(t *testing.T) *authBench {
 	for role, document := range map[string]string{
 		"one":   trust("arn:aws:iam::123456789012:user/base", "lessor:1"),
 		"pod":   trustPod,
-		"two":   trust(rolePod, "lessor:2"),
+		"two":   trustPolicy(t, TrustLeasedRole, TrustOptions{Principal: rolePod, ExternalID: "lessor:2"}),
 		"users": trust("123456789012", ""),
 	} {
 		sim.AddRole(role, document)

@@ -33,6 +33,7 @@ type cache struct {
 
 	mu      sync.Mutex
 	present aws.Credentials
+	brought time.Time // when they came
 	due     time.Time // when to refresh them
 	flight  *flight   // the refresh that is under way; nil: none
 }
@@ -88,7 +89,7 @@ func (c *cache) refresh(f *flight) {
 	now := c.now()
 	c.due = now.Add(refreshAgain)
 	if f.err == nil {
-		c.present = f.credentials
+		c.present, c.brought = f.credentials, now
 		if due := f.credentials.Expires.Add(rand.N(refreshWindow/2) - refreshWindow); due.After(c.due) {
 			c.due = due
 		}
@@ -98,4 +99,15 @@ func (c *cache) refresh(f *flight) {
 	}
 	c.flight = nil
 	close(f.done)
+}
+
+// refused says that AWS takes the present credentials for expired, whatever the
+// clock here says. Where they came just now, the answer may be to a call that was
+// made with the ones before.
+func (c *cache) refused() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := c.now(); c.present.CanExpire && now.Sub(c.brought) > refreshAgain {
+		c.present.Expires = now
+	}
 }

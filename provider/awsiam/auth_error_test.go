@@ -31,7 +31,7 @@ func TestAWrongExternalIDIsForAPersonToMend(t *testing.T) {
 				t.Errorf("AssumeRole was called %d times", n)
 			}
 			a.SetTrust("one", trust("arn:aws:iam::123456789012:user/base", "lessor:wrong"))
-			a.SetTrust("two", trust(rolePod, "lessor:wrong"))
+			a.SetTrust("two", trustPolicy(t, TrustLeasedRole, TrustOptions{Principal: rolePod, ExternalID: "lessor:wrong"}))
 			a.identify(c)
 		})
 	}

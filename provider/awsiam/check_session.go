@@ -1,6 +1,7 @@
 package awsiam
 
 import (
+	"cmp"
 	"regexp"
 	"unicode/utf8"
 
@@ -48,7 +49,23 @@ func checkType(s messages.DynamicSecret, partition string) error {
 		return wrong("aws.deny_on_revoke", "can't be used with allow_fixed_username: what is denied to a session "+
 			"would be denied to the next of that name, until the first has expired")
 	}
+	if account := authAccount(s.AWS.Auth); s.AWS.DenyOnRevoke && account != "" && account != accountOf(s.AWS.RoleARN) {
+		return wrong("aws.deny_on_revoke", "is for roles of the account that the broker authenticates to, which is %s by aws.auth; the role is in %s",
+			account, accountOf(s.AWS.RoleARN))
+	}
 	return checkSessionPolicies(s.AWS)
+}
+
+// authAccount is the account in which the broker will be, "" where a definition
+// does not say so.
+func authAccount(a messages.Auth) string { return accountOf(cmp.Or(a.AssumeRoleARN, a.RoleARN)) }
+
+// accountOf is the account of a role, "" if it is none.
+func accountOf(arn string) string {
+	if m := roleARN.FindStringSubmatch(arn); m != nil {
+		return m[2]
+	}
+	return ""
 }
 
 // usage is whether a definition has a field.
@@ -72,7 +89,7 @@ func checkSessionPolicies(s messages.AWS) error {
 	if n := len(s.ManagedPolicies); n > maxSessionManaged {
 		return wrong("aws.managed_policies", "there are %d, the limit for a session is %d", n, maxSessionManaged)
 	}
-	account := roleARN.FindStringSubmatch(s.RoleARN)[2]
+	account := accountOf(s.RoleARN)
 	for i, arn := range s.ManagedPolicies {
 		if m := policyARN.FindStringSubmatch(arn); m != nil && m[2] != "aws" && m[2] != account {
 			return wrong(index("aws.managed_policies", i), "is in the account %s, but must be in the role's, %s, or be one of AWS's own", m[2], account)

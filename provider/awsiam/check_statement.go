@@ -121,7 +121,7 @@ func isOperator(name string) bool {
 		}
 	}
 	const suffix = "IfExists"
-	if i := len(name) - len(suffix); i > 0 && strings.EqualFold(name[i:], suffix) {
+	if i := len(name) - len(suffix); i > 0 && strings.EqualFold(name[i:], suffix) && !strings.EqualFold(name[:i], "Null") {
 		name = name[:i]
 	}
 	return slices.ContainsFunc(operators, func(o string) bool { return strings.EqualFold(o, name) })

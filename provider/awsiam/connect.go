@@ -60,6 +60,7 @@ func (p *Provider) connect(ctx context.Context, c provider.Connection) (*account
 		return nil, &provider.Error{Kind: provider.Rejected, Op: "the AWS configuration", Err: err}
 	}
 	cfg.Credentials = own
+	limit.cache, _ = own.(*cache)
 	return &account{
 		connection:     c,
 		iam:            iam.NewFromConfig(cfg, func(s *iam.Options) { setEndpoint(&s.BaseEndpoint, o.Endpoint) }),

@@ -35,10 +35,8 @@ func (a *account) Cut(ctx context.Context, session messages.User) error {
 	if !mayCut(session) {
 		return &provider.Error{Kind: provider.Rejected, Op: "PutRolePolicy", Err: errNotCuttable}
 	}
-	if ours, err := a.hasRole(ctx, session.Role); err != nil {
+	if err := a.checkRole(ctx, session.Role); err != nil {
 		return err
-	} else if !ours {
-		return &provider.Error{Kind: provider.Rejected, Op: "PutRolePolicy", Err: errOtherAccount}
 	}
 	err := a.run(ctx, ctx, step{op: "PutRolePolicy", do: func(ctx context.Context) error {
 		_, err := a.iam.PutRolePolicy(ctx, &iam.PutRolePolicyInput{
@@ -89,6 +87,15 @@ func mayCut(session messages.User) bool {
 func denySession(name string) string {
 	return `{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"*","Resource":"*",` +
 		`"Condition":{"StringLike":{"aws:userid":"*:` + name + `"}}}}`
+}
+
+// checkRole returns nil for a role of the account that the broker calls.
+func (a *account) checkRole(ctx context.Context, arn string) error {
+	ours, err := a.hasRole(ctx, arn)
+	if err == nil && !ours {
+		err = &provider.Error{Kind: provider.Rejected, Op: "PutRolePolicy", Err: errOtherAccount, Why: errOtherAccount.Error()}
+	}
+	return err
 }
 
 // hasRole says whether a role is of the account that the broker calls.

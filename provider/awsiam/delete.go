@@ -22,8 +22,8 @@ const (
 // somebody else's. NotVisible means that a young user could not be found: delete
 // it again later.
 //
-// With path-scoped permissions AWS may answer AccessDenied for a user that does
-// not exist; that stays the error Denied.
+// With path-scoped permissions AWS answers AccessDenied for a user that does not
+// exist. Where it does, the users of the path tell.
 //
 // Of a session it removes the Deny that Cut has put, if any.
 func (a *account) Delete(ctx context.Context, d provider.Deletion) error {
@@ -31,7 +31,7 @@ func (a *account) Delete(ctx context.Context, d provider.Deletion) error {
 		return a.endSession(ctx, d)
 	}
 	for look := 1; ; look++ {
-		err := a.deleteOnce(ctx, d)
+		err := a.missing(ctx, d.User, a.deleteOnce(ctx, d))
 		if code(err) != noSuchEntity {
 			return err
 		}
@@ -78,7 +78,7 @@ func (a *account) strip(ctx context.Context, d provider.Deletion) error {
 	key := make(chan error, 1)
 	go func() {
 		err := a.removeKey(ctx, d, sync.OnceFunc(func() { close(written) }))
-		key <- ignore(err, noSuchEntity)
+		key <- ignore(a.missing(ctx, d.User, err), noSuchEntity)
 	}()
 	select {
 	case <-written:

@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/aws/smithy-go"
@@ -15,6 +16,7 @@ const (
 	alreadyExists          = "EntityAlreadyExists"
 	concurrentModification = "ConcurrentModification"
 	deleteConflict         = "DeleteConflict"
+	expiredToken           = "ExpiredToken"
 	limitExceeded          = "LimitExceeded"
 	noSuchEntity           = "NoSuchEntity"
 	unmodifiable           = "EntityTemporarilyUnmodifiable"
@@ -70,7 +72,7 @@ func kind(code string, status int) provider.Kind {
 // with which it asks for some: that is refused until the kubelet has replaced it.
 func isRefusal(code string) bool {
 	switch code {
-	case "InvalidClientTokenId", "ExpiredToken", "ExpiredTokenException", "RequestExpired", "UnrecognizedClientException",
+	case "InvalidClientTokenId", expiredToken, "ExpiredTokenException", "RequestExpired", "UnrecognizedClientException",
 		"SignatureDoesNotMatch", "IncompleteSignature", "MissingAuthenticationToken", "AuthFailure", "OptInRequired",
 		"InvalidIdentityToken", "InvalidTokenException", "IDPRejectedClaim":
 		return true
@@ -110,9 +112,16 @@ func isConflict(code string) bool {
 // isUserMissing tells the user that is not found from the policy or the group,
 // which have the same code. IAM's words: "The user with name X cannot be found.",
 // "The group with name X cannot be found.", "Policy X does not exist or is not
-// attachable."
+// attachable." Who has rights to one path only is denied the call instead: the
+// path of a user that IAM can't find is not known, and it names no ARN then.
 func isUserMissing(err error) bool {
-	return code(err) == noSuchEntity && strings.Contains(strings.ToLower(err.Error()), "the user with name")
+	words := strings.ToLower(fmt.Sprint(err))
+	switch c := code(err); {
+	case c == noSuchEntity:
+		return strings.Contains(words, "the user with name")
+	default:
+		return kind(c, 0) == provider.Denied && strings.Contains(words, " on resource: user ")
+	}
 }
 
 // answer is an error that came as one, from AWS or from an agent of its.

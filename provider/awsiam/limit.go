@@ -22,6 +22,7 @@ const sdkAttempts = 4
 type retryer struct {
 	*retry.Standard
 	limit *limiter
+	cache *cache // of the credentials that the calls are signed with; nil: none
 }
 
 var _ aws.RetryerV2 = (*retryer)(nil)
@@ -46,6 +47,9 @@ func (r *retryer) GetAttemptToken(ctx context.Context) (func(error) error, error
 	return func(err error) error {
 		if !isUnsigned(err) {
 			r.limit.answered(isThrottling(code(err)))
+		}
+		if r.cache != nil && code(err) == expiredToken {
+			r.cache.refused()
 		}
 		return nil
 	}, nil

@@ -199,6 +199,13 @@ func (p permits) ownKeys() policyStatement {
 	return allowOn("OwnKeys", own, "iam:ListAccessKeys", "iam:CreateAccessKey", "iam:DeleteAccessKey")
 }
 
+// podTagKeys are those of the tags with which EKS Pod Identity begins its sessions.
+// They go along with every session that is begun by such a session
+// (https://docs.aws.amazon.com/eks/latest/userguide/pod-id-abac.html).
+var podTagKeys = []string{
+	"eks-cluster-arn", "eks-cluster-name", "kubernetes-namespace", "kubernetes-pod-name", "kubernetes-pod-uid", "kubernetes-service-account",
+}
+
 // sessions are the rights for sessions of a role. Who may put policies on the role
 // can give it any right: IAM does not tell a Deny from an Allow.
 func (p permits) sessions() []policyStatement {
@@ -207,7 +214,11 @@ func (p permits) sessions() []policyStatement {
 	if p.aws.ExternalID != "" {
 		c.set("StringEquals", "sts:ExternalId", p.aws.ExternalID)
 	}
-	tags := p.withTags(ownTagPrefix+"identity", tagInstallation, tagLease)
+	own := []string{ownTagPrefix + "identity", tagInstallation, tagLease}
+	if p.aws.Auth.Method == messages.AuthPodIdentity {
+		own = append(own, podTagKeys...)
+	}
+	tags := p.withTags(own...)
 	if p.options.Installation != "" {
 		tags.set("StringEquals", "aws:RequestTag/"+tagInstallation, p.options.Installation)
 	}

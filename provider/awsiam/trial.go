@@ -52,7 +52,7 @@ func (a *account) Try(ctx context.Context, c provider.Creation) provider.Trial {
 	} {
 		calls = append(calls, a.tryAll(ctx, round())...)
 	}
-	gone := a.tryDelete(ctx, c.User.Name)
+	gone := a.tryDelete(ctx, c.User)
 	t := provider.Trial{Calls: append(append(calls, gone), users...), Left: provider.LeftUser}
 	if gone.Err == nil {
 		t.Left = provider.LeftNothing
@@ -98,10 +98,14 @@ func (a *account) try(ctx context.Context, t attempt) provider.TriedCall {
 
 // tryDelete deletes the user, and clears it first where one of the calls before
 // has failed. A user that can't be found is gone if an earlier answer was lost.
-func (a *account) tryDelete(ctx context.Context, name string) provider.TriedCall {
+func (a *account) tryDelete(ctx context.Context, u messages.User) provider.TriedCall {
 	call := provider.TriedCall{Op: "DeleteUser"}
 	var o outcome
-	if err := a.deleteUser(o.follow(ctx), name); err != nil && (code(err) != noSuchEntity || !o.unsure.Load()) {
+	err := a.deleteUser(o.follow(ctx), u.Name)
+	if o.unsure.Load() {
+		err = ignore(a.missing(ctx, u, err), noSuchEntity)
+	}
+	if err != nil {
 		call.Err = provider.AsError(err)
 	}
 	return call

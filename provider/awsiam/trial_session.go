@@ -2,7 +2,6 @@ package awsiam
 
 import (
 	"context"
-	"path"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -27,7 +26,7 @@ func (a *account) trySession(ctx context.Context, c provider.Creation) provider.
 		return err
 	}}}
 	if c.User.DenyOnRevoke {
-		steps = append(steps, a.rolePolicy(c.User.Role)...)
+		steps = append(steps, a.rolePolicy(ctx, c.User.Role)...)
 	}
 	t := provider.Trial{Left: provider.LeftNothing}
 	for _, s := range steps {
@@ -36,9 +35,14 @@ func (a *account) trySession(ctx context.Context, c provider.Creation) provider.
 	return t
 }
 
-// rolePolicy are the steps that cut a session off, and forget that.
-func (a *account) rolePolicy(roleARN string) []step {
-	role, name := aws.String(path.Base(roleARN)), aws.String(checkPolicyName)
+// rolePolicy are the steps that cut a session off, and forget that. For a role of
+// another account it is the error alone: there may be one of the name in the
+// broker's own.
+func (a *account) rolePolicy(ctx context.Context, arn string) []step {
+	if err := a.checkRole(ctx, arn); err != nil {
+		return []step{{op: "PutRolePolicy", do: func(context.Context) error { return err }}}
+	}
+	role, name := roleName(arn), aws.String(checkPolicyName)
 	return []step{
 		{op: "PutRolePolicy", do: func(ctx context.Context) error {
 			_, err := a.iam.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: role, PolicyName: name, PolicyDocument: aws.String(denyThePast)})

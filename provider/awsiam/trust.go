@@ -14,7 +14,8 @@ const (
 	TrustAssumeRole  TrustKind = "assume-role"  // it assumes the role as somebody else
 	TrustIRSA        TrustKind = "irsa"         // by the web identity token of a service account on EKS
 	TrustPodIdentity TrustKind = "pod-identity" // by EKS Pod Identity
-	// TrustLeasedRole is of another role: that of which sessions are leased.
+	// TrustLeasedRole is of another role, whose sessions are tagged: that of which
+	// sessions are leased, or the second role of a pod with EKS Pod Identity.
 	TrustLeasedRole TrustKind = "leased-role"
 )
 

@@ -12,6 +12,13 @@ import (
 // podService is whom the role of a pod trusts.
 const podService = "pods.eks.amazonaws.com"
 
+// podTags are the tags of a pod's session. They go along with the sessions of other roles that it assumes.
+var podTags = []tag{
+	{"eks-cluster-arn", "arn:aws:eks:eu-central-1:123456789012:cluster/cluster"}, {"eks-cluster-name", "cluster"},
+	{"kubernetes-namespace", "lessor"}, {"kubernetes-service-account", "lessor"},
+	{"kubernetes-pod-name", "lessor-0"}, {"kubernetes-pod-uid", "00000000-0000-4000-8000-000000000000"},
+}
+
 // Agent is EKS Pod Identity's agent on the node of a pod: it gives sessions of a role to whoever shows the token of
 // the pod's service account. It is an http.Handler, and safe for concurrent use.
 type Agent struct {
@@ -25,8 +32,8 @@ type Agent struct {
 	requests int
 }
 
-// NewAgent makes an agent that gives sessions of a role of AddRole, of six hours, like AWS's. The role must trust the
-// service pods.eks.amazonaws.com. There is no token that it takes until SetToken says so.
+// NewAgent makes an agent that gives sessions of a role of AddRole, of six hours, like AWS's, to a pod of the service
+// account lessor in the namespace lessor. The role must trust the service pods.eks.amazonaws.com. There is no token that it takes until SetToken says so.
 func (s *Sim) NewAgent(roleName string) *Agent {
 	return &Agent{sim: s, role: roleName, life: 6 * time.Hour}
 }
@@ -104,11 +111,15 @@ func (s *Sim) openPodSession(roleName string, life time.Duration, now time.Time)
 	defer s.mu.Unlock()
 	a := s.account
 	x := a.roles[strings.ToLower(roleName)]
-	if x == nil || x.trusts("sts:AssumeRole", facts{}, func(p principal) trust { return trustIf(p.has("Service", podService)) }) == trustsNobody {
-		return nil, &fault{http.StatusBadRequest, "AccessDeniedException",
-			"Unauthorized Exception! EKS does not have permissions to assume the associated role."}
+	f := facts{}
+	f.setTags(podTags)
+	for _, action := range []string{"sts:AssumeRole", "sts:TagSession"} {
+		if x == nil || x.trusts(action, f, func(p principal) trust { return trustIf(p.has("Service", podService)) }) == trustsNobody {
+			return nil, &fault{http.StatusBadRequest, "AccessDeniedException",
+				"Unauthorized Exception! EKS does not have permissions to assume the associated role."}
+		}
 	}
 	const name = "eks-cluster-pod"
-	c := caller{arn: a.arn("sts", "assumed-role/"+x.name+"/"+name), id: x.id + ":" + name, role: x}
+	c := caller{arn: a.arn("sts", "assumed-role/"+x.name+"/"+name), id: x.id + ":" + name, role: x, tags: podTags, passed: podTags}
 	return a.newSession(c, life, nil, now), nil
 }

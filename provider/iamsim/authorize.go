@@ -14,6 +14,7 @@ import (
 // permission is what a call needs its caller to be allowed.
 type permission struct {
 	resource string // ARN
+	name     string // what a refusal calls it; "" is the ARN
 	user     *user  // the user that is the resource, if it exists
 	facts    facts  // about the request
 }
@@ -41,19 +42,19 @@ func (a *account) authorize(r *request) error {
 			f.set("iam:ResourceTag/"+t.key, t.value)
 		}
 	}
-	if err := a.mayDo(r.caller, r.svc.name+":"+r.action, need.resource, f); err != nil {
+	if err := a.mayDo(r.caller, r.svc.name+":"+r.action, need, f); err != nil {
 		return err
 	}
 	if r.action != "CreateUser" || !r.form.Has("Tags.member.1.Key") {
 		return nil
 	}
 	delete(f, strings.ToLower("iam:PermissionsBoundary")) // which tagging does not know
-	return a.mayDo(r.caller, "iam:TagUser", need.resource, f)
+	return a.mayDo(r.caller, "iam:TagUser", need, f)
 }
 
-func (a *account) mayDo(c *caller, action, resource string, f facts) error {
-	if ok, why := a.evaluate(c, action, resource, f); !ok {
-		return accessDenied("User: %s is not authorized to perform: %s on resource: %s %s", c.arn, action, resource, why)
+func (a *account) mayDo(c *caller, action string, need permission, f facts) error {
+	if ok, why := a.evaluate(c, action, need.resource, f); !ok {
+		return accessDenied("User: %s is not authorized to perform: %s on resource: %s %s", c.arn, action, cmp.Or(need.name, need.resource), why)
 	}
 	return nil
 }
@@ -91,14 +92,16 @@ func onNewUser(a *account, r *request) permission {
 	return p
 }
 
-// onUser is about the user named or, failing that, the caller. The path of one that does not exist is not known.
+// onUser is about the user named or, failing that, the caller. The path of one that does not exist, or is not visible
+// yet, is not known: then AWS asks for the right to a user without one, and names no ARN in its refusal.
 func onUser(a *account, r *request) permission {
 	u := a.users[strings.ToLower(r.get("UserName"))]
 	if !r.form.Has("UserName") {
 		u = r.caller.user
 	}
-	if u == nil {
-		return permission{resource: a.arn("iam", "user/"+r.get("UserName")), facts: r.userFacts(nil)}
+	if u == nil || !u.visible(r) {
+		name := r.get("UserName")
+		return permission{resource: a.arn("iam", "user/"+name), name: "user " + name, facts: r.userFacts(nil)}
 	}
 	return permission{resource: a.userARN(u), user: u, facts: r.userFacts(u)}
 }
@@ -118,6 +121,19 @@ func (r *request) userFacts(u *user) facts {
 		f.set("iam:PermissionsBoundary", u.boundary)
 	}
 	return f
+}
+
+// setTags sets what conditions ask about the tags of a session that begins.
+func (f facts) setTags(tags []tag) {
+	if len(tags) == 0 {
+		return
+	}
+	var keys []string
+	for _, t := range tags {
+		keys = append(keys, t.key)
+		f.set("aws:RequestTag/"+t.key, t.value)
+	}
+	f.set("aws:TagKeys", keys...)
 }
 
 func (r *request) tagFacts() facts {

@@ -13,6 +13,7 @@ type caller struct {
 	user    *user    // nil for a role
 	role    *role    // nil for a user
 	tags    []tag    // of a role's session
+	passed  []tag    // those of them that go along when it assumes another role
 	session *session // nil for a long-lived key
 }
 

@@ -50,7 +50,7 @@ func (l *oneOrMany[T]) UnmarshalJSON(b []byte) error {
 	return strictJSON(b, (*[]T)(l))
 }
 
-// scalars is a list of strings in which numbers and booleans may stand without quotes.
+// scalars is a list of strings in which numbers and booleans may stand without quotes; nil if it is not there.
 type scalars []string
 
 func (l *scalars) UnmarshalJSON(b []byte) error {
@@ -58,6 +58,7 @@ func (l *scalars) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &raw); err != nil {
 		return err
 	}
+	*l = scalars{}
 	for _, r := range raw {
 		var s string
 		switch r[0] {
@@ -147,7 +148,7 @@ func (s statement) checkCommon() error {
 	if len(s.Action) == 0 && len(s.NotAction) == 0 {
 		return malformedPolicy("Policy statement must contain actions.")
 	}
-	if len(s.Action) > 0 && len(s.NotAction) > 0 {
+	if s.Action != nil && s.NotAction != nil {
 		return malformedPolicy("Syntax errors in policy.")
 	}
 	for _, action := range slices.Concat(s.Action, s.NotAction) {
@@ -175,7 +176,7 @@ func (s statement) checkIdentity() error {
 	if len(s.Resource) == 0 && len(s.NotResource) == 0 {
 		return malformedPolicy("Policy statement must contain resources.")
 	}
-	if len(s.Resource) > 0 && len(s.NotResource) > 0 {
+	if s.Resource != nil && s.NotResource != nil {
 		return malformedPolicy("Syntax errors in policy.")
 	}
 	for _, resource := range slices.Concat(s.Resource, s.NotResource) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -64,6 +65,17 @@ func (r *request) sessionTags() ([]tag, error) {
 		return nil, &fault{http.StatusBadRequest, "ValidationError", f.message}
 	}
 	return tags, err
+}
+
+// passOn adds the tags that the caller's own session passes on. To set one of them again is an error.
+func (r *request) passOn(tags []tag) ([]tag, error) {
+	for _, t := range r.caller.passed {
+		if slices.ContainsFunc(tags, func(own tag) bool { return strings.EqualFold(own.key, t.key) }) {
+			return nil, &fault{http.StatusBadRequest, "InvalidParameterValue",
+				"One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session."}
+		}
+	}
+	return append(slices.Clone(r.caller.passed), tags...), nil
 }
 
 // packed is how much of the room for policies and tags a session would take, in percent.

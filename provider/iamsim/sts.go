@@ -1,7 +1,6 @@
 package iamsim
 
 import (
-	"maps"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -45,8 +44,11 @@ func (a *account) assumeRole(r *request) ([]node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if tags, err = r.passOn(tags); err != nil {
+		return nil, err
+	}
 	f := a.factsAbout(r.caller, r.now)
-	maps.Copy(f, r.tagFacts())
+	f.setTags(tags)
 	f.set("sts:RoleSessionName", name)
 	if r.form.Has("ExternalId") {
 		f.set("sts:ExternalId", r.get("ExternalId"))
@@ -127,6 +129,9 @@ func (a *account) assume(r *request, x *role, name string, d time.Duration, tags
 		return nil, packedTooLarge(percent)
 	}
 	c := caller{arn: a.arn("sts", "assumed-role/"+x.name+"/"+name), id: x.id + ":" + name, role: x, tags: tags}
+	if r.caller != nil {
+		c.passed = r.caller.passed
+	}
 	return []node{
 		a.openSession(c, d, policies, r.now),
 		element("AssumedRoleUser", text("Arn", c.arn), text("AssumedRoleId", c.id)),
