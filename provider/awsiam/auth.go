@@ -66,7 +66,8 @@ func newAuthentication(o Options, c provider.Connection, config aws.Config, agen
 }
 
 // usesChain says whether a method may use the SDK's own chain. Where it may not,
-// a chain that is set up wrongly does no harm.
+// a chain that is set up wrongly does no harm, but for an AWS_PROFILE that does not
+// exist: that the SDK refuses whatever is asked of it.
 func (o Options) usesChain(auth messages.Auth) bool {
 	switch auth.Method {
 	case messages.AuthDefault:
