@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -10,24 +11,28 @@ import (
 	"github.com/lessorhq/lessor/provider"
 )
 
-// chores does what goes on without a message: it finishes deletions and key
-// rotations that somebody has begun, and drops connections that nothing names any
-// more. Each replica does; the bucket's compare-and-set keeps them apart.
+// chores begins what goes on without a message: deletions and key rotations that
+// somebody has begun are finished, and connections dropped that nothing names any
+// more. Each replica does; the bucket's compare-and-set keeps them apart. A rotation
+// may wait for AWS for as long as one try at it takes, and holds up nothing else.
 func (c *Consumer) chores() {
+	c.background.Go(func() { c.again(c.cfg.ChoresEvery, c.finishDeletions) })
+	c.background.Go(func() { c.again(choresRare*c.cfg.ChoresEvery, c.dropConnections) })
+	c.background.Go(func() { c.again(choresRare*c.cfg.ChoresEvery, c.finishRotations) })
+}
+
+// again does a chore again and again for as long as the consumer takes new work.
+func (c *Consumer) again(every time.Duration, chore func(context.Context)) {
 	ctx := c.following
-	for round := 0; pause(ctx, c.cfg.ChoresEvery) == nil; round++ {
+	for pause(ctx, every) == nil {
 		began := time.Now()
-		c.finishDeletions(ctx)
-		if round%choresRare == 0 {
-			c.finishRotations(ctx)
-			c.dropConnections(ctx)
-		}
+		chore(ctx)
 		// A deletion of very many leases lists them each time.
 		_ = pause(ctx, 4*time.Since(began)) // ctx is looked at next
 	}
 }
 
-// choresRare is in how many rounds the rarer ones are done once.
+// choresRare is how much rarer the rarer ones are done.
 const choresRare = 30
 
 func (c *Consumer) finishDeletions(ctx context.Context) {
@@ -51,19 +56,24 @@ func (c *Consumer) finishRotations(ctx context.Context) {
 
 // dropConnections drops the connections that no definition and no lease names. A
 // definition that is being put has just renewed its connection's KeptAt; the
-// deletion is by compare-and-set on what was read before.
+// deletion is by compare-and-set on what was read before. A request writes its record
+// before it looks at the definition for the last time, so definitions are read first
+// here and leases then. What can't be read may name any connection.
 func (c *Consumer) dropConnections(ctx context.Context) {
 	err := c.connections.drop(ctx, func() (func(string) bool, error) {
-		used, err := c.leases.usedConnections(ctx)
+		infos, err := c.secrets.all(ctx)
 		if err != nil {
 			return nil, err
 		}
-		infos, err := c.secrets.all(ctx)
 		defined := map[string]bool{}
 		for _, i := range infos {
+			if i.Definition.AWS.Region == "" {
+				return nil, fmt.Errorf("the definition of %s can't be read", i.Name)
+			}
 			defined[provider.ConnectionOf(i.Definition, c.cfg.ProjectID).Name] = true
 		}
-		return func(name string) bool { return defined[name] || used(name) }, err
+		used, err := c.leases.usedConnections(ctx)
+		return func(name string) bool { return defined[name] || used[name] }, err
 	})
 	if err != nil && ctx.Err() == nil {
 		c.log.Warn().Err(err).Msg("connections that nothing names could not be dropped; trying again")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,6 +38,23 @@ type storedConnection struct {
 	KeptAt    time.Time           `json:"kept_at"` // when a definition was last put that names it, or a little before
 	RotatedAt time.Time           `json:"rotated_at,omitzero"`
 	Rotation  *rotation           `json:"rotation,omitempty"` // one that is not finished
+	// Retired are the ids of the keys that rotations have put out of use. Definitions
+	// go on naming them.
+	Retired []string `json:"retired,omitempty"`
+}
+
+// leads says whether another connection should have this one's key: it is the same
+// principal's, as AWS has said, or because its key has been retired here.
+func (c storedConnection) leads(other storedConnection) bool {
+	if c.Secret == nil || other.Secret == nil || c.Auth.AccessKeyID == other.Auth.AccessKeyID || slices.Contains(other.Retired, c.Auth.AccessKeyID) {
+		return false
+	}
+	return slices.Contains(c.Retired, other.Auth.AccessKeyID) || c.samePrincipal(other)
+}
+
+// samePrincipal says whether two connections are known to be one principal's.
+func (c storedConnection) samePrincipal(other storedConnection) bool {
+	return c.Principal != nil && other.Principal != nil && *c.Principal == *other.Principal
 }
 
 const storedConnectionVersion = 1
@@ -80,7 +98,7 @@ func newConnections(state *bucket, leases *leaseStore, cfg Config, installation 
 		state: state, provider: cfg.Provider, keys: cfg.Keys, installation: installation, now: cfg.Now, log: cfg.Log,
 		inUse: func(ctx context.Context, name string) (bool, error) {
 			used, err := leases.usedConnections(ctx)
-			return err != nil || used(name), err
+			return used[name], err
 		},
 		known: map[string]reached{}, seen: map[string]uint64{},
 	}
@@ -149,6 +167,14 @@ func purpose(name string) string { return connectionPrefix + name }
 // back. Where the definition has no secret key there must be one already. It returns
 // whether the secret key is another than before.
 func (a *connections) ensure(ctx context.Context, c provider.Connection) (changed bool, err error) {
+	changed, err = a.store(ctx, c)
+	if err != nil || c.Auth.Method != messages.AuthAccessKey {
+		return changed, err
+	}
+	return changed, a.catchUp(ctx, c.Name)
+}
+
+func (a *connections) store(ctx context.Context, c provider.Connection) (changed bool, err error) {
 	secret := c.Auth.SecretAccessKey
 	for {
 		have, revision, err := a.load(ctx, c.Name)
@@ -182,6 +208,53 @@ func (a *connections) ensure(ctx context.Context, c provider.Connection) (change
 		}
 	}
 }
+
+// catchUp gives a connection the key that has taken the place of its own, where a
+// rotation of another connection has retired that. Rotations write down first what
+// they retire and then look for connections that have it; here it is the other way
+// round, so one of the two sees the other.
+func (a *connections) catchUp(ctx context.Context, name string) error {
+	c, _, err := a.load(ctx, name)
+	if err != nil {
+		return err
+	}
+	others, err := a.others(ctx, name)
+	if err != nil {
+		return err
+	}
+	for _, other := range others {
+		if slices.Contains(other.Retired, c.Auth.AccessKeyID) {
+			return a.share(ctx, other)
+		}
+	}
+	return nil
+}
+
+// vet makes sure that a secret key works that would take the place of one that is
+// kept: leases that are alive need that.
+func (a *connections) vet(ctx context.Context, c provider.Connection) error {
+	have, _, err := a.load(ctx, c.Name)
+	if errors.Is(err, errNotFound) || err == nil && have.Secret == nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if other, err := a.isNew(have, c); err != nil || !other {
+		return err
+	}
+	c.Name += nextName
+	account, err := a.provider.Connect(ctx, c)
+	if err != nil {
+		return err
+	}
+	_, err = account.Identify(ctx)
+	return err
+}
+
+// nextName is behind the name of a connection that is tried beside the one that is
+// in use.
+const nextName = ".next"
 
 // isNew says whether the secret key that comes with a definition is another than
 // the one that is kept, for the key in use.
@@ -265,7 +338,7 @@ func (a *connections) connect(ctx context.Context, name string) (provider.Accoun
 		}
 	}
 	if c.Principal == nil || *c.Principal != me {
-		if err := a.introduce(ctx, name, me); err != nil {
+		if err := a.introduce(ctx, c, me); err != nil {
 			return nil, err
 		}
 	}
@@ -281,20 +354,18 @@ func (a *connections) connect(ctx context.Context, name string) (provider.Accoun
 var errOtherAccount = messages.Errorf(messages.CodeUnavailable,
 	"the broker's AWS credentials are of another account than the one its leases are in; its operator must see to that")
 
-// introduce writes down who a connection is, and has the others of the same
-// principal know its key.
-func (a *connections) introduce(ctx context.Context, name string, me provider.Principal) error {
-	a.log.Info().Str("connection", name).Str("account", me.Account).Str("arn", me.ARN).Msg("AWS")
-	var c storedConnection
-	err := a.change(ctx, name, func(have *storedConnection) bool {
-		have.Principal = &me
-		c = *have
-		return true
-	})
-	if err != nil {
+// introduce has the others of the same principal know a connection's key, and then
+// writes down who it is: that is what says that they have been told.
+func (a *connections) introduce(ctx context.Context, c storedConnection, me provider.Principal) error {
+	a.log.Info().Str("connection", c.Name).Str("account", me.Account).Str("arn", me.ARN).Msg("AWS")
+	c.Principal = &me
+	if err := a.share(ctx, c); err != nil {
 		return err
 	}
-	return a.share(ctx, c)
+	return a.change(ctx, c.Name, func(have *storedConnection) bool {
+		have.Principal = &me
+		return true
+	})
 }
 
 // open makes the provider's account for a connection.
@@ -324,6 +395,7 @@ func (a *connections) complete(c storedConnection) (provider.Connection, error) 
 
 // share gives the key of a connection that works to all other connections of the
 // same principal: theirs may have been deleted by hand, and leases may need them.
+// One that has retired the key itself does not take it back.
 func (a *connections) share(ctx context.Context, c storedConnection) error {
 	if c.Secret == nil {
 		return nil
@@ -332,24 +404,28 @@ func (a *connections) share(ctx context.Context, c storedConnection) error {
 	if err != nil {
 		return err
 	}
-	keys, err := a.state.keys(ctx, connectionPrefix+"*")
+	others, err := a.others(ctx, c.Name)
 	if err != nil {
 		return err
 	}
-	for _, key := range keys {
-		name := strings.TrimPrefix(key, connectionPrefix)
-		if name == c.Name {
+	for _, other := range others {
+		if !c.leads(other) {
 			continue
 		}
-		box, err := a.keys.Keep(purpose(name), secret)
+		box, err := a.keys.Keep(purpose(other.Name), secret)
 		if err != nil {
 			return err
 		}
-		err = a.change(ctx, name, func(other *storedConnection) bool {
-			if other.Secret == nil || other.Principal == nil || *other.Principal != *c.Principal || other.Auth.AccessKeyID == c.Auth.AccessKeyID {
+		err = a.change(ctx, other.Name, func(other *storedConnection) bool {
+			if !c.leads(*other) {
 				return false
 			}
 			other.Auth.AccessKeyID, other.Secret, other.RotatedAt = c.Auth.AccessKeyID, box, a.now().UTC()
+			for _, id := range c.Retired {
+				if !slices.Contains(other.Retired, id) {
+					other.Retired = append(other.Retired, id)
+				}
+			}
 			return true
 		})
 		if err != nil && !errors.Is(err, errNotFound) {
@@ -357,6 +433,35 @@ func (a *connections) share(ctx context.Context, c storedConnection) error {
 		}
 	}
 	return nil
+}
+
+// others are all connections but one. Those that can't be read are left out: they
+// are no reason for the rest not to work.
+func (a *connections) others(ctx context.Context, name string) ([]storedConnection, error) {
+	keys, err := a.state.keys(ctx, connectionPrefix+"*")
+	if err != nil {
+		return nil, err
+	}
+	var all []storedConnection
+	for _, key := range keys {
+		if key == connectionKey(name) {
+			continue
+		}
+		data, _, err := a.state.get(ctx, key)
+		if errors.Is(err, errNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		c, err := decodeConnection(data)
+		if err != nil {
+			a.log.Error().Err(err).Str("connection", key).Msg("a connection that can't be read is left out")
+			continue
+		}
+		all = append(all, c)
+	}
+	return all, nil
 }
 
 // info is a connection as operators see it.

@@ -97,7 +97,7 @@ func (c *Consumer) Start(ctx context.Context) error {
 	n := c.cfg.Namespace
 	c.background.Go(func() { c.follow(n.SecretBucket(), c.secrets.watch, c.secrets.forgetAll) })
 	c.background.Go(func() { c.follow(n.StateBucket(), c.connections.watch, func() {}) })
-	c.background.Go(c.chores)
+	c.chores()
 	for _, v := range []struct {
 		verb    messages.Verb
 		workers int

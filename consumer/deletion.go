@@ -53,8 +53,18 @@ func (c *Consumer) deleteSecret(ctx context.Context, o messages.SecretOrder) (me
 // definition when there are none.
 func (c *Consumer) goOnDeleting(ctx context.Context, o messages.SecretOrder) (messages.SecretDeletion, error) {
 	d := messages.SecretDeletion{Name: o.Name}
+	// What is dropped in the end is what was there before the leases were listed: a
+	// definition of the same name may have been put and deleted meanwhile.
+	_, stored, revision, err := c.secrets.load(ctx, o.Name)
+	if errors.Is(err, errNotFound) || err == nil && !stored.Deleting {
+		d.Done = true
+		return d, nil // somebody else has dropped it
+	}
+	if err != nil {
+		return d, err
+	}
 	var alive []messages.LeaseName
-	err := c.leases.each(ctx, "*."+o.Name+".*", func(key string, rec messages.Record, err error) {
+	err = c.leases.each(ctx, "*."+o.Name+".*", func(key string, rec messages.Record, err error) {
 		switch {
 		case err != nil:
 			d.Leases, d.Failing, d.Error = d.Leases+1, d.Failing+1, fmt.Sprintf("the record of %s can't be read", key)
@@ -72,18 +82,15 @@ func (c *Consumer) goOnDeleting(ctx context.Context, o messages.SecretOrder) (me
 		return d, err
 	}
 	for _, name := range alive {
-		if err := c.order(ctx, name, messages.ReasonSecretDeleted); err != nil {
+		if err := c.order(ctx, name, messages.ReasonSecretDeleted, o.Force); err != nil {
 			return d, err
 		}
 	}
 	if d.Leases > 0 && !o.Force {
 		return d, nil
 	}
-	_, stored, revision, err := c.secrets.load(ctx, o.Name)
-	if err == nil && stored.Deleting {
-		err = c.secrets.bucket.remove(ctx, o.Name, revision)
-	}
-	if err != nil && !errors.Is(err, errNotFound) && !errors.Is(err, errConflict) {
+	err = c.secrets.bucket.remove(ctx, o.Name, revision)
+	if err != nil && !errors.Is(err, errConflict) {
 		return d, err // a conflict: somebody else has dropped it
 	}
 	c.log.Info().Str("secret", o.Name).Int("leases", d.Leases).Msg("a dynamic secret is deleted")
@@ -91,13 +98,22 @@ func (c *Consumer) goOnDeleting(ctx context.Context, o messages.SecretOrder) (me
 	return d, nil
 }
 
-// order has a lease revoked. Where a message about that waits already, it is left
-// at that: whoever orders looks again.
-func (c *Consumer) order(ctx context.Context, name messages.LeaseName, why messages.Reason) error {
+// order has a lease revoked. A message about the lease that waits already may be one
+// that does not end it: whoever looks at the lease again leaves it at that, and
+// whoever insists waits until there is room for the order.
+func (c *Consumer) order(ctx context.Context, name messages.LeaseName, why messages.Reason, insist bool) error {
 	msg := nats.NewMsg(c.cfg.Namespace.Revoke(name))
 	msg.Header.Set(messages.HeaderReason, string(why))
-	if err := c.store(ctx, msg); err != nil && !isPending(err) {
-		return err
+	for wait := minPendingWait; ; wait = min(2*wait, maxPendingWait) {
+		err := c.store(ctx, msg)
+		if !isPending(err) {
+			return err
+		}
+		if !insist {
+			return nil
+		}
+		if pause(ctx, wait) != nil {
+			return errPending.Because(err)
+		}
 	}
-	return nil
 }

@@ -20,6 +20,7 @@ func quickChores(c *consumer.Config) { c.ChoresEvery = 20 * time.Millisecond }
 func (w *world) gone(secret string) {
 	w.t.Helper()
 	w.eventually("the definition of "+secret+" is gone", func() bool {
+		w.clock.move(time.Second) // a user that may be too young to be seen gets older
 		r := w.admin(messages.AdminGet, `{"name":"`+secret+`"}`)
 		return r.Error != nil && r.Error.Code == messages.CodeSecretNotFound
 	})

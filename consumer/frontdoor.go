@@ -117,7 +117,11 @@ func (c *Consumer) turnAway(k knock, e *messages.Error) {
 
 // answer gives the door's own answer.
 func (c *Consumer) answer(r micro.Request, reply messages.Reply) {
-	if err := c.reply(r.Reply(), reply); err != nil {
+	err := c.reply(r.Reply(), reply)
+	if errors.Is(err, nats.ErrMaxPayload) {
+		err = c.reply(r.Reply(), messages.ErrorReply(messages.Errorf(messages.CodeTooLarge, "the answer is larger than a NATS message may be; ask for less"), nil))
+	}
+	if err != nil {
 		c.log.Warn().Err(err).Msg("an answer of the front door could not be sent")
 	}
 }

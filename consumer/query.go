@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -117,17 +118,21 @@ func (s *leaseStore) each(ctx context.Context, filter string, visit func(key str
 	}
 }
 
-// usedConnections says which connections leases name that are not over. Where a
-// record can't be read, it may name any.
-func (s *leaseStore) usedConnections(ctx context.Context) (used func(name string) bool, err error) {
-	named, unread := map[string]bool{}, false
-	err = s.each(ctx, ">", func(_ string, rec messages.Record, err error) {
-		unread = unread || err != nil
-		if err == nil && !rec.State.Ended() {
-			named[rec.Connection] = true
+// usedConnections returns the connections that leases name which are not over. A
+// record that can't be read may name any, and is an error.
+func (s *leaseStore) usedConnections(ctx context.Context) (map[string]bool, error) {
+	used := map[string]bool{}
+	var unread error
+	err := s.each(ctx, ">", func(key string, rec messages.Record, err error) {
+		if err != nil {
+			unread = fmt.Errorf("the record of %s: %w", key, err)
+			return
+		}
+		if !rec.State.Ended() {
+			used[rec.Connection] = true
 		}
 	})
-	return func(name string) bool { return unread || named[name] }, err
+	return used, errors.Join(err, unread)
 }
 
 // missed reads the records that a watch has not told of: one that is written

@@ -191,7 +191,8 @@ func (c *Consumer) resume(ctx context.Context, m *inbound, a ask, rec held) {
 	}
 	own := own(m, rec)
 	busy := rec.State == messages.StateProvisioning && !own && c.cfg.Now().Before(rec.Due)
-	ending := rec.WillBeRepeatable() && c.worthAnother(own, rec)
+	// The record of a session that was cut off is needed until that has expired.
+	ending := rec.WillBeRepeatable() && !rec.Cut() && c.worthAnother(own, rec)
 	switch {
 	case (busy || ending) && c.late(a):
 		c.reject(ctx, m, a.replyTo, errLate, nil)

@@ -169,7 +169,18 @@ func TestARepeatAfterAPassingFailureBeginsAnew(t *testing.T) {
 	w.sim.SetFaults(iamsim.Faults{InternalError: 1})
 	soon := w.clock.now().Add(500 * time.Millisecond).UTC().Format(time.RFC3339Nano)
 	r := w.ask("ci", `{"deadline":"`+soon+`"}`, messages.HeaderIdempotencyKey, "k")
+	w.refused(r, messages.CodeProviderUnavailable) // before there was a record
+	w.sim.SetFaults(iamsim.Faults{})
+	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if c.Action == "GetCallerIdentity" {
+			return iamsim.Verdict{}
+		}
+		return iamsim.Verdict{Do: iamsim.Fail, Status: 500, Code: "ServiceFailure"}
+	})
+	soon = w.clock.now().Add(500 * time.Millisecond).UTC().Format(time.RFC3339Nano)
+	r = w.ask("ci", `{"deadline":"`+soon+`"}`, messages.HeaderIdempotencyKey, "k")
 	w.refused(r, messages.CodeDeadlineExceeded)
+	w.sim.SetHook(nil)
 	w.sim.SetFaults(iamsim.Faults{})
 	w.clock.move(3 * time.Minute) // what is left, if anything, is old enough to be gone
 	r = w.lease("ci", "{}", messages.HeaderIdempotencyKey, "k")

@@ -61,7 +61,7 @@ func (c *Consumer) remind(ctx context.Context, m *inbound, rec held) {
 			m.later(early)
 			return
 		}
-		if m.again() && rec.State.Ended() {
+		if m.again() && (rec.State.Ended() || rec.Cut()) {
 			if err := c.tellEnded(ctx, rec); err != nil {
 				c.transient(m, err)
 				return
@@ -93,15 +93,13 @@ func (c *Consumer) remind(ctx context.Context, m *inbound, rec held) {
 // revoke ends a lease, for whatever reason.
 func (c *Consumer) revoke(ctx context.Context, m *inbound, o order, rec held, reason messages.Reason, note string) {
 	switch {
-	case rec.State.Ended():
+	case rec.State.Ended(), rec.Cut() && rec.Task(c.cfg.Now()) == messages.TaskNone:
 		if m.again() {
 			if err := c.tellEnded(ctx, rec); err != nil {
 				c.transient(m, err)
 				return
 			}
 		}
-		c.answerEnded(m, o, rec)
-	case rec.Cut() && rec.Task(c.cfg.Now()) == messages.TaskNone:
 		c.answerEnded(m, o, rec)
 	case rec.State == messages.StateRevoking:
 		next, err := rec.UndoAgain(c.cfg.Now(), c.cfg.Timing)

@@ -21,7 +21,7 @@ import (
 //	had, retire         it is in use; the next step deletes the old one
 //
 // Between the first two a key may exist that nobody knows the secret of: it is
-// none of those that there were, and is deleted. Whoever goes on with a rotation
+// none of those that there were, nor one that a connection has, and is deleted. Whoever goes on with a rotation
 // takes it over first, so that the one before finds the record changed and deletes
 // what it alone has made.
 type rotation struct {
@@ -123,13 +123,33 @@ func (r *rotating) claim(ctx context.Context) error {
 		return errStep("the user has %d access keys, and AWS allows no more; %s is in use; delete %s and try again", len(had), r.c.Auth.AccessKeyID, strings.Join(other, ", "))
 	}
 	r.c.Rotation = &rotation{Had: had, Claimed: r.now().UTC()}
-	return r.save(ctx)
+	if err := r.save(ctx); err != nil {
+		return err
+	}
+	return r.alone(ctx)
+}
+
+// alone makes sure that no other connection of the same principal is in rotation:
+// each would take the other's key for one that is lost. Both have been written down
+// before either looks, so at least one gives way.
+func (r *rotating) alone(ctx context.Context) error {
+	others, err := r.others(ctx, r.name)
+	if err != nil {
+		return err
+	}
+	for _, other := range others {
+		if other.Rotation != nil && r.c.samePrincipal(other) {
+			r.c.Rotation = nil
+			return errors.Join(messages.Errorf(messages.CodeUnavailable, "the key is being rotated already, for %s; try again when that is done", other.Name), r.save(ctx))
+		}
+	}
+	return nil
 }
 
 // create makes the new key, and first deletes one that an earlier try has made and
 // lost.
 func (r *rotating) create(ctx context.Context) error {
-	if r.c.Rotation.Next != "" || r.c.Rotation.Retire != "" {
+	if r.c.Rotation.Retire != "" {
 		return nil
 	}
 	_, account, err := r.open(ctx, r.c)
@@ -137,19 +157,20 @@ func (r *rotating) create(ctx context.Context) error {
 		return err
 	}
 	have, err := account.OwnKeys(ctx)
+	if next := r.c.Rotation.Next; next != "" && (err != nil || slices.Contains(have, next)) {
+		return nil // the key in use may be the one that is gone
+	}
 	if err != nil {
 		return err
 	}
-	for _, id := range have {
-		if slices.Contains(r.c.Rotation.Had, id) {
-			continue
-		}
-		r.log.Warn().Str("connection", r.name).Str("access_key_id", id).Msg("a key that an unfinished rotation has made is deleted")
-		if err := account.DeleteOwnKey(ctx, id); err != nil {
-			return err
-		}
+	if err := r.dropLost(ctx, account, have); err != nil {
+		return err
 	}
 	made, err := account.CreateOwnKey(ctx)
+	if kind := provider.AsError(err).Kind; err != nil && (kind == provider.Denied || kind == provider.Rejected) {
+		r.c.Rotation = nil // there is nothing to go on with
+		return errors.Join(err, r.save(ctx))
+	}
 	if err != nil {
 		return err
 	}
@@ -167,6 +188,34 @@ func (r *rotating) create(ctx context.Context) error {
 	return err
 }
 
+// dropLost deletes the keys that an unfinished rotation has made and nobody knows
+// the secret of. What is known to any connection is none of those: somebody may have
+// made a key by hand meanwhile. Nor is what whoever has taken the rotation over has
+// made: the keys were listed before the record is looked at.
+func (r *rotating) dropLost(ctx context.Context, account provider.Account, have []string) error {
+	known := append([]string{r.c.Auth.AccessKeyID}, r.c.Rotation.Had...)
+	others, err := r.others(ctx, r.name)
+	if err != nil {
+		return err
+	}
+	for _, other := range others {
+		known = append(known, other.Auth.AccessKeyID)
+	}
+	if _, revision, err := r.load(ctx, r.name); err != nil || revision != r.revision {
+		return errors.Join(messages.Errorf(messages.CodeUnavailable, "the key of %s is being changed by somebody else", r.name), err)
+	}
+	for _, id := range have {
+		if slices.Contains(known, id) {
+			continue
+		}
+		r.log.Warn().Str("connection", r.name).Str("access_key_id", id).Msg("a key that an unfinished rotation has made is deleted")
+		if err := account.DeleteOwnKey(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // prove waits until AWS accepts the new key, makes sure whose it is, and switches
 // to it.
 func (r *rotating) prove(ctx context.Context) error {
@@ -179,7 +228,7 @@ func (r *rotating) prove(ctx context.Context) error {
 		return err
 	}
 	next.Rotation = &rotation{Had: r.c.Rotation.Had, Retire: r.c.Auth.AccessKeyID, Claimed: r.c.Rotation.Claimed}
-	next.RotatedAt = r.now().UTC()
+	next.RotatedAt, next.Retired = r.now().UTC(), append(slices.Clone(r.c.Retired), r.c.Auth.AccessKeyID)
 	r.c = next
 	if err := r.save(ctx); err != nil {
 		return err
@@ -195,7 +244,7 @@ func (r *rotating) accepted(ctx context.Context, c storedConnection) error {
 	if err != nil {
 		return err
 	}
-	conn.Name += ".next" // beside the one that is in use
+	conn.Name += nextName
 	account, err := r.provider.Connect(ctx, conn)
 	if err != nil {
 		return err

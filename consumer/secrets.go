@@ -112,7 +112,8 @@ func (s *Secrets) put(ctx context.Context, d messages.DynamicSecret, source stri
 }
 
 // couldPut says why put would refuse a definition that is checked, and keeps its
-// connection.
+// connection. What put would store anyway is not made worse by that: a secret key that
+// does not work takes no other's place.
 func (s *Secrets) couldPut(ctx context.Context, d messages.DynamicSecret, revision *uint64) error {
 	have, stored, at, err := s.load(ctx, d.Name)
 	if err != nil && !errors.Is(err, errNotFound) {
@@ -121,7 +122,11 @@ func (s *Secrets) couldPut(ctx context.Context, d messages.DynamicSecret, revisi
 	if err := mayPut(d.Name, have, stored, "", revision, at); err != nil {
 		return err
 	}
-	_, err = s.connections.ensure(ctx, provider.ConnectionOf(d, s.projectID))
+	conn := provider.ConnectionOf(d, s.projectID)
+	if err := s.connections.vet(ctx, conn); err != nil {
+		return err
+	}
+	_, err = s.connections.ensure(ctx, conn)
 	return err
 }
 
@@ -204,7 +209,7 @@ func (s *Secrets) Release(ctx context.Context, name string) error {
 // amend changes what stands around a definition, and leaves that itself as it is.
 func (s *Secrets) amend(ctx context.Context, name string, data []byte, revision uint64, f func(map[string]json.RawMessage)) error {
 	v := map[string]json.RawMessage{}
-	if err := json.Unmarshal(data, &v); err != nil {
+	if err := json.Unmarshal(data, &v); err != nil || v == nil {
 		v = map[string]json.RawMessage{"v": json.RawMessage("1"), "definition": json.RawMessage("{}")}
 	}
 	f(v)

@@ -58,6 +58,7 @@ func TestARevokedSessionSaysHowLongItStillWorks(t *testing.T) {
 	w.put(w.broker(), sessionSecret)
 	w.sessionRole()
 	r := w.lease("ci", "{}")
+	w.quiet()
 	a, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, r)), ""))
 	if a.Kind != messages.KindRevoked || !a.Lease.ValidUntil.Equal(r.Lease.ExpiresAt) {
 		t.Fatalf("%+v %v", a.Lease, a.Error)
@@ -79,6 +80,7 @@ func TestARevokedSessionIsCutOff(t *testing.T) {
 	w.put(w.broker(), denying(sessionSecret))
 	w.sessionRole()
 	r, other := w.lease("ci", "{}"), w.lease("ci", "{}")
+	w.quiet()
 	a, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, r)), `{"reason":"leaked"}`))
 	if a.Kind != messages.KindRevoked || a.Lease.State != messages.StateRevoked || !a.Lease.ValidUntil.IsZero() || a.Lease.EndedAt.IsZero() {
 		t.Fatalf("%+v %v", a.Lease, a.Error)
@@ -111,6 +113,7 @@ func TestADenyThatIsRefusedIsTriedUntilTheSessionEnds(t *testing.T) {
 	w.put(w.broker(), denying(sessionSecret))
 	w.sessionRole()
 	r := w.lease("ci", "{}")
+	w.quiet()
 	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "PutRolePolicy" {
 			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}

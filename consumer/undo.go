@@ -19,10 +19,11 @@ import (
 // the record has the reason and is due again. An error means that the record
 // could not be read or written.
 func (c *Consumer) undo(ctx context.Context, log zerolog.Logger, rec held, known bool) (held, error) {
-	if failure := c.remove(ctx, rec, known); failure != nil {
+	cut := c.mustWait(rec) // looked at once: it may expire while AWS is at it
+	if failure := c.remove(ctx, rec, known, cut); failure != nil {
 		return c.undoFailed(ctx, log, rec, failure)
 	}
-	if c.mustWait(rec) {
+	if cut {
 		return c.cutOff(ctx, log, rec)
 	}
 	told := !rec.CutAt.IsZero()
@@ -57,8 +58,8 @@ func (c *Consumer) undo(ctx context.Context, log zerolog.Logger, rec held, known
 	return rec, c.tellEnded(ctx, rec)
 }
 
-// mustWait says whether a session has been denied everything and has not expired
-// yet: the Deny must stay until then.
+// mustWait says whether a session is to be denied everything and has not expired yet:
+// the Deny must stay until then.
 func (c *Consumer) mustWait(rec held) bool {
 	return rec.User.DenyOnRevoke && !rec.IssuedAt.IsZero() && c.cfg.Now().Before(rec.SessionEnd()) && rec.Reason != messages.ReasonExpired
 }
@@ -96,9 +97,9 @@ func (c *Consumer) tellEnded(ctx context.Context, rec held) error {
 }
 
 // remove deletes key and user. That they are gone already is no error. A session
-// can't be removed: it is denied everything, where the definition wants that, and
-// the Deny is removed when the session has expired.
-func (c *Consumer) remove(ctx context.Context, rec held, known bool) error {
+// can't be removed: it is cut off, where the definition wants that, and the Deny is
+// removed when the session has expired.
+func (c *Consumer) remove(ctx context.Context, rec held, known, cut bool) error {
 	if rec.User.IsSession() && (!rec.User.DenyOnRevoke || rec.IssuedAt.IsZero() || rec.Reason == messages.ReasonExpired) {
 		return nil // nothing has been put anywhere
 	}
@@ -108,7 +109,7 @@ func (c *Consumer) remove(ctx context.Context, rec held, known bool) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timing.Undo*5/6)
 	defer cancel()
-	if c.mustWait(rec) {
+	if cut {
 		return account.Cut(ctx, rec.User)
 	}
 	return account.Delete(ctx, provider.Deletion{

@@ -1,0 +1,565 @@
+package consumer_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/iamsim"
+)
+
+// west is a definition like keyed, for another region: another connection of the
+// same user.
+func west(name, keyID, secret string) string {
+	return strings.Replace(keyed(name, keyID, secret), `"auth"`, `"region":"us-west-2","auth"`, 1)
+}
+
+// begin asks the admin service and leaves the answer for later.
+func (w *world) begin(verb messages.AdminVerb, body string) *nats.Subscription {
+	w.t.Helper()
+	inbox := w.nc.NewInbox()
+	sub, err := w.nc.SubscribeSync(inbox)
+	w.ok(err)
+	w.ok(w.nc.PublishRequest(w.ns.AdminSecret(verb), inbox, []byte(body)))
+	return sub
+}
+
+// gate is where a call to AWS is held up.
+type gate struct{ there, open chan struct{} }
+
+func newGate() gate { return gate{make(chan struct{}, 64), make(chan struct{})} }
+
+// pass is for the call.
+func (g gate) pass(ctx context.Context) {
+	g.there <- struct{}{}
+	select {
+	case <-g.open:
+	case <-ctx.Done():
+	}
+}
+
+// arrives waits until a call is held up.
+func (w *world) arrives(what string, g gate) {
+	w.t.Helper()
+	select {
+	case <-g.there:
+	case <-time.After(patience):
+		w.t.Fatalf("never: %s\n%s", what, w.logs)
+	}
+}
+
+// ofItself says whether a call is about the managing user's own keys.
+func ofItself(c iamsim.Call, action string) bool {
+	return c.Action == action && c.Params.Get("UserName") == ""
+}
+
+// revoked revokes a lease, which must succeed.
+func (w *world) revoked(lease messages.Reply) {
+	w.t.Helper()
+	if r, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, lease)), "")); r.Kind != messages.KindRevoked {
+		w.t.Fatalf("%+v %v\n%s", r, r.Error, w.logs)
+	}
+}
+
+// leased is lease for where it must succeed within a time: a broker that is locked
+// out tries again for long.
+func (w *world) leased(secret string) messages.Reply {
+	w.t.Helper()
+	msg, err := w.publish(w.ns.Request("alice", secret), "{}").NextMsg(10 * time.Second)
+	if err != nil {
+		w.t.Fatalf("no lease of %s: %v, keys %v\n%s", secret, err, w.managerKeys(), w.logs)
+	}
+	r, err := messages.DecodeReply(msg.Data)
+	w.ok(err)
+	if r.Kind != messages.KindCredentials {
+		w.t.Fatalf("no credentials: %+v %v\n%s", r, r.Error, w.logs)
+	}
+	return r
+}
+
+// A definition whose secret key is wrong is tried out and not stored: the key that
+// is kept, and the leases that need it, go on.
+func TestAPutThatIsRefusedLeavesTheKeyThatWorks(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	keyID, secret := w.manager()
+	w.putNow(keyed("ci", keyID, secret))
+	lease := w.leased("ci")
+	r := w.admin(messages.AdminPut, putBody(keyed("ci", keyID, strings.Repeat("x", 40)), ""))
+	if r.Kind != messages.KindError {
+		t.Fatalf("%+v", r)
+	}
+	w.revoked(lease)
+	w.leased("ci")
+	if r := w.admin(messages.AdminPut, putBody(keyed("ci", keyID, secret), "")); r.Kind != messages.KindSecret {
+		t.Fatalf("%v", r.Error)
+	}
+}
+
+// The other definition has the key, too, and nobody has ever asked for it.
+func TestARotationReachesConnectionsThatWereNeverUsed(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	keyID, secret := w.manager()
+	w.putNow(keyed("ci", keyID, secret))
+	w.putNow(west("west", keyID, secret))
+	w.leased("ci")
+	if r := w.admin(messages.AdminRotateKey, `{"name":"ci"}`); r.Kind != messages.KindSecret {
+		t.Fatalf("%v", r.Error)
+	}
+	w.leased("west")
+}
+
+// A definition that still names the key that was rotated away is put for another
+// region.
+func TestADefinitionMayNameAKeyThatWasRotatedAway(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	keyID, secret := w.manager()
+	w.putNow(keyed("ci", keyID, secret))
+	w.leased("ci")
+	if r := w.admin(messages.AdminRotateKey, `{"name":"ci"}`); r.Kind != messages.KindSecret {
+		t.Fatalf("%v", r.Error)
+	}
+	w.putNow(west("west", keyID, secret))
+	w.leased("west")
+	w.leased("ci")
+}
+
+// The old key is put for another region after the switch and before it is deleted,
+// when AWS still takes it.
+func TestAnOldKeyDoesNotComeBackWhileItIsRetired(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	w.broker()
+	keyID, secret := w.manager()
+	w.putNow(keyed("ci", keyID, secret))
+	lease := w.leased("ci")
+	held := newGate()
+	w.sim.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
+		if ofItself(c, "DeleteAccessKey") {
+			held.pass(ctx)
+		}
+		return iamsim.Verdict{}
+	})
+	rotated := w.begin(messages.AdminRotateKey, `{"name":"ci"}`)
+	w.arrives("the old key is deleted", held)
+	w.putNow(west("west", keyID, secret))
+	w.leased("west")
+	close(held.open)
+	if r, _ := w.answer(rotated); r.Kind != messages.KindSecret {
+		t.Errorf("%v", r.Error)
+	}
+	w.leased("west")
+	w.leased("ci")
+	w.revoked(lease)
+}
+
+// A rotation got no answer, and before it goes on somebody changes the key by hand:
+// that key is not taken for the one that got lost.
+func TestAKeyThatWasMadeByHandIsNotTakenForALostOne(t *testing.T) {
+	w := newWorld(t)
+	w.broker(quickChores)
+	keyID, secret := w.manager()
+	w.putNow(keyed("ci", keyID, secret))
+	w.leased("ci")
+	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if ofItself(c, "CreateAccessKey") {
+			return iamsim.Verdict{Do: iamsim.DropBefore}
+		}
+		return iamsim.Verdict{}
+	})
+	if r := w.admin(messages.AdminRotateKey, `{"name":"ci"}`); r.Error == nil {
+		t.Fatalf("%+v", r)
+	}
+	w.sim.SetHook(nil)
+	nextID, nextSecret := w.sim.AddAccessKey("manager")
+	w.putNow(keyed("ci", nextID, nextSecret))
+	w.sim.ResetCalls()
+	w.clock.move(3 * time.Minute)
+	w.eventually("the rotation goes on", func() bool {
+		return slices.ContainsFunc(w.sim.Calls(), func(c iamsim.Call) bool { return ofItself(c, "CreateAccessKey") && !c.Answered.IsZero() })
+	})
+	if ids := w.managerKeys(); !slices.Contains(ids, nextID) {
+		t.Fatalf("the key that was made by hand is gone; there are %v", ids)
+	}
+	w.leased("ci")
+}
+
+// Two connections of one user rotate at once: each would take the other's new key
+// for a lost one.
+func TestTwoConnectionsOfOneUserDoNotRotateAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	keyID, secret := w.manager()
+	w.putNow(keyed("ci", keyID, secret))
+	w.putNow(west("west", keyID, secret))
+	w.leased("ci")
+	w.leased("west")
+	first, second, last := newGate(), newGate(), newGate()
+	lists := make(chan int, 1)
+	lists <- 0
+	w.sim.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
+		switch {
+		case ofItself(c, "ListAccessKeys"):
+			n := <-lists + 1
+			lists <- n
+			switch n {
+			case 2: // the first's, before it makes a key
+				first.pass(ctx)
+			case 4: // the second's
+				second.pass(ctx)
+			}
+		case ofItself(c, "DeleteAccessKey") && c.Params.Get("AccessKeyId") == keyID:
+			last.pass(ctx)
+		}
+		return iamsim.Verdict{}
+	})
+	one := w.begin(messages.AdminRotateKey, `{"name":"ci"}`)
+	w.arrives("the first looks for lost keys", first)
+	two := w.begin(messages.AdminRotateKey, `{"name":"west"}`)
+	refused, err := two.NextMsg(time.Second)
+	if err != nil {
+		w.arrives("the second looks for lost keys", second)
+	}
+	close(first.open)
+	w.arrives("the first deletes the old key", last)
+	close(second.open)
+	if refused == nil {
+		w.answer(two)
+	}
+	close(last.open)
+	if r, _ := w.answer(one); r.Kind != messages.KindSecret {
+		t.Errorf("%v", r.Error)
+	}
+	w.leased("ci")
+	w.leased("west")
+	if ids := w.managerKeys(); len(ids) != 1 || ids[0] == keyID {
+		t.Fatalf("keys %v", ids)
+	}
+}
+
+// A rotation stalls for longer than it is its own, and goes on while another has
+// made the key that is in use.
+func TestARotationThatStalledDeletesNoKeyOfTheNext(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	keyID, secret := w.manager()
+	w.putNow(keyed("ci", keyID, secret))
+	w.leased("ci")
+	stalled, last := newGate(), newGate()
+	lists := make(chan int, 1)
+	lists <- 0
+	w.sim.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
+		switch {
+		case ofItself(c, "ListAccessKeys"):
+			n := <-lists + 1
+			lists <- n
+			if n == 2 {
+				stalled.pass(ctx)
+			}
+		case ofItself(c, "DeleteAccessKey") && c.Params.Get("AccessKeyId") == keyID:
+			last.pass(ctx)
+		}
+		return iamsim.Verdict{}
+	})
+	one := w.begin(messages.AdminRotateKey, `{"name":"ci"}`)
+	w.arrives("the first looks for lost keys", stalled)
+	w.clock.move(3 * time.Minute)
+	two := w.begin(messages.AdminRotateKey, `{"name":"ci"}`)
+	w.arrives("the second deletes the old key", last)
+	close(stalled.open)
+	w.answer(one)
+	close(last.open)
+	if r, _ := w.answer(two); r.Kind != messages.KindSecret {
+		t.Errorf("%v", r.Error)
+	}
+	w.leased("ci")
+}
+
+// The new key of a rotation that was not finished has been deleted by hand.
+func TestARotationWhoseNewKeyIsGoneMakesAnother(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	keyID, secret := w.manager()
+	w.putNow(keyed("ci", keyID, secret))
+	w.leased("ci")
+	w.sim.SetHook(refuseNewKeys(keyID, w))
+	w.begin(messages.AdminRotateKey, `{"name":"ci"}`)
+	w.eventually("there is a new key", func() bool { return len(w.managerKeys()) == 2 && strings.Contains(w.connection("ci"), `"next"`) })
+	for _, id := range w.managerKeys() {
+		if id != keyID {
+			w.sim.RevokeKey(id)
+		}
+	}
+	w.sim.SetHook(nil)
+	w.clock.move(3 * time.Minute)
+	r, err := messages.DecodeReply(w.within(10*time.Second, w.begin(messages.AdminRotateKey, `{"name":"ci"}`)))
+	w.ok(err)
+	if ids := w.managerKeys(); r.Kind != messages.KindSecret || len(ids) != 1 || ids[0] != r.Secret.Connection.AccessKeyID {
+		t.Fatalf("%v, keys %v", r.Error, ids)
+	}
+	w.leased("ci")
+}
+
+// within is the next message, which must come in time.
+func (w *world) within(d time.Duration, sub *nats.Subscription) []byte {
+	w.t.Helper()
+	msg, err := sub.NextMsg(d)
+	if err != nil {
+		w.t.Fatalf("no answer: %v\n%s", err, w.logs)
+	}
+	return msg.Data
+}
+
+// refuseNewKeys has AWS never accept another key of the managing user.
+func refuseNewKeys(keyID string, w *world) func(context.Context, iamsim.Call) iamsim.Verdict {
+	return func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if c.AccessKeyID != keyID && c.AccessKeyID != w.keyID && c.Action == "GetCallerIdentity" {
+			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "InvalidClientTokenId"}
+		}
+		return iamsim.Verdict{}
+	}
+}
+
+// connection is what the state bucket has of a definition's connection.
+func (w *world) connection(secret string) string {
+	w.t.Helper()
+	name := w.admin(messages.AdminGet, `{"name":"`+secret+`"}`).Secret.Connection.Name
+	kv, err := w.js.KeyValue(w.ctx(), w.ns.StateBucket())
+	w.ok(err)
+	e, err := kv.Get(w.ctx(), "connection."+name)
+	if err != nil {
+		return ""
+	}
+	return string(e.Value())
+}
+
+// AWS does not accept the new key of one definition; another's deletion goes on.
+func TestARotationThatIsStuckHoldsUpNoDeletion(t *testing.T) {
+	w := newWorld(t)
+	b := w.broker(quickChores)
+	keyID, secret := w.manager()
+	w.putNow(keyed("keyed", keyID, secret))
+	w.put(b, plainSecret)
+	w.leased("keyed")
+	lease := w.leased("ci")
+	w.sim.SetHook(refuseNewKeys(keyID, w))
+	w.begin(messages.AdminRotateKey, `{"name":"keyed"}`)
+	w.eventually("there is a new key", func() bool { return strings.Contains(w.connection("keyed"), `"next"`) })
+	w.clock.move(3 * time.Minute)
+	w.eventually("the rotation goes on", func() bool { return strings.Contains(w.logs.String(), "going on with it") })
+	w.admin(messages.AdminDelete, `{"name":"ci"}`)
+	w.state(lease.Lease.Name, messages.StateRevoked)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if r := w.admin(messages.AdminGet, `{"name":"ci"}`); r.Error != nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the deletion does not go on")
+		}
+	}
+}
+
+// What can't be read, because a newer broker has written it or because it is
+// damaged, may name a connection.
+func TestAConnectionStaysWhileItIsNotKnownWhoNamesIt(t *testing.T) {
+	for _, c := range []struct{ what, bucket, key, value string }{
+		{"a lease", "lease", "alice.ci.0000000000000000000000000a", `{"v":2,"due":"2036-01-02T15:04:05Z","state":"active"}`},
+		{"a definition", "secret", "ci", `{"v":1,"definition":{"name":"ci","tomorrow":true}}`},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			w := newWorld(t)
+			w.broker(func(c *consumer.Config) { c.ChoresEvery = time.Millisecond })
+			keyID, secret := w.manager()
+			w.putNow(keyed("ci", keyID, secret))
+			name := w.admin(messages.AdminGet, `{"name":"ci"}`).Secret.Connection.Name
+			if c.bucket == "lease" {
+				w.admin(messages.AdminDelete, `{"name":"ci"}`)
+			}
+			kv, err := w.js.KeyValue(w.ctx(), "lessor_"+c.bucket)
+			w.ok(err)
+			_, err = kv.PutString(w.ctx(), c.key, c.value)
+			w.ok(err)
+			w.clock.move(20 * time.Minute)
+			gone := func() bool {
+				state, err := w.js.KeyValue(w.ctx(), w.ns.StateBucket())
+				w.ok(err)
+				_, err = state.Get(w.ctx(), "connection."+name)
+				return err != nil
+			}
+			w.eventually("a round of chores", func() bool { return gone() || strings.Contains(w.logs.String(), "could not be dropped") })
+			if gone() {
+				t.Fatal("it is gone")
+			}
+		})
+	}
+}
+
+// A connection that can't be read, because a newer broker has written it, does not
+// keep the leases of another from following a key that is changed by hand.
+func TestAConnectionThatCanNotBeReadHurtsNoOther(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	keyID, secret := w.manager()
+	w.putNow(keyed("ci", keyID, secret))
+	old := w.leased("ci")
+	kv, err := w.js.KeyValue(w.ctx(), w.ns.StateBucket())
+	w.ok(err)
+	_, err = kv.PutString(w.ctx(), "connection.aaa", `{"v":2}`)
+	w.ok(err)
+	nextID, nextSecret := w.sim.AddAccessKey("manager")
+	w.putNow(keyed("ci", nextID, nextSecret))
+	w.leased("ci")
+	w.sim.RevokeKey(keyID)
+	w.revoked(old)
+}
+
+// A message that ends nothing waits on the lease's subject when the definition is
+// deleted by force: nobody looks again.
+func TestAForcedDeletionInsistsOnItsOrders(t *testing.T) {
+	w := newWorld(t)
+	b := w.broker(func(c *consumer.Config) { c.Timing.Expiring = 30 * time.Minute })
+	w.put(b, plainSecret)
+	lease := w.lease("ci", "{}")
+	w.quiet()
+	b.sched.Stop()
+	w.clock.move(30*time.Minute - 4*time.Second) // the announcement is a little early, and comes again
+	w.publishFor("", w.ns.Revoke(nameOf(w, lease)), "", messages.HeaderDue, "soon")
+	r := w.admin(messages.AdminDelete, `{"name":"ci","force":true}`)
+	if r.Kind != messages.KindDeletion || !r.Deletion.Done {
+		t.Fatalf("%+v %v", r.Deletion, r.Error)
+	}
+	w.eventually("the streams are empty", w.reallyEmpty)
+	if rec, _ := w.record(lease.Lease.Name); !rec.State.Ended() {
+		t.Fatalf("the definition is gone, and the lease is %s", rec.State)
+	}
+}
+
+// reallyEmpty asks the server.
+func (w *world) reallyEmpty() bool {
+	s, err := w.js.Stream(w.ctx(), w.ns.Stream(messages.VerbRevoke))
+	w.ok(err)
+	return s.CachedInfo().State.Msgs == 0
+}
+
+// The event of a session that was cut off could not be told; it is told later.
+func TestACutIsToldOnceItCanBe(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), denying(sessionSecret))
+	w.sessionRole()
+	r := w.lease("ci", "{}")
+	w.quiet()
+	w.ok(w.js.DeleteStream(w.ctx(), w.ns.EventStream()))
+	w.publishFor("", w.ns.Revoke(nameOf(w, r)), "")
+	w.eventually("it is cut off and nobody could be told", func() bool {
+		rec, _ := w.record(r.Lease.Name)
+		return rec.Cut() && strings.Contains(w.logs.String(), "can't be served now")
+	})
+	w.broker() // makes the stream again
+	w.quiet()
+	w.told(r.Lease.Name, messages.EventRevoked)
+}
+
+// AWS takes its time to cut a session off, and meanwhile the session expires: the
+// Deny goes all the same.
+func TestADenyThatIsPutAtTheLastMomentIsRemoved(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), denying(sessionSecret))
+	w.sessionRole()
+	r := w.lease("ci", "{}")
+	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if c.Action == "PutRolePolicy" {
+			return iamsim.Verdict{After: func() { w.clock.move(62 * time.Minute) }}
+		}
+		return iamsim.Verdict{}
+	})
+	w.publishFor("", w.ns.Revoke(nameOf(w, r)), "")
+	w.state(r.Lease.Name, messages.StateRevoked)
+	if p := w.sim.RolePolicies("deploy"); len(p) != 1 {
+		t.Fatalf("the role is left with %v", p)
+	}
+	w.told(r.Lease.Name, messages.EventIssued, messages.EventRevoked)
+}
+
+// A session that nobody confirmed is cut off, and its record is needed until it has
+// expired: a repeat of the request is told so, and does not wait for that.
+func TestARepeatAfterACutIsAnswered(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.broker(), denying(sessionSecret))
+	w.sessionRole()
+	key := []string{messages.HeaderIdempotencyKey, "once"}
+	r := w.ask("ci", `{"confirm":true}`, key...)
+	w.clock.move(11 * time.Second)
+	w.eventually("it is cut off", func() bool { rec, _ := w.record(r.Lease.Name); return rec.Cut() })
+	answer, err := messages.DecodeReply(w.within(5*time.Second, w.publish(w.ns.Request("alice", "ci"), `{"confirm":true}`, key...)))
+	w.ok(err)
+	if answer.Kind != messages.KindError {
+		t.Fatalf("%+v", answer)
+	}
+}
+
+func TestADefinitionThatIsNothingIsDeleted(t *testing.T) {
+	w := newWorld(t)
+	w.broker()
+	kv, err := w.js.KeyValue(w.ctx(), w.ns.SecretBucket())
+	w.ok(err)
+	_, err = kv.PutString(w.ctx(), "ci", "null")
+	w.ok(err)
+	if r := w.admin(messages.AdminDelete, `{"name":"ci"}`); r.Kind != messages.KindDeletion || !r.Deletion.Done {
+		t.Fatalf("%+v %v", r.Deletion, r.Error)
+	}
+}
+
+// To its holder a session that was cut off is revoked, so it takes nobody's room.
+func TestACutSessionIsNoLeaseThatIsAlive(t *testing.T) {
+	t.Skip("the scheduler counts every record that is due, and so one that only waits to be tidied up")
+	w := newWorld(t)
+	w.put(w.broker(), strings.Replace(denying(sessionSecret), `"name"`, `"max_leases_per_identity":1,"name"`, 1))
+	w.sessionRole()
+	r := w.lease("ci", "{}")
+	w.revoked(r)
+	for end := time.Now().Add(2 * time.Second); w.ask("ci", "{}").Kind != messages.KindCredentials; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("there is no room for another")
+		}
+	}
+}
+
+// With a fixed user name a check meets the user of a lease: it leaves it alone.
+func TestACheckLeavesTheUserOfALeaseAlone(t *testing.T) {
+	w := newWorld(t)
+	b := w.broker()
+	w.put(b, strings.Replace(plainSecret, `"name"`, `"username_template":"deployer","allow_fixed_username":true,"name"`, 1))
+	lease := w.lease("ci", "{}")
+	r := w.admin(messages.AdminCheck, `{"name":"ci"}`)
+	t.Logf("%+v", r.Check)
+	if !w.works(lease.Credentials) || w.sim.UserCount() != 1 {
+		t.Fatal("the lease's key does not work any more")
+	}
+	w.revoked(lease)
+	w.nothingInAWS()
+}
+
+// So many definitions that they are more than a message holds.
+func TestAListThatIsTooLongIsAnswered(t *testing.T) {
+	w := newWorld(t)
+	b := w.broker()
+	tags := make([]string, 40)
+	for i := range tags {
+		tags[i] = fmt.Sprintf("%q:%q", fmt.Sprintf("tag-%d", i), strings.Repeat("x", 250))
+	}
+	for i := range 120 {
+		w.put(b, fmt.Sprintf(`{"name":"ci-%d","tags":{%s}}`, i, strings.Join(tags, ",")))
+	}
+	r, err := messages.DecodeReply(w.within(5*time.Second, w.begin(messages.AdminList, "")))
+	w.ok(err)
+	w.refused(r, messages.CodeTooLarge)
+}
