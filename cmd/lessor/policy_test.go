@@ -9,14 +9,16 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/lessorhq/lessor/messages"
 )
 
 func TestPolicyOfAStoredSecret(t *testing.T) {
-	c := newCannedAdmin(t)
-	info := stored(t, ownKey)
-	c.answer(messages.AdminGet, messages.Reply{Kind: messages.KindSecret, Secret: info})
+	t.Parallel()
+	o := newOffice(t)
+	definition := withKey(o.principal("lessor", ""))
+	o.put(definition)
+	o.says(exitFailed, "", "--account, or run: lessor secret check ci\n", "policy", "ci")
+	o.says(exitOK, "arn:aws:iam::210987654321:user/lessor/ci/*", "", "policy", "ci", "--account", "210987654321")
+	o.ok(t, "secret", "check", "ci")
 	for args, want := range map[string]string{
 		"policy ci":                        "arn:aws:iam::123456789012:user/lessor/ci/*",
 		"policy ci --account 210987654321": "arn:aws:iam::210987654321:user/lessor/ci/*",
@@ -24,17 +26,41 @@ func TestPolicyOfAStoredSecret(t *testing.T) {
 		// Whose key it rotates the broker knows.
 		"policy ci --timeout 20s": `"arn:aws:iam::123456789012:user/lessor"`,
 	} {
-		stdout, stderr, code := c.run(t.Context(), strings.Fields(args)...)
+		stdout, stderr, code := o.run(t.Context(), strings.Fields(args)...)
 		if code != exitOK || stderr != "" || !strings.Contains(stdout, want) || !json.Valid([]byte(stdout)) {
 			t.Errorf("lessor %s: exit code %d, %s%s", args, code, stdout, stderr)
 		}
 	}
-	info.Connection.Account, info.Connection.ARN = "", ""
-	c.answer(messages.AdminGet, messages.Reply{Kind: messages.KindSecret, Secret: info})
-	c.says(exitFailed, "", "--account, or run: lessor secret check ci\n", "policy", "ci")
-	c.says(exitOK, "arn:aws:iam::210987654321:user/lessor/ci/*", "", "policy", "ci", "--account", "210987654321")
-	c.answer(messages.AdminGet, noSecret)
-	c.says(exitFailed, "", "lessor secret list", "policy", "ci")
+	o.says(exitFailed, "", "lessor secret list", "policy", "gone")
+}
+
+// TestThePolicyIsEnough: whoever has what policy prints can do all that a broker
+// does for the definition, its own key included; and it prints the same wherever
+// the definition is.
+func TestThePolicyIsEnough(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	const account, arn = "123456789012", "arn:aws:iam::123456789012:user/lessor"
+	policy := o.ok(t, "policy", "--file", written(t, ownKey), "--account", account, "--principal", arn)
+	file := written(t, withKey(o.principal("lessor", policy)))
+	o.says(exitOK, "all allowed", "", "secret", "put", file)
+	o.says(exitOK, "ok", "", "secret", "check", "ci")
+	here := o.reply(t, "secret", "get", "ci").Secret.Installation
+	filed := o.ok(t, "policy", "--file", file, "--account", account, "--principal", arn, "--installation", here)
+	if stored := o.ok(t, "policy", "ci"); stored != filed || !strings.Contains(stored, here) {
+		t.Errorf("by its name it is\n%s\nand with --file\n%s", stored, filed)
+	}
+	lease := o.lease("ci").Lease.Name
+	o.ok(t, "renew", lease, "--ttl", "2h")
+	o.ok(t, "secret", "rotate-key", "ci")
+	o.ok(t, "revoke", lease)
+	o.lease("ci")
+	o.ok(t, "secret", "delete", "ci")
+	for _, c := range o.sim.Calls() {
+		if c.Code == "AccessDenied" {
+			t.Errorf("%s is denied", c.Action)
+		}
+	}
 }
 
 // TestPolicyWithoutABroker needs no NATS.

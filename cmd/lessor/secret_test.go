@@ -6,10 +6,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/lessorhq/lessor/cmd/embedded"
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/client"
 )
 
 // TestOperatorsSecrets leads a dynamic secret through its life, from put to
@@ -96,14 +100,25 @@ func TestServeFollowsItsSecretFiles(t *testing.T) {
 	s := newSite(t)
 	p, x := s.serve("--project-id", "my-project")
 	maxTTL := func() string { return x.reply(t, "secret", "get", "ci").Secret.Definition.MaxTTL.String() }
-	s.define("ci.yaml", strings.Replace(ciSecret, "max_ttl: 24h", "max_ttl: 2d", 1))
+	ciWith := func(maxTTL string) string { return strings.Replace(ciSecret, "max_ttl: 24h", "max_ttl: "+maxTTL, 1) }
+	s.define("ci.yaml", ciWith("2d"))
 	eventually(t, "the change is taken up", func() bool { return maxTTL() == "2d" })
-	s.define("ci.yaml", strings.Replace(ciSecret, "max_ttl: 24h", "max_ttl: soon", 1))
-	p.logs("a definition that is not used; mend the file; what was stored of it before stays in force")
+	const unusable = "a definition that is not used; mend the file; what was stored of it before stays in force"
+	s.define("ci.yaml", ciWith("soon"))
+	s.define("other.yaml", "name: other\n")
+	p.logs(unusable)
+	eventually(t, "another file is taken beside the bad one", func() bool {
+		_, _, code := x.run(t.Context(), "secret", "get", "other")
+		return code == exitOK
+	})
 	if got := maxTTL(); got != "2d" {
 		t.Errorf("a bad definition has made it %s", got)
 	}
-	s.define("ci.yaml", strings.Replace(ciSecret, "max_ttl: 24h", "max_ttl: 3d", 1))
+	// By then the folder has been looked at several times.
+	if n := strings.Count(p.stderr.String(), unusable); n != 1 {
+		t.Errorf("the bad definition is reported %d times", n)
+	}
+	s.define("ci.yaml", ciWith("3d"))
 	p.signal(syscall.SIGHUP)
 	p.logs("reading the definitions again")
 	eventually(t, "it is mended", func() bool { return maxTTL() == "3d" })
@@ -121,27 +136,226 @@ func TestServeFollowsItsSecretFiles(t *testing.T) {
 	p.logIsJSON()
 }
 
-// TestServeKeepsAnOperatorsKey puts the access key that the broker is to use, and
-// looks for it in all that is left behind.
+// TestServeKeepsAnOperatorsKey puts the access key that the broker is to use,
+// changes it under a lease that is alive, and looks for it in all that is left
+// behind.
 func TestServeKeepsAnOperatorsKey(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	p, x := s.serve("--log-level", "debug")
 	id, key := s.sim.AddPrincipal("owner")
-	file := filepath.Join(t.TempDir(), "own.yaml")
 	definition := strings.Replace(ciSecret, "name: ci", "name: own", 1) +
 		"  auth: {method: access_key, access_key_id: " + id + ", secret_access_key: '" + key + "'}\n"
-	if err := os.WriteFile(file, []byte(definition), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	said := x.ok(t, "secret", "put", file) + x.ok(t, "secret", "get", "own") + x.ok(t, "secret", "get", "own", "--json") +
+	said := x.ok(t, "secret", "put", written(t, definition)) + x.ok(t, "secret", "get", "own", "--json") +
 		x.ok(t, "secret", "list", "--json") + x.ok(t, "secret", "check", "own")
 	lease := x.reply(t, "request", "own", "-i", "alice")
-	x.reply(t, "revoke", lease.Lease.Name)
+
+	// What is shown has no secret key, and can be put without.
+	shown := x.ok(t, "secret", "get", "own")
+	again := x.reply(t, "secret", "put", written(t, shown), "--revision", "2")
+	if again.Secret.Changed {
+		t.Errorf("put as it was shown it has changed: %+v", again.Secret)
+	}
+	x.ok(t, "secret", "put", written(t, strings.Replace(shown, "max_ttl: 1d", "max_ttl: 2d", 1)))
+
+	rotated := x.ok(t, "secret", "rotate-key", "own")
+	owner, _ := s.sim.User("owner")
+	if len(owner.AccessKeys) != 1 || owner.AccessKeys[0].ID == id || !strings.Contains(rotated, owner.AccessKeys[0].ID) {
+		t.Errorf("AWS has the keys %+v; it says\n%s", owner.AccessKeys, rotated)
+	}
+	x.ok(t, "renew", lease.Lease.Name, "--ttl", "2h")
+	x.ok(t, "revoke", lease.Lease.Name)
+	s.sim.ResetCalls()
+	next := x.reply(t, "request", "own", "-i", "alice")
+	if by := s.maker(next.Credentials.Username); by != owner.AccessKeys[0].ID {
+		t.Errorf("after the rotation %s makes a user", by)
+	}
+	shown += x.ok(t, "secret", "get", "own")
 	events := x.ok(t, "events", "--no-follow", "--json")
 	p.stop()
+	said += shown + rotated
 	if !strings.Contains(said, id) || foundIn([]byte(said+p.stderr.String()), key) {
 		t.Errorf("the secret access key is shown:\n%s", said)
+	}
+	for _, secret := range s.sim.IssuedSecrets() {
+		if foundIn([]byte(said), secret) {
+			t.Error("a secret access key that AWS has issued is shown")
+		}
+	}
+	s.leaves(s.store, events, lease.Lease.AccessKeyID)
+}
+
+// maker is the id of the key with which a user was made.
+func (s *site) maker(user string) string {
+	s.t.Helper()
+	for _, c := range s.sim.Calls() {
+		if c.Action == "CreateUser" && c.User == user && c.Code == "" {
+			return c.AccessKeyID
+		}
+	}
+	s.t.Fatalf("nobody has made %s", user)
+	return ""
+}
+
+// TestTwoBrokersSeeAPut has two processes at one NATS server. What one of them
+// stores, both use within a second.
+func TestTwoBrokersSeeAPut(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	server, err := embedded.Start(embedded.Options{Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	x := at(server.URL())
+	args := []string{"serve", "--server", server.URL(), "--key-file", newKeyFile(t)}
+	one, two := s.principal("one"), s.principal("two")
+	for _, as := range []map[string]string{one, two} {
+		s.start(as, args...).logs("broker is up")
+	}
+	put := func(path string) time.Time {
+		x.ok(t, "secret", "put", written(t, "name: ci\naws: {path: "+path+"}\n"), "--no-check")
+		return time.Now()
+	}
+	alice, err := client.New(x.connect(t), client.Options{Identity: "alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// both leases until each broker has made a user at this path.
+	both := func(path string) {
+		t.Helper()
+		eventually(t, "both brokers make users at "+path, func() bool {
+			var all sync.WaitGroup
+			for range 4 {
+				all.Go(func() {
+					if _, err := alice.Request(t.Context(), "ci", messages.LeaseRequest{}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			all.Wait()
+			makers := map[string]bool{}
+			for _, c := range s.sim.Calls() {
+				if c.Action == "CreateUser" && c.Params.Get("Path") == path {
+					makers[c.AccessKeyID] = true
+				}
+			}
+			return len(makers) == 2
+		})
+	}
+	put("/before/")
+	both("/before/")
+	stored := put("/after/")
+	both("/after/")
+	for _, c := range s.sim.Calls() {
+		if late := c.Arrived.Sub(stored); c.Action == "CreateUser" && c.Params.Get("Path") == "/before/" && late > time.Second {
+			t.Errorf("%s after the put a broker goes by the definition before", late)
+		}
+	}
+}
+
+// TestEveryWayToAuthenticate has one broker with everything in its environment
+// that the methods need. Each definition's principal has just the rights and the
+// trust that policy prints, and no other has its rights: that a lease comes says
+// who has made it.
+func TestEveryWayToAuthenticate(t *testing.T) {
+	t.Parallel()
+	const (
+		account = "123456789012"
+		issuer  = "https://oidc.eks.eu-central-1.amazonaws.com/id/EXAMPLE"
+		pod     = "lessor/broker"
+		base    = "arn:aws:iam::" + account + ":user/base"
+		project = "my-project"
+	)
+	s := newSite(t)
+	x := terminal{} // policy needs no broker
+	definitions := map[string]string{}
+	// define makes a definition, and returns the policy of its principal.
+	define := func(method, auth string) string {
+		t.Helper()
+		name := strings.ReplaceAll(method, "_", "-")
+		definitions[name] = strings.NewReplacer("name: ci", "name: "+name, "/lessor/ci/", "/lessor/"+name+"/").Replace(ciSecret) +
+			"  auth: {method: " + method + auth + "}\n"
+		return x.ok(t, "policy", "--file", written(t, definitions[name]), "--account", account)
+	}
+	role := func(name, policy string, trust ...string) {
+		t.Helper()
+		s.sim.AddRole(name, x.ok(t, append([]string{"policy", "--trust"}, trust...)...))
+		s.sim.AddRolePolicy(name, "lessor", policy)
+	}
+
+	id, secret := s.sim.AddPrincipalWithPolicy("default", define("default", ""))
+	baseID, baseSecret := s.sim.AddPrincipalWithPolicy("base", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"iam:*","Resource":"*"}]}`)
+	role("assumed", define("assume_role", ", role_arn: 'arn:aws:iam::"+account+":role/assumed'"), "assume-role", "--principal", base, "--external-id", project)
+	s.sim.AddOIDCProvider(issuer, "sts.amazonaws.com")
+	role("web", define("irsa", ", role_arn: 'arn:aws:iam::"+account+":role/web'"),
+		"irsa", "--account", account, "--oidc-provider", issuer, "--service-account", pod)
+	role("pod", define("pod_identity", ""), "pod-identity")
+	agent := s.sim.NewAgent("pod")
+	agent.SetSessionDuration(time.Hour)
+	agent.SetToken("the pod's token", time.Time{})
+	node, err := agent.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = node.Close() }) // it goes with the test
+	ownID, ownSecret := s.sim.AddPrincipalWithPolicy("own", define("access_key", ", access_key_id: AKIAIOSFODNN7EXAMPLEEXAMPLE00, secret_access_key: geheim"))
+	definitions["access-key"] = strings.NewReplacer("AKIAIOSFODNN7EXAMPLEEXAMPLE00", ownID, "geheim", ownSecret).Replace(definitions["access-key"])
+
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": id, "AWS_SECRET_ACCESS_KEY": secret,
+		"DYNAMIC_SECRET_AWS_ACCESS_KEY_ID": baseID, "DYNAMIC_SECRET_AWS_SECRET_ACCESS_KEY": baseSecret,
+		"KUBERNETES_AUTO_FETCH_SERVICE_ACCOUNT_TOKEN": "true",
+		"AWS_WEB_IDENTITY_TOKEN_FILE":                 written(t, s.sim.WebIdentityToken(issuer, "system:serviceaccount:lessor:broker", "sts.amazonaws.com", time.Hour)+"\n"),
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI":          node.URL + "/v1/credentials",
+		"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE":      written(t, "the pod's token\n"),
+	} {
+		s.variables[name] = value
+	}
+	p, x := s.serve("--project-id", project, "--log-level", "debug")
+	for name, want := range map[string]struct{ arn, keyID string }{
+		"default":      {"arn:aws:iam::" + account + ":user/default", id},
+		"access-key":   {"arn:aws:iam::" + account + ":user/own", ownID},
+		"assume-role":  {"arn:aws:sts::" + account + ":assumed-role/assumed/", "ASIA"},
+		"irsa":         {"arn:aws:sts::" + account + ":assumed-role/web/", "ASIA"},
+		"pod-identity": {"arn:aws:sts::" + account + ":assumed-role/pod/", "ASIA"},
+	} {
+		x.ok(t, "secret", "put", written(t, definitions[name]))
+		lease := x.reply(t, "request", name, "-i", "alice")
+		if by := s.maker(lease.Credentials.Username); !strings.HasPrefix(by, want.keyID) {
+			t.Errorf("%s: the user was made with the key %s", name, by)
+		}
+		if u, _ := s.sim.User(lease.Credentials.Username); u.Path != "/lessor/"+name+"/" {
+			t.Errorf("%s: the user is %s", name, u.ARN)
+		}
+		if as := x.reply(t, "secret", "get", name).Secret.Connection; !strings.HasPrefix(as.ARN, want.arn) || as.Account != account {
+			t.Errorf("%s: the broker is %+v", name, as)
+		}
+		x.ok(t, "renew", lease.Lease.Name, "--ttl", "2h")
+		x.ok(t, "revoke", lease.Lease.Name)
+	}
+	lease := x.reply(t, "request", "default", "-i", "alice")
+	x.ok(t, "secret", "check", "default")
+	assumed := 0
+	for _, c := range s.sim.Calls() {
+		switch {
+		case c.Code == "AccessDenied":
+			t.Errorf("%s is denied", c.Action)
+		case c.Action == "AssumeRole" && (c.AccessKeyID != baseID || c.Params.Get("ExternalId") != project):
+			t.Errorf("the role is assumed by %s with the external id %q", c.AccessKeyID, c.Params.Get("ExternalId"))
+		case c.Action == "AssumeRole":
+			assumed++
+		}
+	}
+	if assumed != 1 || agent.Requests() != 1 {
+		t.Errorf("AssumeRole was called %d times, and the agent %d times", assumed, agent.Requests())
+	}
+	events := x.ok(t, "events", "--no-follow", "--json")
+	p.stop()
+	for _, hidden := range []string{secret, baseSecret, ownSecret} {
+		if foundIn([]byte(p.stderr.String()+events), hidden) {
+			t.Error("the broker's own secret key is shown")
+		}
 	}
 	s.leaves(s.store, events, lease.Lease.AccessKeyID)
 }

@@ -1,200 +1,87 @@
+//go:build unix
+
 package main
 
 import (
 	"context"
 	"encoding/json"
-	"os"
-	"path/filepath"
+	"fmt"
+	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
-	"github.com/lessorhq/lessor/cmd/embedded"
 	"github.com/lessorhq/lessor/messages"
 )
 
-// ownKey is a definition with a secret key, and what the broker makes of it.
-const ownKey = `name: ci
-default_ttl: 1h
-max_ttl: 24h
-tags: {team: "12"}
-aws:
-  region: eu-central-1
-  path: /lessor/ci/
-  groups: [deployers]
-  inline_policy: {Version: "2012-10-17", Statement: [{Effect: Allow, Action: "s3:*", Resource: "*"}]}
-  auth: {method: access_key, access_key_id: AKIAEXAMPLE, secret_access_key: geheim/geheim}
-`
-
-// cannedAdmin answers the admin service's verbs, each with the replies that a test
-// gives, one after the other and the last for good, and keeps what it was asked.
-type cannedAdmin struct {
-	terminal
-	t *testing.T
-
-	mu      sync.Mutex
-	asked   []*nats.Msg
-	replies map[messages.AdminVerb][][]byte
-}
-
-func newCannedAdmin(t *testing.T) *cannedAdmin {
-	t.Helper()
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	s, err := embedded.Start(embedded.Options{Listen: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
-	nc, err := s.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	c := &cannedAdmin{terminal: terminal{variables: map[string]string{"NATS_URL": s.URL()}}, t: t, replies: map[messages.AdminVerb][][]byte{}}
-	_, err = nc.Subscribe(messages.Namespace{}.AdminSecret("*"), func(m *nats.Msg) {
-		if err := nc.Publish(m.Reply, c.next(m)); err != nil {
-			t.Error(err)
-		}
-	})
-	if err != nil || nc.Flush() != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func (c *cannedAdmin) next(m *nats.Msg) []byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.asked = append(c.asked, m)
-	verb := messages.AdminVerb(strings.TrimPrefix(m.Subject, "lessor.admin.secret."))
-	list := c.replies[verb]
-	if len(list) > 1 {
-		c.replies[verb] = list[1:]
-	}
-	return list[0]
-}
-
-func (c *cannedAdmin) answer(v messages.AdminVerb, replies ...messages.Reply) {
-	c.t.Helper()
-	var list [][]byte
-	for _, r := range replies {
-		data, err := r.Encode()
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		list = append(list, data)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.replies[v] = list
-}
-
-// noSecret is the answer about one that is not there.
-var noSecret = messages.ErrorReply(messages.Errorf(messages.CodeSecretNotFound, "there is no such dynamic secret"), nil)
-
-// count is how often something was asked.
-func (c *cannedAdmin) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.asked)
-}
-
-// last is the body of the last message.
-func (c *cannedAdmin) last() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return string(c.asked[len(c.asked)-1].Data)
-}
-
-// says runs a command and checks what it prints, and that no secret key is in it.
-func (c *cannedAdmin) says(code int, stdout, stderr string, args ...string) {
-	c.t.Helper()
-	out, errs, got := c.run(c.t.Context(), args...)
-	if got != code || !strings.Contains(out, stdout) || !strings.Contains(errs, stderr) {
-		c.t.Errorf("lessor %s: exit code %d\n%s%s\nwant %d\n%s%s", strings.Join(args, " "), got, out, errs, code, stdout, stderr)
-	}
-	if strings.Contains(out+errs, "geheim") {
-		c.t.Errorf("lessor %s shows the secret key", args)
-	}
-}
-
-// stored is what the broker keeps of a definition.
-func stored(t *testing.T, text string) *messages.SecretInfo {
-	t.Helper()
-	d, err := parseSecret([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.AWS.Auth.SecretAccessKey = messages.Sensitive{}
-	return &messages.SecretInfo{
-		Name: d.Name, Revision: 7, State: messages.SecretActive, Definition: d,
-		Connection: messages.Connection{Name: "access_key-1", Account: "123456789012", ARN: "arn:aws:iam::123456789012:user/lessor", AccessKeyID: "AKIANEW", RotatedAt: now},
-	}
-}
-
-var denied = &messages.SecretCheck{
-	Name: "ci", Connection: messages.Connection{Account: "123456789012"}, Notes: []string{"the group deployers\nis empty"},
-	Calls: []messages.CheckedCall{
-		{Call: "CreateUser", OK: true},
-		{Call: "AddUserToGroup", On: "deployers", Error: "AccessDenied", Action: "iam:AddUserToGroup", Resource: "arn:aws:iam::123456789012:group/deployers"},
-		{Call: "CreateAccessKey", Error: "AWS is away"},
-	},
-}
-
-const deniedTable = `CALL             ON         RESULT
-CreateUser       -          ok
-AddUserToGroup   deployers  denied: iam:AddUserToGroup on arn:aws:iam::123456789012:group/deployers
-CreateAccessKey  -          failed: AWS is away
-account  123456789012
-note     the group deployers; is empty
-`
-
 func TestSecretPut(t *testing.T) {
-	c := newCannedAdmin(t)
-	file := filepath.Join(t.TempDir(), "ci.yaml")
-	if err := os.WriteFile(file, []byte(ownKey), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	info := stored(t, ownKey)
-	info.Changed, info.Notes = true, []string{"it gives every right on S3"}
-	c.answer(messages.AdminPut, messages.Reply{Kind: messages.KindSecret, Secret: info, Check: &messages.SecretCheck{OK: true, Calls: denied.Calls}})
-	c.says(exitOK, `secret    ci
-revision  7
+	t.Parallel()
+	o := newOffice(t)
+	file := written(t, withKey(o.principal("lessor", "")))
+	o.says(exitOK, `secret    ci
+revision  1
 account   123456789012
 arn       arn:aws:iam::123456789012:user/lessor
-checked   3 calls at AWS, all allowed
-note      it gives every right on S3
-`, "", "secret", "put", file, "--revision", "0")
-	p, err := messages.DecodeSecretPut([]byte(c.last()))
-	if err != nil || p.Revision == nil || *p.Revision != 0 || p.NoCheck || p.Definition.AWS.Auth.SecretAccessKey.Reveal() != "geheim/geheim" {
-		t.Errorf("sent %+v, %v", p, err)
+checked   `, "", "secret", "put", file, "--revision", "0")
+	c := o.reply(t, "secret", "check", "ci").Check
+	o.says(exitOK, fmt.Sprintf("checked   %d calls at AWS, all allowed\n", len(c.Calls)), "", "secret", "put", file, "--revision", "1")
+	o.says(exitOK, `{"kind":"secret","secret":{"name":"ci","revision":1,`, "", "secret", "put", file, "--json")
+
+	o.sim.ResetCalls()
+	o.stdin = plain + "hard_expiry: none\n"
+	o.says(exitOK, "secret    ci\nrevision  2\nnote      hard_expiry: ", "", "secret", "put", "-", "--no-check")
+	o.says(exitOK, "revision  2 (nothing has changed)\n", "", "secret", "put", "-", "--no-check")
+	if calls := o.sim.Calls(); len(calls) != 0 {
+		t.Errorf("without a check AWS was asked for %s", calls[0].Action)
+	}
+	// What is known of a definition by itself, the check knows, too.
+	if said := o.ok(t, "secret", "put", "-"); strings.Count(said, "note ") != 1 {
+		t.Errorf("one note is said more than once:\n%s", said)
+	}
+}
+
+func TestSecretPutRefused(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	file := written(t, withKey(o.principal("lessor", allBut(`"iam:AddUserToGroup"`))))
+	const missing = "denied: iam:AddUserToGroup on arn:aws:iam::123456789012:group/deployers\n"
+	o.says(exitFailed, missing, "lessor: check_failed: ci does not work at AWS, and was not stored; give the broker the rights", "secret", "put", file)
+	o.says(exitFailed, `{"kind":"error","error":{"code":"check_failed",`, "check_failed", "secret", "put", file, "--json")
+	o.says(exitFailed, `"action":"iam:AddUserToGroup","resource":"arn:aws:iam::123456789012:group/deployers"`, "", "secret", "put", file, "--json")
+	o.says(exitFailed, "", "secret_not_found", "secret", "get", "ci")
+	if users := o.sim.Users(); len(users) != 0 {
+		t.Errorf("the check has left %s", users[0].Name)
 	}
 
-	info.Changed = false
-	c.answer(messages.AdminPut, messages.Reply{Kind: messages.KindSecret, Secret: info})
-	c.stdin = ownKey
-	c.says(exitOK, "revision  7 (nothing has changed)\n", "", "secret", "put", "-", "--no-check")
-	if p, err := messages.DecodeSecretPut([]byte(c.last())); err != nil || p.Revision != nil || !p.NoCheck {
-		t.Errorf("sent %+v, %v", p, err)
-	}
-	c.says(exitOK, `{"kind":"secret","secret":{"name":"ci","revision":7,`, "", "secret", "put", file, "--json")
-
-	refusal := messages.ErrorReply(messages.Errorf(messages.CodeCheckFailed, "the definition does not work at AWS"), nil)
-	refusal.Check = denied
-	c.answer(messages.AdminPut, refusal)
-	c.says(exitFailed, deniedTable, "lessor: check_failed: the definition does not work at AWS; give the broker the rights", "secret", "put", file)
-	c.says(exitFailed, `{"kind":"error","error":{"code":"check_failed",`, "check_failed", "secret", "put", file, "--json")
-
-	for code, says := range map[messages.Code]string{
-		messages.CodeRevisionMismatch: "lessor secret get", messages.CodeSecretFromFile: "--secrets folder",
-		messages.CodeInvalidSecret: "mend the definition", messages.CodeSecretDeleting: "until it is gone",
+	o.put(plain)
+	o.putFile("name: filed\n")
+	o.put("name: old\n")
+	o.lease("old")
+	o.refuse("DeleteUser")
+	o.ok(t, "secret", "delete", "old", "--no-wait")
+	for _, refused := range []struct {
+		code             messages.Code
+		definition, next string
+		args             []string
+	}{
+		{messages.CodeRevisionMismatch, plain, "lessor secret get", []string{"--revision", "7"}},
+		{messages.CodeRevisionMismatch, plain, "lessor secret get", []string{"--revision", "0"}},
+		{messages.CodeSecretFromFile, "name: filed\n", "--secrets folder", nil},
+		{messages.CodeInvalidSecret, "name: short\ndefault_ttl: 30s\n", "mend the definition", nil},
+		{messages.CodeSecretDeleting, "name: old\n", "until it is gone", nil},
 	} {
-		c.answer(messages.AdminPut, messages.ErrorReply(messages.Errorf(code, "no"), nil))
-		c.says(exitFailed, "", string(code)+": no; ", "secret", "put", file)
-		c.says(exitFailed, "", says, "secret", "put", file)
+		file := written(t, refused.definition)
+		for _, check := range []string{"--no-check=false", "--no-check"} {
+			args := append([]string{"secret", "put", file, check}, refused.args...)
+			o.says(exitFailed, "", "lessor: "+string(refused.code)+": ", args...)
+			o.says(exitFailed, "", refused.next, args...)
+		}
+	}
+	// What can be told without the broker names the file.
+	odd := written(t, "name: odd\naws: {path: nowhere}\n")
+	o.says(exitUsage, "", odd+": aws.path: ", "secret", "put", odd)
+	if list := o.reply(t, "secret", "list").Secrets; len(list) != 3 {
+		t.Errorf("there are %+v", list)
 	}
 }
 
@@ -218,17 +105,19 @@ func TestSecretPutKeepsTheKeyToItself(t *testing.T) {
 }
 
 func TestSecretGet(t *testing.T) {
-	c := newCannedAdmin(t)
-	info := stored(t, ownKey)
-	c.answer(messages.AdminGet, messages.Reply{Kind: messages.KindSecret, Secret: info})
-	c.says(exitOK, `# revision: 7
+	t.Parallel()
+	o := newOffice(t)
+	id, secret := o.principal("lessor", "")
+	o.ok(t, "secret", "put", written(t, withKey(id, secret)))
+	rotated := o.reply(t, "secret", "rotate-key", "ci").Secret.Connection
+	o.says(exitOK, strings.NewReplacer("ID-BEFORE", id, "ID-NOW", rotated.AccessKeyID, "CONNECTION", rotated.Name).Replace(`# revision: 1
 # state: active
 # source: operator
-# connection: access_key-1
+# connection: CONNECTION
 # account: 123456789012
 # arn: arn:aws:iam::123456789012:user/lessor
-# access key id in use: AKIANEW
-# rotated: 2026-11-22T22:00:00Z (now)
+# access key id in use: ID-NOW
+# rotated: just now
 # the secret access key is set and never shown
 name: ci
 default_ttl: 1h
@@ -251,16 +140,32 @@ aws:
     Version: "2012-10-17"
   auth:
     method: access_key
-    access_key_id: AKIAEXAMPLE
-`, "", "secret", "get", "ci")
-	c.says(exitOK, `{"kind":"secret","secret":{"name":"ci","revision":7,"state":"active","definition":{"name":"ci",`, "", "secret", "get", "ci", "--json")
+    access_key_id: ID-BEFORE
+`), "", "secret", "get", "ci")
+	o.says(exitOK, `{"kind":"secret","secret":{"name":"ci","revision":1,"state":"active","definition":{"name":"ci",`, "", "secret", "get", "ci", "--json")
 
-	info.Source, info.Notes = "file", []string{"one\nname: two"}
-	c.answer(messages.AdminGet, messages.Reply{Kind: messages.KindSecret, Secret: info})
-	c.says(exitOK, "# source: file, and is changed there\n", "", "secret", "get", "ci")
-	c.says(exitOK, "# note: one; name: two\n", "", "secret", "get", "ci")
-	c.answer(messages.AdminGet, noSecret)
-	c.says(exitFailed, "", "secret_not_found: there is no such dynamic secret; lessor secret list shows those there are\n", "secret", "get", "ci")
+	o.putFile("name: filed\nhard_expiry: none\n")
+	o.says(exitOK, "# source: file, and is changed there\n", "", "secret", "get", "filed")
+	o.says(exitOK, "# note: hard_expiry: ", "", "secret", "get", "filed")
+	o.says(exitFailed, "", "secret_not_found: there is no dynamic secret \"gone\"; lessor secret list shows those there are\n", "secret", "get", "gone")
+}
+
+// TestShownSecretIsNoMoreThanItself: nothing that is said about a definition, and
+// nothing that should not be there, becomes a part of it.
+func TestShownSecretIsNoMoreThanItself(t *testing.T) {
+	d, err := parseSecret([]byte(ownKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out buffer
+	env := &environment{Stdout: &out, Now: func() time.Time { return now }}
+	if err := (&operator{}).printSecret(env, messages.SecretInfo{Name: "ci", Definition: d, Notes: []string{"one\nname: two"}}); err != nil {
+		t.Fatal(err)
+	}
+	again, err := parseSecret([]byte(out.String()))
+	if err != nil || again.Name != "ci" || !again.AWS.Auth.SecretAccessKey.IsZero() || !strings.Contains(out.String(), "# note: one; name: two\n") {
+		t.Errorf("%v:\n%s", err, &out)
+	}
 }
 
 // FuzzShownSecret: what get prints can be put again, and is the same.
@@ -300,110 +205,201 @@ func inJSON(t *testing.T, v any) string {
 }
 
 func TestSecretList(t *testing.T) {
-	c := newCannedAdmin(t)
-	one, two := stored(t, ownKey), stored(t, string(demoSecret))
-	two.Source, two.State, two.Connection = "file", messages.SecretDeleting, messages.Connection{}
-	c.answer(messages.AdminList, messages.Reply{Kind: messages.KindSecrets, Secrets: []messages.SecretInfo{*one, *two}})
-	c.says(exitOK, `NAME  STATE     SOURCE    TYPE      AUTH        ACCOUNT       REVISION
-ci    active    operator  iam_user  access_key  123456789012  7
-demo  deleting  file      iam_user  default     -             7
+	t.Parallel()
+	o := newOffice(t)
+	o.says(exitOK, "", "lessor secret put", "secret", "list")
+	o.says(exitOK, `{"kind":"secrets","secrets":[]}`+"\n", "", "secret", "list", "--json")
+	o.ok(t, "secret", "put", written(t, withKey(o.principal("lessor", ""))))
+	o.putFile(string(demoSecret))
+	o.put("name: old\naws: {region: eu-central-1}\n")
+	o.lease("old")
+	o.refuse("DeleteUser")
+	o.ok(t, "secret", "delete", "old", "--no-wait")
+	o.says(exitOK, `NAME  STATE     SOURCE    TYPE      AUTH        ACCOUNT       REVISION
+ci    active    operator  iam_user  access_key  123456789012  1
+demo  active    file      iam_user  default     -             2
+old   deleting  operator  iam_user  default     123456789012  4
 `, "", "secret", "list")
-	c.answer(messages.AdminList, messages.Reply{Kind: messages.KindSecrets})
-	c.says(exitOK, "", "lessor secret put", "secret", "list")
-	c.says(exitOK, `{"kind":"secrets","secrets":[]}`+"\n", "", "secret", "list", "--json")
 }
 
 func TestSecretCheck(t *testing.T) {
-	c := newCannedAdmin(t)
-	c.answer(messages.AdminCheck, messages.Reply{Kind: messages.KindCheck, Check: denied})
-	c.says(exitFailed, deniedTable, "ci does not work at AWS: 2 of 3 calls failed; lessor policy ci prints the rights that it needs\n", "secret", "check", "ci")
-	c.says(exitFailed, `{"kind":"check","check":{"name":"ci","ok":false,`, "2 of 3", "secret", "check", "ci", "--json")
-	c.answer(messages.AdminCheck, messages.Reply{Kind: messages.KindCheck, Check: &messages.SecretCheck{Name: "ci", Error: "AWS can't be reached"}})
-	c.says(exitFailed, "error  AWS can't be reached\n", "the check of ci failed: AWS can't be reached\n", "secret", "check", "ci")
-	c.answer(messages.AdminCheck, messages.Reply{Kind: messages.KindCheck, Check: &messages.SecretCheck{Name: "ci", OK: true, Calls: denied.Calls[:1]}})
-	c.says(exitOK, "CreateUser  -   ok\n", "", "secret", "check", "ci")
-	c.person = true
-	c.says(exitOK, "CreateUser  -   ok\n", clearLine+"trying ci out at AWS …"+clearLine, "secret", "check", "ci")
+	t.Parallel()
+	o := newOffice(t)
+	o.put(withKey(o.principal("lessor", allBut(`"iam:AddUserToGroup","iam:TagUser"`))))
+	o.says(exitFailed, "denied: iam:TagUser on arn:aws:iam::123456789012:user/lessor/ci/", "1 of 2 calls failed; lessor policy ci prints the rights that it needs\n", "secret", "check", "ci")
+	o.put(withKey(o.principal("other", allBut(`"iam:AddUserToGroup"`))))
+	o.says(exitFailed, "denied: iam:AddUserToGroup on arn:aws:iam::123456789012:group/deployers\n", "calls failed; lessor policy ci prints the rights that it needs\n", "secret", "check", "ci")
+	o.says(exitFailed, `{"kind":"check","check":{"name":"ci","ok":false,`, " calls failed", "secret", "check", "ci", "--json")
+
+	o.put(strings.Replace(plain, "deployers", "nobody", 1))
+	o.says(exitFailed, "failed: ", "calls failed; mend the definition, or what it names at AWS\n", "secret", "check", "ci")
+	id, secret := o.principal("leaver", "")
+	o.put(withKey(id, secret))
+	o.sim.RevokeKey(id)
+	o.says(exitFailed, "error  ", "lessor: the check of ci failed: ", "secret", "check", "ci")
+
+	o.put(plain)
+	o.says(exitOK, "account  123456789012\narn      arn:aws:iam::123456789012:user/broker\n", "", "secret", "check", "ci")
+	table := o.ok(t, "secret", "check", "ci")
+	for _, line := range []string{`CALL +ON +RESULT`, `CreateUser +- +ok`, `AddUserToGroup +deployers +ok`} {
+		if !regexp.MustCompile(`(?m)^` + line + `$`).MatchString(table) {
+			t.Errorf("no line is %s:\n%s", line, table)
+		}
+	}
+	o.person = true
+	o.says(exitOK, "CreateUser", clearLine+"trying ci out at AWS …"+clearLine, "secret", "check", "ci")
+	if users := o.sim.Users(); len(users) != 0 {
+		t.Errorf("the checks have left %s", users[0].Name)
+	}
+}
+
+func TestCheckTable(t *testing.T) {
+	var out buffer
+	err := printCheck(&out, messages.SecretCheck{
+		Name: "ci", Connection: messages.Connection{Account: "123456789012"}, Error: "what was made\nis left", Notes: []string{"the group deployers\nis empty"},
+		Calls: []messages.CheckedCall{
+			{Call: "CreateUser", OK: true},
+			{Call: "AddUserToGroup", On: "deployers", Error: "AccessDenied", Action: "iam:AddUserToGroup", Resource: "arn:aws:iam::123456789012:group/deployers"},
+			{Call: "TagUser", Error: "AccessDenied", Action: "iam:TagUser"},
+			{Call: "CreateAccessKey", Error: "AWS is\naway"},
+			{Call: "DeleteUser"},
+		},
+	})
+	if want := `CALL             ON         RESULT
+CreateUser       -          ok
+AddUserToGroup   deployers  denied: iam:AddUserToGroup on arn:aws:iam::123456789012:group/deployers
+TagUser          -          denied: iam:TagUser
+CreateAccessKey  -          failed: AWS is; away
+DeleteUser       -          failed: it is not known why
+account  123456789012
+error    what was made; is left
+note     the group deployers; is empty
+`; err != nil || out.String() != want {
+		t.Errorf("%v:\n%s", err, &out)
+	}
+	if err := failure(messages.SecretCheck{Name: "ci"}); err == nil || !strings.Contains(err.Error(), "log") {
+		t.Errorf("a check that failed for no reason: %v", err)
+	}
 }
 
 func TestSecretRotateKey(t *testing.T) {
-	c := newCannedAdmin(t)
-	c.answer(messages.AdminRotateKey, messages.Reply{Kind: messages.KindSecret, Secret: stored(t, ownKey)})
-	c.says(exitOK, "access key id  AKIANEW\nrotated        2026-11-22T22:00:00Z (now)\n", "", "secret", "rotate-key", "ci")
-	c.says(exitOK, `{"kind":"secret",`, "", "secret", "rotate-key", "ci", "--json")
+	t.Parallel()
+	o := newOffice(t)
+	id, secret := o.principal("lessor", "")
+	o.put(withKey(id, secret))
+	lease := o.lease("ci")
+	o.says(exitOK, "\nrotated        just now\n", "", "secret", "rotate-key", "ci")
+	in := o.reply(t, "secret", "get", "ci").Secret.Connection
+	if u, _ := o.sim.User("lessor"); len(u.AccessKeys) != 1 || u.AccessKeys[0].ID != in.AccessKeyID || in.AccessKeyID == id {
+		t.Errorf("AWS has the keys %+v, in use is %+v", u.AccessKeys, in)
+	}
+	o.says(exitOK, `{"kind":"secret",`, "", "secret", "rotate-key", "ci", "--json")
+	next := o.reply(t, "secret", "get", "ci").Secret.Connection.AccessKeyID
+	o.says(exitOK, "access key id in use: "+next+"\n", "", "secret", "get", "ci")
+	if next == in.AccessKeyID {
+		t.Error("the second rotation has changed nothing")
+	}
+	o.ok(t, "revoke", lease.Lease.Name)
+
+	o.put("name: plain\n")
+	o.says(exitFailed, "", "access_key", "secret", "rotate-key", "plain")
+	o.person = true
+	o.says(exitOK, "access key id", clearLine+"waiting for AWS to accept the new key …"+clearLine, "secret", "rotate-key", "ci")
 }
 
 func TestSecretDelete(t *testing.T) {
-	c := newCannedAdmin(t)
-	progress := func(d messages.SecretDeletion) messages.Reply {
-		d.Name = "ci"
-		return messages.Reply{Kind: messages.KindDeletion, Deletion: &d}
+	t.Parallel()
+	o := newOffice(t)
+	leased := func(n int) (leases []messages.Reply) {
+		t.Helper()
+		o.put(plain)
+		for range n {
+			leases = append(leases, o.lease("ci"))
+		}
+		return leases
 	}
-	going, done := progress(messages.SecretDeletion{Leases: 12}), progress(messages.SecretDeletion{Done: true})
-	stuck := progress(messages.SecretDeletion{Leases: 1, Failing: 1, Error: "AWS is away"})
+	leased(3)
+	stdout, stderr, code := o.run(t.Context(), "secret", "delete", "ci")
+	if code != exitOK || stdout != "ci is deleted\n" || stderr != "" || o.sim.UserCount() != 0 {
+		t.Errorf("in a pipe: %d, %q, %q; AWS has %d users", code, stdout, stderr, o.sim.UserCount())
+	}
+	o.says(exitFailed, "", "secret_not_found", "secret", "delete", "ci")
 
-	c.answer(messages.AdminDelete, going, done)
-	stdout, stderr, code := c.run(t.Context(), "secret", "delete", "ci")
-	if code != exitOK || stdout != "ci is deleted\n" || stderr != "" {
-		t.Errorf("in a pipe: %d, %q, %q", code, stdout, stderr)
+	leases := leased(1)
+	o.refuse("DeleteUser")
+	o.says(exitOK, "ci is being deleted, 1 lease left\n", "", "secret", "delete", "ci", "--no-wait")
+	o.says(exitOK, `{"kind":"deletion","deletion":{"name":"ci","done":false,"leases":1`, "", "secret", "delete", "ci", "--no-wait", "--json")
+	o.says(exitOK, "ci is deleted; 1 lease left", "", "secret", "delete", "ci", "--force")
+	o.says(exitFailed, "", "secret_not_found", "secret", "get", "ci")
+	o.relent(leases...)
+	if n := o.sim.UserCount(); n != 0 {
+		t.Errorf("what is known of a lease does not do without its definition: AWS has %d users", n)
 	}
-	c.answer(messages.AdminDelete, stuck, noSecret) // it went between two questions
-	c.says(exitOK, "ci is deleted\n", "lessor: ci: 1 lease left, 1 of them can't be revoked yet: AWS is away; the broker goes on trying\n", "secret", "delete", "ci")
-	c.answer(messages.AdminDelete, noSecret)
-	c.says(exitFailed, "", "secret_not_found", "secret", "delete", "ci")
-	c.answer(messages.AdminDelete, going)
-	c.says(exitOK, "ci is being deleted, 12 leases left\n", "", "secret", "delete", "ci", "--no-wait", "--force")
-	if got := c.last(); got != `{"name":"ci","force":true}` {
-		t.Errorf("sent %s", got)
-	}
-	c.says(exitOK, `{"kind":"deletion","deletion":{"name":"ci","done":false,"leases":12}}`, "", "secret", "delete", "ci", "--no-wait", "--json")
-	c.answer(messages.AdminDelete, progress(messages.SecretDeletion{Done: true, Leases: 2}))
-	c.says(exitOK, "ci is deleted; 2 leases left, which the broker goes on revoking\n", "", "secret", "delete", "ci", "--force")
 
 	// A person is asked, and sees how far it is.
-	asked := c.count()
-	c.person = true
+	leased(2)
+	o.person = true
 	for _, answer := range []string{"", "\n", "n\n", "nonsense\n"} {
-		c.stdin = answer
-		c.says(exitFailed, "", "nothing was deleted\n", "secret", "delete", "ci")
+		o.stdin = answer
+		o.says(exitFailed, "", "nothing was deleted\n", "secret", "delete", "ci")
 	}
-	if c.count() != asked {
+	if s := o.reply(t, "secret", "get", "ci").Secret; s.State != messages.SecretActive || o.sim.UserCount() != 2 {
 		t.Error("it was deleted without a yes")
 	}
-	c.answer(messages.AdminDelete, going, done)
-	c.stdin = "Y\n"
-	c.says(exitOK, "ci is deleted\n", "[y/N] "+clearLine+"ci: 12 leases left"+clearLine, "secret", "delete", "ci")
-	c.stdin = ""
-	c.says(exitOK, "ci is deleted\n", "", "secret", "delete", "ci", "--yes")
+	o.stdin = "Y\n"
+	o.says(exitOK, "ci is deleted\n", "[y/N] "+clearLine+"ci: 2 leases left"+clearLine, "secret", "delete", "ci")
+	leased(0)
+	o.stdin = ""
+	o.says(exitOK, "ci is deleted\n", "", "secret", "delete", "ci", "--yes")
 }
 
-// TestSecretDeleteInterrupted: what is begun goes on, and the command says so.
+// TestSecretDeleteInterrupted: what AWS holds up is said, what is begun goes on
+// when nobody waits any more, and that is said, too.
 func TestSecretDeleteInterrupted(t *testing.T) {
-	c := newCannedAdmin(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	c.answer(messages.AdminDelete, messages.Reply{Kind: messages.KindDeletion, Deletion: &messages.SecretDeletion{Name: "ci", Leases: 12}})
-	env := &environment{
-		Stdin: strings.NewReader(""), Stdout: &buffer{}, Stderr: &interrupting{words: "12 leases", cancel: cancel},
-		Getenv: func(name string) string { return c.variables[name] }, Terminal: func(any) bool { return true },
+	t.Parallel()
+	o := newOffice(t)
+	o.put(plain)
+	lease := o.lease("ci")
+	o.refuse("DeleteUser")
+	// deletes runs the command at a terminal until these words are shown, and does
+	// something then.
+	deletes := func(words string, then func(cancel func())) (stdout, stderr string, code int) {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		var out buffer
+		seen := &attentive{words: words, then: func() { then(cancel) }}
+		env := &environment{
+			Stdin: strings.NewReader(""), Stdout: &out, Stderr: seen, Now: time.Now,
+			Getenv: func(name string) string { return o.variables[name] }, Terminal: func(any) bool { return true },
+		}
+		code = run(ctx, env, []string{"secret", "delete", "ci", "--yes"})
+		return out.String(), seen.String(), code
 	}
-	code := run(ctx, env, []string{"secret", "delete", "ci", "--yes"})
-	said := env.Stderr.(*interrupting).String()
+	_, said, code := deletes("1 lease left", func(cancel func()) { cancel() }) // Ctrl-C
 	if code != exitFailed || !strings.Contains(said, `stopped waiting; the broker goes on deleting ci; "lessor secret delete ci" tells how far it is`) {
 		t.Errorf("exit code %d, %s", code, said)
 	}
-}
-
-// interrupting is a terminal at which somebody presses Ctrl-C when these words
-// are shown.
-type interrupting struct {
-	buffer
-	words  string
-	cancel func()
-}
-
-func (i *interrupting) Write(p []byte) (int, error) {
-	if strings.Contains(string(p), i.words) {
-		i.cancel()
+	out, said, code := deletes("the broker goes on trying", func(func()) { o.relent(lease) })
+	if code != exitOK || out != "ci is deleted\n" || strings.Count(said, "the broker goes on trying\n") != 1 ||
+		!strings.Contains(said, "lessor: ci: 1 lease left, 1 of them can't be revoked yet: ") || !strings.Contains(said, "DeleteUser") {
+		t.Errorf("exit code %d, %s%s", code, out, said)
 	}
-	return i.buffer.Write(p)
+	if n := o.sim.UserCount(); n != 0 {
+		t.Errorf("AWS has %d users", n)
+	}
+}
+
+// attentive is a terminal at which somebody does something, once, when these words
+// are shown.
+type attentive struct {
+	buffer
+	words string
+	then  func()
+}
+
+func (a *attentive) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), a.words) && !strings.Contains(a.String(), a.words) {
+		a.then()
+	}
+	return a.buffer.Write(p)
 }

@@ -16,7 +16,9 @@ func TestABadSecretFileDoesNotSpoilTheOthers(t *testing.T) {
 		"a.yaml":    "name: a\n",
 		"b.yml":     "name: b\nmax_ttl: 1m\ndefault_ttl: 2m\n",
 		"c.json":    `{"name":"c"}`,
-		"d.yaml":    "name: a\n", // a second a
+		"d.yaml":    "name: d\n",
+		"i.yaml":    "name: d\n", // a second d
+		"j.json":    `{"name":"j"} {"name":"k"}`,
 		"e.yaml":    "name: e\nname: f\n",
 		"f.yaml":    "- name\n",
 		"g.yaml":    "name: g\naws: {}\n---\nname: h\n",
@@ -31,7 +33,7 @@ func TestABadSecretFileDoesNotSpoilTheOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"a.yaml": "", "b.yml": "above max_ttl", "c.json": "", "d.yaml": "a.yaml", "e.yaml": "name", "f.yaml": "object", "g.yaml": "second document", "h.yaml": ""}
+	want := map[string]string{"a.yaml": "", "b.yml": "above max_ttl", "c.json": "", "d.yaml": "i.yaml", "i.yaml": "d.yaml", "j.json": "behind the definition", "e.yaml": "name", "f.yaml": "object", "g.yaml": "second document", "h.yaml": ""}
 	if len(files) != len(want) {
 		t.Fatalf("%d files", len(files))
 	}

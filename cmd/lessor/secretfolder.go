@@ -22,13 +22,6 @@ import (
 // to another folder in place of the files. Names and contents show both.
 const lookEvery = 2 * time.Second
 
-// definitions is what a folder needs of the broker's dynamic secrets.
-type definitions interface {
-	Put(ctx context.Context, d messages.DynamicSecret, source string) (changed bool, err error)
-	Names(ctx context.Context, source string) ([]string, error)
-	Release(ctx context.Context, name string) error
-}
-
 // fingerprint tells the contents of a folder from others.
 type fingerprint [sha256.Size]byte
 
@@ -36,7 +29,7 @@ type fingerprint [sha256.Size]byte
 // change.
 type secretFolder struct {
 	dir     string
-	secrets definitions
+	secrets *consumer.Secrets
 	log     zerolog.Logger
 
 	seen, put fingerprint       // at the last look, and when they were put
@@ -48,7 +41,7 @@ type secretFolder struct {
 
 // reports are what was logged, so that it is not repeated while nothing changes.
 type reports struct {
-	trouble  string            // what keeps the whole from being put
+	trouble  string            // the kind of what keeps the whole from being put
 	empty    bool              // that there are no definitions
 	files    map[string]string // by path
 	unusable map[string]bool   // secrets that may have a file, which can't be read
@@ -56,7 +49,7 @@ type reports struct {
 
 func newReports() reports { return reports{files: map[string]string{}, unusable: map[string]bool{}} }
 
-func newSecretFolder(dir string, secrets definitions, log zerolog.Logger) *secretFolder {
+func newSecretFolder(dir string, secrets *consumer.Secrets, log zerolog.Logger) *secretFolder {
 	return &secretFolder{dir: dir, secrets: secrets, log: log, from: map[string]string{}, told: newReports()}
 }
 
@@ -97,7 +90,7 @@ func (f *secretFolder) look(ctx context.Context, now bool) {
 	files, err := readSecretFiles(f.dir)
 	if err != nil {
 		f.seen = fingerprint{}
-		f.trouble(err)
+		f.trouble(err, err.Error())
 		return
 	}
 	before := f.seen
@@ -109,20 +102,20 @@ func (f *secretFolder) look(ctx context.Context, now bool) {
 		return
 	}
 	if err = f.putAll(bounded, files); ctx.Err() == nil {
-		f.trouble(err)
+		f.trouble(err, "NATS")
 	}
 }
 
-// trouble reports what keeps the whole from being put, or nil.
-func (f *secretFolder) trouble(err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
+// trouble reports what keeps the whole from being put, or nil. Of trouble of one
+// kind the first is reported: NATS has many words for not being there.
+func (f *secretFolder) trouble(err error, kind string) {
+	if err == nil {
+		kind = ""
 	}
-	if text != "" && text != f.told.trouble {
+	if kind != "" && kind != f.told.trouble {
 		f.log.Error().Err(err).Str("folder", f.dir).Msg("the definitions can't be looked after; trying again; what is stored stays in force")
 	}
-	f.told.trouble = text
+	f.told.trouble = kind
 }
 
 func fingerprintOf(files []secretFile) fingerprint {
@@ -166,6 +159,9 @@ func (f *secretFolder) putOne(ctx context.Context, file secretFile) {
 		f.again = f.again || passing
 	}
 	text := fmt.Sprintf("%x %v", file.sum, err)
+	if passing { // as with trouble
+		text = fmt.Sprintf("%x %s", file.sum, messages.AsError(err).Code)
+	}
 	if before, told := f.told.files[file.path]; told && before == text && !changed {
 		return
 	}

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -14,65 +13,26 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
 )
 
-// shelf keeps definitions in memory.
-type shelf struct {
-	kept     map[string]string // in JSON
-	released []string
-	err      error // of all calls
-}
-
-func (s *shelf) Put(_ context.Context, d messages.DynamicSecret, source string) (bool, error) {
-	if s.err != nil {
-		return false, s.err
-	}
-	if d.AWS.Path == "/refused/" {
-		return false, messages.Errorf(messages.CodeInvalidSecret, "aws.path is refused")
-	}
-	data, err := json.Marshal(d)
-	if source != consumer.SourceFile {
-		err = errors.New(source)
-	}
-	changed := s.kept[d.Name] != string(data)
-	s.kept[d.Name] = string(data)
-	s.released = slices.DeleteFunc(s.released, func(name string) bool { return name == d.Name })
-	return changed, err
-}
-
-func (s *shelf) Names(context.Context, string) ([]string, error) {
-	var names []string
-	for name := range s.kept {
-		if !slices.Contains(s.released, name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names, s.err
-}
-
-func (s *shelf) Release(_ context.Context, name string) error {
-	s.released = append(s.released, name)
-	return s.err
-}
-
-// folderTest is a folder and what is logged about it.
+// folderTest is a folder that a broker follows, and what is logged about it.
 type folderTest struct {
 	*secretFolder
-	t     *testing.T
-	shelf *shelf
-	log   *buffer
-	read  int // of the log
+	*office
+	t    *testing.T
+	log  *buffer
+	read int // of the log
 }
 
 func newFolderTest(t *testing.T, files map[string]string) *folderTest {
 	t.Helper()
-	f := &folderTest{t: t, shelf: &shelf{kept: map[string]string{}}, log: &buffer{}}
-	f.secretFolder = newSecretFolder(t.TempDir(), f.shelf, zerolog.New(f.log))
+	f := &folderTest{t: t, office: newOffice(t), log: &buffer{}}
+	f.secretFolder = newSecretFolder(t.TempDir(), f.broker.Secrets(), zerolog.New(f.log))
 	for name, text := range files {
 		f.write(name, text)
 	}
@@ -127,13 +87,14 @@ func (f *folderTest) logged(what string, words ...string) {
 
 func (f *folderTest) has(what string, names ...string) {
 	f.t.Helper()
-	got, err := f.shelf.Names(f.t.Context(), consumer.SourceFile)
+	got, err := f.broker.Secrets().Names(f.t.Context(), consumer.SourceFile)
 	if err != nil || !slices.Equal(got, names) {
 		f.t.Errorf("%s: from files are %q, %v; want %q", what, got, err, names)
 	}
 }
 
 func TestTheFolderIsFollowed(t *testing.T) {
+	t.Parallel()
 	f := newFolderTest(t, map[string]string{"a.yaml": "name: a\n", "b.yaml": "name: b\nmax_ttl: soon\n"})
 	f.logged("at the start", `"secret":"a","changed":true`, "b.yaml")
 	f.after("nothing has changed")
@@ -145,8 +106,10 @@ func TestTheFolderIsFollowed(t *testing.T) {
 	f.logged("seen twice", `"secret":"a","changed":true`)
 	f.write("b.yaml", "name: b\nhard_expiry: later\n")
 	f.after("another mistake", "hard_expiry")
-	f.write("b.yaml", "name: b\naws: {path: /refused/}\n")
-	f.after("a mistake that only the broker sees", "aws.path is refused")
+	f.write("b.yaml", "name: b\naws: {path: nowhere}\n")
+	f.after("a mistake that only the provider sees", "aws.path")
+	f.write("b.yaml", "name: b\ndefault_ttl: 30s\n")
+	f.after("a mistake that only the broker sees", "--min-ttl")
 	f.after("a mistake is told once")
 	f.write("b.yaml", "name: b\n")
 	f.after("mended", `"secret":"b","changed":true`)
@@ -161,18 +124,20 @@ func TestTheFolderIsFollowed(t *testing.T) {
 	f.after("that is told once")
 	f.has("the one that is left", "a")
 	f.write("b.yaml", "name: b\n")
-	f.after("it is back", `"secret":"b","changed":false`)
+	f.after("it is back, and a file's again", `"secret":"b","changed":true`)
 	f.has("both again", "a", "b")
 	f.remove("b.yaml")
 	f.remove("c.json")
 	f.after("empty", "no definitions", "lessor secret delete", "lessor secret delete")
-	if len(f.shelf.kept) != 2 {
-		t.Errorf("%d are in force", len(f.shelf.kept))
+	f.has("none")
+	for _, name := range []string{"a", "b"} {
+		f.lease(name) // they stay in force
 	}
 }
 
 // TestAFileThatCantBeReadIsNotGone: what it defined stays a file's.
 func TestAFileThatCantBeReadIsNotGone(t *testing.T) {
+	t.Parallel()
 	f := newFolderTest(t, map[string]string{"a.yaml": "name: a\n", "b.yaml": "name: b\n"})
 	f.logs()
 	f.write("a.yaml", "name: [a\n")
@@ -186,7 +151,7 @@ func TestAFileThatCantBeReadIsNotGone(t *testing.T) {
 
 	// One who starts with a file that can't be read does not know whose it is.
 	f.write("a.yaml", "name: [a\n")
-	again := newSecretFolder(f.dir, f.shelf, f.secretFolder.log)
+	again := newSecretFolder(f.dir, f.broker.Secrets(), f.secretFolder.log)
 	if err := again.load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -194,6 +159,7 @@ func TestAFileThatCantBeReadIsNotGone(t *testing.T) {
 }
 
 func TestTroubleIsToldOnceAndTriedAgain(t *testing.T) {
+	t.Parallel()
 	f := newFolderTest(t, map[string]string{"a.yaml": "name: a\n"})
 	f.logs()
 	for range 2 {
@@ -209,22 +175,67 @@ func TestTroubleIsToldOnceAndTriedAgain(t *testing.T) {
 	}
 	f.has("it is back", "a")
 
-	f.shelf.err = errors.New("NATS is away")
+	f.stopNATS()
 	f.write("a.yaml", "name: a\nmax_ttl: 2h\n")
 	f.after("NATS is away", "could not be stored; trying again", "list the dynamic secrets")
 	f.after("still")
-	f.shelf.err = nil
+	f.startNATS()
+	eventually(t, "NATS is back", func() bool { return f.broker.Ready(t.Context()) == nil })
 	f.after("NATS is back", `"secret":"a","changed":true`)
-	f.shelf.err = messages.Errorf(messages.CodeSecretDeleting, "it is being deleted")
-	f.write("a.yaml", "name: a\n")
-	f.after("an earlier one is being deleted", "trying again", "list the dynamic secrets")
-	f.shelf.err = nil
-	f.after("and is gone", `"secret":"a","changed":true`)
+	f.has("NATS is back", "a")
+}
+
+// TestPassingTroubleIsToldOnce: NATS has many words for not being there, and says
+// one after the other as it goes away.
+func TestPassingTroubleIsToldOnce(t *testing.T) {
+	t.Parallel()
+	f := newFolderTest(t, map[string]string{"a.yaml": "name: a\n"})
+	f.logs()
+	js, err := jetstream.New(f.connect(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteKeyValue(t.Context(), messages.Namespace{}.SecretBucket()); err != nil {
+		t.Fatal(err)
+	}
+	f.write("a.yaml", "name: a\nmax_ttl: 2h\n")
+	f.after("the bucket has gone", "could not be stored; trying again", "list the dynamic secrets")
+	f.stopNATS()
+	f.after("NATS has gone, too")
+	if err := os.RemoveAll(f.dir); err != nil {
+		t.Fatal(err)
+	}
+	f.after("the folder has gone, too", "--secrets")
+	f.startNATS() // for a quick end
+}
+
+// TestAFileWaitsForADeletion: the definition of that name that there was goes
+// first, and its leases before it.
+func TestAFileWaitsForADeletion(t *testing.T) {
+	t.Parallel()
+	f := newFolderTest(t, map[string]string{"a.yaml": "name: a\n", "b.yaml": "name: b\n"})
+	f.logs()
+	lease := f.lease("a")
+	f.remove("a.yaml")
+	f.after("its file has gone", "no file any more")
+	f.refuse("DeleteUser")
+	f.says(exitOK, "a is being deleted, 1 lease left", "", "secret", "delete", "a", "--no-wait")
+	f.write("a.yaml", "name: a\nmax_ttl: 2h\n")
+	f.write("b.yaml", "name: b\nmax_ttl: 2h\n")
+	f.after("it is being deleted", "could not be stored; trying again", `"secret":"b","changed":true`)
+	f.after("still")
+	f.has("it is being deleted", "b")
+	f.relent(lease)
+	f.gone("a")
+	f.after("it is gone", `"secret":"a","changed":true`)
+	f.has("it is gone", "a", "b")
+	f.lease("a")
 }
 
 // TestLinksAreFollowed changes files as Kubernetes does: they are links into a
 // folder that is a link, which is put in place at once.
 func TestLinksAreFollowed(t *testing.T) {
+	t.Parallel()
 	f := newFolderTest(t, nil)
 	f.logs()
 	version := func(name, text string) {
@@ -246,6 +257,7 @@ func TestLinksAreFollowed(t *testing.T) {
 }
 
 func TestHangup(t *testing.T) {
+	t.Parallel()
 	f := newFolderTest(t, map[string]string{"a.yaml": "name: a\n", "b.yaml": "name: [b\n"})
 	f.logs()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -203,7 +203,8 @@ func TestServeReportsBadDefinitions(t *testing.T) {
 		"typo.yml":     {strings.Replace(ciSecret, "path:", "pathh:", 1), "pathh"},
 		"policy.json":  {`{"name":"policy","aws":{"inline_policy":{"Version":"2012-10-17","Statement":[{"Effect":"Perhaps"}]}}}`, "aws.inline_policy"},
 		"broken.yaml":  {"name: [broken", "line 1"},
-		"further.yaml": {ciSecret, "ci.yaml"}, // the name is taken
+		"one.yaml":     {"name: two\n", "other.yaml"}, // and which is meant nobody knows
+		"other.yaml":   {"name: two\n", "one.yaml"},
 	}
 	for file, b := range bad {
 		s.define(file, b.definition)
@@ -240,10 +241,7 @@ func TestServeSaysWhetherItIsReady(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	options := embedded.Options{StoreDir: t.TempDir(), Listen: freeAddress(t)}
-	server, err := embedded.Start(options)
-	if err != nil {
-		t.Fatal(err)
-	}
+	server := startNATS(t, options)
 	t.Cleanup(func() { server.Close() }) // the last one
 	x := at(server.URL())
 	health := freeAddress(t)
@@ -271,9 +269,7 @@ func TestServeSaysWhetherItIsReady(t *testing.T) {
 	expect("at work", http.StatusOK, "ok")
 	server.Close()
 	expect("without NATS", http.StatusServiceUnavailable, "NATS: ")
-	if server, err = embedded.Start(options); err != nil {
-		t.Fatal(err)
-	}
+	server = startNATS(t, options)
 	expect("with NATS again", http.StatusOK, "ok")
 	x.ok(t, "request", "ci", "-i", "alice")
 

@@ -21,6 +21,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/lessorhq/lessor/cmd/embedded"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
@@ -158,6 +159,22 @@ func freeAddress(t testing.TB) string {
 	}
 	t.Fatal("no port is free")
 	return ""
+}
+
+// startNATS starts a NATS server, also where another has just been: a process that
+// is starting holds the listener of its parent for a moment.
+func startNATS(t testing.TB, o embedded.Options) *embedded.Server {
+	t.Helper()
+	var server *embedded.Server
+	eventually(t, "a NATS server starts", func() bool {
+		s, err := embedded.Start(o)
+		if err != nil && !strings.Contains(err.Error(), "address already in use") {
+			t.Fatal(err)
+		}
+		server = s
+		return err == nil
+	})
+	return server
 }
 
 // eventually waits until the condition holds.
