@@ -21,9 +21,9 @@ import (
 //	had, retire         it is in use; the next step deletes the old one
 //
 // Between the first two a key may exist that nobody knows the secret of: it is
-// none of those that there were, nor one that a connection has, and is deleted. Whoever goes on with a rotation
-// takes it over first, so that the one before finds the record changed and deletes
-// what it alone has made.
+// none of those that there were, nor one that a connection has, and is deleted.
+// Whoever goes on with a rotation takes it over first, so that the one before finds
+// the record changed and deletes what it alone has made.
 type rotation struct {
 	Had    []string         `json:"had"`              // ids of the keys that there were
 	Next   string           `json:"next,omitempty"`   // id of the new one
