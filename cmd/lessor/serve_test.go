@@ -199,12 +199,12 @@ func TestServeReportsBadDefinitions(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	bad := map[string]struct{ definition, says string }{
-		"ttl.yaml":     {strings.Replace(ciSecret, "max_ttl: 24h", "max_ttl: soon", 1), "max_ttl"},
-		"typo.yml":     {strings.Replace(ciSecret, "path:", "pathh:", 1), "pathh"},
-		"policy.json":  {`{"name":"policy","aws":{"inline_policy":{"Version":"2012-10-17","Statement":[{"Effect":"Perhaps"}]}}}`, "aws.inline_policy"},
-		"broken.yaml":  {"name: [broken", "line 1"},
-		"one.yaml":     {"name: two\n", "other.yaml"}, // and which is meant nobody knows
-		"other.yaml":   {"name: two\n", "one.yaml"},
+		"ttl.yaml":    {strings.Replace(ciSecret, "max_ttl: 24h", "max_ttl: soon", 1), "max_ttl"},
+		"typo.yml":    {strings.Replace(ciSecret, "path:", "pathh:", 1), "pathh"},
+		"policy.json": {`{"name":"policy","aws":{"inline_policy":{"Version":"2012-10-17","Statement":[{"Effect":"Perhaps"}]}}}`, "aws.inline_policy"},
+		"broken.yaml": {"name: [broken", "line 1"},
+		"one.yaml":    {"name: two\n", "other.yaml"}, // and which is meant nobody knows
+		"other.yaml":  {"name: two\n", "one.yaml"},
 	}
 	for file, b := range bad {
 		s.define(file, b.definition)
