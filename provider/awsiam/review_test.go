@@ -100,6 +100,10 @@ func TestTheChainsSessionsAreRefreshedBeforeTheyExpire(t *testing.T) {
 			a.identify(c)
 			a.refreshed(c)
 			a.identify(c)
+			// What a role is assumed with is refreshed behind it, and waited for by
+			// nobody.
+			for end := time.Now().Add(10 * time.Second); a.count("AssumeRoleWithWebIdentity") != 2 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+			}
 			if a.count("AssumeRoleWithWebIdentity") != 2 || a.key() == first {
 				t.Errorf("not refreshed: %v", a.actions())
 			}
