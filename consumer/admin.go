@@ -30,18 +30,19 @@ func (c *Consumer) openAdmin() (micro.Service, error) {
 	}
 	busy := make(chan struct{}, maxAdmin)
 	for _, e := range []struct {
-		verb messages.AdminVerb
-		do   func(context.Context, micro.Request) (messages.Reply, error)
+		name, subject string
+		do            func(context.Context, micro.Request) (messages.Reply, error)
 	}{
-		{messages.AdminPut, c.adminPut},
-		{messages.AdminGet, c.adminGet},
-		{messages.AdminList, c.adminList},
-		{messages.AdminDelete, c.adminDelete},
-		{messages.AdminCheck, c.adminCheck},
-		{messages.AdminRotateKey, c.adminRotateKey},
+		{"secret-put", n.AdminSecret(messages.AdminPut), c.adminPut},
+		{"secret-get", n.AdminSecret(messages.AdminGet), c.adminGet},
+		{"secret-list", n.AdminSecret(messages.AdminList), c.adminList},
+		{"secret-delete", n.AdminSecret(messages.AdminDelete), c.adminDelete},
+		{"secret-check", n.AdminSecret(messages.AdminCheck), c.adminCheck},
+		{"secret-rotate-key", n.AdminSecret(messages.AdminRotateKey), c.adminRotateKey},
+		{"sweep", n.AdminSweep(), c.adminSweep},
 	} {
-		h := micro.HandlerFunc(func(r micro.Request) { c.answerAdmin(r, e.verb, busy, e.do) })
-		if err := svc.AddEndpoint("secret-"+string(e.verb), h, micro.WithEndpointSubject(n.AdminSecret(e.verb))); err != nil {
+		h := micro.HandlerFunc(func(r micro.Request) { c.answerAdmin(r, e.name, busy, e.do) })
+		if err := svc.AddEndpoint(e.name, h, micro.WithEndpointSubject(e.subject)); err != nil {
 			return svc, err
 		}
 	}
@@ -49,8 +50,8 @@ func (c *Consumer) openAdmin() (micro.Service, error) {
 }
 
 // answerAdmin handles an operator's request beside the others.
-func (c *Consumer) answerAdmin(r micro.Request, verb messages.AdminVerb, busy chan struct{}, do func(context.Context, micro.Request) (messages.Reply, error)) {
-	log := c.log.With().Str("admin", string(verb)).Logger()
+func (c *Consumer) answerAdmin(r micro.Request, endpoint string, busy chan struct{}, do func(context.Context, micro.Request) (messages.Reply, error)) {
+	log := c.log.With().Str("admin", endpoint).Logger()
 	if err := c.cfg.Namespace.CheckAdminReply(r.Reply()); err != nil {
 		log.Warn().Err(err).Msg("an operator's request that nobody may be answered for")
 		return
@@ -187,4 +188,13 @@ func (c *Consumer) adminRotateKey(ctx context.Context, r micro.Request) (message
 	}
 	info, err := c.secrets.info(ctx, o.Name)
 	return messages.Reply{Kind: messages.KindSecret, Secret: &info}, err
+}
+
+func (c *Consumer) adminSweep(ctx context.Context, r micro.Request) (messages.Reply, error) {
+	o, err := messages.DecodeSweepOrder(r.Data())
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	sweeps, err := c.sweepNow(ctx, o.Apply)
+	return messages.Reply{Kind: messages.KindSweep, Sweeps: sweeps}, err
 }

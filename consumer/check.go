@@ -26,6 +26,9 @@ func (c *Consumer) check(ctx context.Context, d messages.DynamicSecret) (message
 		return result, nil
 	}
 	var err error
+	if err = c.connections.use(ctx, conn.Name, d.AWS.Path); err != nil {
+		return result, err
+	}
 	if result.Connection, err = c.connections.info(ctx, conn.Name); err != nil {
 		return result, err
 	}

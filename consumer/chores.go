@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ func (c *Consumer) chores() {
 	c.background.Go(func() { c.again(c.cfg.ChoresEvery, c.finishDeletions) })
 	c.background.Go(func() { c.again(choresRare*c.cfg.ChoresEvery, c.dropConnections) })
 	c.background.Go(func() { c.again(choresRare*c.cfg.ChoresEvery, c.finishRotations) })
+	c.background.Go(func() { c.again(choresRare*c.cfg.ChoresEvery, c.sweepConnections) })
 }
 
 // again does a chore again and again for as long as the consumer takes new work.
@@ -74,25 +76,29 @@ func (c *Consumer) dropConnections(ctx context.Context) {
 		}
 		used, err := c.leases.usedConnections(ctx)
 		return func(name string) bool { return defined[name] || used[name] }, err
+	}, func(name string) bool {
+		last := c.sweep(ctx, name, false)
+		return last.Error == "" && !slices.ContainsFunc(last.Orphans, func(o messages.Orphan) bool { return !o.Removed })
 	})
 	if err != nil && ctx.Err() == nil {
 		c.log.Warn().Err(err).Msg("connections that nothing names could not be dropped; trying again")
 	}
 }
 
-// drop drops the connections that have not been kept for a while and are not
-// named. It asks who is named only if there are any such.
-func (a *connections) drop(ctx context.Context, ask func() (named func(string) bool, err error)) error {
+// drop drops the connections that have not been kept nor named for a while, when a
+// last sweep of their account has found nothing, or nothing that is left: nobody
+// could look there any more. It asks who is named only if there are any such.
+func (a *connections) drop(ctx context.Context, ask func() (named func(string) bool, err error), sweep func(name string) bool) error {
 	keys, err := a.state.keys(ctx, connectionPrefix+"*")
 	if err != nil {
 		return err
 	}
-	old := map[string]uint64{}
+	old := map[string]storedConnection{}
 	for _, key := range keys {
 		name := strings.TrimPrefix(key, connectionPrefix)
-		c, revision, err := a.load(ctx, name)
+		c, _, err := a.load(ctx, name)
 		if err == nil && c.Rotation == nil && a.now().Sub(c.KeptAt) > unused {
-			old[name] = revision
+			old[name] = c
 		}
 	}
 	if len(old) == 0 {
@@ -102,18 +108,35 @@ func (a *connections) drop(ctx context.Context, ask func() (named func(string) b
 	if err != nil {
 		return err
 	}
-	for name, revision := range old {
-		if named(name) {
-			continue
-		}
-		err := a.state.remove(ctx, connectionKey(name), revision)
-		if errors.Is(err, errConflict) {
-			continue // in use again
-		}
-		if err != nil {
+	for name, c := range old {
+		if err := a.dropOne(ctx, name, c, named(name), sweep); err != nil {
 			return err
 		}
-		a.log.Info().Str("connection", name).Msg("a connection that nothing names any more is dropped")
 	}
 	return nil
+}
+
+func (a *connections) dropOne(ctx context.Context, name string, c storedConnection, named bool, sweep func(string) bool) error {
+	switch {
+	case named && c.UnusedSince.IsZero():
+		return nil
+	case named:
+		return a.change(ctx, name, func(c *storedConnection) bool { c.UnusedSince = time.Time{}; return true })
+	case c.UnusedSince.IsZero():
+		return a.change(ctx, name, func(c *storedConnection) bool { c.UnusedSince = a.now().UTC(); return true })
+	case a.now().Sub(c.UnusedSince) < unused:
+		return nil
+	}
+	_, revision, err := a.load(ctx, name)
+	if err != nil || !sweep(name) {
+		return err
+	}
+	err = a.state.remove(ctx, connectionKey(name), revision)
+	if errors.Is(err, errConflict) {
+		return nil // in use again
+	}
+	if err == nil {
+		a.log.Info().Str("connection", name).Msg("a connection that nothing names any more is dropped")
+	}
+	return err
 }

@@ -65,6 +65,14 @@ type Config struct {
 	// ChoresEvery is the wait between two rounds of what goes on without a message;
 	// 0 is 2s.
 	ChoresEvery time.Duration
+	// SweepEvery is the wait between two sweeps of an account for users that no lease
+	// knows; 0 is 1h.
+	SweepEvery time.Duration
+	// SweepGrace is how old a user must be before it can be one that no lease knows;
+	// 0 is 15m.
+	SweepGrace time.Duration
+	// SweepMost is how many of them a sweep removes without a person's word; 0 is 10.
+	SweepMost int
 	// RetryMin and RetryMax bound the growing wait before a message is handled
 	// again that can't be served yet; 0 is 1s and 30s.
 	RetryMin, RetryMax time.Duration
@@ -116,6 +124,9 @@ func (c Config) withDefaults() (Config, error) {
 	orElse(&c.NobodyWait, 2*time.Second)
 	orElse(&c.ProbeEvery, time.Second)
 	orElse(&c.ChoresEvery, 2*time.Second)
+	orElse(&c.SweepEvery, time.Hour)
+	orElse(&c.SweepGrace, 15*time.Minute)
+	orElse(&c.SweepMost, 10)
 	orElse(&c.RetryMin, time.Second)
 	orElse(&c.RetryMax, 30*time.Second)
 	return c, nil

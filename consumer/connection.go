@@ -35,9 +35,13 @@ type storedConnection struct {
 	// Principal is who AWS said this is, once it was asked. It never becomes that
 	// of another account: what its leases' users are must not be looked for there.
 	Principal *provider.Principal `json:"principal,omitempty"`
-	KeptAt    time.Time           `json:"kept_at"` // when a definition was last put that names it, or a little before
-	RotatedAt time.Time           `json:"rotated_at,omitzero"`
-	Rotation  *rotation           `json:"rotation,omitempty"` // one that is not finished
+	// Paths are the IAM paths that users of leases have ever had here.
+	Paths  []string  `json:"paths,omitempty"`
+	KeptAt time.Time `json:"kept_at"` // when a definition was last put that names it, or a little before
+	// UnusedSince is when it was first found that nothing names it.
+	UnusedSince time.Time `json:"unused_since,omitzero"`
+	RotatedAt   time.Time `json:"rotated_at,omitzero"`
+	Rotation    *rotation `json:"rotation,omitempty"` // one that is not finished
 	// Retired are the ids of the keys that rotations have put out of use. Definitions
 	// go on naming them.
 	Retired []string `json:"retired,omitempty"`
@@ -84,6 +88,7 @@ type connections struct {
 	mu    sync.Mutex
 	known map[string]reached
 	seen  map[string]uint64 // the revision that the watch has last told of
+	paths map[string]bool   // connections and paths that are written down
 }
 
 // reached is a connection that works, and what it was made from.
@@ -100,7 +105,7 @@ func newConnections(state *bucket, leases *leaseStore, cfg Config, installation 
 			used, err := leases.usedConnections(ctx)
 			return used[name], err
 		},
-		known: map[string]reached{}, seen: map[string]uint64{},
+		known: map[string]reached{}, seen: map[string]uint64{}, paths: map[string]bool{},
 	}
 }
 
@@ -202,7 +207,7 @@ func (a *connections) store(ctx context.Context, c provider.Connection) (changed
 		if known && !newSecret && a.now().Sub(have.KeptAt) < keptAgain {
 			return false, nil
 		}
-		next.KeptAt = a.now().UTC()
+		next.KeptAt, next.UnusedSince = a.now().UTC(), time.Time{}
 		if _, err = a.save(ctx, next, revision); !errors.Is(err, errConflict) {
 			return newSecret, err
 		}

@@ -221,5 +221,5 @@ func TestAConnectionGoesWithTheLastThatNamesIt(t *testing.T) {
 	}
 	w.sim.SetHook(nil)
 	w.over(lease, messages.ReasonSecretDeleted)
-	w.eventually("the connection is gone", func() bool { return !kept() })
+	w.eventually("the connection is gone", func() bool { w.clock.move(time.Minute); return !kept() })
 }

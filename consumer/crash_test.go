@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -247,6 +248,25 @@ var scenarios = []scenario{{
 		})
 	},
 	effects: 6,
+}, {
+	name:  "sweep",
+	begin: issue(`{"ttl":"24h"}`),
+	act: func(w *world, lease messages.Reply) *nats.Subscription {
+		for i := range 2 {
+			user, _ := w.sim.User(lease.Credentials.Username)
+			w.stray(fmt.Sprintf("lost%d", i), user.Tags["lessor:installation"], fmt.Sprintf("bob.ci.000000000%d", i))
+			w.sim.AddAccessKey(fmt.Sprintf("lost%d", i))
+		}
+		w.clock.move(30 * time.Minute)
+		w.ok(w.nc.PublishRequest(w.ns.AdminSweep(), w.nc.NewInbox(), nil))
+		return nil
+	},
+	check: func(w *world, lease, _ messages.Reply) {
+		w.clock.move(2 * time.Hour)
+		w.sweep("")
+		w.alive(lease)
+	},
+	effects: 9,
 }}
 
 // alive checks that a lease is there, once, and that its key works.

@@ -336,6 +336,9 @@ func (c *Consumer) plan(ctx context.Context, a ask, d messages.DynamicSecret) (m
 	if err := c.connections.keep(ctx, conn); err != nil {
 		return messages.Plan{}, final(err)
 	}
+	if err := c.connections.use(ctx, conn.Name, d.AWS.Path); err != nil {
+		return messages.Plan{}, err
+	}
 	return messages.Plan{
 		Name: a.name, Origin: a.origin, Request: a.request, Connection: conn.Name, Region: d.AWS.Region,
 		User: user(d, username), TTL: ttl, DefaultTTL: d.DefaultTTL, MaxTTL: d.MaxTTL,

@@ -25,6 +25,48 @@ func (n Namespace) AdminSecret(v AdminVerb) string { return n.join("admin", "sec
 // AdminService names the NATS micro service of operators.
 func (n Namespace) AdminService() string { return n.Prefix() + "_admin" }
 
+// AdminSweep is the admin service's subject for a sweep.
+func (n Namespace) AdminSweep() string { return n.join("admin", "sweep") }
+
+// SweepOrder asks for a sweep now.
+//
+//	{"apply":true}
+type SweepOrder struct {
+	// Apply removes also masses of users that no lease knows. Without it they are
+	// reported only: a restored backup would look like that.
+	Apply bool `json:"apply,omitempty"`
+}
+
+// DecodeSweepOrder reads an order.
+func DecodeSweepOrder(data []byte) (SweepOrder, error) {
+	var o SweepOrder
+	if err := decodeObject(data, field{"apply", &o.Apply}); err != nil {
+		return SweepOrder{}, err
+	}
+	return o, nil
+}
+
+// Sweep is what came of comparing one account with the leases.
+type Sweep struct {
+	Connection string `json:"connection"`
+	Account    string `json:"account,omitempty"`
+	Users      int    `json:"users"` // below the paths of the leases
+	// Orphans are users of this installation that no lease knows.
+	Orphans []Orphan `json:"orphans,omitempty"`
+	// Held says that there are so many that a person must decide.
+	Held  bool   `json:"held,omitempty"`
+	Error string `json:"error,omitempty"` // why it is not complete
+}
+
+// Orphan is an IAM user of this installation that no lease knows.
+type Orphan struct {
+	Username  string    `json:"username"`
+	Lease     string    `json:"lease,omitempty"` // whose it was, as its tag says
+	CreatedAt time.Time `json:"created_at"`
+	Removed   bool      `json:"removed"`
+	Error     string    `json:"error,omitempty"` // why it could not be removed
+}
+
 // SecretPut asks to store a definition.
 //
 //	{"definition":{"name":"ci",…},"revision":7,"no_check":false}

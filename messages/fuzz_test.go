@@ -178,6 +178,25 @@ func checkSecretPut(t *testing.T, body []byte, hidden bool) {
 	}
 }
 
+func FuzzDecodeSweepOrder(f *testing.F) {
+	for _, s := range []string{``, `{}`, `{"apply":true}`, `{"apply":"yes"}`, `{"apply":true,"apply":false}`, `{"apply":null}`, `[]`, `{"x":1}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		o, err := messages.DecodeSweepOrder(data)
+		if err != nil {
+			wantSafe(t, err)
+			if o != (messages.SweepOrder{}) {
+				t.Errorf("an error, and a result: %+v", o)
+			}
+			return
+		}
+		if again, err := messages.DecodeSweepOrder(mustJSON(t, o)); err != nil || again != o {
+			t.Errorf("came back as %+v, %v; was %+v", again, err, o)
+		}
+	})
+}
+
 func FuzzDecodeSecretOrder(f *testing.F) {
 	for _, v := range adminVerbs {
 		for _, s := range []string{

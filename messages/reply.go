@@ -16,6 +16,7 @@ const (
 	KindSecrets     = "secrets"
 	KindDeletion    = "deletion"
 	KindCheck       = "check"
+	KindSweep       = "sweep"
 	KindError       = "error"
 )
 
@@ -38,6 +39,7 @@ type Reply struct {
 	Secrets  []SecretInfo    `json:"secrets,omitzero"`
 	Deletion *SecretDeletion `json:"deletion,omitempty"`
 	Check    *SecretCheck    `json:"check,omitempty"`
+	Sweeps   []Sweep         `json:"sweeps,omitzero"`
 }
 
 // Lease is a lease as everybody may see it.

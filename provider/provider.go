@@ -99,6 +99,13 @@ type Account interface {
 	// and removes it again, to see what the broker is allowed to do.
 	Try(context.Context, Creation) Trial
 
+	// Users returns a page of the users below a path, and the marker of the next page;
+	// "" is the first, and behind the last.
+	Users(ctx context.Context, path, marker string) (page []FoundUser, next string, err error)
+	// OwnerOf reads whose a user is. It returns false where the user does not say
+	// so, or is gone.
+	OwnerOf(ctx context.Context, username string) (Owner, bool, error)
+
 	// OwnKeys returns the ids of the access keys of the broker's own user.
 	OwnKeys(context.Context) ([]string, error)
 	// CreateOwnKey makes another one. After an error there may be one that nobody
@@ -106,6 +113,12 @@ type Account interface {
 	CreateOwnKey(context.Context) (messages.Credentials, error)
 	// DeleteOwnKey deletes one. That it is gone is no error.
 	DeleteOwnKey(ctx context.Context, accessKeyID string) error
+}
+
+// FoundUser is a user that was listed.
+type FoundUser struct {
+	Name, Path string
+	CreatedAt  time.Time // by the system's clock
 }
 
 // Trial is what came of trying what a lease needs.

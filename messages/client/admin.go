@@ -66,7 +66,7 @@ func (a *Admin) PutSecret(ctx context.Context, p messages.SecretPut) (Stored, er
 	if _, err := messages.DecodeSecretPut(body); err != nil {
 		return Stored{}, err
 	}
-	reply, err := a.once(ctx, messages.AdminPut, body)
+	reply, err := a.once(ctx, a.c.o.Namespace.AdminSecret(messages.AdminPut), body)
 	if err != nil {
 		return Stored{}, err
 	}
@@ -126,6 +126,20 @@ func (a *Admin) RotateKey(ctx context.Context, name string) (messages.SecretInfo
 	return secretOf(a.order(ctx, messages.AdminRotateKey, messages.SecretOrder{Name: name}))
 }
 
+// Sweep compares every AWS account with the leases now and removes the users that no
+// lease knows. Masses of them it removes only with apply.
+func (a *Admin) Sweep(ctx context.Context, apply bool) ([]messages.Sweep, error) {
+	body, err := json.Marshal(messages.SweepOrder{Apply: apply})
+	if err != nil {
+		return nil, fmt.Errorf("write the message for sweep: %w", err)
+	}
+	reply, err := a.once(ctx, a.c.o.Namespace.AdminSweep(), body)
+	if err == nil {
+		err = expect(reply, messages.KindSweep)
+	}
+	return reply.Sweeps, err
+}
+
 // secretOf is the secret in a reply that is to have one.
 func secretOf(reply messages.Reply, err error) (messages.SecretInfo, error) {
 	if err == nil {
@@ -147,7 +161,7 @@ func (a *Admin) order(ctx context.Context, v messages.AdminVerb, o messages.Secr
 		return messages.Reply{}, err
 	}
 	if v == messages.AdminCheck || v == messages.AdminRotateKey {
-		return a.once(ctx, v, body)
+		return a.once(ctx, a.c.o.Namespace.AdminSecret(v), body)
 	}
 	return a.repeatedly(ctx, v, body)
 }
@@ -156,21 +170,21 @@ func (a *Admin) order(ctx context.Context, v messages.AdminVerb, o messages.Secr
 func (a *Admin) repeatedly(ctx context.Context, v messages.AdminVerb, body []byte) (messages.Reply, error) {
 	ctx, cancel := a.c.within(ctx, 0)
 	defer cancel()
-	return a.exchange(ctx, v, body, a.c.o.Resend)
+	return a.exchange(ctx, a.c.o.Namespace.AdminSecret(v), body, a.c.o.Resend)
 }
 
 // once sends a message that may take the broker long and should not arrive twice:
 // the second of two puts would find another revision than it expects, and the
 // second of two rotations would make another key.
-func (a *Admin) once(ctx context.Context, v messages.AdminVerb, body []byte) (messages.Reply, error) {
+func (a *Admin) once(ctx context.Context, subject string, body []byte) (messages.Reply, error) {
 	ctx, cancel := a.c.within(ctx, 0)
 	defer cancel()
 	end, _ := ctx.Deadline() // within has set one
-	return a.exchange(ctx, v, body, time.Until(end))
+	return a.exchange(ctx, subject, body, time.Until(end))
 }
 
-func (a *Admin) exchange(ctx context.Context, v messages.AdminVerb, body []byte, resend time.Duration) (messages.Reply, error) {
-	m := nats.NewMsg(a.c.o.Namespace.AdminSecret(v))
+func (a *Admin) exchange(ctx context.Context, subject string, body []byte, resend time.Duration) (messages.Reply, error) {
+	m := nats.NewMsg(subject)
 	m.Data = body
 	got, err := a.c.exchange(ctx, m, resend)
 	return got.reply, err

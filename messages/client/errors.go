@@ -35,7 +35,7 @@ func expect(r messages.Reply, kind string) error {
 // complete says whether a reply has what its kind promises. A list may be empty.
 func complete(r messages.Reply) bool {
 	switch r.Kind {
-	case messages.KindLeases, messages.KindSecrets:
+	case messages.KindLeases, messages.KindSecrets, messages.KindSweep:
 		return true
 	case messages.KindSecret:
 		return r.Secret != nil

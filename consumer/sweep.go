@@ -1,0 +1,294 @@
+package consumer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider"
+)
+
+// A sweep finds the IAM users that no lease knows: AWS carried out a call long after
+// everybody had given it up, a power cut took a record that was not on the disk yet,
+// a bucket was lost. It compares AWS with the lease bucket, connection by connection,
+// below the paths that leases have ever had there.
+//
+// The leases are read first. A user is written down before it is made, so one that
+// is not known then and is older than the leases' reading, by a grace time for
+// clocks, is nobody's. Only of those the tags are read: they say whether the user is
+// this installation's, and which lease's record to look at once more. Then the user
+// is removed as any other.
+//
+// Many at once are suspicious: a bucket that was restored from a backup does not
+// know the users that were made since. They are reported, and a person decides.
+
+// sweepState is how far the sweep of a connection has come.
+//
+//	{"begun":"2026-11-22T22:00:00Z","ended":"…","held":12}
+type sweepState struct {
+	Begun time.Time `json:"begun"`
+	Ended time.Time `json:"ended,omitzero"` // before Begun: one is under way, or was cut short
+	Held  int       `json:"held,omitempty"` // orphans that a person must decide about
+}
+
+const sweepPrefix = "sweep."
+
+// sweepClaim is how long nobody else begins a sweep that does not end.
+const sweepClaim = 15 * time.Minute
+
+// sweepConnections sweeps every connection whose last sweep is long ago.
+func (c *Consumer) sweepConnections(ctx context.Context) {
+	keys, err := c.connections.state.keys(ctx, connectionPrefix+"*")
+	if err != nil {
+		c.log.Warn().Err(err).Msg("a sweep could not begin; trying again")
+		return
+	}
+	for _, key := range keys {
+		name := strings.TrimPrefix(key, connectionPrefix)
+		if ctx.Err() != nil || !c.claimSweep(ctx, name) {
+			continue
+		}
+		report := c.sweep(ctx, name, false)
+		if report.Error != "" && ctx.Err() == nil {
+			c.log.Warn().Str("connection", name).Str("error", report.Error).Msg("a sweep is not complete; trying again later")
+			continue
+		}
+		held := 0
+		if report.Held {
+			held = len(report.Orphans)
+		}
+		c.endSweep(ctx, name, held)
+	}
+}
+
+// sweepNow sweeps every connection, because a person wants that.
+func (c *Consumer) sweepNow(ctx context.Context, apply bool) ([]messages.Sweep, error) {
+	keys, err := c.connections.state.keys(ctx, connectionPrefix+"*")
+	if err != nil {
+		return nil, err
+	}
+	sweeps := []messages.Sweep{}
+	for _, key := range keys {
+		name := strings.TrimPrefix(key, connectionPrefix)
+		if _, _, err := c.connections.load(ctx, name); errors.Is(err, errNotFound) {
+			continue // dropped
+		}
+		c.log.Info().Str("connection", name).Bool("apply", apply).Msg("a sweep that an operator wants")
+		sweeps = append(sweeps, c.sweep(ctx, name, apply))
+	}
+	return sweeps, nil
+}
+
+// claimSweep says whether it is this replica's turn to sweep a connection.
+func (c *Consumer) claimSweep(ctx context.Context, name string) bool {
+	data, revision, err := c.connections.state.get(ctx, sweepPrefix+name)
+	if err != nil && !errors.Is(err, errNotFound) {
+		return false
+	}
+	var s sweepState
+	_ = json.Unmarshal(data, &s) // what can't be read is begun anew
+	now := c.cfg.Now()
+	if now.Sub(s.Ended) < c.cfg.SweepEvery || now.Sub(s.Begun) < min(sweepClaim, c.cfg.SweepEvery) {
+		return false
+	}
+	s.Begun = now.UTC()
+	return c.saveSweep(ctx, name, s, revision) == nil
+}
+
+func (c *Consumer) endSweep(ctx context.Context, name string, held int) {
+	data, revision, err := c.connections.state.get(ctx, sweepPrefix+name)
+	var s sweepState
+	if err != nil || json.Unmarshal(data, &s) != nil {
+		return // it is done again
+	}
+	s.Ended, s.Held = c.cfg.Now().UTC(), held
+	if err := c.saveSweep(ctx, name, s, revision); err != nil {
+		c.log.Warn().Err(err).Str("connection", name).Msg("the end of a sweep could not be written down; it is done again")
+	}
+}
+
+func (c *Consumer) saveSweep(ctx context.Context, name string, s sweepState, revision uint64) error {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	_, err = c.connections.state.put(ctx, sweepPrefix+name, data, revision, 0)
+	return err
+}
+
+// sweep compares one account with the leases, and removes what no lease knows. Many
+// at once it removes only where a person says so.
+func (c *Consumer) sweep(ctx context.Context, name string, apply bool) messages.Sweep {
+	report := messages.Sweep{Connection: name}
+	err := c.sweepInto(ctx, &report, apply)
+	if err != nil {
+		c.log.Warn().Err(err).Str("connection", name).Msg("a sweep failed")
+		report.Error = safe(err)
+	}
+	return report
+}
+
+func (c *Consumer) sweepInto(ctx context.Context, report *messages.Sweep, apply bool) error {
+	stored, _, err := c.connections.load(ctx, report.Connection)
+	if err != nil {
+		return err
+	}
+	account, err := c.connections.reach(ctx, report.Connection)
+	if err != nil {
+		return err
+	}
+	if stored.Principal != nil {
+		report.Account = stored.Principal.Account
+	}
+	readAt := c.cfg.Now()
+	known, err := c.leases.usernames(ctx)
+	if err != nil {
+		return err
+	}
+	orphans, err := c.findOrphans(ctx, account, stored.Paths, known, readAt.Add(-c.cfg.SweepGrace), report)
+	if err != nil {
+		return err
+	}
+	report.Held = len(orphans) > c.cfg.SweepMost && !apply
+	for _, o := range orphans {
+		found := messages.Orphan{Username: o.user.Name, Lease: o.owner.Lease, CreatedAt: o.user.CreatedAt}
+		if !report.Held {
+			if err := c.removeOrphan(ctx, account, o); err != nil {
+				c.log.Warn().Err(err).Str("username", o.user.Name).Msg("a user that no lease knows could not be removed; trying again later")
+				found.Error = safe(err)
+			}
+			found.Removed = found.Error == ""
+		}
+		report.Orphans = append(report.Orphans, found)
+	}
+	if report.Held {
+		c.log.Error().Str("connection", report.Connection).Str("account", report.Account).Int("users", len(orphans)).
+			Msg("so many users that no lease knows are suspicious, and left alone: was the lease bucket restored from a backup? See \"lessor sweep\"")
+	}
+	return nil
+}
+
+// orphan is a user of this installation that no lease knows.
+type orphan struct {
+	user  provider.FoundUser
+	owner provider.Owner
+}
+
+// findOrphans lists the users below the paths and asks whose those are that no lease
+// knows and that were made before a time.
+func (c *Consumer) findOrphans(ctx context.Context, account provider.Account, paths []string, known map[string]bool, before time.Time, report *messages.Sweep) ([]orphan, error) {
+	var orphans []orphan
+	seen := map[string]bool{} // one path may be below another
+	for _, path := range paths {
+		for marker := ""; ; {
+			page, next, err := account.Users(ctx, path, marker)
+			if err != nil {
+				return nil, err
+			}
+			for _, u := range page {
+				name := strings.ToLower(u.Name) // IAM's names ignore case
+				if seen[name] {
+					continue
+				}
+				seen[name] = true
+				report.Users++
+				if known[name] || !u.CreatedAt.Before(before) {
+					continue
+				}
+				owner, ours, err := c.orphaned(ctx, account, u)
+				if err != nil {
+					return nil, err
+				}
+				if ours {
+					orphans = append(orphans, orphan{user: u, owner: owner})
+				}
+			}
+			if marker = next; marker == "" {
+				break
+			}
+		}
+	}
+	return orphans, nil
+}
+
+// orphaned says whether a user is this installation's and its lease does not know it:
+// because it is over, because there is no record of it, or because it has another.
+func (c *Consumer) orphaned(ctx context.Context, account provider.Account, u provider.FoundUser) (provider.Owner, bool, error) {
+	owner, tagged, err := account.OwnerOf(ctx, u.Name)
+	if err != nil || !tagged || owner.Installation != c.installation {
+		return owner, false, err
+	}
+	name, err := messages.ParseLeaseName(owner.Lease)
+	if err != nil {
+		return owner, true, nil // a tag that somebody has changed; the installation's is there
+	}
+	rec, err := c.leases.load(ctx, name)
+	if errors.Is(err, errNotFound) {
+		return owner, true, nil
+	}
+	if err != nil {
+		return owner, false, fmt.Errorf("the record of %s: %w", name, err)
+	}
+	return owner, rec.State.Ended() || !strings.EqualFold(rec.User.Name, u.Name), nil
+}
+
+// removeOrphan removes a user and tells.
+func (c *Consumer) removeOrphan(ctx context.Context, account provider.Account, o orphan) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timing.Undo)
+	defer cancel()
+	err := account.Delete(ctx, provider.Deletion{User: messages.User{Name: o.user.Name, Path: o.user.Path}, Owner: o.owner})
+	if err != nil {
+		return err
+	}
+	c.log.Warn().Str("username", o.user.Name).Str("lease", o.owner.Lease).Time("created_at", o.user.CreatedAt).Msg("a user that no lease knew is removed")
+	name := safeName(strings.Split(o.owner.Lease, "."), "orphan")
+	lease := &messages.Lease{Name: o.owner.Lease, Identity: name.Identity, Secret: name.Secret, ID: name.ID, State: messages.StateRevoked, Username: o.user.Name}
+	return c.emit(ctx, name, messages.EventOrphanRemoved, o.user.Name, messages.EventData{Lease: lease})
+}
+
+// usernames are the users that leases know which are not over, in lower case.
+func (s *leaseStore) usernames(ctx context.Context) (map[string]bool, error) {
+	known := map[string]bool{}
+	var unread error
+	err := s.each(ctx, ">", func(key string, rec messages.Record, err error) {
+		if err != nil {
+			unread = fmt.Errorf("the record of %s: %w", key, err) // its user is not an orphan, but which is it?
+			return
+		}
+		if !rec.State.Ended() {
+			known[strings.ToLower(rec.User.Name)] = true
+		}
+	})
+	return known, errors.Join(err, unread)
+}
+
+// use makes sure that a connection's record has the path: the sweep looks below it,
+// whatever becomes of the definition.
+func (a *connections) use(ctx context.Context, name, path string) error {
+	key := name + " " + path
+	a.mu.Lock()
+	noted := a.paths[key]
+	a.mu.Unlock()
+	if noted || path == "" {
+		return nil
+	}
+	err := a.change(ctx, name, func(c *storedConnection) bool {
+		if slices.Contains(c.Paths, path) {
+			return false
+		}
+		c.Paths = append(c.Paths, path)
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.paths[key] = true
+	return nil
+}

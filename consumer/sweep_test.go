@@ -1,0 +1,167 @@
+package consumer_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/iamsim"
+)
+
+// stray makes a user that says it is an installation's, for a lease.
+func (w *world) stray(name, installation, lease string) {
+	w.sim.AddUser(name, "/lessor/", map[string]string{"lessor:installation": installation, "lessor:lease": lease, "lessor:attempt": "1"})
+}
+
+// sweep asks for one.
+func (w *world) sweep(body string) messages.Sweep {
+	w.t.Helper()
+	r := w.call(w.nc, w.ns.AdminSweep(), body)
+	if r.Kind != messages.KindSweep || len(r.Sweeps) != 1 {
+		w.t.Fatalf("%+v %v", r.Sweeps, r.Error)
+	}
+	return r.Sweeps[0]
+}
+
+func TestASweepRemovesWhatNoLeaseKnows(t *testing.T) {
+	w := newWorld(t)
+	b := w.broker()
+	w.put(b, plainSecret)
+	lease := w.lease("ci", "{}")
+	ended := w.lease("ci", "{}")
+	w.answer(w.publish(w.ns.Revoke(nameOf(w, ended)), ""))
+	w.quiet()
+	id := b.Installation()
+	w.stray("late", id, ended.Lease.Name)       // its lease is over
+	w.stray("lost", id, "bob.ci.0000000000")    // nobody has heard of its lease
+	w.stray("second", id, lease.Lease.Name)     // its lease has another user
+	w.stray("Damaged", id, "what is this?")     // a tag that somebody has changed
+	w.stray("theirs", "another-one", "a.b.c")   // another installation's
+	w.sim.AddUser("person", "/lessor/", nil)    // nobody's
+	w.sim.AddUser("elsewhere", "/people/", nil) //
+	w.sim.AddLoginProfile("lost")               // and it holds what no lease gives
+	w.sim.AddAccessKey("lost")                  //
+	w.clock.move(20 * time.Minute)
+	w.stray("young", id, "bob.ci.1111111111")
+
+	s := w.sweep("")
+	removed := map[string]bool{}
+	for _, o := range s.Orphans {
+		removed[o.Username] = o.Removed
+	}
+	if len(removed) != 4 || !removed["late"] || !removed["lost"] || !removed["second"] || !removed["Damaged"] || s.Held || s.Error != "" || s.Account != "123456789012" {
+		t.Fatalf("%+v", s)
+	}
+	var left []string
+	for _, u := range w.sim.Users() {
+		left = append(left, u.Name)
+	}
+	if len(left) != 5 || !w.works(lease.Credentials) { // the lease's, theirs, person, elsewhere, young
+		t.Fatalf("left are %v", left)
+	}
+	w.told("bob.ci.0000000000", messages.EventOrphanRemoved)
+	if n := strings.Count(w.logs.String(), "a user that no lease knew is removed"); n != 4 {
+		t.Fatalf("%d log lines", n)
+	}
+	w.clock.move(20 * time.Minute)
+	if s := w.sweep("{}"); len(s.Orphans) != 1 || s.Orphans[0].Username != "young" || !s.Orphans[0].Removed {
+		t.Fatalf("later: %+v", s)
+	}
+}
+
+// The brokers sweep by themselves, and share it.
+func TestBrokersSweepByThemselves(t *testing.T) {
+	w := newWorld(t)
+	quick := func(c *consumer.Config) { c.ChoresEvery = time.Millisecond }
+	b := w.broker(quick)
+	w.broker(quick)
+	w.put(b, plainSecret)
+	w.lease("ci", "{}")
+	w.stray("lost", b.Installation(), "bob.ci.0000000000")
+	w.eventually("it is gone", func() bool {
+		w.clock.move(10 * time.Minute) // one that is under way may have begun before it was lost
+		_, there := w.sim.User("lost")
+		return !there
+	})
+	w.told("bob.ci.0000000000", messages.EventOrphanRemoved)
+}
+
+// A lease bucket that was restored from a backup does not know the newer users: that
+// looks like a mass of orphans, and none of them is touched without a person's word.
+func TestMassesOfUnknownUsersAreLeftToAPerson(t *testing.T) {
+	w := newWorld(t)
+	b := w.broker()
+	w.put(b, plainSecret)
+	var leases []messages.Reply
+	for range 11 {
+		leases = append(leases, w.lease("ci", `{"ttl":"24h"}`))
+	}
+	w.quiet()
+	kv, err := w.js.KeyValue(w.ctx(), w.ns.LeaseBucket())
+	w.ok(err)
+	for _, l := range leases {
+		w.ok(kv.Delete(w.ctx(), l.Lease.Name))
+	}
+	w.clock.move(30 * time.Minute)
+	s := w.sweep("")
+	if !s.Held || len(s.Orphans) != 11 || s.Orphans[0].Removed || w.sim.UserCount() != 11 {
+		t.Fatalf("%+v, %d users", s, w.sim.UserCount())
+	}
+	if !strings.Contains(w.logs.String(), "are suspicious") {
+		t.Fatal("nobody is told")
+	}
+	if s = w.sweep(`{"apply":true}`); s.Held || len(s.Orphans) != 11 || !s.Orphans[10].Removed {
+		t.Fatalf("%+v", s)
+	}
+	w.nothingInAWS()
+}
+
+// What can't be read may be the record of any user: nothing is removed.
+func TestASweepStopsAtARecordThatItCanNotRead(t *testing.T) {
+	w := newWorld(t)
+	b := w.broker()
+	w.put(b, plainSecret)
+	w.lease("ci", "{}")
+	w.stray("lost", b.Installation(), "bob.ci.0000000000")
+	kv, err := w.js.KeyValue(w.ctx(), w.ns.LeaseBucket())
+	w.ok(err)
+	_, err = kv.PutString(w.ctx(), "bob.ci.0000000000", `{"v":2,"due":"2036-01-02T15:04:05Z","state":"active"}`)
+	w.ok(err)
+	w.clock.move(30 * time.Minute)
+	if s := w.sweep(""); s.Error == "" || len(s.Orphans) != 0 {
+		t.Fatalf("%+v", s)
+	}
+	if _, there := w.sim.User("lost"); !there {
+		t.Fatal("it is gone")
+	}
+}
+
+// AWS refuses: the sweep says so, and the next one tries again.
+func TestWhatASweepCanNotRemoveIsTold(t *testing.T) {
+	w := newWorld(t)
+	b := w.broker()
+	w.put(b, plainSecret)
+	w.lease("ci", "{}")
+	for i := range 2 {
+		w.stray(fmt.Sprintf("lost%d", i), b.Installation(), fmt.Sprintf("bob.ci.000000000%d", i))
+	}
+	w.clock.move(30 * time.Minute)
+	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if c.Action == "DeleteUser" && c.User == "lost0" {
+			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}
+		}
+		return iamsim.Verdict{}
+	})
+	s := w.sweep("")
+	if len(s.Orphans) != 2 || s.Orphans[0].Removed || !strings.Contains(s.Orphans[0].Error, "AccessDenied") || !s.Orphans[1].Removed {
+		t.Fatalf("%+v", s)
+	}
+	w.sim.SetHook(nil)
+	if s := w.sweep(""); len(s.Orphans) != 1 || !s.Orphans[0].Removed {
+		t.Fatalf("%+v", s)
+	}
+}
