@@ -39,6 +39,9 @@ func (c *Consumer) openAdmin() (micro.Service, error) {
 		{"secret-delete", n.AdminSecret(messages.AdminDelete), c.adminDelete},
 		{"secret-check", n.AdminSecret(messages.AdminCheck), c.adminCheck},
 		{"secret-rotate-key", n.AdminSecret(messages.AdminRotateKey), c.adminRotateKey},
+		{"lease-list", n.AdminLease(messages.AdminLeaseList), c.adminLeases},
+		{"lease-retry", n.AdminLease(messages.AdminLeaseRetry), c.adminRetry},
+		{"lease-revoke", n.AdminLease(messages.AdminLeaseRevoke), c.adminRevoke},
 		{"sweep", n.AdminSweep(), c.adminSweep},
 	} {
 		h := micro.HandlerFunc(func(r micro.Request) { c.answerAdmin(r, e.name, busy, e.do) })

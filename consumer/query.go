@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -31,16 +29,7 @@ func (c *Consumer) list(ctx context.Context, identity string, q messages.ListReq
 	if err != nil {
 		return messages.Reply{}, err
 	}
-	slices.SortFunc(leases, func(a, b messages.Lease) int { return strings.Compare(a.Name, b.Name) })
-	n, err := fit(leases, q.Limit)
-	if err != nil {
-		return messages.Reply{}, err
-	}
-	answer := messages.Reply{Kind: messages.KindLeases, Leases: leases[:n]}
-	if n < len(leases) {
-		answer.Next = leases[n-1].Name
-	}
-	return answer, nil
+	return page(leases, q.Limit)
 }
 
 // maxPageBytes bounds a page's size: a NATS message has at most 1 MiB unless the
@@ -65,12 +54,8 @@ func fit(leases []messages.Lease, limit int) (int, error) {
 // scan reads all leases of an identity that the query asks for and that come
 // after its page's start.
 func (c *Consumer) scan(ctx context.Context, identity string, q messages.ListRequest) ([]messages.Lease, error) {
-	secret := q.Secret
-	if secret == "" {
-		secret = "*"
-	}
 	leases := []messages.Lease{}
-	err := c.leases.each(ctx, identity+"."+secret+".*", func(key string, rec messages.Record, err error) {
+	err := c.leases.each(ctx, leaseFilter(identity, q.Secret), func(key string, rec messages.Record, err error) {
 		if err != nil {
 			c.log.Error().Err(err).Str("lease", key).Msg("a record that can't be read is left out of a list")
 			return

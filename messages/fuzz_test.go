@@ -197,6 +197,53 @@ func FuzzDecodeSweepOrder(f *testing.F) {
 	})
 }
 
+func FuzzDecodeLeaseQuery(f *testing.F) {
+	for _, s := range []string{``, `{}`, `{"identity":"alice","secret":"ci","state":"revoking","failing":true,"limit":3,"after":"a.b.c"}`, `{"limit":501}`, `{"identity":"*"}`, `{"state":"odd"}`, `{"after":"x"}`, `[]`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		q, err := messages.DecodeLeaseQuery(data)
+		if err != nil {
+			wantSafe(t, err)
+			if q != (messages.LeaseQuery{}) {
+				t.Errorf("an error, and a result: %+v", q)
+			}
+			return
+		}
+		if q.Limit < 1 || q.Limit > messages.MaxPage || q.Identity != "" && messages.CheckToken("identity", q.Identity) != nil {
+			t.Errorf("taken: %+v", q)
+		}
+		if again, err := messages.DecodeLeaseQuery(mustJSON(t, q)); err != nil || again != q {
+			t.Errorf("came back as %+v, %v; was %+v", again, err, q)
+		}
+	})
+}
+
+func FuzzDecodeLeaseOrder(f *testing.F) {
+	for _, v := range []messages.AdminVerb{messages.AdminLeaseRetry, messages.AdminLeaseRevoke} {
+		for _, s := range []string{``, `{}`, `{"lease":"a.b.c","reason":"x","force":true}`, `{"identity":"alice","secret":"ci"}`, `{"lease":"a.b.c","secret":"ci"}`, `{"secret":"ci","force":true}`, `{"identity":">"}`, `[]`} {
+			f.Add(string(v), []byte(s))
+		}
+	}
+	f.Fuzz(func(t *testing.T, verb string, data []byte) {
+		v := messages.AdminVerb(verb)
+		o, err := messages.DecodeLeaseOrder(v, data)
+		if err != nil {
+			wantSafe(t, err)
+			if o != (messages.LeaseOrder{}) {
+				t.Errorf("an error, and a result: %+v", o)
+			}
+			return
+		}
+		if v == messages.AdminLeaseRevoke && o.Lease == "" && o.Identity == "" && o.Secret == "" {
+			t.Errorf("all leases are revoked: %+v", o)
+		}
+		if again, err := messages.DecodeLeaseOrder(v, mustJSON(t, o)); err != nil || again != o {
+			t.Errorf("came back as %+v, %v; was %+v", again, err, o)
+		}
+	})
+}
+
 func FuzzDecodeSecretOrder(f *testing.F) {
 	for _, v := range adminVerbs {
 		for _, s := range []string{

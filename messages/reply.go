@@ -17,6 +17,7 @@ const (
 	KindDeletion    = "deletion"
 	KindCheck       = "check"
 	KindSweep       = "sweep"
+	KindOrdered     = "ordered"
 	KindError       = "error"
 )
 
@@ -40,6 +41,7 @@ type Reply struct {
 	Deletion *SecretDeletion `json:"deletion,omitempty"`
 	Check    *SecretCheck    `json:"check,omitempty"`
 	Sweeps   []Sweep         `json:"sweeps,omitzero"`
+	Ordered  *Ordered        `json:"ordered,omitempty"`
 }
 
 // Lease is a lease as everybody may see it.

@@ -159,6 +159,11 @@ func DecodeListRequest(body []byte) (ListRequest, error) {
 	); err != nil {
 		return ListRequest{}, err
 	}
+	return r.checked()
+}
+
+// checked refuses what can't be, and fills in the default limit.
+func (r ListRequest) checked() (ListRequest, error) {
 	if r.Secret != "" {
 		if err := CheckToken("secret", r.Secret); err != nil {
 			return ListRequest{}, err

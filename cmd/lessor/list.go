@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"text/tabwriter"
@@ -9,23 +10,31 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/client"
 )
 
 func newListCmd(env *environment) *cobra.Command {
 	var r requester
 	var secret, in string
 	var limit int
+	var failed bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List an identity's leases",
 		Long: `List the identity's leases: those that are alive, or those in one state. Leases that
 ended are known for 24 hours.`,
 		Example: `  lessor list --identity alice
-  lessor list -i alice --secret ci --state failed --json`,
+  lessor list -i alice --secret ci --state failed --json
+
+  # for operators: whosever they are, those that could not be revoked
+  lessor list --failed`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 0 {
 				return usagef("--limit is %d; it may not be negative", limit)
+			}
+			if failed {
+				return r.listFailed(cmd.Context(), env, secret, in, limit)
 			}
 			if err := r.asIdentity(env); err != nil {
 				return err
@@ -55,8 +64,60 @@ ended are known for 24 hours.`,
 	r.register(cmd)
 	cmd.Flags().StringVar(&secret, "secret", "", "only leases of this `secret`")
 	cmd.Flags().StringVar(&in, "state", "", "only leases in this `state`: provisioning, active, revoking, revoked or failed (default: all alive)")
+	cmd.Flags().BoolVar(&failed, "failed", false, "for operators: leases that could not be revoked and are tried again, of all identities unless --identity")
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many; 0 is all")
 	return cmd
+}
+
+// listFailed lists what an operator must know of: the leases that could not be
+// revoked when it was last tried, and why.
+func (r *requester) listFailed(ctx context.Context, env *environment, secret, in string, limit int) error {
+	if in != "" {
+		return usagef("--failed and --state exclude each other")
+	}
+	q := messages.LeaseQuery{Identity: r.identity, Failing: true, ListRequest: messages.ListRequest{Secret: secret}}
+	for _, f := range []struct{ flag, value string }{{"--identity", q.Identity}, {"--secret", q.Secret}} {
+		if f.value != "" {
+			if err := checkToken(f.flag, f.value); err != nil {
+				return err
+			}
+		}
+	}
+	o := operator{connection: r.connection, json: r.json}
+	if err := o.check(env); err != nil {
+		return err
+	}
+	leases := []messages.Lease{}
+	for {
+		var page []messages.Lease
+		err := o.ask(ctx, env, "", func(ctx context.Context, a *client.Admin) (err error) {
+			page, q.After, err = a.Leases(ctx, q)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		leases = append(leases, page...)
+		if q.After == "" || limit > 0 && len(leases) >= limit {
+			break
+		}
+	}
+	if limit > 0 {
+		leases = leases[:min(limit, len(leases))]
+	}
+	if r.json {
+		return r.printLeases(env, leases)
+	}
+	if len(leases) == 0 {
+		env.note("there is no lease that could not be revoked")
+		return nil
+	}
+	t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(t, "LEASE\tUSERNAME\tACCESS KEY ID\tWHY") // errors come with Flush
+	for _, l := range leases {
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", l.Name, l.Username, l.AccessKeyID, oneLine(l.Error.Message))
+	}
+	return t.Flush()
 }
 
 // checkList refuses a filter that the broker would.

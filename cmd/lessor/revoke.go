@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,7 @@ import (
 func newRevokeCmd(env *environment) *cobra.Command {
 	var r requester
 	var reason string
+	var force bool
 	cmd := &cobra.Command{
 		Use:   "revoke LEASE",
 		Short: "End a lease now",
@@ -19,11 +21,17 @@ func newRevokeCmd(env *environment) *cobra.Command {
 deleted. The command returns when that is done. Where it stops waiting before, the
 broker goes on. A lease that has ended already is no error.`,
 		Example: `  lessor revoke alice.ci.06ct3v…
-  lessor revoke alice.ci.06ct3v… --reason "job 1234 finished"`,
+  lessor revoke alice.ci.06ct3v… --reason "job 1234 finished"
+
+  # for operators: give up one that can't be revoked; the sweep looks for its user
+  lessor revoke alice.ci.06ct3v… --force --reason "the account is closed"`,
 		Args: argument("LEASE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if n := utf8.RuneCountInString(reason); n > messages.MaxReason {
 				return usagef("--reason has %d characters; the limit is %d", n, messages.MaxReason)
+			}
+			if force {
+				return r.giveUp(cmd.Context(), env, args[0], reason)
 			}
 			return r.withLease(env, args[0], messages.KindRevoked, func(c *client.Client) (messages.Lease, error) {
 				return c.Revoke(cmd.Context(), args[0], reason)
@@ -31,6 +39,27 @@ broker goes on. A lease that has ended already is no error.`,
 		},
 	}
 	r.registerOwner(cmd)
+	cmd.Flags().BoolVar(&force, "force", false, "for operators: drop a lease that could not be revoked; the brokers go on looking for its user")
 	cmd.Flags().StringVar(&reason, "reason", "", "`text` to keep with the lease and show in its events")
 	return cmd
+}
+
+// giveUp drops a lease that could not be revoked.
+func (r *requester) giveUp(ctx context.Context, env *environment, lease, reason string) error {
+	if _, err := messages.ParseLeaseName(lease); err != nil {
+		return flagError("LEASE", err)
+	}
+	o := operator{connection: r.connection, json: r.json}
+	if err := o.check(env); err != nil {
+		return err
+	}
+	var l messages.Lease
+	err := o.ask(ctx, env, "", func(ctx context.Context, a *client.Admin) (err error) {
+		l, err = a.GiveUpLease(ctx, lease, reason)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return r.printLease(env, messages.KindRevoked, l)
 }

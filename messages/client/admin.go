@@ -140,6 +140,59 @@ func (a *Admin) Sweep(ctx context.Context, apply bool) ([]messages.Sweep, error)
 	return reply.Sweeps, err
 }
 
+// Leases returns a page of leases, whosever they are, and the After of the next; ""
+// is the last.
+func (a *Admin) Leases(ctx context.Context, q messages.LeaseQuery) (page []messages.Lease, next string, err error) {
+	reply, err := a.leaseMessage(ctx, messages.AdminLeaseList, q)
+	if err == nil {
+		err = expect(reply, messages.KindLeases)
+	}
+	return reply.Leases, reply.Next, err
+}
+
+// RetryLeases has leases tried again now that could not be revoked, and returns how
+// many: one, an identity's, a secret's, or all.
+func (a *Admin) RetryLeases(ctx context.Context, o messages.LeaseOrder) (int, error) {
+	return ordered(a.leaseMessage(ctx, messages.AdminLeaseRetry, o))
+}
+
+// RevokeLeases has leases end, and returns how many: one, an identity's or a
+// secret's. It does not wait for their end.
+func (a *Admin) RevokeLeases(ctx context.Context, o messages.LeaseOrder) (int, error) {
+	return ordered(a.leaseMessage(ctx, messages.AdminLeaseRevoke, o))
+}
+
+// GiveUpLease drops a lease that could not be revoked. Its user may be left: the
+// brokers' sweep looks for it.
+func (a *Admin) GiveUpLease(ctx context.Context, lease, reason string) (messages.Lease, error) {
+	reply, err := a.leaseMessage(ctx, messages.AdminLeaseRevoke, messages.LeaseOrder{Lease: lease, Reason: reason, Force: true})
+	if err == nil {
+		err = expect(reply, messages.KindRevoked)
+	}
+	if err != nil {
+		return messages.Lease{}, err
+	}
+	return *reply.Lease, nil
+}
+
+func (a *Admin) leaseMessage(ctx context.Context, v messages.AdminVerb, order any) (messages.Reply, error) {
+	body, err := json.Marshal(order)
+	if err != nil {
+		return messages.Reply{}, fmt.Errorf("write the message for %s: %w", v, err)
+	}
+	return a.once(ctx, a.c.o.Namespace.AdminLease(v), body)
+}
+
+func ordered(reply messages.Reply, err error) (int, error) {
+	if err == nil {
+		err = expect(reply, messages.KindOrdered)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return reply.Ordered.Leases, nil
+}
+
 // secretOf is the secret in a reply that is to have one.
 func secretOf(reply messages.Reply, err error) (messages.SecretInfo, error) {
 	if err == nil {

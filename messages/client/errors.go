@@ -43,6 +43,8 @@ func complete(r messages.Reply) bool {
 		return r.Deletion != nil
 	case messages.KindCheck:
 		return r.Check != nil
+	case messages.KindOrdered:
+		return r.Ordered != nil
 	}
 	return r.Lease != nil
 }

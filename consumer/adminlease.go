@@ -1,0 +1,171 @@
+package consumer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// adminLeases answers with a page of all identities' leases.
+func (c *Consumer) adminLeases(ctx context.Context, r micro.Request) (messages.Reply, error) {
+	q, err := messages.DecodeLeaseQuery(r.Data())
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	leases := []messages.Lease{}
+	err = c.leases.each(ctx, leaseFilter(q.Identity, q.Secret), func(key string, rec messages.Record, err error) {
+		if err != nil {
+			c.log.Error().Err(err).Str("lease", key).Msg("a record that can't be read is left out of a list")
+			return
+		}
+		if l := rec.Lease(); key > q.After && wanted(l.State, q.State) && (!q.Failing || isFailing(rec)) {
+			leases = append(leases, *l)
+		}
+	})
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	return page(leases, q.Limit)
+}
+
+// isFailing says that a lease could not be revoked when it was last tried.
+func isFailing(rec messages.Record) bool {
+	return rec.State == messages.StateRevoking && rec.UndoError != ""
+}
+
+// leaseFilter is the filter for the leases of an identity and a secret; "" is any.
+func leaseFilter(identity, secret string) string {
+	any := func(token string) string {
+		if token == "" {
+			return "*"
+		}
+		return token
+	}
+	return any(identity) + "." + any(secret) + ".*"
+}
+
+// adminRetry has leases tried again now that could not be revoked.
+func (c *Consumer) adminRetry(ctx context.Context, r micro.Request) (messages.Reply, error) {
+	o, err := messages.DecodeLeaseOrder(messages.AdminLeaseRetry, r.Data())
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	return c.orderAll(ctx, o, isFailing)
+}
+
+// adminRevoke has leases end.
+func (c *Consumer) adminRevoke(ctx context.Context, r micro.Request) (messages.Reply, error) {
+	o, err := messages.DecodeLeaseOrder(messages.AdminLeaseRevoke, r.Data())
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	if o.Force {
+		return c.giveUpOn(ctx, o)
+	}
+	return c.orderAll(ctx, o, func(rec messages.Record) bool { return !rec.State.Ended() && !rec.Cut() })
+}
+
+// orderAll has all leases end that an order means.
+func (c *Consumer) orderAll(ctx context.Context, o messages.LeaseOrder, meant func(messages.Record) bool) (messages.Reply, error) {
+	filter := o.Lease
+	if filter == "" {
+		filter = leaseFilter(o.Identity, o.Secret)
+	}
+	var names []messages.LeaseName
+	err := c.leases.each(ctx, filter, func(_ string, rec messages.Record, err error) {
+		if err == nil && meant(rec) {
+			names = append(names, rec.Name())
+		}
+	})
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	if len(names) == 0 && o.Lease != "" {
+		return messages.Reply{}, messages.Errorf(messages.CodeLeaseNotFound, "there is no such lease as %s, or nothing to do about it", o.Lease)
+	}
+	for _, name := range names {
+		if err := c.orderEnd(ctx, name, o.Reason); err != nil {
+			return messages.Reply{}, err
+		}
+	}
+	c.log.Info().Int("leases", len(names)).Str("lease", o.Lease).Str("identity", o.Identity).Str("secret", o.Secret).Msg("an operator ends leases")
+	return messages.Reply{Kind: messages.KindOrdered, Ordered: &messages.Ordered{Leases: len(names)}}, nil
+}
+
+// orderEnd puts an order on the lease's subject, when what waits there has been
+// handled.
+func (c *Consumer) orderEnd(ctx context.Context, name messages.LeaseName, note string) error {
+	msg := nats.NewMsg(c.cfg.Namespace.Revoke(name))
+	msg.Header.Set(messages.HeaderReason, string(messages.ReasonOperator))
+	if note != "" {
+		body, err := json.Marshal(messages.RevokeRequest{Reason: note})
+		if err != nil {
+			return err
+		}
+		msg.Data = body
+	}
+	for wait := minPendingWait; ; wait = min(2*wait, maxPendingWait) {
+		err := c.store(ctx, msg)
+		if !isPending(err) {
+			return err
+		}
+		if pause(ctx, wait) != nil {
+			return errPending.Because(err)
+		}
+	}
+}
+
+// giveUpOn drops a lease that could not be revoked. Its user may be left in AWS: it
+// has the installation's tag, and no lease that knows it, so the sweep hunts it.
+func (c *Consumer) giveUpOn(ctx context.Context, o messages.LeaseOrder) (messages.Reply, error) {
+	name, err := messages.ParseLeaseName(o.Lease)
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	rec, err := c.leases.load(ctx, name)
+	if errors.Is(err, errNotFound) {
+		return messages.Reply{}, messages.Errorf(messages.CodeLeaseNotFound, "there is no lease %s", name)
+	}
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	if !isFailing(rec.Record) {
+		return messages.Reply{}, messages.Errorf(messages.CodeInvalidRequest, "force is for a lease that could not be revoked, and this one is %s; revoke it first", rec.State)
+	}
+	given := rec.Record
+	given.Note = strings.TrimSpace("given up by an operator; its user may be left, and is looked for. " + o.Reason)
+	next, err := given.Ended(c.cfg.Now())
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	after, err := c.leases.save(ctx, next, rec.revision)
+	if errors.Is(err, errConflict) {
+		return messages.Reply{}, messages.Errorf(messages.CodeUnavailable, "the lease is being worked on; look at it, and try again").Because(err)
+	}
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	c.log.Warn().Str("lease", name.String()).Str("username", rec.User.Name).Str("error", rec.UndoError).Msg("an operator gives up a lease that could not be revoked; the sweep looks for its user")
+	return messages.Reply{Kind: messages.KindRevoked, Lease: after.Lease()}, c.tellEnded(ctx, after)
+}
+
+// page sorts leases by their names and makes a page of them.
+func page(leases []messages.Lease, limit int) (messages.Reply, error) {
+	slices.SortFunc(leases, func(a, b messages.Lease) int { return strings.Compare(a.Name, b.Name) })
+	n, err := fit(leases, limit)
+	if err != nil {
+		return messages.Reply{}, err
+	}
+	answer := messages.Reply{Kind: messages.KindLeases, Leases: leases[:n]}
+	if n < len(leases) {
+		answer.Next = leases[n-1].Name
+	}
+	return answer, nil
+}
