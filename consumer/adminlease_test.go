@@ -13,7 +13,7 @@ import (
 // adminLease asks the admin service about leases.
 func (w *world) adminLease(verb messages.AdminVerb, body string) messages.Reply {
 	w.t.Helper()
-	return w.call(w.nc, w.ns.AdminLease(verb), body)
+	return w.operate(w.ns.AdminLease(verb), body)
 }
 
 // denies has AWS refuse an action.

@@ -20,7 +20,7 @@ func (w *world) stray(name, installation, lease string) {
 // sweep asks for one.
 func (w *world) sweep(body string) messages.Sweep {
 	w.t.Helper()
-	r := w.call(w.nc, w.ns.AdminSweep(), body)
+	r := w.operate(w.ns.AdminSweep(), body)
 	if r.Kind != messages.KindSweep || len(r.Sweeps) != 1 {
 		w.t.Fatalf("%+v %v", r.Sweeps, r.Error)
 	}

@@ -215,9 +215,10 @@ func TestSecretList(t *testing.T) {
 	o.lease("old")
 	o.refuse("DeleteUser")
 	o.ok(t, "secret", "delete", "old", "--no-wait")
+	o.ok(t, "sweep") // asks who the broker is, for each
 	o.says(exitOK, `NAME  STATE     SOURCE    TYPE      AUTH        ACCOUNT       REVISION
 ci    active    operator  iam_user  access_key  123456789012  1
-demo  active    file      iam_user  default     -             2
+demo  active    file      iam_user  default     123456789012  2
 old   deleting  operator  iam_user  default     123456789012  4
 `, "", "secret", "list")
 }
