@@ -31,8 +31,10 @@ checked   `, "", "secret", "put", file, "--revision", "0")
 	o.stdin = plain + "hard_expiry: none\n"
 	o.says(exitOK, "secret    ci\nrevision  2\nnote      hard_expiry: ", "", "secret", "put", "-", "--no-check")
 	o.says(exitOK, "revision  2 (nothing has changed)\n", "", "secret", "put", "-", "--no-check")
-	if calls := o.sim.Calls(); len(calls) != 0 {
-		t.Errorf("without a check AWS was asked for %s", calls[0].Action)
+	for _, c := range o.sim.Calls() {
+		if c.Action != "GetCallerIdentity" && c.Action != "ListUsers" { // the sweep, meanwhile
+			t.Errorf("without a check AWS was asked for %s", c.Action)
+		}
 	}
 	// What is known of a definition by itself, the check knows, too.
 	if said := o.ok(t, "secret", "put", "-"); strings.Count(said, "note ") != 1 {
