@@ -2,12 +2,10 @@ package consumer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/lessorhq/lessor/messages"
@@ -91,35 +89,12 @@ func (c *Consumer) orderAll(ctx context.Context, o messages.LeaseOrder, meant fu
 		return messages.Reply{}, messages.Errorf(messages.CodeLeaseNotFound, "there is no such lease as %s, or nothing to do about it", o.Lease)
 	}
 	for _, name := range names {
-		if err := c.orderEnd(ctx, name, o.Reason); err != nil {
+		if err := c.order(ctx, name, messages.ReasonOperator, o.Reason, true); err != nil {
 			return messages.Reply{}, err
 		}
 	}
 	c.log.Info().Int("leases", len(names)).Str("lease", o.Lease).Str("identity", o.Identity).Str("secret", o.Secret).Msg("an operator ends leases")
 	return messages.Reply{Kind: messages.KindOrdered, Ordered: &messages.Ordered{Leases: len(names)}}, nil
-}
-
-// orderEnd puts an order on the lease's subject, when what waits there has been
-// handled.
-func (c *Consumer) orderEnd(ctx context.Context, name messages.LeaseName, note string) error {
-	msg := nats.NewMsg(c.cfg.Namespace.Revoke(name))
-	msg.Header.Set(messages.HeaderReason, string(messages.ReasonOperator))
-	if note != "" {
-		body, err := json.Marshal(messages.RevokeRequest{Reason: note})
-		if err != nil {
-			return err
-		}
-		msg.Data = body
-	}
-	for wait := minPendingWait; ; wait = min(2*wait, maxPendingWait) {
-		err := c.store(ctx, msg)
-		if !isPending(err) {
-			return err
-		}
-		if pause(ctx, wait) != nil {
-			return errPending.Because(err)
-		}
-	}
 }
 
 // giveUpOn drops a lease that could not be revoked. Its user may be left in AWS: it

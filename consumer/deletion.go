@@ -82,7 +82,7 @@ func (c *Consumer) goOnDeleting(ctx context.Context, o messages.SecretOrder) (me
 		return d, err
 	}
 	for _, name := range alive {
-		if err := c.order(ctx, name, messages.ReasonSecretDeleted, o.Force); err != nil {
+		if err := c.order(ctx, name, messages.ReasonSecretDeleted, "", o.Force); err != nil {
 			return d, err
 		}
 	}
@@ -98,22 +98,24 @@ func (c *Consumer) goOnDeleting(ctx context.Context, o messages.SecretOrder) (me
 	return d, nil
 }
 
-// order has a lease revoked. A message about the lease that waits already may be one
-// that does not end it: whoever looks at the lease again leaves it at that, and
-// whoever insists waits until there is room for the order.
-func (c *Consumer) order(ctx context.Context, name messages.LeaseName, why messages.Reason, insist bool) error {
+// order has a lease revoked; the note is kept with it. A message about the lease that
+// waits already may be one that does not end it: whoever looks at the lease again
+// leaves it at that, and whoever insists waits until there is room for the order.
+func (c *Consumer) order(ctx context.Context, name messages.LeaseName, why messages.Reason, note string, insist bool) error {
 	msg := nats.NewMsg(c.cfg.Namespace.Revoke(name))
 	msg.Header.Set(messages.HeaderReason, string(why))
-	for wait := minPendingWait; ; wait = min(2*wait, maxPendingWait) {
-		err := c.store(ctx, msg)
-		if !isPending(err) {
+	if note != "" {
+		body, err := json.Marshal(messages.RevokeRequest{Reason: note})
+		if err != nil {
 			return err
 		}
-		if !insist {
-			return nil
-		}
-		if pause(ctx, wait) != nil {
-			return errPending.Because(err)
-		}
+		msg.Data = body
 	}
+	if insist {
+		return c.storeWhenFree(ctx, ctx, msg)
+	}
+	if err := c.store(ctx, msg); !isPending(err) {
+		return err
+	}
+	return nil
 }

@@ -27,6 +27,15 @@
 // header Lessor-Due, a reminder: then the worker decides by the record at hand
 // whether anything is due, so a renewal that was stored in time wins.
 //
+// # What operators do
+//
+// Definitions are put through the admin service, or from files, and reach AWS by a
+// connection: the state bucket has it, with its key sealed, for as long as a
+// definition or a lease names it. Deleting a definition ends its leases first. What
+// takes longer than a request (a deletion, a key's rotation, the sweep for users that
+// no lease knows) is written down before each step, and finished by any replica as
+// one of its chores.
+//
 // # What comes with an answer
 //
 // An answer goes to the subject that the header Lessor-Reply-To names, if it is

@@ -178,6 +178,12 @@ func (c *Consumer) doorOrder(ctx context.Context, k knock, subject func(messages
 		return errPending.Because(err)
 	}
 	defer done()
+	return c.storeWhenFree(ctx, waiting, msg)
+}
+
+// storeWhenFree stores a message on a stream that takes one pending message a
+// subject, when the one before has been handled or waiting ends.
+func (c *Consumer) storeWhenFree(ctx, waiting context.Context, msg *nats.Msg) error {
 	for wait := minPendingWait; ; wait = min(2*wait, maxPendingWait) {
 		err := c.store(ctx, msg)
 		if !isPending(err) {

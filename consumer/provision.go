@@ -160,7 +160,7 @@ func (c *Consumer) restore(ctx context.Context, log zerolog.Logger, mine held, a
 			log.Warn().Err(err).Msg("what a lost attempt has made could not be taken back; it goes with the lease")
 			return
 		default:
-			log.Error().Err(err).Msg("what a lost attempt has made could not be taken back, and no lease knows of it: see whether the user is there, and remove it")
+			log.Error().Err(err).Msg("what a lost attempt has made could not be taken back, and no lease knows of it: the sweep looks for the user")
 			return
 		}
 		if pause(ctx, wait) != nil {

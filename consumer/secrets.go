@@ -371,6 +371,20 @@ func (s *Secrets) watch(ctx context.Context, kv jetstream.KeyValue) error {
 	if err != nil {
 		return err
 	}
+	return eachUpdate(ctx, w, func(e jetstream.KeyValueEntry) {
+		d, err := decodeStored(e.Key(), e.Value())
+		s.mark(e.Key(), messages.IsCode(err, messages.CodeSecretDeleting) && e.Operation() == jetstream.KeyValuePut)
+		if e.Operation() != jetstream.KeyValuePut || err != nil {
+			s.forget(e.Key())
+			return
+		}
+		s.learn(e.Key(), d)
+	})
+}
+
+// eachUpdate visits what a watch tells until ctx ends or the watch breaks, and leaves
+// it.
+func eachUpdate(ctx context.Context, w jetstream.KeyWatcher, visit func(jetstream.KeyValueEntry)) error {
 	defer leave(w)
 	for {
 		select {
@@ -380,16 +394,9 @@ func (s *Secrets) watch(ctx context.Context, kv jetstream.KeyValue) error {
 			if !ok {
 				return errors.New("the watch has ended")
 			}
-			if e == nil {
-				continue // all that was there when the watch began
+			if e != nil { // nil: that was all that was there when the watch began
+				visit(e)
 			}
-			d, err := decodeStored(e.Key(), e.Value())
-			s.mark(e.Key(), messages.IsCode(err, messages.CodeSecretDeleting) && e.Operation() == jetstream.KeyValuePut)
-			if e.Operation() != jetstream.KeyValuePut || err != nil {
-				s.forget(e.Key())
-				continue
-			}
-			s.learn(e.Key(), d)
 		}
 	}
 }
