@@ -93,6 +93,12 @@ type Account interface {
 	Delete(context.Context, Deletion) error
 	// Cut denies everything to a session until it is deleted.
 	Cut(ctx context.Context, session messages.User) error
+	// Backlog says that calls to the account wait now, because the system does not
+	// take more of them. Deletions of keys go before them; whoever ends leases deletes
+	// the key alone then (KeyOnly), and comes back for the user when nothing waits any
+	// more, so that in a mass expiry no user is tidied up while another has its key.
+	// It is a hint: the next moment it may be different.
+	Backlog() bool
 	// Probe returns nil if the system accepts the key now.
 	Probe(context.Context, messages.Credentials) error
 	// Try makes a user, or begins a session, makes each call that a lease may need

@@ -3,6 +3,7 @@ package awsiam
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http/httptrace"
 	"slices"
 	"strings"
@@ -11,7 +12,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"golang.org/x/time/rate"
 
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider"
@@ -256,8 +256,8 @@ func TestAnAnswerToAssumeRoleIsNoAnswerToTheCall(t *testing.T) {
 	if n := a.count("AssumeRole"); n != sdkAttempts {
 		t.Errorf("AssumeRole was sent %d times", n)
 	}
-	if l := c.limit.limit; l.found.Limit() != rate.Inf || l.got != 0 {
-		t.Errorf("calls to the account are held back at %v; %d were answered", l.found.Limit(), l.got)
+	if l := c.calls.budget.now(); !math.IsInf(l.found, 1) || l.flow.got != 0 {
+		t.Errorf("calls to the account are held back at %v; %d were answered", l.found, l.flow.got)
 	}
 	a.SetHook(nil)
 	a.ResetCalls()

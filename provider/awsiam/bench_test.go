@@ -26,14 +26,14 @@ const (
 // bench is a simulated AWS account and a connection to it.
 type bench struct {
 	*iamsim.Sim
-	t       *testing.T
+	t       testing.TB
 	server  *iamsim.Server
 	account provider.Account
 }
 
 // newBench starts an account that has what the user of [lease] needs. Waits
 // between tries are too short to matter.
-func newBench(t *testing.T, change ...func(*Options)) *bench {
+func newBench(t testing.TB, change ...func(*Options)) *bench {
 	t.Helper()
 	sim := iamsim.New(iamsim.Options{})
 	id, secret := sim.AddPrincipal("broker")
@@ -213,7 +213,7 @@ func sorted(s []string) []string {
 	return s
 }
 
-func expectError(t *testing.T, err error, kind provider.Kind, left provider.Left) {
+func expectError(t testing.TB, err error, kind provider.Kind, left provider.Left) {
 	t.Helper()
 	if err == nil {
 		t.Errorf("no error, want %s", kind)

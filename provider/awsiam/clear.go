@@ -17,7 +17,7 @@ func (a *account) clear(ctx context.Context, user string) error {
 			first = err
 		}
 	}
-	note(a.deleteKeys(ctx, user, false))
+	note(a.deleteKeys(ranked(ctx, rankKeys), user, false))
 	note(a.run(ctx, ctx, step{op: "DeleteLoginProfile", do: func(ctx context.Context) error {
 		_, err := a.iam.DeleteLoginProfile(ctx, &iam.DeleteLoginProfileInput{UserName: aws.String(user)})
 		return err

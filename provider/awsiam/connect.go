@@ -21,7 +21,8 @@ type account struct {
 	connection     provider.Connection
 	iam            *iam.Client
 	sts            *sts.Client
-	limit          *retryer
+	calls          *retryer
+	join           func(number string) // tells which account it is
 	backoff        func(try int) time.Duration
 	attemptTimeout time.Duration
 	log            zerolog.Logger
@@ -32,12 +33,15 @@ var _ provider.Account = (*account)(nil)
 // connect makes the SDK's clients. The caller holds p.mu.
 func (p *Provider) connect(ctx context.Context, c provider.Connection) (*account, error) {
 	o := p.options
-	limit := newRetryer(o)
+	calls := newRetryer(o)
+	if before, ok := p.accounts[c.Name]; ok {
+		calls.budget = before.calls.budget // another secret, the same account
+	}
 	log := o.Log.With().Str("connection", c.Name).Logger()
 	load := []func(*config.LoadOptions) error{
 		config.WithRegion(c.Region),
 		config.WithHTTPClient(p.http),
-		config.WithRetryer(func() aws.Retryer { return limit }),
+		config.WithRetryer(func() aws.Retryer { return calls }),
 		config.WithLogger(sdkLogger(o.Log)),
 	}
 	if !o.usesChain(c.Auth) {
@@ -60,12 +64,13 @@ func (p *Provider) connect(ctx context.Context, c provider.Connection) (*account
 		return nil, &provider.Error{Kind: provider.Rejected, Op: "the AWS configuration", Err: err}
 	}
 	cfg.Credentials = own
-	limit.cache, _ = own.(*cache)
+	calls.cache, _ = own.(*cache)
 	return &account{
 		connection:     c,
 		iam:            iam.NewFromConfig(cfg, func(s *iam.Options) { setEndpoint(&s.BaseEndpoint, o.Endpoint) }),
 		sts:            sts.NewFromConfig(cfg, func(s *sts.Options) { setEndpoint(&s.BaseEndpoint, o.Endpoint) }),
-		limit:          limit,
+		calls:          calls,
+		join:           func(number string) { p.budgets.join(calls.budget, number) },
 		backoff:        o.Backoff,
 		attemptTimeout: o.AttemptTimeout,
 		log:            log,

@@ -35,6 +35,7 @@ func (a *account) Cut(ctx context.Context, session messages.User) error {
 	if !mayCut(session) {
 		return &provider.Error{Kind: provider.Rejected, Op: "PutRolePolicy", Err: errNotCuttable}
 	}
+	ctx = ranked(ctx, rankKeys)
 	if err := a.checkRole(ctx, session.Role); err != nil {
 		return err
 	}

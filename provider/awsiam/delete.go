@@ -26,7 +26,10 @@ const (
 // exist. Where it does, the users of the path tell.
 //
 // Of a session it removes the Deny that Cut has put, if any.
+//
+// Where calls are held back, those for the key go before all others to the account.
 func (a *account) Delete(ctx context.Context, d provider.Deletion) error {
+	ctx = ranked(ctx, rankTidy)
 	if d.User.IsSession() {
 		return a.endSession(ctx, d)
 	}
@@ -50,7 +53,7 @@ func (a *account) Delete(ctx context.Context, d provider.Deletion) error {
 // NoSuchEntity if, and only if, that is not the case.
 func (a *account) deleteOnce(ctx context.Context, d provider.Deletion) error {
 	if !d.Ours {
-		user, err := a.getUser(ctx, d.User.Name, false)
+		user, err := a.getUser(ranked(ctx, rankKeys), d.User.Name, false)
 		if err != nil {
 			return err
 		}
@@ -98,6 +101,7 @@ func (a *account) strip(ctx context.Context, d provider.Deletion) error {
 // removeKey deletes the lease's key, or all keys where it is not known which. A
 // known key's call tells when it is on the wire; it may do so more than once.
 func (a *account) removeKey(ctx context.Context, d provider.Deletion, written func()) error {
+	ctx = ranked(ctx, rankKeys)
 	if d.AccessKeyID == "" {
 		return a.deleteKeys(ctx, d.User.Name, false)
 	}
@@ -132,9 +136,9 @@ func (a *account) removals(d provider.Deletion) []step {
 // denyAgain refuses everything to a user whose key may still be alive while its
 // Deny may be gone. It returns keyErr. It goes on when ctx has ended, for at most
 // two attempts' time: until the next try to delete the user, nothing else holds
-// the key back.
+// the key back, so it goes with the keys.
 func (a *account) denyAgain(ctx context.Context, user string, keyErr error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*a.attemptTimeout)
+	ctx, cancel := context.WithTimeout(ranked(context.WithoutCancel(ctx), rankKeys), 2*a.attemptTimeout)
 	defer cancel()
 	err := ignore(a.run(ctx, ctx, a.putPolicy(user, denyAll)), noSuchEntity)
 	if err == nil {

@@ -51,6 +51,23 @@
 // removed: people add login profiles, and AWS itself attaches quarantine
 // policies.
 //
+// # What an account takes
+//
+// AWS throttles the calls to an account at a rate that it does not publish, and
+// that all connections to it share. Nothing is held back until it first does so;
+// then calls wait in one queue an account, and go at the rate that it has been found
+// to take, in this order:
+//
+//	keys       DeleteAccessKey, Cut, and what has to be asked before
+//	the rest   of the end of a lease, DeleteUser at last
+//	renewals
+//	creations  and everything else
+//
+// A key waits for keys only. Of what is left, each of the others gets one slot in
+// eight where it has calls waiting. So that the keys of a mass of leases all go before
+// the first user is tidied up, whoever ends them deletes keys alone while there is a
+// Backlog. A call whose turn would not come before its context's deadline is not made.
+//
 // # Whose a user is
 //
 // The tags lessor:installation and lessor:lease say it, lessor:attempt which

@@ -33,6 +33,9 @@ func failure(op string, err error) *provider.Error {
 	}
 	c := code(err)
 	e := &provider.Error{Kind: kind(c, status(err)), Op: op, Code: c, Err: err, Unauthenticated: isRefusal(c), Words: words(err)}
+	if errors.Is(err, errHeldBack) {
+		e.Why = "calls to AWS are held back, and its turn would not have come in time"
+	}
 	if e.Kind == provider.Denied {
 		e.Action, e.Resource = whatIsDenied(err)
 	}

@@ -27,6 +27,7 @@ func (a *account) Extend(ctx context.Context, user messages.User, denyAfter time
 	if err != nil {
 		return &provider.Error{Kind: provider.Rejected, Op: "the inline policy", Err: err}
 	}
+	ctx = ranked(ctx, rankRenew)
 	return a.run(ctx, ctx, a.putPolicy(user.Name, policy))
 }
 

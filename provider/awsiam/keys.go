@@ -24,7 +24,7 @@ func (a *account) createKey(c provider.Creation, credentials *messages.Credentia
 			}
 		}
 		var o outcome
-		out, err := a.iam.CreateAccessKey(o.follow(ctx), &iam.CreateAccessKeyInput{UserName: aws.String(c.User.Name)}, a.limit.once)
+		out, err := a.iam.CreateAccessKey(o.follow(ctx), &iam.CreateAccessKeyInput{UserName: aws.String(c.User.Name)}, a.calls.once)
 		clean = !o.unsure.Load() && code(err) != limitExceeded
 		if err != nil {
 			return err

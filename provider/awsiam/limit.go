@@ -1,150 +1,159 @@
 package awsiam
 
 import (
-	"context"
-	"fmt"
+	"math"
 	"sync"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/service/iam"
-	"golang.org/x/time/rate"
 )
 
-// sdkAttempts is how often the SDK tries a call that AWS did not answer, answered
-// with a fault of its own, or throttled.
-const sdkAttempts = 4
-
-// retryer repeats the calls to one account, as the SDK's standard mode does, and
-// holds them back. Beside the attempts of one call it bounds the repetitions of
-// all together, so that an outage is not answered with a storm.
-type retryer struct {
-	*retry.Standard
-	limit *limiter
-	cache *cache // of the credentials that the calls are signed with; nil: none
-}
-
-var _ aws.RetryerV2 = (*retryer)(nil)
-
-func newRetryer(o Options) *retryer {
-	return &retryer{
-		limit: newLimiter(o.Rate),
-		Standard: retry.NewStandard(func(s *retry.StandardOptions) {
-			s.MaxAttempts = sdkAttempts
-			s.Backoff = retry.BackoffDelayerFunc(func(try int, _ error) (time.Duration, error) {
-				return o.Backoff(max(try, 1)), nil
-			})
-		}),
-	}
-}
-
-// GetAttemptToken waits until the account may be called.
-func (r *retryer) GetAttemptToken(ctx context.Context) (func(error) error, error) {
-	if err := r.limit.wait(ctx); err != nil {
-		return nil, fmt.Errorf("no call to AWS is free in time: %w", err)
-	}
-	return func(err error) error {
-		if !isUnsigned(err) {
-			r.limit.answered(isThrottling(code(err)))
-		}
-		if r.cache != nil && code(err) == expiredToken {
-			r.cache.refused()
-		}
-		return nil
-	}, nil
-}
-
-// once keeps the SDK from repeating a call, and holds it back like any other.
-func (r *retryer) once(o *iam.Options) { o.Retryer = retry.AddWithMaxAttempts(r, 1) }
-
-// limiter finds the rate of calls that an account takes. AWS publishes none, so
-// nothing is held back until AWS first says Throttling. Then the rate is that at
-// which calls have got through, less some, and it grows again with every call
-// that does: fast up to what has proven to be too much, slowly from there on.
-// When AWS has not throttled for a while it is given up.
+// limiter holds the calls to an account back. It finds the rate of calls that the
+// account takes: AWS publishes none, so nothing is held back until AWS first says
+// Throttling. Then the rate is that at which calls get through, a little less, and
+// it grows again while calls make use of it: fast up to almost the rate at which AWS
+// has last throttled, slowly from there on. When AWS has not throttled for a while,
+// and nothing waits any more, it is given up.
+//
+// Several brokers don't know of each other. They share an account because the growth
+// is nearly the same for all, and the loss the larger the more one has: they end up
+// alike.
 type limiter struct {
-	ceiling *rate.Limiter // what the operator allows
-	found   *rate.Limiter // what AWS takes
+	ceiling float64 // calls a second that the operator allows
 
 	mu          sync.Mutex
-	window      time.Time // when counting began
-	got         int       // calls that got through since then
+	found       float64 // calls a second that AWS takes; infinite: nothing is held back
+	likely      float64 // up to this rate it grows fast; infinite: nothing is known
 	throttledAt time.Time
-	proven      float64 // the rate below which no throttling is to be expected; 0: not known
+	flow        meter // of the calls that get through
+
+	// What follows is for pace.go.
+	queue  queue
+	slots  float64 // calls that may go now
+	filled time.Time
+	timer  *time.Timer // hands out the next slot; nil before the first call waits
 }
 
 const (
 	leastRate = 2    // calls a second that are always tried
-	decrease  = 0.75 // of the rate, for each time AWS throttles
+	guess     = 0.75 // of the rate at which calls got through when AWS first throttled
+	near      = 0.9  // of the rate at which AWS throttled: how far it grows fast
+	decrease  = 0.95 // of the rate at which calls get through while AWS throttles
+	// search is what a call adds to the rate while it grows fast: a second makes seven
+	// times the rate of it.
+	search = 2
+	// growth is what a second adds to the rate later, times its root: 0.2 at a rate of
+	// 5, 0.7 at 50, 3 at 1,000.
+	growth = 0.1
+	// telling is the rate of calls from which on it says what AWS takes.
+	telling = 10
 	// settle is how long after a decrease further throttling says nothing new: it
 	// answers calls that were on their way already.
-	settle = 500 * time.Millisecond
+	settle = 250 * time.Millisecond
 	// forgive is after how long without throttling nothing is held back any more.
 	forgive = 30 * time.Second
-	// measure is over how long the rate is measured at which calls get through.
-	measure = time.Second
 )
 
+// newLimiter returns a limiter with a ceiling; 0 is none.
 func newLimiter(ceiling float64) *limiter {
-	l := &limiter{ceiling: rate.NewLimiter(rate.Inf, 0), found: rate.NewLimiter(rate.Inf, 0)}
-	if ceiling > 0 {
-		l.ceiling = rate.NewLimiter(rate.Limit(ceiling), burst(ceiling))
+	if ceiling <= 0 {
+		ceiling = math.Inf(1)
 	}
-	return l
+	return &limiter{ceiling: ceiling, found: math.Inf(1)}
 }
 
-// burst lets the calls of one lease go together where the rate is high enough.
-func burst(perSecond float64) int { return max(1, int(perSecond/10)) }
-
-func setRate(l *rate.Limiter, perSecond float64) {
-	l.SetLimit(rate.Limit(perSecond))
-	l.SetBurst(burst(perSecond))
-}
-
-func (l *limiter) wait(ctx context.Context) error {
-	if err := l.ceiling.Wait(ctx); err != nil {
-		return err
-	}
-	return l.found.Wait(ctx)
-}
+// rate is how many calls a second may go.
+func (l *limiter) rate() float64 { return min(l.found, l.ceiling) }
 
 // answered hears of each answer.
-func (l *limiter) answered(throttled bool) {
+func (l *limiter) answered(now time.Time, throttled bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now()
-	limit := float64(l.found.Limit())
-	unlimited := l.found.Limit() == rate.Inf
-	if now.Sub(l.window) > measure {
-		l.window, l.got = now, 0
-	}
 	switch {
-	case throttled && now.Sub(l.throttledAt) < settle:
-	case throttled:
-		if unlimited {
-			// Few calls tell little: this may be far too low, so nothing is proven.
-			limit = float64(l.got) / max(now.Sub(l.window), measure/10).Seconds()
-		} else {
-			l.proven = limit * decrease
-		}
-		setRate(l.found, max(leastRate, limit*decrease))
-		l.throttledAt = now
-	default:
-		l.got++
-		if unlimited {
-			return
-		}
-		if now.Sub(l.throttledAt) > forgive {
-			l.found.SetLimit(rate.Inf)
-			l.proven = 0
-			return
-		}
-		if l.proven == 0 || limit < l.proven {
-			setRate(l.found, limit+1) // twice the rate after a second
-			return
-		}
-		// A call's share of what is added in a second: a twentieth, at least 1.
-		setRate(l.found, limit+max(1, limit/20)/limit)
+	case !throttled:
+		l.flow.count(now)
+		l.raise(now)
+	case now.Sub(l.throttledAt) >= settle:
+		l.lower(now)
 	}
+	l.serve(now)
+}
+
+// lower finds the rate anew when AWS has throttled. What gets through is what AWS
+// takes, but for a rate that has grown so fast that the flow lags behind. Where few
+// calls are made they tell little, and no more than half of the rate is taken away.
+func (l *limiter) lower(now time.Time) {
+	l.fill(now)
+	had := l.rate()
+	flow := min(l.flow.rate(now), had)
+	fast := l.found < l.likely
+	if math.IsInf(l.likely, 1) {
+		l.likely = had
+	}
+	l.likely = max(l.likely, had) * near
+	switch {
+	case math.IsInf(l.found, 1):
+		l.found, l.likely = flow*guess, math.Inf(1)
+	case fast && now.Sub(l.throttledAt) > 2*settle:
+		l.found = had * near
+	case flow < telling:
+		l.found = max(flow, had/2) * decrease
+	default:
+		l.found = flow * decrease
+	}
+	l.found = max(l.found, leastRate)
+	l.slots = 0
+	l.throttledAt = now
+}
+
+// raise lets a call that got through raise the rate.
+func (l *limiter) raise(now time.Time) {
+	quiet := now.Sub(l.throttledAt)
+	switch {
+	case math.IsInf(l.found, 1) || quiet < settle:
+		return
+	case quiet > forgive && l.queue.len() == 0:
+		l.found = math.Inf(1)
+		return
+	case quiet > forgive:
+		l.likely = math.Inf(1) // and not l.found: the queue must not go all at once
+	}
+	if l.flow.rate(now) < l.found/4 {
+		return // nothing is known of a rate that is not made use of
+	}
+	l.fill(now)
+	if l.found < l.likely {
+		l.found = min(l.found+search, l.likely)
+		return
+	}
+	l.found += growth / math.Sqrt(l.found)
+}
+
+// measure is over how long a rate is measured.
+const measure = time.Second
+
+// meter measures a rate over the time just past.
+type meter struct {
+	since       time.Time
+	got, before int // since then, and in the time before
+}
+
+func (m *meter) count(now time.Time) {
+	m.roll(now)
+	m.got++
+}
+
+func (m *meter) roll(now time.Time) {
+	switch age := now.Sub(m.since); {
+	case age < measure:
+	case age < 2*measure:
+		m.since, m.got, m.before = m.since.Add(measure), 0, m.got
+	default:
+		m.since, m.got, m.before = now, 0, 0
+	}
+}
+
+// rate is a second's.
+func (m *meter) rate(now time.Time) float64 {
+	m.roll(now)
+	left := 1 - float64(now.Sub(m.since))/float64(measure)
+	return (float64(m.got) + left*float64(m.before)) / measure.Seconds()
 }

@@ -56,7 +56,7 @@ func options() PermissionOptions {
 	return PermissionOptions{Account: accountID, Installation: "inst"}
 }
 
-func permissions(t *testing.T, s messages.DynamicSecret, o PermissionOptions) string {
+func permissions(t testing.TB, s messages.DynamicSecret, o PermissionOptions) string {
 	t.Helper()
 	document, err := Permissions(s, o)
 	if err != nil {
@@ -65,7 +65,7 @@ func permissions(t *testing.T, s messages.DynamicSecret, o PermissionOptions) st
 	return string(document)
 }
 
-func trustPolicy(t *testing.T, kind TrustKind, o TrustOptions) string {
+func trustPolicy(t testing.TB, kind TrustKind, o TrustOptions) string {
 	t.Helper()
 	document, err := Trust(kind, o)
 	if err != nil {

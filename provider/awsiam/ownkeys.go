@@ -33,7 +33,7 @@ func (a *account) OwnKeys(ctx context.Context) ([]string, error) {
 // CreateOwnKey makes another access key for the broker's own user. It makes one
 // attempt: after an error there may be a key that nobody knows the secret of.
 func (a *account) CreateOwnKey(ctx context.Context) (messages.Credentials, error) {
-	out, err := a.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{}, a.limit.once)
+	out, err := a.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{}, a.calls.once)
 	if err != nil {
 		return messages.Credentials{}, failure("CreateAccessKey", err)
 	}
@@ -50,6 +50,7 @@ func (a *account) CreateOwnKey(ctx context.Context) (messages.Credentials, error
 // DeleteOwnKey deletes an access key of the broker's own user. That it is gone is
 // no error.
 func (a *account) DeleteOwnKey(ctx context.Context, accessKeyID string) error {
+	ctx = ranked(ctx, rankKeys)
 	err := a.run(ctx, ctx, step{op: "DeleteAccessKey", do: func(ctx context.Context) error {
 		_, err := a.iam.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{AccessKeyId: aws.String(accessKeyID)})
 		return err

@@ -45,8 +45,10 @@ type Options struct {
 	Getenv func(string) string
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
-	// Rate is the most calls a second to one account; 0 is as many as AWS takes:
-	// until it first says Throttling nothing is held back.
+	// Rate is the most calls a second to one account, through all connections to it;
+	// 0 is as many as AWS takes: until it first says Throttling nothing is held back.
+	// A second connection to an account counts with the first once Identify has said
+	// which account it is.
 	Rate float64
 	// Backoff is how long to wait after the try-th failed attempt at a call, from
 	// 1 on; nil is 100 ms, doubled each time up to 5 s, less up to half of it at
@@ -60,6 +62,7 @@ type Options struct {
 type Provider struct {
 	options Options
 	http    *awshttp.BuildableClient
+	budgets budgets
 
 	mu       sync.Mutex
 	frozen   aws.HTTPClient // http as the environment wants it; nil before the first connection

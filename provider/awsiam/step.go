@@ -32,7 +32,7 @@ const (
 func (s step) tries(err error) int {
 	c := code(err)
 	switch {
-	case errors.Is(err, errTakenOver), isUnsigned(err):
+	case errors.Is(err, errTakenOver), errors.Is(err, errHeldBack), isUnsigned(err):
 		return 1
 	case isConflict(c):
 		return conflictTries

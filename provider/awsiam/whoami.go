@@ -10,14 +10,19 @@ import (
 )
 
 // Identify asks STS who the connection's principal is. The call needs no
-// permission.
+// permission. It goes first, because all others of a connection may wait for it.
+// The connection shares its account's limiter from then on.
 func (a *account) Identify(ctx context.Context) (provider.Principal, error) {
-	out, err := a.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	out, err := a.sts.GetCallerIdentity(ranked(ctx, rankKeys), &sts.GetCallerIdentityInput{})
 	if err != nil {
 		return provider.Principal{}, failure("GetCallerIdentity", err)
 	}
 	if aws.ToString(out.Account) == "" || aws.ToString(out.Arn) == "" {
 		return provider.Principal{}, &provider.Error{Kind: provider.Unavailable, Op: "GetCallerIdentity", Err: errIncomplete}
 	}
+	a.join(aws.ToString(out.Account))
 	return provider.Principal{Account: aws.ToString(out.Account), ARN: aws.ToString(out.Arn)}, nil
 }
+
+// Backlog is described at [provider.Account].
+func (a *account) Backlog() bool { return a.calls.budget.now().backlog() }

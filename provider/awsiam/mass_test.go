@@ -1,0 +1,69 @@
+package awsiam
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/lessorhq/lessor/provider/iamsim"
+)
+
+// massExpiry ends leases with 128 workers, and tells how many more calls and how much
+// more time that takes than it must at a rate.
+func massExpiry(t testing.TB, b *bench, leases int, perSecond float64) (calls, duration float64) {
+	needed := 5 * leases
+	deletions := b.addLeased(leases)
+	b.ResetCalls()
+	var wg sync.WaitGroup
+	var next, failed atomic.Int64
+	began := time.Now()
+	for range 128 {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(leases); i = next.Add(1) - 1 {
+				for b.account.Delete(t.Context(), deletions[i]) != nil {
+					failed.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(began)
+	b.expectGone()
+	throttled := 0
+	for _, c := range b.Calls() {
+		if c.Code == "Throttling" {
+			throttled++
+		}
+	}
+	calls = float64(len(b.Calls())) / float64(needed)
+	duration = took.Seconds() * perSecond / float64(needed)
+	t.Logf("%d leases at %.0f calls/s: %.3f × the calls (%d throttled), %.3f × the time (%s); %d deletions begun again",
+		leases, perSecond, calls, throttled, duration, took.Round(time.Millisecond), failed.Load())
+	return calls, duration
+}
+
+// With the rate found, hardly a call is throttled. What it takes to find it, up to
+// four calls of each worker that were on their way, counts only where the mass is
+// small, so it is told and not judged; and so is the time.
+func TestAMassExpiryTakesHardlyMoreCallsThanItNeeds(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.Backoff = nil })
+	const perSecond = 500
+	b.SetFaults(iamsim.Faults{Rate: perSecond, Burst: 50})
+	massExpiry(t, b, 150, perSecond)
+	if calls, _ := massExpiry(t, b, 250, perSecond); calls > 1.3 {
+		t.Errorf("%.3f × the calls", calls)
+	}
+}
+
+// The real thing: 2,000 leases at 50 calls a second, which takes more than three
+// minutes.
+func BenchmarkMassExpiry(b *testing.B) {
+	for range b.N {
+		bench := newBench(b, func(o *Options) { o.Backoff = nil })
+		bench.SetFaults(iamsim.Faults{Rate: 50})
+		calls, duration := massExpiry(b, bench, 2000, 50)
+		b.ReportMetric(calls, "calls/needed")
+		b.ReportMetric(duration, "time/needed")
+	}
+}

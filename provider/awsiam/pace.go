@@ -1,0 +1,122 @@
+package awsiam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// errHeldBack is of a call, or of one more attempt at it, that was not sent because
+// AWS would not take it in time.
+var errHeldBack = errors.New("calls to the account are held back, and none is free in time")
+
+// wait returns when a call may be made. Where the context will end before, it says
+// so at once: nobody is served by a wait for nothing.
+func (l *limiter) wait(ctx context.Context, r rank) error {
+	w, err := l.enter(ctx, r, time.Now())
+	if w == nil {
+		return err
+	}
+	select {
+	case <-w.turn:
+	case <-ctx.Done():
+	}
+	if ctx.Err() == nil {
+		return nil
+	}
+	l.leave(w, time.Now())
+	return fmt.Errorf("%w: %w", errHeldBack, ctx.Err())
+}
+
+// enter takes a slot, or a place in the queue, which is nil for a slot.
+func (l *limiter) enter(ctx context.Context, r rank, now time.Time) (*waiter, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if math.IsInf(l.rate(), 1) {
+		return nil, nil
+	}
+	l.fill(now)
+	if l.slots >= 1 && l.queue.len() == 0 {
+		l.slots--
+		return nil, nil
+	}
+	if end, ok := ctx.Deadline(); ok && now.Add(l.soonest(r)).After(end) {
+		return nil, errHeldBack
+	}
+	w := l.queue.push(r)
+	l.serve(now)
+	return w, nil
+}
+
+// leave takes a call out of the queue. A slot that it has got is the next one's.
+func (l *limiter) leave(w *waiter, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.queue.remove(w) {
+		l.slots++
+	}
+	l.serve(now)
+}
+
+// backlog says whether calls wait.
+func (l *limiter) backlog() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.queue.len() > 0
+}
+
+// burst is how many calls may go together: those of one lease, where the rate is
+// high enough.
+func (l *limiter) burst() float64 { return max(1, math.Floor(l.rate()/10)) }
+
+// fill adds the slots that have become free.
+func (l *limiter) fill(now time.Time) {
+	passed := now.Sub(l.filled)
+	if rate := l.rate(); passed > 0 && !math.IsInf(rate, 1) {
+		l.slots = min(l.slots+rate*passed.Seconds(), l.burst())
+	}
+	if passed > 0 {
+		l.filled = now
+	}
+}
+
+// serve hands out the slots that are free, and comes back for the next one. It is
+// called whenever a slot may have become free.
+func (l *limiter) serve(now time.Time) {
+	if l.queue.len() == 0 {
+		return
+	}
+	l.fill(now)
+	for ; l.queue.len() > 0 && l.slots >= 1; l.slots-- {
+		close(l.queue.next().turn)
+	}
+	if l.queue.len() == 0 {
+		return
+	}
+	// A little late rather than too early by a rounding.
+	next := time.Duration((1-l.slots)/l.rate()*float64(time.Second)) + time.Microsecond
+	if l.timer == nil {
+		l.timer = time.AfterFunc(next, l.tick)
+		return
+	}
+	l.timer.Reset(next)
+}
+
+func (l *limiter) tick() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.serve(time.Now())
+}
+
+// soonest is how long a new call of a rank waits if all goes well: if no other comes
+// that goes before it, and if the rate grows fast where it can.
+func (l *limiter) soonest(r rank) time.Duration {
+	slots := max(0, float64(l.queue.ahead(r))+1-l.slots)
+	seconds := slots / l.rate()
+	if l.found < l.likely {
+		seconds = max(math.Log1p(search*slots/l.found)/search, slots/min(l.likely, l.ceiling))
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
