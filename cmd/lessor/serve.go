@@ -157,7 +157,11 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	aws := awsiam.New(awsiam.Options{Rate: s.awsRate, Log: log})
+	now, err := brokerClock(env)
+	if err != nil {
+		return err
+	}
+	aws := awsiam.New(awsiam.Options{Rate: s.awsRate, Log: log, Now: now})
 	introduce(ctx, aws, log)
 	hangups := make(chan os.Signal, 1)
 	if s.secrets != "" { // without, SIGHUP ends the process as ever
@@ -166,7 +170,7 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 	}
 	var folder *secretFolder
 	b, err := startBroker(ctx, consumer.Config{
-		Conn: nc, Namespace: ns, Keys: keys, Log: log,
+		Conn: nc, Namespace: ns, Keys: keys, Log: log, Now: now,
 		Provider: aws, ProjectID: s.projectID,
 		Timing: messages.Timing{Confirm: s.confirmWithin, Expiring: s.expiringBefore.Std()},
 		MinTTL: s.minTTL, Replicas: s.replicas,

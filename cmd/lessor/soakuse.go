@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/client"
+)
+
+// use leads a lease through its life and checks each promise.
+func (r *soakRequester) use(ctx context.Context, l messages.Lease, c messages.Credentials, confirmed bool) {
+	r.tally.add("leases issued", 1)
+	r.holds(l.Name, true)
+	if !r.works(ctx, l, c) || ctx.Err() != nil {
+		return // what is left is ended when all is well
+	}
+	fate := r.random.IntN(6)
+	if fate < 3 {
+		l = r.renew(ctx, l)
+	}
+	if fate%2 == 0 {
+		r.revoke(ctx, l)
+	}
+}
+
+// works checks that AWS takes the key, within the time that AWS may need.
+func (r *soakRequester) works(ctx context.Context, l messages.Lease, c messages.Credentials) bool {
+	ctx = context.WithoutCancel(ctx)
+	end := l.ExpiresAt.Add(-2 * maxSoakSkew)
+	for tries := 0; ; tries++ {
+		err := r.identify(ctx, c)
+		if err == nil {
+			r.tally.add("keys found to work", 1)
+			return true
+		}
+		if time.Now().After(end) {
+			break
+		}
+		// A key that was taken back does not come to work by waiting.
+		if tries > 3 && r.excused(ctx, l) {
+			return false
+		}
+		time.Sleep(300 * time.Millisecond)
+	}
+	if u, there, err := r.w.control.user(ctx, l.Username); err == nil && there && u.Key == c.AccessKeyID {
+		r.tally.lost("keys that AWS would not look at before their end (throttled, down, late)")
+		return false
+	}
+	if !r.excused(ctx, l) {
+		r.tally.violated("dead_key", l.Name, "AWS knows no user %s with the key %s", l.Username, c.AccessKeyID)
+	}
+	return false
+}
+
+// identify asks STS who the key's holder is: it checks the secret, too.
+func (r *soakRequester) identify(ctx context.Context, c messages.Credentials) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	_, err := sts.New(sts.Options{
+		Region: c.Region, BaseEndpoint: aws.String(r.w.awsURL), RetryMaxAttempts: 1,
+		Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey.Reveal(), ""),
+	}).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	return err
+}
+
+// excused says whether a lease was taken back by right before its time: nobody
+// heard the delivery, as far as the broker could tell. Where nobody answers, it is
+// not known, and not held against the broker.
+func (r *soakRequester) excused(ctx context.Context, l messages.Lease) bool {
+	ctx, cancel := context.WithTimeout(ctx, soakPatience)
+	defer cancel()
+	now, err := r.client(r.nc, r.identity, soakPatience).Get(ctx, l.Name)
+	switch {
+	case messages.IsCode(err, messages.CodeLeaseNotFound):
+		r.tally.violated("wrong", l.Name, "it was delivered, and is not known")
+		return true
+	case err != nil:
+		r.tally.lost("leases whose end could not be looked up")
+		return true
+	case now.Reason == messages.ReasonUndelivered, r.wasUndelivered(ctx, l):
+		r.tally.lost("leases taken back as undelivered, though the key had come")
+		r.holds(l.Name, false)
+		return true
+	case now.AccessKeyID != "" && now.AccessKeyID != l.AccessKeyID:
+		r.tally.violated("two_keys", l.Name, "it was delivered with the key %s, and has %s", l.AccessKeyID, now.AccessKeyID)
+		return true
+	}
+	return !now.ExpiresAt.After(time.Now().Add(2 * maxSoakSkew))
+}
+
+// wasUndelivered asks the events: a repeated request may have begun the lease anew
+// since.
+func (r *soakRequester) wasUndelivered(ctx context.Context, l messages.Lease) bool {
+	f := client.EventFilter{Identity: l.Identity, Secret: l.Secret, ID: l.ID, Types: []messages.EventType{messages.EventUndelivered}}
+	for _, err := range client.Events(ctx, r.w.js, messages.Namespace{}, f) {
+		return err == nil
+	}
+	return false
+}
+
+// renew moves the end, and checks that the key works past the old one.
+func (r *soakRequester) renew(ctx context.Context, l messages.Lease) messages.Lease {
+	once, cancel := patient(ctx)
+	defer cancel()
+	ttl := messages.Duration(time.Duration(10+r.random.IntN(r.spread)) * time.Second)
+	now, err := r.client(r.nc, r.identity, soakPatience).Renew(once, l.Name, messages.RenewRequest{TTL: ttl, Clamp: true})
+	switch {
+	case messages.IsCode(err, messages.CodeLeaseNotFound):
+		r.tally.violated("wrong", l.Name, "it was delivered, and is not known when it is renewed")
+		return l
+	case messages.IsCode(err, messages.CodeLeaseEnded):
+		r.tally.add("renewals that came too late", 1)
+		if time.Now().Before(l.ExpiresAt.Add(-2*maxSoakSkew)) && !r.excused(context.WithoutCancel(ctx), l) {
+			r.tally.violated("early", l.Name, "it can't be renewed at %s, and ends at %s: %s", time.Now().UTC(), l.ExpiresAt, err)
+		}
+		return l
+	case err != nil:
+		r.tally.lost("renewals without an answer, or refused for a while")
+		return l
+	case now.ExpiresAt.Before(l.ExpiresAt):
+		r.tally.violated("not_renewed", l.Name, "the end moved from %s back to %s", l.ExpiresAt, now.ExpiresAt)
+		return now
+	}
+	r.tally.add("leases renewed", 1)
+	if now.ExpiresAt.Sub(l.ExpiresAt) < 3*maxSoakSkew || r.random.IntN(2) == 0 {
+		return now
+	}
+	if soakSleep(ctx, time.Until(l.ExpiresAt.Add(maxSoakSkew))); ctx.Err() != nil {
+		return now
+	}
+	r.outlived(context.WithoutCancel(ctx), l, now)
+	return now
+}
+
+// outlived checks that a renewed key is good after its old end.
+func (r *soakRequester) outlived(ctx context.Context, old, now messages.Lease) {
+	for tries := 0; ; tries++ {
+		u, there, err := r.w.control.user(ctx, now.Username)
+		if err != nil || time.Now().After(now.ExpiresAt.Add(-2*maxSoakSkew)) {
+			return
+		}
+		if there && u.Allowed {
+			r.tally.add("renewed keys found to work past their old end", 1)
+			return
+		}
+		if tries == 3 {
+			if !r.excused(ctx, now) {
+				r.tally.violated("not_renewed", now.Name, "renewed from %s to %s, and AWS refuses the key (user there: %v)", old.ExpiresAt, now.ExpiresAt, there)
+			}
+			return
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+}
+
+// revoke ends a lease, and checks that its user is gone.
+func (r *soakRequester) revoke(ctx context.Context, l messages.Lease) {
+	once, cancel := patient(ctx)
+	defer cancel()
+	_, err := r.client(r.nc, r.identity, soakPatience).Revoke(once, l.Name, "done")
+	switch {
+	case messages.IsCode(err, messages.CodeLeaseNotFound):
+		r.tally.violated("wrong", l.Name, "it was delivered, and is not known when it is revoked")
+	case isAnswer(err):
+		r.tally.add("revocations that AWS or NATS put off", 1)
+	case err != nil:
+		r.tally.lost("revocations without an answer, repeated at the end")
+		if name, err := messages.ParseLeaseName(l.Name); err == nil {
+			r.later(func(ctx context.Context) { r.revokeLast(ctx, name) })
+		}
+	default:
+		r.tally.add("leases revoked", 1)
+		r.holds(l.Name, false)
+		if u, there, err := r.w.control.user(context.WithoutCancel(ctx), l.Username); err == nil && there && u.Lease == l.Name {
+			r.tally.violated("not_revoked", l.Name, "the answer was revoked, and AWS has the user %s with the key %q", u.Name, u.Key)
+		}
+	}
+}

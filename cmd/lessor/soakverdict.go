@@ -1,0 +1,217 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// mustBeZero are the counts that a good verdict has at zero, in the order of the
+// table.
+var mustBeZero = []soakFigure{
+	{Name: "users_left", What: "users without a lease when all is over"},
+	{Name: "leases_left", What: "leases that do not end"},
+	{Name: "late", What: "leases past their expiry by more than " + lateBound.String()},
+	{Name: "beyond", What: "keys that AWS took after their lease's end (hard expiry)"},
+	{Name: "early", What: "leases that ended before their time"},
+	{Name: "unanswered", What: "requests without an answer, also when repeated at the end"},
+	{Name: "two_keys", What: "idempotency keys with two access keys"},
+	{Name: "two_users", What: "leases with two users at once"},
+	{Name: "dead_key", What: "delivered keys that did not work"},
+	{Name: "not_renewed", What: "renewals that did not extend"},
+	{Name: "not_revoked", What: "revoked leases whose user was still there"},
+	{Name: "wrong", What: "answers that make no sense"},
+	{Name: "secrets", What: "secret keys in clear in stores, logs or events"},
+	{Name: "untold", What: "issued leases whose end no event tells"},
+	{Name: "queued", What: "messages left in the queues"},
+	{Name: "unready", What: "brokers that were not ready again after the healing"},
+	{Name: "died", What: "processes that ended by themselves"},
+}
+
+// soakFigure is one count.
+type soakFigure struct {
+	Name  string `json:"name"`
+	What  string `json:"what"`
+	Count int    `json:"count"`
+}
+
+// soakViolation is one thing that should not have happened.
+type soakViolation struct {
+	At   time.Time `json:"at"`
+	Kind string    `json:"kind"` // the name of a figure that must be zero
+	What string    `json:"what"`
+}
+
+// soakVerdict is what came of a soak.
+//
+//	{"seed":7,"duration":"2m0s","ok":true,"must_be_zero":[{"name":"users_left","what":"…","count":0},…],
+//	 "apart":[…],"survived":[…],"violations":[]}
+type soakVerdict struct {
+	Seed       uint64          `json:"seed"`
+	Duration   string          `json:"duration"`
+	OK         bool            `json:"ok"`
+	MustBeZero []soakFigure    `json:"must_be_zero"`
+	Apart      []soakFigure    `json:"apart"`    // lost by right: nobody could have done better
+	Survived   []soakFigure    `json:"survived"` // what was done, and what was done to it
+	Violations []soakViolation `json:"violations"`
+}
+
+// count is a figure's count, wherever it stands.
+func (v soakVerdict) count(name string) int {
+	for _, f := range slices.Concat(v.MustBeZero, v.Apart, v.Survived) {
+		if f.Name == name {
+			return f.Count
+		}
+	}
+	return 0
+}
+
+// table is the verdict for a person.
+func (v soakVerdict) table() string {
+	var b strings.Builder
+	for _, part := range []struct {
+		title   string
+		figures []soakFigure
+	}{{"survived", v.Survived}, {"lost by right", v.Apart}, {"must be zero", v.MustBeZero}} {
+		fmt.Fprintf(&b, "%s\n", part.title)
+		for _, f := range part.figures {
+			fmt.Fprintf(&b, "  %7d  %s\n", f.Count, f.What)
+		}
+	}
+	for _, x := range v.Violations {
+		fmt.Fprintf(&b, "%s  %s: %s\n", x.At.UTC().Format("15:04:05.000"), x.Kind, x.What)
+	}
+	word := "good"
+	if !v.OK {
+		word = "BAD"
+	}
+	fmt.Fprintf(&b, "verdict: %s (seed %d, %s)\n", word, v.Seed, v.Duration)
+	return b.String()
+}
+
+// soakTally counts. It may be used by many goroutines.
+type soakTally struct {
+	mu         sync.Mutex
+	survived   map[string]int
+	apart      map[string]int
+	zero       map[string]int
+	violations []soakViolation
+	seen       map[string]bool      // of violations that may be found again and again
+	keys       map[string]*toldKeys // by idempotency key
+}
+
+func newSoakTally() *soakTally {
+	return &soakTally{
+		survived: map[string]int{}, apart: map[string]int{}, zero: map[string]int{},
+		seen: map[string]bool{}, keys: map[string]*toldKeys{},
+	}
+}
+
+// maxViolations is how many a verdict tells of, beside their number.
+const maxViolations = 100
+
+func (t *soakTally) add(what string, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.survived[what] += n
+}
+
+func (t *soakTally) most(what string, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.survived[what] = max(t.survived[what], n)
+}
+
+// lost counts what was lost by right.
+func (t *soakTally) lost(what string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.apart[what]++
+}
+
+// violated counts what should not have happened; about names whom it concerns,
+// and is counted once.
+func (t *soakTally) violated(kind, about, format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.seen[kind+" "+about] {
+		return
+	}
+	t.seen[kind+" "+about] = true
+	t.zero[kind]++
+	if len(t.violations) < maxViolations {
+		t.violations = append(t.violations, soakViolation{At: time.Now().UTC(), Kind: kind, What: about + ": " + fmt.Sprintf(format, args...)})
+	}
+}
+
+// told notes that an idempotency key was answered with an access key.
+func (t *soakTally) told(idempotencyKey, accessKeyID, lease string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k := t.keys[idempotencyKey]
+	if k == nil {
+		k = &toldKeys{lease: lease, ids: map[string]bool{}}
+		t.keys[idempotencyKey] = k
+	}
+	k.ids[accessKeyID] = true
+}
+
+// toldKeys are the access keys that an idempotency key was answered with.
+type toldKeys struct {
+	lease string
+	ids   map[string]bool
+}
+
+// judgeKeys counts the idempotency keys with two access keys. Where the first was
+// taken back as undelivered, the second is right.
+func (t *soakTally) judgeKeys(undelivered map[string]bool) {
+	t.mu.Lock()
+	all := maps.Clone(t.keys)
+	t.mu.Unlock()
+	for key, told := range all {
+		switch {
+		case len(told.ids) < 2:
+		case undelivered[told.lease]:
+			t.lost("idempotency keys with another access key, after the first was taken back as undelivered")
+		default:
+			t.violated("two_keys", told.lease, "idempotency key %s has the access keys %s", key, strings.Join(slices.Sorted(maps.Keys(told.ids)), " and "))
+		}
+	}
+}
+
+// sofar is a line for the progress.
+func (t *soakTally) sofar() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	bad := 0
+	for _, n := range t.zero {
+		bad += n
+	}
+	return fmt.Sprintf("%d leases issued, %d kills, %d that should not be", t.survived["leases issued"], t.survived["brokers killed"]+t.survived["NATS servers killed"], bad)
+}
+
+func (t *soakTally) verdict(seed uint64, d time.Duration) soakVerdict {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v := soakVerdict{
+		Seed: seed, Duration: d.String(), OK: true, MustBeZero: slices.Clone(mustBeZero),
+		Apart: figures(t.apart), Survived: figures(t.survived), Violations: append([]soakViolation{}, t.violations...),
+	}
+	for i := range v.MustBeZero {
+		v.MustBeZero[i].Count = t.zero[v.MustBeZero[i].Name]
+		v.OK = v.OK && v.MustBeZero[i].Count == 0
+	}
+	return v
+}
+
+// figures are counts whose names say what they are.
+func figures(counts map[string]int) []soakFigure {
+	all := []soakFigure{}
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		all = append(all, soakFigure{Name: strings.ReplaceAll(strings.ToLower(name), " ", "_"), What: name, Count: counts[name]})
+	}
+	return all
+}
