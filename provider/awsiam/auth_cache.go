@@ -48,18 +48,22 @@ type flight struct {
 }
 
 // Retrieve returns the present credentials as long as they are valid. Where they
-// are not, it waits for others.
+// are not, it waits for others. A refresh that began long ago, before the machine
+// slept, may bring such as have expired meanwhile: then it waits for one more.
 func (c *cache) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	present, valid, f := c.look()
-	if valid {
-		return present, nil
+	for again := true; !valid; again = false {
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return aws.Credentials{}, unauthenticated(c.op, ctx.Err())
+		}
+		if f.err != nil || !again {
+			return f.credentials, f.err
+		}
+		present, valid, f = c.look()
 	}
-	select {
-	case <-f.done:
-		return f.credentials, f.err
-	case <-ctx.Done():
-		return aws.Credentials{}, unauthenticated(c.op, ctx.Err())
-	}
+	return present, nil
 }
 
 // look returns the present credentials, and starts a refresh if that is due and

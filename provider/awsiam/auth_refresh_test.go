@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/rs/zerolog"
 
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider"
@@ -282,5 +283,25 @@ func TestAnAnswerToAssumeRoleIsNoAnswerToTheCall(t *testing.T) {
 	expectError(t, err, provider.Rejected, provider.LeftUser)
 	if n := a.count("AssumeRole"); n != 1 {
 		t.Errorf("a creation that can't go on asks for credentials %d times", n)
+	}
+}
+
+// A refresh that began before the machine slept brings a session that has expired
+// when it wakes. Nobody is given that one.
+func TestASessionThatExpiredOnItsWayIsReplaced(t *testing.T) {
+	clock := &clock{at: time.Now()}
+	calls := 0
+	c := &cache{timeout: time.Minute, now: clock.now, log: zerolog.Nop()}
+	c.retrieve = func(context.Context) (aws.Credentials, error) {
+		calls++
+		expires := clock.now().Add(time.Hour)
+		if calls == 1 {
+			clock.advance(2 * time.Hour)
+		}
+		return aws.Credentials{AccessKeyID: "A", SecretAccessKey: "s", CanExpire: true, Expires: expires}, nil
+	}
+	got, err := c.Retrieve(t.Context())
+	if err != nil || calls != 2 || !got.Expires.After(clock.now()) {
+		t.Errorf("%d calls, expires %v at %v, %v", calls, got.Expires, clock.now(), err)
 	}
 }
