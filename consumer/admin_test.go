@@ -37,6 +37,7 @@ func (w *world) operate(subject, body string) messages.Reply {
 func putBody(definition, more string) string { return `{"definition":` + definition + more + `}` }
 
 func TestAnOperatorPutsGetsAndListsDefinitions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.broker()
 	put := w.admin(messages.AdminPut, putBody(plainSecret, `,"no_check":true`))
@@ -65,6 +66,7 @@ func TestAnOperatorPutsGetsAndListsDefinitions(t *testing.T) {
 }
 
 func TestBadRequestsOfOperatorsChangeNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker()
 	file, err := messages.DecodeDynamicSecret([]byte(`{"name":"filed"}`))
@@ -114,6 +116,7 @@ func TestBadRequestsOfOperatorsChangeNothing(t *testing.T) {
 
 // An operator who names somebody's subject for the answer gets none.
 func TestOperatorsAreAnsweredInTheirInboxesOnly(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.broker()
 	for _, reply := range []string{"lessor.request.alice.ci", "$KV.lessor_secret.ci", "$JS.API.STREAM.DELETE.LESSOR_EVENT", "lessor.deliver.alice.x", "_INBOX", "_INBOX_a*b"} {
@@ -134,6 +137,7 @@ func TestOperatorsAreAnsweredInTheirInboxesOnly(t *testing.T) {
 }
 
 func TestADefinitionThatIsPutCountsAtAllReplicasWithinASecond(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	brokers := []*broker{w.broker(), w.broker(), w.broker()}
 	w.put(brokers[0], plainSecret)
@@ -156,6 +160,7 @@ func TestADefinitionThatIsPutCountsAtAllReplicasWithinASecond(t *testing.T) {
 }
 
 func TestReleasedFilesMayBeChangedAndDeleted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker()
 	d, err := messages.DecodeDynamicSecret([]byte(`{"name":"filed"}`))

@@ -27,6 +27,7 @@ func (w *world) denies(action string) {
 }
 
 func TestAnOperatorSeesAndRetriesWhatCanNotBeRevoked(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker()
 	w.put(b, plainSecret)
@@ -63,6 +64,7 @@ func TestAnOperatorSeesAndRetriesWhatCanNotBeRevoked(t *testing.T) {
 }
 
 func TestAnOperatorRevokesByIdentityAndSecret(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker()
 	w.put(b, plainSecret)
@@ -96,6 +98,7 @@ func TestAnOperatorRevokesByIdentityAndSecret(t *testing.T) {
 
 // A lease that is given up leaves the list; its user is hunted by the sweep.
 func TestALeaseThatIsGivenUpIsHuntedByTheSweep(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	lease := w.lease("ci", "{}")

@@ -27,6 +27,7 @@ func (w *world) limited(definition string, less ...string) (keyID, secret string
 }
 
 func TestACheckFindsNothingWrongWhereNothingIs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.broker()
 	keyID, secret := w.limited(plainSecret)
@@ -52,6 +53,7 @@ func TestACheckFindsNothingWrongWhereNothingIs(t *testing.T) {
 }
 
 func TestACheckNamesWhatIsDenied(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.broker()
 	keyID, secret := w.limited(plainSecret, "iam:AttachUserPolicy", "iam:ListSSHPublicKeys")
@@ -78,6 +80,7 @@ func TestACheckNamesWhatIsDenied(t *testing.T) {
 // The probe's user can't be deleted: the check says so, and it is hunted like any
 // lease's.
 func TestWhatACheckLeavesIsHunted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.broker()
 	keyID, secret := w.limited(plainSecret, "iam:DeleteUser")
@@ -95,6 +98,7 @@ func TestWhatACheckLeavesIsHunted(t *testing.T) {
 }
 
 func TestACheckThatCanNotConnectSaysWhy(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.broker()
 	keyID, _ := w.manager()

@@ -51,6 +51,7 @@ func (w *world) signedBy(action string) map[string]int {
 }
 
 func TestAnAccessKeyIsKeptSealedAndNeverShown(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t) // which searches store, log and events for every secret
 	w.broker()
 	keyID, secret := w.manager()
@@ -79,6 +80,7 @@ func TestAnAccessKeyIsKeptSealedAndNeverShown(t *testing.T) {
 
 // A wrong secret is put right by putting the definition again.
 func TestAWrongSecretKeyIsPutRight(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.broker()
 	w.broker()
@@ -98,6 +100,7 @@ func TestAWrongSecretKeyIsPutRight(t *testing.T) {
 // The key of the managing user is changed by hand: leases that were made with the
 // old one end with the new one.
 func TestLeasesFollowAKeyThatIsChangedByHand(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.broker()
 	w.broker()
@@ -127,6 +130,7 @@ func (w *world) alive2(lease messages.Reply, users int) {
 // A broker that is started with the credentials of another account does not take
 // its leases' users for gone.
 func TestAnotherAccountIsNotTakenForAnEmptyOne(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker()
 	w.put(b, plainSecret)
@@ -168,6 +172,7 @@ func TestAnotherAccountIsNotTakenForAnEmptyOne(t *testing.T) {
 
 // The broker's own key is changed: connections open with the new one alone.
 func TestConnectionsAreSealedAnewWithANewKeyFile(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker()
 	keyID, secret := w.manager()
@@ -193,6 +198,7 @@ func TestConnectionsAreSealedAnewWithANewKeyFile(t *testing.T) {
 
 // A connection is kept as long as a definition or a lease names it, and no longer.
 func TestAConnectionGoesWithTheLastThatNamesIt(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.broker(func(c *consumer.Config) { c.ChoresEvery = time.Millisecond })
 	keyID, secret := w.manager()

@@ -307,8 +307,10 @@ const extraSecret = `{"name":"extra","aws":{"groups":["deployers"],"managed_poli
 // has on the world, starts another, and looks whether everything is as it should
 // be. The effects are counted on a run in which nobody dies.
 func TestABrokerMayDieAnywhere(t *testing.T) {
+	t.Parallel()
 	var points atomic.Int64
 	t.Cleanup(func() { t.Logf("%d points at which a broker was killed", points.Load()) })
+	slots := make(chan struct{}, pointsAtOnce)
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
@@ -317,7 +319,6 @@ func TestABrokerMayDieAnywhere(t *testing.T) {
 				t.Fatalf("only %d effects were seen: %q", len(effects), effects)
 			}
 			var alive sync.WaitGroup
-			slots := make(chan struct{}, 8) // most of the time is spent waiting
 			for n := 1; n <= len(effects); n++ {
 				for _, after := range []bool{false, true} {
 					slots <- struct{}{}

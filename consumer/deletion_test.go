@@ -27,6 +27,7 @@ func (w *world) gone(secret string) {
 }
 
 func TestADeletionEndsTheLeasesFirst(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker(quickChores)
 	w.put(b, plainSecret)
@@ -60,6 +61,7 @@ func TestADeletionEndsTheLeasesFirst(t *testing.T) {
 // While AWS refuses, the definition stays, says how far it has come, and gives no
 // leases; it goes as soon as AWS allows, whoever runs then.
 func TestADeletionGoesOnUntilItIsDone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker(quickChores)
 	w.put(b, plainSecret)
@@ -98,6 +100,7 @@ func TestADeletionGoesOnUntilItIsDone(t *testing.T) {
 }
 
 func TestAForcedDeletionDropsTheDefinitionAndHuntsTheUsers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	lease := w.lease("ci", "{}")
@@ -121,6 +124,7 @@ func TestAForcedDeletionDropsTheDefinitionAndHuntsTheUsers(t *testing.T) {
 // Requests that race a deletion either get a lease that the deletion ends, or are
 // told; nothing is left behind in any case.
 func TestARequestThatRacesADeletionLeavesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker(quickChores)
 	w.broker(quickChores)

@@ -13,6 +13,7 @@ import (
 // Two workers hand over the same delivery at the same time, because one has stalled
 // and its message came again: neither takes what the other is told for its own.
 func TestDeliveriesOfOneLeaseAtOnceAreBothUnheard(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	publish, stop, err := consumer.Publisher(w.connect(), w.ns)
 	w.ok(err)

@@ -11,6 +11,7 @@ import (
 )
 
 func TestALeaseThatNobodyWaitsForIsRevoked(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	w.publishFor(w.nc.NewInbox(), w.ns.Request("alice", "ci"), "{}")
@@ -24,6 +25,7 @@ func TestALeaseThatNobodyWaitsForIsRevoked(t *testing.T) {
 }
 
 func TestAListenerWhoComesAMomentLateIsServed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	inbox := w.nc.NewInbox()
@@ -37,6 +39,7 @@ func TestAListenerWhoComesAMomentLateIsServed(t *testing.T) {
 }
 
 func TestAnUnconfirmedLeaseIsRevoked(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	r := w.lease("ci", `{"confirm":true}`)
@@ -50,6 +53,7 @@ func TestAnUnconfirmedLeaseIsRevoked(t *testing.T) {
 }
 
 func TestAConfirmedLeaseLives(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	r, msg := w.answer(w.publish(w.ns.Request("alice", "ci"), `{"confirm":true}`))
@@ -61,6 +65,7 @@ func TestAConfirmedLeaseLives(t *testing.T) {
 }
 
 func TestAForgedConfirmationCountsForNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	r := w.lease("ci", `{"confirm":true}`)
@@ -72,6 +77,7 @@ func TestAForgedConfirmationCountsForNothing(t *testing.T) {
 }
 
 func TestAConfirmationCountsThatCameWhileTheBrokerWasDown(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker()
 	w.put(b, plainSecret)
@@ -88,6 +94,7 @@ func TestAConfirmationCountsThatCameWhileTheBrokerWasDown(t *testing.T) {
 }
 
 func TestADeliveryIsSentAgainUnchangedToWhoeverRepeats(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	first := w.lease("ci", `{"confirm":true}`, messages.HeaderIdempotencyKey, "k")
@@ -103,6 +110,7 @@ func TestADeliveryIsSentAgainUnchangedToWhoeverRepeats(t *testing.T) {
 // TestTheSearchForSecretsFindsThem: the search that follows every test would see
 // a key in a stream and in the log.
 func TestTheSearchForSecretsFindsThem(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker()
 	w.put(b, plainSecret)

@@ -39,6 +39,7 @@ func (w *world) call(nc *nats.Conn, subject, body string, header ...string) mess
 }
 
 func TestThePlainRequestGetsOneReply(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	r := w.call(w.nc, "lessor.api.request.alice.ci", `{"ttl":"1h"}`)
@@ -65,6 +66,7 @@ func TestThePlainRequestGetsOneReply(t *testing.T) {
 }
 
 func TestTheFrontDoorRefuses(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	r := w.call(w.nc, "lessor.api.request.alice.ci", "")
@@ -96,6 +98,7 @@ func TestTheFrontDoorRefuses(t *testing.T) {
 }
 
 func TestAPlainRequestMayBeRepeated(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	first := w.call(w.nc, "lessor.api.request.alice.ci", `{"confirm":true}`, messages.HeaderIdempotencyKey, "k")
@@ -109,6 +112,7 @@ func TestAPlainRequestMayBeRepeated(t *testing.T) {
 // TestRenewalsAtOnceAreAllAnswered: a stream holds one pending message a lease,
 // and nobody's is lost for it.
 func TestRenewalsAtOnceAreAllAnswered(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	r := w.call(w.nc, "lessor.api.request.alice.ci", "")
@@ -134,6 +138,7 @@ func TestRenewalsAtOnceAreAllAnswered(t *testing.T) {
 }
 
 func TestAListComesInPages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	var subs []*nats.Subscription
@@ -186,6 +191,7 @@ accounts {
 }`
 
 func TestARequesterInAnotherAccountIsServed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.nc.Close()
 	w.server.Close()

@@ -16,6 +16,7 @@ import (
 // A replaced worker's CreateUser comes after the lease has ended, and AWS does not
 // show the user for a while.
 func TestALateUserThatIsNotVisibleYetIsNotOrphaned(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := newSleeper()
 	b1, keyID := w.sleepyBroker(s)
@@ -58,6 +59,7 @@ func TestALateUserThatIsNotVisibleYetIsNotOrphaned(t *testing.T) {
 
 // What a replaced worker may not take back does not keep it from other work.
 func TestAReplacedWorkerDoesNotHoldItsPlaceForGood(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := newSleeper()
 	b1, keyID := w.sleepyBroker(s, func(c *consumer.Config) { c.Workers.Request = 1 })
@@ -94,6 +96,7 @@ func TestAReplacedWorkerDoesNotHoldItsPlaceForGood(t *testing.T) {
 // A broker dies before it delivers, and a repeat gets the key: the first message is
 // told so.
 func TestTheFirstOfTwoRequestsWithOneKeyIsAnswered(t *testing.T) {
+	t.Parallel()
 	const body = `{"ttl":"1h"}`
 	at := deliveryEffect(t, body)
 	w := newWorld(t)
@@ -117,6 +120,7 @@ func TestTheFirstOfTwoRequestsWithOneKeyIsAnswered(t *testing.T) {
 // A repeat with a deadline waits for a lease that can't be undone, and is told when
 // its deadline passes.
 func TestADeadlineIsAnsweredWhileAnUndoHangs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
@@ -139,6 +143,7 @@ func TestADeadlineIsAnsweredWhileAnUndoHangs(t *testing.T) {
 
 // The same where the first is being made, and AWS is away.
 func TestADeadlineIsAnsweredWhileAnotherProvisions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
@@ -160,9 +165,10 @@ func TestADeadlineIsAnsweredWhileAnotherProvisions(t *testing.T) {
 // A repeat of a delivery that waits for its confirmation says again that the key is
 // ready.
 func TestARepeatOfAReadyDeliveryIsUnchanged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	const body = `{"confirm":true,"ready_within":"5s"}`
+	w.put(w.broker(func(c *consumer.Config) { c.ProbeEvery = time.Second }), plainSecret)
+	const body = `{"confirm":true,"ready_within":"60s"}`
 	first := w.lease("ci", body, messages.HeaderIdempotencyKey, "k")
 	w.quiet()
 	again := w.lease("ci", body, messages.HeaderIdempotencyKey, "k")
@@ -173,6 +179,7 @@ func TestARepeatOfAReadyDeliveryIsUnchanged(t *testing.T) {
 
 // The event stream is gone: it is made again, and nobody's worker is held for it.
 func TestAMissingEventStreamHealsItself(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(func(c *consumer.Config) { c.Workers.Request = 2 }), plainSecret)
 	w.lease("ci", "{}")
@@ -190,6 +197,7 @@ func TestAMissingEventStreamHealsItself(t *testing.T) {
 // A renewal is on its way to AWS when the lease is revoked and the key can't be
 // deleted: the renewal's policy must not stand in for the Deny that was put back.
 func TestALateRenewalDoesNotReviveARevokedKey(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	r := w.lease("ci", `{"ttl":"1h"}`)

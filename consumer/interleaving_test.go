@@ -63,6 +63,7 @@ func tooMany(t *testing.T, knocks int) {
 
 // A lease is revoked while it is being made: its requester is told.
 func TestARequestWhoseLeaseIsRevokedInTheMakingIsAnswered(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	stopped, release := make(chan struct{}), make(chan struct{})
@@ -88,6 +89,7 @@ func TestARequestWhoseLeaseIsRevokedInTheMakingIsAnswered(t *testing.T) {
 
 // A CreateUser that AWS carries out after the lease was abandoned and buried.
 func TestALateCreateUserIsNotOrphaned(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	stopped, release := make(chan struct{}), make(chan struct{})
@@ -138,6 +140,7 @@ func deliveryEffect(t *testing.T, body string) int {
 // A confirmation that was stored in time counts also where a repeated delivery
 // meets nobody.
 func TestAStoredConfirmationBeatsNobodyListens(t *testing.T) {
+	t.Parallel()
 	const body = `{"ttl":"1h","confirm":true}`
 	at := deliveryEffect(t, body)
 	w := newWorld(t)
@@ -169,6 +172,7 @@ func TestAStoredConfirmationBeatsNobodyListens(t *testing.T) {
 
 // A replaced worker does not set AWS to an end that a renewal has moved meanwhile.
 func TestAReplacedWorkerDoesNotUndoARenewal(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := newSleeper()
 	b1, keyID := w.sleepyBroker(s)
@@ -213,6 +217,7 @@ func TestAReplacedWorkerDoesNotUndoARenewal(t *testing.T) {
 
 // A replaced worker does not delete the key of whoever replaced it.
 func TestAReplacedWorkerLeavesTheNewKeyAlone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := newSleeper()
 	b1, keyID := w.sleepyBroker(s)
@@ -250,6 +255,7 @@ func TestAReplacedWorkerLeavesTheNewKeyAlone(t *testing.T) {
 
 // A worker that has undone one attempt does not bury another.
 func TestUndoBuriesItsOwnAttemptOnly(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := newSleeper()
 	b1, keyID := w.sleepyBroker(s, func(c *consumer.Config) { c.Workers = consumer.Workers{Request: 1, Renew: 1, Revoke: 1, Confirm: 1} })
@@ -290,6 +296,7 @@ func TestUndoBuriesItsOwnAttemptOnly(t *testing.T) {
 
 // What nobody waits for any more is not delivered.
 func TestNothingIsDeliveredAfterTheDeadline(t *testing.T) {
+	t.Parallel()
 	const body = `{"ttl":"1m"}`
 	at := deliveryEffect(t, body)
 	w := newWorld(t)
@@ -316,6 +323,7 @@ func TestNothingIsDeliveredAfterTheDeadline(t *testing.T) {
 
 // The lease expired before it could be delivered: its requester is told.
 func TestARequestWhoseLeaseExpiredUndeliveredIsAnswered(t *testing.T) {
+	t.Parallel()
 	const body = `{"ttl":"1m"}`
 	at := deliveryEffect(t, body)
 	w := newWorld(t)
@@ -339,6 +347,7 @@ func TestARequestWhoseLeaseExpiredUndeliveredIsAnswered(t *testing.T) {
 }
 
 func TestARepeatOfAFailingRequestIsToldTheTruth(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), extraSecret)
 	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
@@ -352,6 +361,7 @@ func TestARepeatOfAFailingRequestIsToldTheTruth(t *testing.T) {
 }
 
 func TestASequenceThatComesAgainIsAnotherMessage(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	w.lease("ci", "{}", messages.HeaderIdempotencyKey, "k")
@@ -366,6 +376,7 @@ func TestASequenceThatComesAgainIsAnotherMessage(t *testing.T) {
 
 // A rolling restart: no plain request at the front door goes unanswered.
 func TestARollingRestartAnswersEveryKnock(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	stop := make(chan struct{})
@@ -407,6 +418,7 @@ func TestARollingRestartAnswersEveryKnock(t *testing.T) {
 
 // A stop that is out of patience cuts ready_within short, and delivers nothing.
 func TestAStopDoesNotDeliverWhatItGivesUp(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker()
 	w.put(b, plainSecret)
@@ -430,6 +442,7 @@ func TestAStopDoesNotDeliverWhatItGivesUp(t *testing.T) {
 
 // A stop does not wait for knocks that wait for what only it could have done.
 func TestAStopEndsKnocksThatWait(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker()
 	w.put(b, plainSecret)

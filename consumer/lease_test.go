@@ -8,6 +8,7 @@ import (
 )
 
 func TestALeaseIsIssuedRenewedAndRevoked(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 
@@ -48,6 +49,7 @@ func TestALeaseIsIssuedRenewedAndRevoked(t *testing.T) {
 }
 
 func TestALeaseEndsByItself(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	r := w.lease("ci", `{"ttl":"10m"}`)

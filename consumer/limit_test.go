@@ -8,6 +8,7 @@ import (
 )
 
 func TestASecretLimitsItsLeases(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker()
 	w.put(b, `{"name":"ci","max_leases":3,"max_leases_per_identity":2,"aws":{}}`)

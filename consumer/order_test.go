@@ -15,6 +15,7 @@ import (
 )
 
 func TestRenewalsAreBounded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	r := w.lease("ci", `{"ttl":"1h"}`)
@@ -46,6 +47,7 @@ func TestRenewalsAreBounded(t *testing.T) {
 }
 
 func TestARenewalStoredInTimeWins(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker()
 	w.put(b, plainSecret)
@@ -65,6 +67,7 @@ func TestARenewalStoredInTimeWins(t *testing.T) {
 // TestARenewalRacingTheExpiryHasOneWinner renews leases at the moment at which
 // they end. Whatever the answer is, it is true.
 func TestARenewalRacingTheExpiryHasOneWinner(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	w.broker()
@@ -122,6 +125,7 @@ func TestARenewalRacingTheExpiryHasOneWinner(t *testing.T) {
 }
 
 func TestADefinitionMayGoWhileItsLeaseLives(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	r := w.lease("ci", `{"ttl":"1h"}`)
@@ -142,6 +146,7 @@ func TestADefinitionMayGoWhileItsLeaseLives(t *testing.T) {
 }
 
 func TestAFailedRevocationIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	r := w.lease("ci", `{"ttl":"1h"}`)
@@ -169,6 +174,7 @@ func TestAFailedRevocationIsTriedAgain(t *testing.T) {
 }
 
 func TestALeaseThatEndsSoonIsAnnounced(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(func(c *consumer.Config) { c.Timing.Expiring = 5 * time.Minute }), plainSecret)
 	r := w.lease("ci", `{"ttl":"1h"}`)

@@ -75,6 +75,7 @@ func (c *sleepyConn) Write(p []byte) (int, error) {
 // TestAStalledWorkerFindsItselfReplaced stops a broker at each of its calls to
 // AWS, lets another take over and finish, and wakes the first.
 func TestAStalledWorkerFindsItselfReplaced(t *testing.T) {
+	t.Parallel()
 	for _, action := range []string{"CreateUser", "PutUserPolicy", "AttachUserPolicy", "AddUserToGroup", "CreateAccessKey"} {
 		t.Run(action, func(t *testing.T) {
 			w := newWorld(t)
@@ -126,6 +127,7 @@ func TestAStalledWorkerFindsItselfReplaced(t *testing.T) {
 }
 
 func TestTwoReplicasShareTheWork(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	// So short that messages come again while they are being handled, to
 	// whichever replica is free.
@@ -165,6 +167,7 @@ func TestTwoReplicasShareTheWork(t *testing.T) {
 }
 
 func TestALeaseOutlivesTheProcessThatMadeIt(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker()
 	w.put(b, plainSecret)
@@ -196,6 +199,7 @@ func TestALeaseOutlivesTheProcessThatMadeIt(t *testing.T) {
 // TestAClusterLosesANode leases on three nodes, and stops one of them after the
 // other.
 func TestAClusterLosesANode(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cluster, err := embedded.StartCluster(3, w.dir+"/cluster", embedded.ClusterOptions{})
 	w.ok(err)
@@ -245,6 +249,7 @@ func TestAClusterLosesANode(t *testing.T) {
 // TestASlowAWSIsWaitedFor: while a worker waits for AWS, longer than JetStream
 // waits for a sign of life, nobody takes the lease over.
 func TestASlowAWSIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	w.broker()

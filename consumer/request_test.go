@@ -22,6 +22,7 @@ import (
 )
 
 func TestABadRequestIsRejectedAndLeavesTheQueue(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	long := strings.Repeat("x", 70)
@@ -77,6 +78,7 @@ func TestABadRequestIsRejectedAndLeavesTheQueue(t *testing.T) {
 }
 
 func TestARequestThatNobodyMayBeAnsweredForMakesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	for name, replyTo := range map[string]string{
@@ -110,6 +112,7 @@ func TestARequestThatNobodyMayBeAnsweredForMakesNothing(t *testing.T) {
 }
 
 func TestAHundredRequestsWithOneKeyMakeOneLease(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	w.broker() // a second replica
@@ -164,6 +167,7 @@ func TestAHundredRequestsWithOneKeyMakeOneLease(t *testing.T) {
 }
 
 func TestARepeatAfterAPassingFailureBeginsAnew(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	w.sim.SetFaults(iamsim.Faults{InternalError: 1})
@@ -188,6 +192,7 @@ func TestARepeatAfterAPassingFailureBeginsAnew(t *testing.T) {
 }
 
 func TestEveryRefusalOfAWSLeavesNothing(t *testing.T) {
+	t.Parallel()
 	for _, action := range []string{"CreateUser", "PutUserPolicy", "AttachUserPolicy", "AddUserToGroup", "CreateAccessKey"} {
 		t.Run(action, func(t *testing.T) {
 			w := newWorld(t)
@@ -214,6 +219,7 @@ func TestEveryRefusalOfAWSLeavesNothing(t *testing.T) {
 }
 
 func TestAPassingFaultOfAWSIsWaitedOut(t *testing.T) {
+	t.Parallel()
 	for name, f := range map[string]iamsim.Faults{
 		"throttling":              {Rate: 50, Burst: 1},
 		"errors":                  {InternalError: 0.3},
@@ -279,6 +285,7 @@ func firstName(t *testing.T) string {
 }
 
 func TestAForeignUserIsNeverTouched(t *testing.T) {
+	t.Parallel()
 	for name, turns := range map[string]bool{"another name is found": true, "no other name": false} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -323,6 +330,7 @@ func mustJSON(v any) string {
 }
 
 func TestSealedCredentialsAreForTheHolderAlone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	pair, err := nkeys.CreateCurveKeys()
@@ -349,6 +357,7 @@ func TestSealedCredentialsAreForTheHolderAlone(t *testing.T) {
 }
 
 func TestReadyWaitsForAWSToAcceptTheKey(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	w.sim.SetFaults(iamsim.Faults{VisibleAfter: 300 * time.Millisecond})
@@ -367,6 +376,7 @@ func TestReadyWaitsForAWSToAcceptTheKey(t *testing.T) {
 // slowReady holds no worker: with one worker, a request that waits for AWS to
 // accept its key does not keep another from being served.
 func TestWaitingHoldsNoWorker(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(func(c *consumer.Config) { c.Workers.Request = 1 }), plainSecret)
 	w.sim.SetFaults(iamsim.Faults{VisibleAfter: time.Hour})

@@ -22,6 +22,7 @@ func (w *world) managerKeys() []string {
 }
 
 func TestAKeyIsRotatedUnderLeasesThatAreAlive(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.broker()
 	w.broker()
@@ -54,6 +55,7 @@ func TestAKeyIsRotatedUnderLeasesThatAreAlive(t *testing.T) {
 }
 
 func TestRotationsThatCanNotBeAreRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.broker()
 	keyID, secret := w.manager()
@@ -83,6 +85,7 @@ func TestRotationsThatCanNotBeAreRefused(t *testing.T) {
 
 // AWS makes the key and the answer is lost: the key that nobody knows is deleted.
 func TestAKeyThatARotationLostIsDeleted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.broker()
 	keyID, secret := w.manager()
@@ -107,6 +110,7 @@ func TestAKeyThatARotationLostIsDeleted(t *testing.T) {
 
 // Two operators rotate at once: one does, and the other is told.
 func TestTwoRotationsAtOnceMakeOneKey(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.broker()
 	w.broker()

@@ -26,6 +26,7 @@ func denying(definition string) string {
 }
 
 func TestASessionIsLeased(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), sessionSecret)
 	w.sessionRole()
@@ -54,6 +55,7 @@ func TestASessionIsLeased(t *testing.T) {
 
 // Without a Deny a revocation can't end a session, and says so.
 func TestARevokedSessionSaysHowLongItStillWorks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), sessionSecret)
 	w.sessionRole()
@@ -76,6 +78,7 @@ func TestARevokedSessionSaysHowLongItStillWorks(t *testing.T) {
 // With a Deny the session can do nothing from the revocation on, another of the
 // role goes on, and the Deny goes when the session has expired.
 func TestARevokedSessionIsCutOff(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), denying(sessionSecret))
 	w.sessionRole()
@@ -109,6 +112,7 @@ func TestARevokedSessionIsCutOff(t *testing.T) {
 
 // AWS refuses the Deny: it is tried again until the session has expired by itself.
 func TestADenyThatIsRefusedIsTriedUntilTheSessionEnds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), denying(sessionSecret))
 	w.sessionRole()
@@ -131,6 +135,7 @@ func TestADenyThatIsRefusedIsTriedUntilTheSessionEnds(t *testing.T) {
 }
 
 func TestARoleThatMayNotBeAssumedIsToldAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), strings.Replace(sessionSecret, "lessor-ci", "wrong-id", 1))
 	w.sessionRole()

@@ -14,6 +14,7 @@ import (
 // A delivery of attempt 1 that could not be written down at once does not settle
 // attempt 2, which nobody has got.
 func TestADeliverySettlesItsOwnAttemptOnly(t *testing.T) {
+	t.Parallel()
 	s, err := embedded.Start(embedded.Options{})
 	if err != nil {
 		t.Fatal(err)

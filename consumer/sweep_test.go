@@ -28,6 +28,7 @@ func (w *world) sweep(body string) messages.Sweep {
 }
 
 func TestASweepRemovesWhatNoLeaseKnows(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker()
 	w.put(b, plainSecret)
@@ -75,6 +76,7 @@ func TestASweepRemovesWhatNoLeaseKnows(t *testing.T) {
 
 // The brokers sweep by themselves, and share it.
 func TestBrokersSweepByThemselves(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	quick := func(c *consumer.Config) { c.ChoresEvery = time.Millisecond }
 	b := w.broker(quick)
@@ -93,6 +95,7 @@ func TestBrokersSweepByThemselves(t *testing.T) {
 // A lease bucket that was restored from a backup does not know the newer users: that
 // looks like a mass of orphans, and none of them is touched without a person's word.
 func TestMassesOfUnknownUsersAreLeftToAPerson(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker()
 	w.put(b, plainSecret)
@@ -122,6 +125,7 @@ func TestMassesOfUnknownUsersAreLeftToAPerson(t *testing.T) {
 
 // What can't be read may be the record of any user: nothing is removed.
 func TestASweepStopsAtARecordThatItCanNotRead(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker()
 	w.put(b, plainSecret)
@@ -142,6 +146,7 @@ func TestASweepStopsAtARecordThatItCanNotRead(t *testing.T) {
 
 // AWS refuses: the sweep says so, and the next one tries again.
 func TestWhatASweepCanNotRemoveIsTold(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.broker()
 	w.put(b, plainSecret)
