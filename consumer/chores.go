@@ -17,6 +17,8 @@ import (
 // more. Each replica does; the bucket's compare-and-set keeps them apart. A rotation
 // may wait for AWS for as long as one try at it takes, and holds up nothing else.
 func (c *Consumer) chores() {
+	c.background.Go(c.lookAfterStreams)
+	c.background.Go(c.lookAfterReserve)
 	c.background.Go(func() { c.again(c.cfg.ChoresEvery, c.finishDeletions) })
 	c.background.Go(func() { c.again(choresRare*c.cfg.ChoresEvery, c.dropConnections) })
 	c.background.Go(func() { c.again(choresRare*c.cfg.ChoresEvery, c.finishRotations) })

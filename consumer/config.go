@@ -42,6 +42,9 @@ type Config struct {
 	// are an identity's, for secrets that limit them; false while that is not
 	// known, and then requests for such secrets wait. nil: it is never known.
 	Live func(identity, secret string) (ofIdentity, ofSecret int, known bool)
+	// Waiting is told, again and again, what [New] and [Consumer.Start] wait for while
+	// NATS is not all there; nil tells nobody.
+	Waiting func(error)
 	// Workers is how many messages of each verb are handled at once.
 	Workers Workers
 	// AckWait is how long JetStream waits for a sign of life from whoever
@@ -65,6 +68,12 @@ type Config struct {
 	// ChoresEvery is the wait between two rounds of what goes on without a message;
 	// 0 is 2s.
 	ChoresEvery time.Duration
+	// PullHeartbeat is how often NATS says that a worker's pull still stands, at least
+	// 500ms; 0 is 3s. Without such a sign for twice that long the worker pulls anew.
+	PullHeartbeat time.Duration
+	// Reserve is how many bytes are kept in the state bucket that nothing needs, to
+	// make room for what ends leases when JetStream has none left; 0 is 1 MiB.
+	Reserve int
 	// SweepEvery is the wait between two sweeps of an account for users that no lease
 	// knows; 0 is 1h.
 	SweepEvery time.Duration
@@ -112,7 +121,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Live == nil {
 		c.Live = func(string, string) (int, int, bool) { return 0, 0, false }
 	}
+	if c.Waiting == nil {
+		c.Waiting = func(error) {}
+	}
 	c.Timing = c.Timing.WithDefaults()
+	orElse(&c.PullHeartbeat, 3*time.Second)
+	orElse(&c.Reserve, 1<<20)
 	orElse(&c.MinTTL, messages.Duration(time.Minute))
 	orElse(&c.Workers.Request, 128)
 	orElse(&c.Workers.Renew, 64)

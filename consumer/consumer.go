@@ -29,6 +29,8 @@ type Consumer struct {
 	hall         hall  // those who have come in by the door
 	turns        turns // of those who want something of one lease
 	pools        []*pool
+	troubles     *troubles
+	reserve      *reserve
 
 	base       context.Context // of all work; ends when a stop is out of patience
 	halt       context.CancelFunc
@@ -38,18 +40,19 @@ type Consumer struct {
 	stopFollowing context.CancelFunc
 }
 
-// New makes sure of streams and buckets. Nothing is handled until
+// New makes sure of streams and buckets, and waits for as long as ctx does where
+// NATS is not all there yet: it may be starting, too. Nothing is handled until
 // [Consumer.Start]; ctx bounds New alone.
 func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	c := &Consumer{cfg: cfg, log: cfg.Log}
+	c := &Consumer{cfg: cfg, log: cfg.Log, troubles: newTroubles(cfg.Log)}
 	if c.js, err = jetstream.New(cfg.Conn); err != nil {
 		return nil, err
 	}
-	if err := c.open(ctx); err != nil {
+	if err := c.insist(ctx, c.open); err != nil {
 		return nil, err
 	}
 	c.base, c.halt = context.WithCancel(context.Background())
@@ -60,6 +63,9 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 // open makes sure of everything that is kept.
 func (c *Consumer) open(ctx context.Context) error {
 	n := c.cfg.Namespace
+	if err := c.mayMakeBuckets(ctx); err != nil {
+		return err
+	}
 	if err := c.cfg.ensureStreams(ctx, c.js); err != nil {
 		return err
 	}
@@ -75,6 +81,10 @@ func (c *Consumer) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, b := range []*bucket{lease, secret, state} {
+		b.wrote = func(err error) { c.wrote("KV_"+b.name, err) }
+	}
+	c.reserve = newReserve(state, c.cfg.Reserve)
 	c.leases = &leaseStore{bucket: lease, tombstoneAge: c.cfg.TombstoneAge}
 	if err := checkKeys(ctx, state, c.cfg.Keys); err != nil {
 		return err
@@ -109,29 +119,33 @@ func (c *Consumer) Start(ctx context.Context) error {
 		{messages.VerbConfirm, c.cfg.Workers.Confirm, c.handleConfirm},
 	} {
 		p := &pool{
-			verb: v.verb, size: v.workers, log: c.log.With().Str("verb", string(v.verb)).Logger(),
-			ensure: func(ctx context.Context) (jetstream.Consumer, error) {
-				if err := c.cfg.ensureStreams(ctx, c.js); err != nil {
-					return nil, err
-				}
-				return c.cfg.ensureConsumer(ctx, c.js, v.verb)
-			},
+			verb: v.verb, size: v.workers, heartbeat: c.cfg.PullHeartbeat, log: c.log.With().Str("verb", string(v.verb)).Logger(),
+			ensure: func(ctx context.Context) (jetstream.Consumer, error) { return c.cfg.ensureConsumer(ctx, c.js, v.verb) },
 			handle: func(ctx context.Context, msg jetstream.Msg) { c.handle(ctx, v.verb, v.handle, msg) },
 		}
-		cons, err := c.cfg.ensureConsumer(ctx, c.js, v.verb)
+		var cons jetstream.Consumer
+		err := c.insist(ctx, func(ctx context.Context) (err error) {
+			cons, err = c.cfg.ensureConsumer(ctx, c.js, v.verb)
+			return err
+		})
 		if err != nil {
 			return err
 		}
 		p.start(c.base, cons)
 		c.pools = append(c.pools, p)
 	}
+	c.background.Go(c.renewPulls)
 	if c.door, err = c.openDoor(); err != nil {
 		return err
 	}
 	if c.admin, err = c.openAdmin(); err != nil {
 		return err
 	}
-	return c.cfg.Conn.FlushWithContext(ctx) // whoever asks from here on is heard
+	return c.insist(ctx, func(ctx context.Context) error { // whoever asks from here on is heard
+		ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+		defer cancel()
+		return c.cfg.Conn.FlushWithContext(ctx)
+	})
 }
 
 // handle gives a message to its verb.
@@ -183,15 +197,31 @@ func (c *Consumer) Secrets() *Secrets { return c.secrets }
 // Installation returns the id that this installation writes on its users.
 func (c *Consumer) Installation() string { return c.installation }
 
-// Healthy returns nil if the consumer can do its work, or else what is wrong.
+// Healthy returns nil if the consumer can do its work, or else what is wrong, in an
+// operator's words.
 func (c *Consumer) Healthy(ctx context.Context) error {
-	if s := c.cfg.Conn.Status(); s != nats.CONNECTED {
-		return fmt.Errorf("NATS: %s", s)
+	if err := connected(c.cfg.Conn); err != nil {
+		return err
+	}
+	if known := c.troubles.err(); known != nil {
+		return known
 	}
 	if _, err := c.leases.stream.Info(ctx); err != nil {
-		return fmt.Errorf("lease bucket: %w", err)
+		return fmt.Errorf("lease bucket: %w", explain(err))
 	}
 	return nil
+}
+
+// connected returns nil if there is a connection, or else why there is none.
+func connected(nc *nats.Conn) error {
+	switch s, last := nc.Status(), nc.LastError(); {
+	case s == nats.CONNECTED:
+		return nil
+	case last != nil:
+		return fmt.Errorf("NATS: %s: %w", s, last)
+	default:
+		return fmt.Errorf("NATS: %s", s)
+	}
 }
 
 // transient says what becomes of a message that could not be served for a reason
@@ -202,7 +232,11 @@ func (c *Consumer) transient(m *inbound, err error) {
 		return
 	}
 	wait := m.retryWait(c.cfg.RetryMin, c.cfg.RetryMax)
-	m.log.Warn().Err(err).Dur("again_in", wait).Msg("can't be served now")
+	level := zerolog.WarnLevel
+	if errors.Is(err, errNoRoom) {
+		level = zerolog.DebugLevel // that there is none is told once
+	}
+	m.log.WithLevel(level).Err(err).Dur("again_in", wait).Msg("can't be served now")
 	m.later(wait)
 }
 

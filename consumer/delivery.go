@@ -128,13 +128,13 @@ func (c *Consumer) delivered(ctx context.Context, m *inbound, a ask, rec held) {
 	c.background.Go(func() {
 		for wait := c.cfg.RetryMin; err != nil; wait = min(2*wait, c.cfg.RetryMax) {
 			m.log.Warn().Err(err).Dur("again_in", wait).Msg("delivered, and that could not be written down yet")
-			if pause(c.base, wait) != nil {
+			// A stop has patience with it, but not where there is nothing to write to.
+			hopeless := c.following.Err() != nil && kindOf(err) == missing
+			if hopeless || pause(c.base, wait) != nil {
 				m.leave() // we are being stopped
 				return
 			}
-			if err = c.cfg.ensureStreams(c.base, c.js); err == nil {
-				err = c.writeDown(c.base, a, rec)
-			}
+			err = c.writeDown(c.base, a, rec)
 		}
 		m.done()
 	})

@@ -24,6 +24,7 @@ func (c *Consumer) emit(ctx context.Context, name messages.LeaseName, t messages
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	_, err = c.js.PublishMsg(ctx, &nats.Msg{Subject: c.cfg.Namespace.Event(name, t), Data: body}, jetstream.WithMsgID(e.ID))
+	c.wrote(c.cfg.Namespace.EventStream(), err)
 	if err != nil {
 		return fmt.Errorf("event %s of %s: %w", t, name, err)
 	}

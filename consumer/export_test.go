@@ -22,3 +22,9 @@ func Publisher(conn *nats.Conn, n messages.Namespace) (publish func(context.Cont
 	}
 	return d.publish, d.close, nil
 }
+
+// HasReserve says whether room is kept for what ends leases, and new leases are given.
+func (c *Consumer) HasReserve() bool {
+	there, err := c.reserve.isThere(context.Background())
+	return err == nil && there && !c.reserve.isSpent()
+}

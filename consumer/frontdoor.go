@@ -98,7 +98,7 @@ func (c *Consumer) checkKnock(k knock) error {
 
 // refuseDoor answers with an error and tells the event.
 func (c *Consumer) refuseDoor(k knock, e *messages.Error) {
-	if k.verb != "get" && k.verb != "list" {
+	if k.verb != "get" && k.verb != "list" && e != errNoRoom { // which the event would take, too
 		data := messages.EventData{Verb: messages.Verb(k.verb), Error: e}
 		if err := c.emit(c.base, safeName(k.tokens, "door"), messages.EventRejected, nats.NewInbox(), data); err != nil {
 			c.log.Warn().Err(err).Msg("a refusal could not be told")
@@ -134,6 +134,9 @@ func (c *Consumer) doorRequest(ctx context.Context, k knock) error {
 	key := k.Headers().Get(messages.HeaderIdempotencyKey)
 	if err := messages.CheckIdempotencyKey(key); err != nil {
 		return err
+	}
+	if c.reserve.isSpent() {
+		return errNoRoom
 	}
 	msg := c.inside(k, c.cfg.Namespace.Request(k.tokens[0], k.tokens[1]))
 	msg.Header.Set(messages.HeaderDeadline, c.cfg.Now().Add(frontDoorDeadline).UTC().Format(time.RFC3339))
@@ -221,6 +224,9 @@ func (c *Consumer) store(ctx context.Context, msg *nats.Msg) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	_, err := c.js.PublishMsg(ctx, msg)
+	if !isPending(err) {
+		c.wrote("the streams of the verbs", err)
+	}
 	if err != nil && !isPending(err) {
 		return messages.Errorf(messages.CodeUnavailable, "NATS has not said that it stored the message; it may have, so repeat a request with its %s", messages.HeaderIdempotencyKey).Because(err)
 	}

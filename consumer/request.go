@@ -93,6 +93,10 @@ func (c *Consumer) begin(ctx context.Context, m *inbound, a ask, old held) {
 		c.reject(ctx, m, a.replyTo, messages.Errorf(messages.CodeDeadlineExceeded, "the deadline had passed before the lease was begun; repeat the request with a later one"), nil)
 		return
 	}
+	if c.reserve.isSpent() {
+		c.refuse(ctx, m, a, errNoRoom)
+		return
+	}
 	d, err := c.secrets.cached(ctx, a.name.Secret)
 	if err != nil {
 		c.refuse(ctx, m, a, err)
@@ -170,10 +174,13 @@ func (c *Consumer) refuse(ctx context.Context, m *inbound, a ask, err error) {
 	var e *messages.Error
 	var aws *provider.Error
 	again := c.cfg.Now().Add(m.retryWait(c.cfg.RetryMin, c.cfg.RetryMax))
+	inTime := a.deadline.IsZero() || again.Before(a.deadline)
 	switch {
+	case errors.Is(err, errNoRoom) && inTime:
+		c.transient(m, err)
 	case errors.As(err, &e):
 		c.reject(ctx, m, a.replyTo, e, nil)
-	case errors.As(err, &aws) && !a.deadline.IsZero() && !again.Before(a.deadline):
+	case errors.As(err, &aws) && !inTime:
 		c.reject(ctx, m, a.replyTo, aws.Public(), nil)
 	default:
 		c.transient(m, err)

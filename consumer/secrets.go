@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider"
@@ -415,17 +416,20 @@ func leave(w jetstream.KeyWatcher) {
 // takes new work. When the watch breaks the copies may be out of date from there on.
 func (c *Consumer) follow(bucket string, watch func(context.Context, jetstream.KeyValue) error, broken func()) {
 	ctx := c.following
+	level := zerolog.WarnLevel
 	for ctx.Err() == nil {
 		kv, err := c.js.KeyValue(ctx, bucket)
 		if err == nil {
+			level = zerolog.WarnLevel
 			err = watch(ctx, kv)
 		}
 		if ctx.Err() != nil {
 			return
 		}
 		broken()
-		c.log.Warn().Err(err).Str("bucket", bucket).Msg("following a bucket failed; trying again")
-		_ = pause(ctx, rewatch) // ctx is looked at next
+		c.log.WithLevel(level).Err(err).Str("bucket", bucket).Msg("following a bucket failed; trying again")
+		level = zerolog.DebugLevel // until it has been there again
+		_ = pause(ctx, rewatch)    // ctx is looked at next
 	}
 }
 

@@ -10,13 +10,15 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
+// installationKey is where the state bucket has the installation's id.
+const installationKey = "installation"
+
 // installation returns the installation's id, and makes it on the first start.
 // It is written on every IAM user: two installations in one AWS account leave
 // each other's users alone.
 func installation(ctx context.Context, state *bucket, random io.Reader) (string, error) {
-	const key = "installation"
 	for {
-		id, revision, err := state.get(ctx, key)
+		id, revision, err := state.get(ctx, installationKey)
 		if err == nil {
 			return string(id), nil
 		}
@@ -27,7 +29,7 @@ func installation(ctx context.Context, state *bucket, random io.Reader) (string,
 		if err != nil {
 			return "", err
 		}
-		if _, err = state.put(ctx, key, []byte(fresh), revision, 0); err == nil {
+		if _, err = state.put(ctx, installationKey, []byte(fresh), revision, 0); err == nil {
 			return fresh, nil
 		}
 		if !errors.Is(err, errConflict) {

@@ -30,15 +30,18 @@ type bucket struct {
 	js     jetstream.JetStream
 	stream jetstream.Stream
 	name   string
-	prefix string // $KV.<bucket>.
+	prefix string      // $KV.<bucket>.
+	wrote  func(error) // hears how each write went
 }
 
 func openBucket(ctx context.Context, js jetstream.JetStream, name string) (*bucket, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
 	s, err := js.Stream(ctx, "KV_"+name)
 	if err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", name, err)
 	}
-	return &bucket{js: js, stream: s, name: name, prefix: "$KV." + name + "."}, nil
+	return &bucket{js: js, stream: s, name: name, prefix: "$KV." + name + ".", wrote: func(error) {}}, nil
 }
 
 // get returns value and revision. At a key that was deleted, or whose value has
@@ -73,6 +76,7 @@ func (b *bucket) put(ctx context.Context, key string, value []byte, revision uin
 	if isConflict(err) {
 		return 0, errConflict
 	}
+	b.wrote(err)
 	if err != nil {
 		return 0, fmt.Errorf("write %s%s: %w", b.prefix, key, err)
 	}
@@ -90,6 +94,7 @@ func (b *bucket) remove(ctx context.Context, key string, revision uint64) error 
 	if isConflict(err) {
 		return errConflict
 	}
+	b.wrote(err)
 	if err != nil {
 		return fmt.Errorf("delete %s%s: %w", b.prefix, key, err)
 	}

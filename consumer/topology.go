@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/messages"
@@ -97,36 +96,51 @@ func bucketStream(bucket string) jetstream.StreamConfig {
 // replicas unless asked for) is the operator's.
 func (c Config) ensureStreams(ctx context.Context, js jetstream.JetStream) error {
 	for _, want := range c.streams() {
-		err := c.ensureStream(ctx, js, want)
-		if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
-			return fmt.Errorf("JetStream is not enabled on the NATS server, or not for this account: %w", err)
-		}
-		if err != nil {
-			return fmt.Errorf("stream %s: %w", want.Name, err)
+		if _, err := c.ensureStream(ctx, js, want); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (c Config) ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
+// ensureStream does that for one, and says whether it has made it. Where JetStream
+// has no leader it gives up soon: there is no answer until somebody asks again.
+func (c Config) ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (made bool, err error) {
+	made, err = c.makeStream(ctx, js, want)
+	if kindOf(err) == disabled {
+		return made, fmt.Errorf("%s: %w", disabled, err)
+	}
+	if err != nil {
+		return made, fmt.Errorf("stream %s: %w", want.Name, err)
+	}
+	return made, nil
+}
+
+func (c Config) makeStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (made bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
 	s, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		want.Replicas = max(c.Replicas, 1)
 		_, err = js.CreateStream(ctx, want)
 		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			return err
+			return err == nil, err
 		}
 		s, err = js.Stream(ctx, want.Name) // another replica was faster
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	have := s.CachedInfo().Config
+	return false, c.adjust(ctx, js, s.CachedInfo().Config, want)
+}
+
+// adjust brings a stream that is there to what lessor relies on.
+func (c Config) adjust(ctx context.Context, js jetstream.JetStream, have, want jetstream.StreamConfig) error {
 	if have.Retention != want.Retention {
 		return fmt.Errorf("its retention is %s, lessor needs %s; move its messages away and delete it, or choose another --prefix", have.Retention, want.Retention)
 	}
-	if isBucket(want) && have.MaxAge > 0 {
-		return fmt.Errorf("its values go away after %s, and with them leases that are alive; remove its max age", have.MaxAge)
+	if err := checkLimits(have); err != nil {
+		return err
 	}
 	next := have
 	next.Subjects = want.Subjects
@@ -142,8 +156,21 @@ func (c Config) ensureStream(ctx context.Context, js jetstream.JetStream, want j
 	if same(have, next) {
 		return nil
 	}
-	_, err = js.UpdateStream(ctx, next)
+	_, err := js.UpdateStream(ctx, next)
 	return err
+}
+
+// checkLimits says which limits of a bucket leases can't live with.
+func checkLimits(have jetstream.StreamConfig) error {
+	switch {
+	case !isBucket(have):
+		return nil
+	case have.MaxAge > 0:
+		return fmt.Errorf("its values go away after %s, and with them leases that are alive; remove its max age", have.MaxAge)
+	case have.MaxBytes > 0 || have.MaxMsgs > 0:
+		return errors.New("its size is limited, and at the limit leases could not be ended; remove its max bytes and max messages, and limit the account")
+	}
+	return nil
 }
 
 func isBucket(s jetstream.StreamConfig) bool { return strings.HasPrefix(s.Name, "KV_") }
@@ -156,6 +183,8 @@ func same(a, b jetstream.StreamConfig) bool {
 
 // ensureConsumer makes the durable consumer of a verb, or brings it up to date.
 func (c Config) ensureConsumer(ctx context.Context, js jetstream.JetStream, v messages.Verb) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
 	cons, err := js.CreateOrUpdateConsumer(ctx, c.Namespace.Stream(v), jetstream.ConsumerConfig{
 		Durable:   c.Namespace.Consumer(v),
 		AckPolicy: jetstream.AckExplicitPolicy,

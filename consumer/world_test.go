@@ -105,10 +105,14 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-func (w *world) startNATS() {
+func (w *world) startNATS(change ...func(*embedded.Options)) {
 	w.t.Helper()
+	o := embedded.Options{StoreDir: w.dir, Listen: "127.0.0.1:0"}
+	for _, f := range change {
+		f(&o)
+	}
 	var err error
-	w.server, err = embedded.Start(embedded.Options{StoreDir: w.dir, Listen: "127.0.0.1:0"})
+	w.server, err = embedded.Start(o)
 	w.ok(err)
 	server := w.server
 	w.t.Cleanup(server.Close)
@@ -152,7 +156,7 @@ func (w *world) config(nc *nats.Conn) consumer.Config {
 		Workers: consumer.Workers{Request: 16, Renew: 4, Revoke: 16, Confirm: 2},
 		AckWait: 500 * time.Millisecond, NobodyWait: 100 * time.Millisecond, ProbeEvery: 10 * time.Millisecond,
 		RetryMin: 20 * time.Millisecond, RetryMax: 200 * time.Millisecond,
-		MinTTL: messages.Duration(time.Second),
+		MinTTL: messages.Duration(time.Second), Reserve: 1,
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 
 	"github.com/lessorhq/lessor/messages"
 )
@@ -29,8 +30,11 @@ func (s *Scheduler) follow(ctx context.Context) {
 			return
 		}
 		why := err.Error()
-		s.broken.Store(&why)
-		s.cfg.Log.Warn().Err(err).Dur("again_in", wait).Msg("watching the leases failed; trying again")
+		level := zerolog.WarnLevel
+		if s.broken.Swap(&why) != nil {
+			level = zerolog.DebugLevel // it has been told
+		}
+		s.cfg.Log.WithLevel(level).Err(err).Dur("again_in", wait).Msg("watching the leases failed; trying again")
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):

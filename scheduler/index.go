@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"container/heap"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -112,6 +113,8 @@ func (x *index) take(now time.Time, limit int, again func(reminders int) time.Du
 		e.next = now.Add(again(int(e.reminders))).UnixMilli()
 		heap.Fix(&x.queue, 0)
 	}
+	// Those whose reminder did not get through are due again since a moment ago.
+	slices.SortStableFunc(out, func(a, b reminder) int { return a.due.Compare(b.due) })
 	return out
 }
 

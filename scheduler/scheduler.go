@@ -64,6 +64,8 @@ const (
 	publishTimeout = 10 * time.Second
 	// retryPublish is the wait after a reminder that did not get through.
 	retryPublish = time.Second
+	// complainEvery is how often the log says that reminders fail.
+	complainEvery = time.Minute
 )
 
 // Scheduler reminds the workers of what is due. Any number of them may run.
@@ -77,6 +79,7 @@ type Scheduler struct {
 	generation uint32 // of the watch; its goroutine's alone
 	loaded     atomic.Bool
 	broken     atomic.Pointer[string] // why there is no watch now; nil: there is
+	complained atomic.Pointer[time.Time]
 }
 
 // Start begins to remind. The lease bucket need not be there yet. Stop ends it.
@@ -142,8 +145,12 @@ func (s *Scheduler) tick(ctx context.Context) {
 }
 
 // runOnce publishes a reminder for each lease that is due now, and returns how
-// many.
+// many. Without NATS it leaves them where they are: when it is back, the longest due
+// goes first.
 func (s *Scheduler) runOnce(ctx context.Context) int {
+	if s.cfg.Conn.Status() != nats.CONNECTED {
+		return 0
+	}
 	due := s.index.take(s.cfg.Now(), maxTake, s.again)
 	for n, r := range due {
 		if ctx.Err() != nil {
@@ -171,7 +178,7 @@ func (s *Scheduler) remind(r reminder) {
 	msg := nats.NewMsg(s.cfg.Namespace.Revoke(name))
 	msg.Header.Set(messages.HeaderDue, r.due.UTC().Format(time.RFC3339))
 	if _, err := s.js.PublishMsgAsync(msg); err != nil {
-		s.cfg.Log.Warn().Err(err).Str("lease", r.name).Msg("a reminder could not be published; trying again")
+		s.complain(err, r.name)
 		s.index.hurry(r.name, s.cfg.Now().Add(retryPublish))
 		return
 	}
@@ -186,6 +193,17 @@ func (s *Scheduler) notPublished(_ jetstream.JetStream, msg *nats.Msg, err error
 		return
 	}
 	name := strings.Join(s.cfg.Namespace.Tokens(msg.Subject, 1), ".")
-	s.cfg.Log.Warn().Err(err).Str("lease", name).Msg("a reminder did not get through; trying again")
+	s.complain(err, name)
 	s.index.hurry(name, s.cfg.Now().Add(retryPublish))
+}
+
+// complain logs that a reminder failed: one in a while, since they fail all at once
+// and again and again.
+func (s *Scheduler) complain(err error, lease string) {
+	last, now := s.complained.Load(), time.Now()
+	level := zerolog.DebugLevel
+	if (last == nil || now.Sub(*last) > complainEvery) && s.complained.CompareAndSwap(last, &now) {
+		level = zerolog.WarnLevel
+	}
+	s.cfg.Log.WithLevel(level).Err(err).Str("lease", lease).Msg("a reminder did not get through; trying again, as with all that are due")
 }

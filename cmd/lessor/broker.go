@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,9 +14,6 @@ import (
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/scheduler"
 )
-
-// startTimeout bounds the making or checking of streams and buckets.
-const startTimeout = 30 * time.Second
 
 // stopTimeout is how long a broker that stops may take to finish what it holds:
 // no longer than AWS may take for one lease.
@@ -41,11 +39,10 @@ func (c *counter) live(identity, secret string) (ofIdentity, ofSecret int, known
 	return s.Live(identity, secret)
 }
 
-// startBroker starts both with the consumer's settings. Before anything is
-// handled, prepare puts the definitions that requests may name.
+// startBroker starts both with the consumer's settings, and waits for as long as ctx
+// does where NATS is not all there. Before anything is handled, prepare puts the
+// definitions that requests may name.
 func startBroker(ctx context.Context, cfg consumer.Config, prepare func(context.Context, *consumer.Secrets) error) (*broker, error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
 	var counts counter
 	cfg.Live = counts.live
 	c, err := consumer.New(ctx, cfg)
@@ -53,20 +50,28 @@ func startBroker(ctx context.Context, cfg consumer.Config, prepare func(context.
 		return nil, fmt.Errorf("the broker does not start: %w", err)
 	}
 	if err := prepare(ctx, c.Secrets()); err != nil {
-		_ = c.Stop(ctx) // the first error is the one to tell
+		giveUp(c)
 		return nil, err
 	}
 	if err := c.Start(ctx); err != nil {
-		_ = c.Stop(ctx) // the first error is the one to tell
+		giveUp(c)
 		return nil, fmt.Errorf("the broker does not start: %w", err)
 	}
 	s, err := scheduler.Start(scheduler.Config{Conn: cfg.Conn, Namespace: cfg.Namespace, Log: cfg.Log, Now: cfg.Now})
 	if err != nil {
-		_ = c.Stop(ctx) // the first error is the one to tell
+		giveUp(c)
 		return nil, fmt.Errorf("the scheduler does not start: %w", err)
 	}
 	counts.Store(s)
 	return &broker{Consumer: c, schedule: s}, nil
+}
+
+// giveUp stops a consumer that has not got far. Why it was given up is the error to
+// tell.
+func giveUp(c *consumer.Consumer) {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	_ = c.Stop(ctx)
 }
 
 // Stop takes no new work and finishes what is in hand.
@@ -80,16 +85,19 @@ func (b *broker) Ready(ctx context.Context) error {
 	return errors.Join(b.Healthy(ctx), b.schedule.Healthy())
 }
 
-// brokerConn are the options of a broker's connection: it never gives up, and
+// brokerConn are the options of a broker's connection: it never gives up (nats.go does
+// where a server refuses it twice), and
 // holds nothing back while it is away. What was meant for a requester then must
 // not come out of a buffer later, when the record says something else.
 func brokerConn(log zerolog.Logger) []nats.Option {
+	level := onceInAWhile(tellEvery)
 	return []nats.Option{
 		nats.Name("lessor broker"),
 		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(), // an account or its callout may come later than the server
 		nats.ReconnectBufSize(-1),
 		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
-			e := log.Error().Err(err)
+			e := log.WithLevel(level(err)).Err(err)
 			if s != nil {
 				e = e.Str("subject", s.Subject)
 			}
@@ -101,5 +109,22 @@ func brokerConn(log zerolog.Logger) []nats.Option {
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info().Str("server", nc.ConnectedServerName()).Msg("NATS is back") }),
+	}
+}
+
+// onceInAWhile returns the level at which an error is logged: one that comes again and
+// again, as from a server that refuses every connection, is an error once in a while.
+func onceInAWhile(every time.Duration) func(error) zerolog.Level {
+	var mu sync.Mutex
+	var last string
+	var told time.Time
+	return func(err error) zerolog.Level {
+		mu.Lock()
+		defer mu.Unlock()
+		if err.Error() == last && time.Since(told) < every {
+			return zerolog.DebugLevel
+		}
+		last, told = err.Error(), time.Now()
+		return zerolog.ErrorLevel
 	}
 }

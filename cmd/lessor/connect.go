@@ -160,12 +160,23 @@ func refused(err error, servers string) error {
 	servers = withoutSecrets(servers)
 	switch {
 	case errors.Is(err, nats.ErrNoServers):
-		return fmt.Errorf("no NATS server answers at %s; start one, or name another with --server or --context", servers)
+		return said{fmt.Sprintf("no NATS server answers at %s; start one, or name another with --server or --context", servers), err}
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
 		return fmt.Errorf("the NATS server at %s refuses the connection: %w; check --creds, --nkey, --user or --context", servers, err)
 	}
 	return fmt.Errorf("connect to NATS at %s: %w; check --server and the files of --creds, --nkey and --tls…", servers, err)
 }
+
+// said is an error in words of our own that say it all. What it came from can be asked
+// for.
+type said struct {
+	text  string
+	cause error
+}
+
+func (e said) Error() string { return e.text }
+
+func (e said) Unwrap() error { return e.cause }
 
 // withoutSecrets drops users, passwords and tokens from server URLs.
 func withoutSecrets(servers string) string {

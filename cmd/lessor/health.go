@@ -2,11 +2,46 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
+
+// readiness is what /readyz says of a broker, from before it is one.
+type readiness struct {
+	mu     sync.Mutex
+	broker *broker // nil until it is up
+	why    error   // what the start waits for
+}
+
+func newReadiness() *readiness { return &readiness{why: errors.New("starting")} }
+
+// waits says what the start waits for.
+func (r *readiness) waits(why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.why = fmt.Errorf("starting: %w", why)
+}
+
+// is says that the broker is up.
+func (r *readiness) is(b *broker) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.broker = b
+}
+
+func (r *readiness) ready(ctx context.Context) error {
+	r.mu.Lock()
+	b, why := r.broker, r.why
+	r.mu.Unlock()
+	if b == nil {
+		return why
+	}
+	return b.Ready(ctx)
+}
 
 // healthTimeout bounds the answer to a question for the broker's health.
 const healthTimeout = 3 * time.Second

@@ -54,14 +54,19 @@ func newSecretFolder(dir string, secrets *consumer.Secrets, log zerolog.Logger) 
 }
 
 // load puts all that is there, and reports what is wrong. The error is for the
-// folder, or for NATS.
+// folder.
 func (f *secretFolder) load(ctx context.Context) error {
 	files, err := readSecretFiles(f.dir)
 	if err != nil {
 		return err
 	}
 	f.seen = fingerprintOf(files)
-	return f.putAll(ctx, files)
+	if err := f.putAll(ctx, files); !isPassing(err) {
+		return err
+	} else if ctx.Err() == nil {
+		f.trouble(err, "NATS") // follow tries again
+	}
+	return nil
 }
 
 // follow looks at the folder whenever it is told to, until ctx ends. On a hangup
@@ -85,7 +90,7 @@ func (f *secretFolder) follow(ctx context.Context, look <-chan time.Time, hangup
 // now is the time, a change counts when two looks in a row see the same: somebody
 // may be in the middle of writing.
 func (f *secretFolder) look(ctx context.Context, now bool) {
-	bounded, cancel := context.WithTimeout(ctx, startTimeout)
+	bounded, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	files, err := readSecretFiles(f.dir)
 	if err != nil {
@@ -117,6 +122,9 @@ func (f *secretFolder) trouble(err error, kind string) {
 	}
 	f.told.trouble = kind
 }
+
+// lookTimeout bounds one look.
+const lookTimeout = 30 * time.Second
 
 func fingerprintOf(files []secretFile) fingerprint {
 	h := sha256.New()

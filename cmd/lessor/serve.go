@@ -148,7 +148,20 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 		return err
 	}
 	log := zerolog.New(env.Stderr).Level(level).With().Timestamp().Logger()
-	nc, keys, closeNATS, err := s.nats(env, log)
+	state := newReadiness()
+	if s.health != "" {
+		stop, at, err := serveHealth(s.health, state.ready)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		log.Info().Str("address", at).Msg("health")
+	}
+	nc, keys, closeNATS, err := s.nats(ctx, env, log, state.waits)
+	if ctx.Err() != nil && err != nil {
+		log.Info().Err(err).Msg("stopped before it was up")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -173,7 +186,7 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 		Conn: nc, Namespace: ns, Keys: keys, Log: log, Now: now,
 		Provider: aws, ProjectID: s.projectID,
 		Timing: messages.Timing{Confirm: s.confirmWithin, Expiring: s.expiringBefore.Std()},
-		MinTTL: s.minTTL, Replicas: s.replicas,
+		MinTTL: s.minTTL, Replicas: s.replicas, Waiting: state.waits,
 		Workers: consumer.Workers{Request: s.workers, Revoke: s.workers},
 	}, func(ctx context.Context, secrets *consumer.Secrets) error {
 		if s.secrets == "" {
@@ -189,13 +202,14 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	err = s.serve(ctx, b, log, func() {
-		if folder != nil {
-			look := time.NewTicker(lookEvery)
-			defer look.Stop()
-			folder.follow(ctx, look.C, hangups)
-		}
-	})
+	state.is(b)
+	log.Info().Str("installation", b.Installation()).Msg("broker is up")
+	if folder != nil {
+		look := time.NewTicker(lookEvery)
+		defer look.Stop()
+		folder.follow(ctx, look.C, hangups)
+	}
+	<-ctx.Done()
 	log.Info().Msg("stopping: finishing what is in hand")
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
@@ -203,7 +217,7 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 		log.Warn().Err(stopErr).Msg("not everything could be finished; it goes on with the next broker")
 	}
 	log.Info().Msg("stopped")
-	return err
+	return nil
 }
 
 // introduce says who the broker is at AWS, or that it is nobody. Without AWS it
@@ -226,31 +240,15 @@ func introduce(ctx context.Context, aws *awsiam.Provider, log zerolog.Logger) {
 // introduceTimeout bounds the question at AWS who the broker is.
 const introduceTimeout = 5 * time.Second
 
-// serve is the time between start and stop. Meanwhile it runs follow, which ends
-// with ctx.
-func (s *serveCmd) serve(ctx context.Context, b *broker, log zerolog.Logger, follow func()) error {
-	if s.health != "" {
-		stop, at, err := serveHealth(s.health, b.Ready)
-		if err != nil {
-			return err
-		}
-		defer stop()
-		log.Info().Str("address", at).Msg("health")
-	}
-	log.Info().Str("installation", b.Installation()).Msg("broker is up")
-	follow()
-	<-ctx.Done()
-	return nil
-}
-
-// nats connects to NATS, or starts it, and reads the broker's key.
-func (s *serveCmd) nats(env *environment, log zerolog.Logger) (*nats.Conn, *messages.Keyring, func(), error) {
+// nats connects to NATS, as soon as it is there, or starts it, and reads the broker's
+// key.
+func (s *serveCmd) nats(ctx context.Context, env *environment, log zerolog.Logger, waits func(error)) (*nats.Conn, *messages.Keyring, func(), error) {
 	if !s.embedded {
 		keys, err := readKeys(s.keyFile)
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		nc, err := s.dial(env, "lessor broker", brokerConn(log)...)
+		nc, err := waitFor(ctx, log, waits, func() (*nats.Conn, error) { return s.dial(env, "lessor broker", brokerConn(log)...) })
 		if err != nil {
 			return nil, nil, nil, err
 		}

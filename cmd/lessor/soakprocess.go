@@ -84,11 +84,7 @@ func (p *soakProcess) wait(cmd *exec.Cmd, ended chan struct{}) {
 	if !again {
 		return
 	}
-	if code := cmd.ProcessState.ExitCode(); code == exitFailed && p.isBroker() && lived < startTimeout+10*time.Second {
-		p.tally.add("brokers that gave up starting, and were started again", 1)
-	} else {
-		p.tally.violated("died", p.name, "%s after %s; see %s", cmd.ProcessState, lived.Round(time.Millisecond), p.logFile())
-	}
+	p.tally.violated("died", p.name, "%s after %s; see %s", cmd.ProcessState, lived.Round(time.Millisecond), p.logFile())
 	time.Sleep(200 * time.Millisecond)
 	p.mu.Lock()
 	again = p.wanted
@@ -97,8 +93,6 @@ func (p *soakProcess) wait(cmd *exec.Cmd, ended chan struct{}) {
 		_ = p.start() // the readiness after the healing tells
 	}
 }
-
-func (p *soakProcess) isBroker() bool { return strings.HasPrefix(p.name, "broker") }
 
 // end ends the process as that function does, and returns how it ended; nil where
 // it was not running.

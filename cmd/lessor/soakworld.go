@@ -99,6 +99,9 @@ func (w *soakWorld) startAWS(ctx context.Context) error {
 	return soakUntil(ctx, startTimeout, "AWS is up", func() error { return w.control.faults(ctx, soakCalm) })
 }
 
+// startTimeout is how long a process may take until it is up.
+const startTimeout = 30 * time.Second
+
 func (w *soakWorld) startNodes(ctx context.Context) error {
 	at, err := soakAddresses(2 * soakNodes)
 	if err != nil {

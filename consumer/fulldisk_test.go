@@ -1,0 +1,136 @@
+//go:build linux
+
+package consumer_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lessorhq/lessor/cmd/embedded"
+	"github.com/lessorhq/lessor/messages"
+)
+
+// Variables with which the test binary is a NATS server.
+const (
+	nodeStore  = "LESSOR_TEST_NODE_STORE"
+	nodeListen = "LESSOR_TEST_NODE_LISTEN"
+)
+
+// TestBeANATSServer is no test but the NATS server of one: it takes "full" for a disk
+// on which nothing can be written any more, and ends with its input.
+func TestBeANATSServer(t *testing.T) {
+	if os.Getenv(nodeStore) == "" {
+		return
+	}
+	signal.Ignore(syscall.SIGXFSZ)
+	s, err := embedded.Start(embedded.Options{StoreDir: os.Getenv(nodeStore), Listen: os.Getenv(nodeListen), LockTimeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	fmt.Println("\nurl " + s.URL())
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 1, Max: ^uint64(0)}); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println("\nfull")
+	}
+}
+
+// node is a NATS server in a process of its own.
+type node struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Scanner
+}
+
+func (w *world) startNode(listen string) (n *node, url string) {
+	w.t.Helper()
+	self, err := os.Executable()
+	w.ok(err)
+	n = &node{cmd: exec.Command(self, "-test.run", "^TestBeANATSServer$")}
+	n.cmd.Env = append(os.Environ(), nodeStore+"="+w.dir, nodeListen+"="+listen)
+	n.in, err = n.cmd.StdinPipe()
+	w.ok(err)
+	out, err := n.cmd.StdoutPipe()
+	w.ok(err)
+	n.out = bufio.NewScanner(out)
+	w.ok(n.cmd.Start())
+	w.t.Cleanup(n.kill)
+	return n, strings.TrimPrefix(n.line(w.t, "url "), "url ")
+}
+
+// line waits for a line that begins so.
+func (n *node) line(t testing.TB, begins string) string {
+	t.Helper()
+	for n.out.Scan() {
+		if strings.HasPrefix(n.out.Text(), begins) {
+			return n.out.Text()
+		}
+	}
+	t.Fatalf("the NATS server does not say %q", begins)
+	return ""
+}
+
+func (n *node) kill() {
+	_ = n.cmd.Process.Kill() // it has ended, or does now
+	_ = n.cmd.Wait()
+}
+
+// TestTheDiskIsFull has the kernel refuse every write of the NATS server, by a limit
+// on the size of files: the server takes that as it takes a disk without space, except
+// that the error is another ("file too large"), which one that is alone does not tell
+// from others. It does not answer a write any more, also when there is room, until it
+// is started again; reads go on.
+func TestTheDiskIsFull(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.stopNATS()
+	n, url := w.startNode("127.0.0.1:0")
+	w.nc = w.returning(url, nats.ReconnectBufSize(nats.DefaultReconnectBufSize))
+	var err error
+	w.js, err = jetstream.New(w.nc)
+	w.ok(err)
+	b, err := w.tryBroker(w.returning(url), watchful)
+	w.ok(err)
+	w.put(b, plainSecret)
+	due, lives := w.lease("ci", `{"ttl":"10m"}`), w.lease("ci", `{"ttl":"3h"}`)
+	w.quiet()
+	w.eventually("the broker has its reserve", func() bool { return b.HasReserve() })
+	made := w.created()
+	_, err = io.WriteString(n.in, "full\n")
+	w.ok(err)
+	n.line(t, "full")
+	if r, err := w.door(w.ns.API("request", "alice", "ci")); err != nil || r.Kind != messages.KindError || r.Error.Code != messages.CodeUnavailable {
+		t.Errorf("a request to a full disk: %+v %v %v", r, r.Error, err)
+	}
+	w.says(b, "it can't write to its disk")
+	w.clock.move(15 * time.Minute)
+	if w.works(due.Credentials) || !w.works(lives.Credentials) {
+		t.Error("AWS does not go by the leases' ends while the disk is full")
+	}
+	if w.created() != made || w.sim.UserCount() != 2 {
+		t.Errorf("%d users made and %d there without records", w.created()-made, w.sim.UserCount())
+	}
+
+	n.kill()
+	w.startNode(strings.TrimPrefix(url, "nats://")) // on a disk with room
+	w.eventually("what fell due is over", func() bool { return w.sim.UserCount() == 1 })
+	w.says(b, "")
+	w.alive(lives)
+	w.everyUserHasALease()
+	if n := w.lines("trouble with JetStream"); n > 8 {
+		t.Errorf("%d lines about one trouble", n)
+	}
+}
