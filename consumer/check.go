@@ -113,6 +113,6 @@ func (c *Consumer) endCheck(ctx context.Context, rec held, left provider.Left) (
 	if err != nil {
 		return "", err
 	}
-	after, err := c.undo(ctx, c.log.With().Str("lease", rec.Name().String()).Logger(), ending, left == provider.LeftUser)
+	after, err := c.undo(ctx, c.log.With().Str("lease", rec.Name().String()).Logger(), ending, undoing{known: left == provider.LeftUser})
 	return after.UndoError, err
 }

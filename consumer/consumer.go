@@ -28,6 +28,7 @@ type Consumer struct {
 	door, admin  micro.Service
 	hall         hall  // those who have come in by the door
 	turns        turns // of those who want something of one lease
+	tidying      *tidying
 	pools        []*pool
 	troubles     *troubles
 	reserve      *reserve
@@ -48,7 +49,7 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Consumer{cfg: cfg, log: cfg.Log, troubles: newTroubles(cfg.Log)}
+	c := &Consumer{cfg: cfg, log: cfg.Log, troubles: newTroubles(cfg.Log), tidying: newTidying(cfg.Workers.Revoke)}
 	if c.js, err = jetstream.New(cfg.Conn); err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
 // scenario is something that a broker does and may die in.
@@ -27,6 +28,12 @@ type scenario struct {
 	// check looks at the world once another broker has taken over and the answer
 	// is there.
 	check func(w *world, lease, answer messages.Reply)
+	// refuse are the calls of the broker that AWS fails to carry out, for one run; nil:
+	// none.
+	refuse func() func(iamsim.Call) bool
+	// died looks at the world when the broker is dead and no other there yet; nil: at
+	// nothing.
+	died func(w *world, lease messages.Reply)
 	// late looks at the world when everything has been undone; nil: at nothing.
 	late func(w *world)
 	// effects is the least number of effects there must be: a scenario that does
@@ -143,6 +150,25 @@ var scenarios = []scenario{{
 	act: func(w *world, _ messages.Reply) *nats.Subscription {
 		w.clock.move(time.Hour)
 		return nil
+	},
+	check:   func(w *world, lease, _ messages.Reply) { w.over(lease, messages.ReasonExpired) },
+	effects: 9,
+}, {
+	// What holds the key back then is the Deny in the user's policy.
+	name:  "expiry while AWS fails to delete the key",
+	begin: issue(`{"ttl":"1h"}`),
+	act: func(w *world, _ messages.Reply) *nats.Subscription {
+		w.clock.move(time.Hour + time.Second)
+		return nil
+	},
+	refuse: func() func(iamsim.Call) bool {
+		var failed atomic.Int64 // as often as one call is tried
+		return func(c iamsim.Call) bool { return c.Action == "DeleteAccessKey" && failed.Add(1) <= 4 }
+	},
+	died: func(w *world, lease messages.Reply) {
+		if w.works(lease.Credentials) {
+			w.t.Error("the key works, and nobody is there to delete it")
+		}
 	},
 	check:   func(w *world, lease, _ messages.Reply) { w.over(lease, messages.ReasonExpired) },
 	effects: 9,
@@ -352,6 +378,9 @@ func (s scenario) run(t *testing.T, m *mortal) []string {
 	w.quiet()
 	first.stop()
 
+	if s.refuse != nil {
+		m.refuse = s.refuse()
+	}
 	victim := w.mortalBroker(m, quickChores)
 	m.arm()
 	answers := s.act(w, lease)
@@ -359,6 +388,9 @@ func (s scenario) run(t *testing.T, m *mortal) []string {
 		w.diesOrFinishes(m)
 		victim.die()
 		m.bury()
+		if s.died != nil {
+			s.died(w, lease)
+		}
 		w.broker(quickChores)
 	} else if answers == nil {
 		w.diesOrFinishes(m)

@@ -27,6 +27,12 @@
 // header Lessor-Due, a reminder: then the worker decides by the record at hand
 // whether anything is due, so a renewal that was stored in time wins.
 //
+// Where AWS takes no more calls the worker deletes the key alone, writes that down,
+// and leaves the rest for later: the record is due again. So when very many leases end
+// at once, every key dies before the first user goes. What can harm nobody any more is
+// tidied up by no worker, but by a few goroutines beside them. Whoever has ordered a
+// revocation is told when everything is gone, and so is the event stream.
+//
 // # What operators do
 //
 // Definitions are put through the admin service, or from files, and reach AWS by a

@@ -31,8 +31,9 @@ import (
 type mortal struct {
 	mu      sync.Mutex
 	armed   bool
-	killAt  int  // the number of the effect, from 1; 0: never
-	after   bool // the effect happens, but the broker does not hear of it
+	killAt  int                    // the number of the effect, from 1; 0: never
+	refuse  func(iamsim.Call) bool // calls that AWS fails to carry out; nil: none
+	after   bool                   // the effect happens, but the broker does not hear of it
 	dead    bool
 	buried  bool // nothing of it is under way any more
 	effects []string
@@ -197,9 +198,13 @@ func (m *mortal) aws(keyID string, shared func(string) bool) func(context.Contex
 				return iamsim.Verdict{}
 			}
 		}
-		switch happens, heard := m.effect(c.Action); {
-		case !happens:
+		happens, heard := m.effect(c.Action)
+		refused := m.refuse != nil && m.refuse(c)
+		switch {
+		case !happens, refused && !heard:
 			return iamsim.Verdict{Do: iamsim.DropBefore}
+		case refused:
+			return iamsim.Verdict{Do: iamsim.Fail, Status: 500}
 		case !heard:
 			return iamsim.Verdict{Do: iamsim.DropAfter}
 		}

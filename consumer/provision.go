@@ -66,7 +66,7 @@ func (c *Consumer) create(ctx context.Context, m *inbound, rec *held, a ask) (me
 		e.Left = provider.LeftNothing
 		return messages.Credentials{}, &e
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.provisionTime(rec.Record))
+	ctx, cancel := context.WithTimeout(ctx, c.provisionTime(rec.Record, a.deadline))
 	defer cancel()
 	for try := 1; ; try++ {
 		creds, err := account.Create(ctx, provider.Creation{
@@ -108,10 +108,15 @@ func (c *Consumer) holds(mine held) func(context.Context) error {
 	}
 }
 
-// provisionTime is how long AWS may take for the attempt.
-func (c *Consumer) provisionTime(r messages.Record) time.Duration {
-	left := r.Due.Sub(c.cfg.Now())
-	return left - time.Duration(float64(c.cfg.Timing.Provision)*provisionMargin)
+// provisionTime is how long AWS may take for the attempt: no longer than somebody
+// waits for it.
+func (c *Consumer) provisionTime(r messages.Record, deadline time.Time) time.Duration {
+	now := c.cfg.Now()
+	left := r.Due.Sub(now) - time.Duration(float64(c.cfg.Timing.Provision)*provisionMargin)
+	if deadline.IsZero() {
+		return left
+	}
+	return min(left, deadline.Sub(now))
 }
 
 func (c *Consumer) owner(r messages.Record) provider.Owner {
@@ -219,7 +224,7 @@ func (c *Consumer) createFailed(ctx context.Context, m *inbound, a ask, rec held
 		return
 	}
 	wait := m.retryWait(c.cfg.RetryMin, c.cfg.RetryMax)
-	if !a.deadline.IsZero() && !c.cfg.Now().Add(wait).Before(a.deadline) {
+	if !a.deadline.IsZero() && !c.cfg.Now().Add(max(wait, e.After)).Before(a.deadline) {
 		c.fail(ctx, m, a, rec, messages.Errorf(messages.CodeDeadlineExceeded, "the deadline comes before AWS can be asked again: %s", e.Safe()).Because(e), left)
 		return
 	}
@@ -262,7 +267,7 @@ func (c *Consumer) fail(ctx context.Context, m *inbound, a ask, rec held, why *m
 // scheduler brings up again; the requester need not wait for that.
 func (c *Consumer) finishFailed(ctx context.Context, m *inbound, a ask, rec held, left provider.Left) {
 	if rec.State == messages.StateRevoking {
-		after, err := c.undo(ctx, m.log, rec, left == provider.LeftUser)
+		after, err := c.undoIfFree(ctx, m.log, rec, undoing{known: left == provider.LeftUser})
 		if err != nil {
 			c.transient(m, err)
 			return

@@ -119,8 +119,8 @@ func (c *Consumer) agree(ctx context.Context, lost held) error {
 // come over the Deny with which the undoing holds back a key that it could not
 // delete yet.
 func (c *Consumer) denyNow(ctx context.Context, rec held) error {
-	if rec.User.HardExpiry == messages.HardExpiryNone {
-		return nil // nothing has been set
+	if rec.User.HardExpiry == messages.HardExpiryNone || !rec.KeyGoneAt.IsZero() {
+		return nil // nothing has been set, or nobody is to be refused
 	}
 	account, err := c.connections.of(ctx, rec.Record)
 	if err != nil {

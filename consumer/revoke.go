@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -129,12 +130,25 @@ func (c *Consumer) endWith(ctx context.Context, m *inbound, o order, rec held, n
 			return
 		}
 	}
-	after, err := c.undo(ctx, m.log, ending, false)
-	if err != nil {
-		c.transient(m, err)
+	again := m.again() || rec.State == messages.StateRevoking
+	if ending.Harmless() {
+		c.tidy(m, o, ending, again)
 		return
 	}
-	c.answerEnded(m, o, after)
+	c.undoFor(ctx, m, o, ending, again)
+}
+
+// undoFor undoes a lease for a message.
+func (c *Consumer) undoFor(ctx context.Context, m *inbound, o order, ending held, again bool) {
+	after, err := c.undo(ctx, m.log, ending, undoing{again: again})
+	switch {
+	case err != nil:
+		c.transient(m, err)
+	case o.replyTo != "" && after.Harmless() && after.UndoError == "" && !ending.Harmless():
+		c.tidy(m, o, after, true) // whoever asks is told when everything is gone
+	default:
+		c.answerEnded(m, o, after)
+	}
 }
 
 // answerEnded tells whoever ordered the revocation how it went.
@@ -142,7 +156,8 @@ func (c *Consumer) answerEnded(m *inbound, o order, rec held) {
 	answer := messages.Reply{Kind: messages.KindRevoked, Lease: rec.Lease()}
 	if !rec.State.Ended() && !rec.Cut() {
 		answer = messages.ErrorReply(messages.Errorf(messages.CodeProviderUnavailable,
-			"the lease is being revoked and could not be yet; there is nothing to do, it is tried again until it is: %s", rec.UndoError), rec.Lease())
+			"the lease is being revoked and could not be yet; there is nothing to do, it is tried again until it is: %s",
+			cmp.Or(rec.UndoError, "AWS takes no more calls for now")), rec.Lease())
 	}
 	if err := c.reply(o.replyTo, answer); err != nil {
 		c.transient(m, err)

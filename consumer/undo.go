@@ -11,16 +11,22 @@ import (
 	"github.com/lessorhq/lessor/provider"
 )
 
+// undoing is what is known of an undoing.
+type undoing struct {
+	known bool // the user is certainly this lease's; that of an issued lease always is
+	again bool // somebody may have tried before
+}
+
 // undo is how every lease ends: it takes a record in state revoking, deletes key
-// and user, leaves a tombstone, and tells. Known says that the user is certainly
-// this lease's; that of an issued lease always is.
+// and user, leaves a tombstone, and tells. Where AWS takes no more calls it deletes
+// no more than the key: in a mass expiry all keys go before the first user.
 //
 // What it returns is the record afterwards, which may still be revoking: then
-// the record has the reason and is due again. An error means that the record
-// could not be read or written.
-func (c *Consumer) undo(ctx context.Context, log zerolog.Logger, rec held, known bool) (held, error) {
+// the record has the reason, if it is not that, and is due again. An error means that
+// the record could not be read or written.
+func (c *Consumer) undo(ctx context.Context, log zerolog.Logger, rec held, u undoing) (held, error) {
 	cut := c.mustWait(rec) // looked at once: it may expire while AWS is at it
-	if failure := c.remove(ctx, rec, known, cut); failure != nil {
+	if failure := c.remove(ctx, rec, u, cut); failure != nil {
 		return c.undoFailed(ctx, log, rec, failure)
 	}
 	if cut {
@@ -57,6 +63,17 @@ func (c *Consumer) undo(ctx context.Context, log zerolog.Logger, rec held, known
 	}
 	return rec, c.tellEnded(ctx, rec)
 }
+
+// undoIfFree is undo where no call to the account waits, and else leaves the lease for
+// later: it is for one that nobody was given, and for those who have better to do.
+func (c *Consumer) undoIfFree(ctx context.Context, log zerolog.Logger, rec held, u undoing) (held, error) {
+	if account, err := c.connections.of(ctx, rec.Record); err == nil && account.Backlog() {
+		return c.undoLater(ctx, log, rec, rec.Record, errBacklog)
+	}
+	return c.undo(ctx, log, rec, u)
+}
+
+var errBacklog = messages.Errorf(messages.CodeProviderUnavailable, "calls to AWS wait")
 
 // mustWait says whether a session is to be denied everything and has not expired yet:
 // the Deny must stay until then.
@@ -99,7 +116,7 @@ func (c *Consumer) tellEnded(ctx context.Context, rec held) error {
 // remove deletes key and user. That they are gone already is no error. A session
 // can't be removed: it is cut off, where the definition wants that, and the Deny is
 // removed when the session has expired.
-func (c *Consumer) remove(ctx context.Context, rec held, known, cut bool) error {
+func (c *Consumer) remove(ctx context.Context, rec held, u undoing, cut bool) error {
 	if rec.User.IsSession() && (!rec.User.DenyOnRevoke || rec.IssuedAt.IsZero() || rec.Reason == messages.ReasonExpired) {
 		return nil // nothing has been put anywhere
 	}
@@ -107,7 +124,11 @@ func (c *Consumer) remove(ctx context.Context, rec held, known, cut bool) error 
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timing.Undo*5/6)
+	patience := c.cfg.Timing.Undo * 5 / 6
+	if rec.Harmless() {
+		patience *= tidyTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if cut {
 		return account.Cut(ctx, rec.User)
@@ -116,39 +137,77 @@ func (c *Consumer) remove(ctx context.Context, rec held, known, cut bool) error 
 		User:        rec.User,
 		Owner:       c.owner(rec.Record),
 		AccessKeyID: rec.AccessKeyID,
-		Ours:        known || !rec.IssuedAt.IsZero(),
+		KeyGone:     !rec.KeyGoneAt.IsZero(),
+		KeyFirst:    u.again || c.isDenied(rec.Record),
+		Brief:       !rec.Harmless(),
+		Ours:        u.known || !rec.IssuedAt.IsZero(),
 		Young:       c.young(rec.Record),
 	})
+}
+
+// isDenied says whether AWS refuses the lease's key by now, or will before the lease
+// is tried again: the Deny is in the user's policy, and must stay as long as the key.
+func (c *Consumer) isDenied(r messages.Record) bool {
+	deny := r.DenyAfter()
+	return !deny.IsZero() && !c.cfg.Now().Add(c.cfg.Timing.Undo).Before(deny)
 }
 
 // young says whether AWS may not show the lease's user yet.
 func (c *Consumer) young(r messages.Record) bool { return c.cfg.Now().Sub(r.StartedAt) < youngUser }
 
-// undoFailed writes down why, and when to try again.
+// undoFailed writes down how far it came, why no further, and when to try again.
 func (c *Consumer) undoFailed(ctx context.Context, log zerolog.Logger, rec held, e error) (held, error) {
-	invisible := provider.AsError(e).Kind == provider.NotVisible
+	why := provider.AsError(e)
+	next := rec.Record
+	var err error
+	if why.KeyGone {
+		if next, err = next.KeyGone(c.cfg.Now()); err != nil {
+			return rec, err
+		}
+	}
+	if why.Throttled {
+		return c.undoLater(ctx, log, rec, next, why)
+	}
+	invisible := why.Kind == provider.NotVisible
 	cause := safe(e)
 	if invisible {
 		cause = "AWS does not show the user, which may be too young to be seen"
 	}
-	next, err := rec.UndoFailed(cause, c.cfg.Now())
-	if err != nil {
+	if next, err = next.UndoFailed(cause, c.cfg.Now()); err != nil {
 		return rec, err
 	}
 	log.Warn().Err(e).Str("username", rec.User.Name).Time("again_at", next.Due).Msg("could not be undone yet")
-	after, err := c.leases.save(ctx, next, rec.revision)
+	after, mine, err := c.saveUndoing(ctx, rec, next)
+	if mine && !invisible && rec.UndoError != cause {
+		err = c.tell(ctx, after.Record, messages.EventRevokeFailed)
+	}
+	return after, err
+}
+
+// undoLater is for what AWS takes no calls for now, which is no failure.
+func (c *Consumer) undoLater(ctx context.Context, log zerolog.Logger, rec held, next messages.Record, why error) (held, error) {
+	next, err := next.UndoLater(notYet(next), c.cfg.Now())
+	if err != nil {
+		return rec, err
+	}
+	log.Info().Str("why", safe(why)).Str("username", rec.User.Name).Bool("key_gone", !next.KeyGoneAt.IsZero()).Time("again_at", next.Due).
+		Msg("AWS takes no more calls for now; the rest is undone later")
+	after, _, err := c.saveUndoing(ctx, rec, next)
+	return after, err
+}
+
+// saveUndoing writes a record that is being undone. Where somebody else undoes it
+// too, theirs counts, and is what it returns.
+func (c *Consumer) saveUndoing(ctx context.Context, rec held, next messages.Record) (after held, mine bool, err error) {
+	after, err = c.leases.save(ctx, next, rec.revision)
 	if errors.Is(err, errConflict) {
-		return c.leases.load(ctx, rec.Name()) // somebody else undoes it too; theirs counts
+		after, err = c.leases.load(ctx, rec.Name())
+		return after, false, err
 	}
 	if err != nil {
-		return rec, fmt.Errorf("after a failed revocation: %w", err)
+		return rec, false, fmt.Errorf("after a revocation that is not finished: %w", err)
 	}
-	if !invisible && rec.UndoError != cause {
-		if err := c.tell(ctx, after.Record, messages.EventRevokeFailed); err != nil {
-			return after, err
-		}
-	}
-	return after, nil
+	return after, true, nil
 }
 
 // safe is what everybody may know of an error of the provider, or on the way to it.

@@ -128,6 +128,9 @@ type Record struct {
 	// CutAt is when a Deny on the role ended what a session could do. The Deny is
 	// removed when the session has expired.
 	CutAt time.Time `json:"cut_at,omitzero"`
+	// KeyGoneAt is when AWS had acknowledged that the access key is deleted, where the
+	// rest was not: the key can do nothing any more, and the user can wait.
+	KeyGoneAt time.Time `json:"key_gone_at,omitzero"`
 	// ValidUntil is when the credentials of a lease that has ended stop working,
 	// where they could not be ended with it.
 	ValidUntil time.Time `json:"valid_until,omitzero"`
@@ -151,6 +154,12 @@ func (r Record) Settled() bool { return r.Sealed == nil }
 // Cut says whether a session is being undone and can do nothing any more: all that
 // is left is to tidy up when it has expired.
 func (r Record) Cut() bool { return r.State == StateRevoking && !r.CutAt.IsZero() }
+
+// Harmless says whether a user is being undone with which nobody can do anything: its
+// key is deleted, or nobody was ever given it. All that is left is to tidy up.
+func (r Record) Harmless() bool {
+	return r.State == StateRevoking && !r.User.IsSession() && (!r.KeyGoneAt.IsZero() || r.IssuedAt.IsZero())
+}
 
 // Lease is the record as everybody may see it.
 func (r Record) Lease() *Lease {

@@ -62,6 +62,7 @@ func goldenRecords() map[string]messages.Record {
 		"record_delivered.json":    delivered,
 		"record_active.json":       announced,
 		"record_revoking.json":     revoking,
+		"record_key_gone.json":     must(must(revoking.KeyGone(noon.Add(2*time.Hour))).UndoLater(messages.MinUndoWait, noon.Add(2*time.Hour))),
 		"record_revoked.json":      must(revoking.Ended(noon.Add(3 * time.Hour))),
 		"record_failed.json":       inState(messages.StateFailed),
 	}

@@ -372,6 +372,27 @@ func (r Record) CutOff(now time.Time) (Record, error) {
 	return r, nil
 }
 
+// KeyGone says that AWS has deleted the lease's access key.
+func (r Record) KeyGone(now time.Time) (Record, error) {
+	if err := r.must("key gone", StateRevoking); err != nil {
+		return r, err
+	}
+	if r.KeyGoneAt.IsZero() {
+		r.KeyGoneAt = moment(now)
+	}
+	return r, nil
+}
+
+// UndoLater makes the lease due again after a wait, because AWS takes no more calls
+// for now. That is no failure: the tries are not counted.
+func (r Record) UndoLater(wait time.Duration, now time.Time) (Record, error) {
+	if err := r.must("undo later", StateRevoking); err != nil {
+		return r, err
+	}
+	r.Due = r.notBeforeCutEnds(moment(now).Add(wait))
+	return r, nil
+}
+
 // UndoFailed says why the lease could not be undone, and makes it due again:
 // after a while that grows with each try up to an hour, and never gives up. The
 // cause must be safe to show.

@@ -443,7 +443,11 @@ var transitions = map[string]func(messages.Record) (messages.Record, error){
 	"CutOff":     func(r messages.Record) (messages.Record, error) { return r.CutOff(noon.Add(time.Second)) },
 	"UndoAgain":  func(r messages.Record) (messages.Record, error) { return r.UndoAgain(noon.Add(time.Second), timing) },
 	"UndoFailed": func(r messages.Record) (messages.Record, error) { return r.UndoFailed("away", noon.Add(time.Second)) },
-	"Ended":      func(r messages.Record) (messages.Record, error) { return r.Ended(noon.Add(time.Second)) },
+	"KeyGone":    func(r messages.Record) (messages.Record, error) { return r.KeyGone(noon.Add(time.Second)) },
+	"UndoLater": func(r messages.Record) (messages.Record, error) {
+		return r.UndoLater(time.Minute, noon.Add(time.Second))
+	},
+	"Ended": func(r messages.Record) (messages.Record, error) { return r.Ended(noon.Add(time.Second)) },
 }
 
 var timing = messages.Timing{Expiring: 5 * time.Minute}.WithDefaults()
@@ -505,6 +509,8 @@ func TestTransitionsLeadOnlyWhereTheMapSays(t *testing.T) {
 		"Fail":       {provisioning: revoking},
 		"CutOff":     {}, // an IAM user is deleted; TestSessionTransitions has sessions
 		"UndoAgain":  {revoking: revoking},
+		"KeyGone":    {revoking: revoking},
+		"UndoLater":  {revoking: revoking},
 		"UndoFailed": {revoking: revoking},
 		"Ended":      {revoking: messages.StateRevoked},
 	}
@@ -886,6 +892,34 @@ func TestUndoFailedWaitsLongerEachTimeAndNeverGivesUp(t *testing.T) {
 	}
 	if last := waits[len(waits)-1]; last != messages.MaxUndoWait {
 		t.Errorf("the last wait is %s", last)
+	}
+}
+
+// What AWS takes no calls for is neither a failure nor forgotten.
+func TestUndoLaterCountsNoTry(t *testing.T) {
+	r := must(inState(messages.StateRevoking).UndoFailed("away", noon))
+	later := must(r.UndoLater(time.Minute, noon))
+	if later.UndoTries != 1 || later.UndoError != "away" || !later.Due.Equal(noon.Add(time.Minute)) {
+		t.Errorf("got %d tries, %q, due %s", later.UndoTries, later.UndoError, later.Due)
+	}
+}
+
+func TestALeaseIsHarmlessWhenNobodyHasAKey(t *testing.T) {
+	if settledLease().Harmless() || inState(messages.StateRevoking).Harmless() {
+		t.Error("a lease with a key is harmless")
+	}
+	r := must(inState(messages.StateRevoking).KeyGone(noon))
+	if !r.Harmless() || !must(r.KeyGone(noon.Add(time.Hour))).KeyGoneAt.Equal(noon) {
+		t.Error("a lease whose key is gone is not harmless, or forgets since when")
+	}
+	if never := must(inState(messages.StateProvisioning).End(messages.ReasonFailed, "", noon, timing)); !never.Harmless() {
+		t.Error("a lease that nobody was given is not harmless")
+	}
+	if sessionIn(messages.StateRevoking).Harmless() {
+		t.Error("a session is")
+	}
+	if tomb := must(r.Ended(noon)); tomb.Harmless() || !tomb.KeyGoneAt.IsZero() {
+		t.Error("a tombstone is")
 	}
 }
 

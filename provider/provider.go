@@ -94,10 +94,9 @@ type Account interface {
 	// Cut denies everything to a session until it is deleted.
 	Cut(ctx context.Context, session messages.User) error
 	// Backlog says that calls to the account wait now, because the system does not
-	// take more of them. Deletions of keys go before them; whoever ends leases deletes
-	// the key alone then (KeyOnly), and comes back for the user when nothing waits any
-	// more, so that in a mass expiry no user is tidied up while another has its key.
-	// It is a hint: the next moment it may be different.
+	// take more of them. Deletions of keys go before them; whoever ends leases is Brief
+	// then, and comes back for the user, so that in a mass expiry no user is tidied up
+	// while another has its key. It is a hint: the next moment it may be different.
 	Backlog() bool
 	// Probe returns nil if the system accepts the key now.
 	Probe(context.Context, messages.Credentials) error
@@ -175,6 +174,15 @@ type Deletion struct {
 	AccessKeyID string
 	// KeyOnly deletes that one key and leaves the user.
 	KeyOnly bool
+	// KeyGone says that AccessKeyID is known to be deleted.
+	KeyGone bool
+	// KeyFirst leaves everything else until the system has acknowledged that the key is
+	// deleted, which takes one round trip more: where the user's own policy may be all
+	// that holds the key back.
+	KeyFirst bool
+	// Brief deletes no more than the key where calls have to wait: then the error has
+	// KeyGone and Throttled.
+	Brief bool
 	// Ours says that the user is known to be Owner's. Where it is not, that is
 	// made sure first; the user of somebody else, or of a later attempt, is left
 	// alone, and that is no error.
@@ -214,6 +222,13 @@ type Error struct {
 	Code string // the system's own code, such as AccessDenied; "" without an answer
 	Left Left   // of Create
 	Err  error  // the cause, for logs
+	// KeyGone says, of Delete, that the key is deleted and the rest may not be.
+	KeyGone bool
+	// Throttled says that the system takes no more calls for now: it has said so, or
+	// the call was not made because its turn would not have come in time. After is how
+	// long it would have waited at least, as far as that is known; 0: it is not.
+	Throttled bool
+	After     time.Duration
 	// Unsigned says that the broker had no credentials to make the call with. Op
 	// and Code are then those of the call that should have brought them, if it
 	// came to one.

@@ -33,11 +33,12 @@ func (a *account) Create(ctx context.Context, c provider.Creation) (messages.Cre
 	if err != nil {
 		return messages.Credentials{}, &provider.Error{Kind: provider.Rejected, Op: "the inline policy", Left: provider.LeftNothing, Err: err}
 	}
-	if err := a.createUser(ctx, c); err != nil {
+	var credentials messages.Credentials
+	rest := a.additions(c, policy, &credentials)
+	if err := a.createUser(ctx, c, len(rest)); err != nil {
 		return messages.Credentials{}, err
 	}
-	credentials, err := a.equip(ctx, c, policy)
-	if err != nil {
+	if err := a.together(ranked(ctx, rankFinish), rest); err != nil {
 		return messages.Credentials{}, left(err, provider.LeftUser)
 	}
 	return credentials, nil
@@ -45,8 +46,9 @@ func (a *account) Create(ctx context.Context, c provider.Creation) (messages.Cre
 
 // createUser makes the user, or takes it over. Its error says what is left. A
 // resumed creation begins in the same way: mostly the earlier attempt did not
-// come far enough to make a user, and where it did, CreateUser says so.
-func (a *account) createUser(ctx context.Context, c provider.Creation) error {
+// come far enough to make a user, and where it did, CreateUser says so. No user is
+// made where the calls that must follow would not be free in time.
+func (a *account) createUser(ctx context.Context, c provider.Creation, following int) error {
 	var o outcome
 	in := &iam.CreateUserInput{
 		UserName: aws.String(c.User.Name),
@@ -56,26 +58,19 @@ func (a *account) createUser(ctx context.Context, c provider.Creation) error {
 		PermissionsBoundary: optional(c.User.Boundary),
 	}
 	err := a.run(ctx, ctx, step{op: "CreateUser", do: func(ctx context.Context) error {
-		_, err := a.iam.CreateUser(o.follow(ctx), in)
+		_, err := a.iam.CreateUser(o.follow(followed(ctx, following)), in)
 		return err
 	}})
 	switch {
 	case err == nil:
 		return nil
 	case code(err) == alreadyExists:
-		return a.adopt(ctx, c, err)
+		return a.adopt(ranked(ctx, rankFinish), c, err)
 	case o.unsure.Load():
 		return left(err, provider.LeftUnknown)
 	default:
 		return left(err, provider.LeftNothing)
 	}
-}
-
-// equip gives the user everything but its own existence, all at once.
-func (a *account) equip(ctx context.Context, c provider.Creation, policy string) (messages.Credentials, error) {
-	var credentials messages.Credentials
-	err := a.together(ctx, a.additions(c, policy, &credentials))
-	return credentials, err
 }
 
 // additions are the steps that give a user, which was made just now, what the

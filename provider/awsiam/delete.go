@@ -68,34 +68,77 @@ func (a *account) deleteOnce(ctx context.Context, d provider.Deletion) error {
 	if d.KeyOnly {
 		return a.removeKey(ctx, d, func() {})
 	}
-	if err := a.strip(ctx, d); err != nil {
-		return err
+	rest := ctx
+	if d.Brief {
+		rest = briefly(ctx)
 	}
-	return a.deleteUser(ctx, d.User.Name)
+	gone, err := a.strip(ctx, rest, d)
+	if err == nil {
+		err = a.deleteUser(rest, d.User.Name)
+	}
+	if err != nil && gone {
+		e := *provider.AsError(err)
+		e.KeyGone = true
+		return &e
+	}
+	return err
 }
 
-// strip takes from the user what the lease has given it, the key's call first on
-// the wire. What is not there is no error: DeleteUser will tell.
-func (a *account) strip(ctx context.Context, d provider.Deletion) error {
+// strip takes from the user what the lease has given it, and says whether AWS has
+// acknowledged that the key is deleted. What is not there is no error: DeleteUser
+// will tell. Calls under rest are for what is left without the key.
+//
+// Two round trips are enough for a user if the key and everything else are deleted
+// at once, the key's call first on the wire. Where AWS then does not delete the key,
+// and the broker dies before it has denied everything again, the key is alive without
+// its Deny until the next try. So the key goes alone, first, where that may matter.
+func (a *account) strip(ctx, rest context.Context, d provider.Deletion) (keyGone bool, err error) {
+	removals := a.removals(d)
+	switch {
+	case d.KeyGone:
+		return true, a.together(rest, removals)
+	case !d.KeyFirst && !a.Backlog():
+		return a.stripAtOnce(ctx, rest, d, removals)
+	}
+	keyGone, err = a.removed(d, a.missing(ctx, d.User, a.removeKey(ctx, d, func() {})))
+	switch {
+	case err == nil:
+		return keyGone, a.together(rest, removals)
+	case errors.Is(err, errHeldBack) || isUnsigned(err):
+		return false, err // neither would another call be made
+	}
+	return false, a.denyAgain(ctx, d.User.Name, err) // the policy may have gone in an earlier try
+}
+
+func (a *account) stripAtOnce(ctx, rest context.Context, d provider.Deletion, removals []step) (keyGone bool, err error) {
 	written := make(chan struct{})
 	key := make(chan error, 1)
 	go func() {
-		err := a.removeKey(ctx, d, sync.OnceFunc(func() { close(written) }))
-		key <- ignore(a.missing(ctx, d.User, err), noSuchEntity)
+		key <- a.missing(ctx, d.User, a.removeKey(ctx, d, sync.OnceFunc(func() { close(written) })))
 	}()
 	select {
 	case <-written:
 	case err := <-key:
-		if err != nil {
-			return err // nothing else was touched
+		if keyGone, err = a.removed(d, err); err != nil {
+			return false, err // nothing else was touched
 		}
-		return a.together(ctx, a.removals(d))
+		return keyGone, a.together(rest, removals)
 	}
-	err := a.together(ctx, a.removals(d))
-	if keyErr := <-key; keyErr != nil {
-		return a.denyAgain(ctx, d.User.Name, keyErr)
+	err = a.together(rest, removals)
+	keyGone, keyErr := a.removed(d, <-key)
+	if keyErr != nil {
+		return false, a.denyAgain(ctx, d.User.Name, keyErr)
 	}
-	return err
+	return keyGone, err
+}
+
+// removed reads what came of the deletion of a key. One that can't be found is gone,
+// unless its user may be too young to be seen.
+func (a *account) removed(d provider.Deletion, err error) (gone bool, failure error) {
+	if code(err) == noSuchEntity {
+		return !d.Young, nil
+	}
+	return err == nil, err
 }
 
 // removeKey deletes the lease's key, or all keys where it is not known which. A
@@ -108,7 +151,7 @@ func (a *account) removeKey(ctx context.Context, d provider.Deletion, written fu
 	return a.run(whenWritten(ctx, written), ctx, a.deleteKey(d.User.Name, d.AccessKeyID))
 }
 
-// removals are the steps that undo what equip did, but for the key.
+// removals are the steps that undo what Create did, but for user and key.
 func (a *account) removals(d provider.Deletion) []step {
 	name := aws.String(d.User.Name)
 	var steps []step

@@ -27,6 +27,9 @@
 //
 // If AWS does not acknowledge the key's deletion, the Deny may be gone and the
 // key alive; then a Deny without a date is put back before the error is returned.
+// Where that matters (KeyFirst: the Deny is in force already, or a try has failed; and
+// while calls wait) nothing else is touched before AWS has acknowledged that the key is
+// deleted. That takes a third round trip.
 //
 // A session of a role is one AssumeRole, which AWS ends by itself. Cut is a
 // PutRolePolicy on the role, with a statement that denies everything to sessions of
@@ -61,12 +64,15 @@
 //	keys       DeleteAccessKey, Cut, and what has to be asked before
 //	the rest   of the end of a lease, DeleteUser at last
 //	renewals
-//	creations  and everything else
+//	creations  that have begun
+//	the others and everything else
 //
 // A key waits for keys only. Of what is left, each of the others gets one slot in
 // eight where it has calls waiting. So that the keys of a mass of leases all go before
-// the first user is tidied up, whoever ends them deletes keys alone while there is a
-// Backlog. A call whose turn would not come before its context's deadline is not made.
+// the first user is tidied up, whoever ends them is Brief: Delete then does not wait
+// with what is left of a user whose key is gone. A call whose turn would not come before
+// its context's deadline is not made, and no creation is begun that could not be
+// finished by then.
 //
 // # Whose a user is
 //

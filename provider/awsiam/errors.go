@@ -33,8 +33,12 @@ func failure(op string, err error) *provider.Error {
 	}
 	c := code(err)
 	e := &provider.Error{Kind: kind(c, status(err)), Op: op, Code: c, Err: err, Unauthenticated: isRefusal(c), Words: words(err)}
+	e.Throttled = isThrottling(c)
 	if errors.Is(err, errHeldBack) {
-		e.Why = "calls to AWS are held back, and its turn would not have come in time"
+		e.Throttled, e.Why = true, "calls to AWS are held back, and its turn would not have come in time"
+	}
+	if h, ok := errors.AsType[*heldBackError](err); ok {
+		e.After = h.wait
 	}
 	if e.Kind == provider.Denied {
 		e.Action, e.Resource = whatIsDenied(err)

@@ -168,7 +168,11 @@ func TestBrokersShareAnAccount(t *testing.T) {
 		for i := range done {
 			share[i] = float64(done[i].Load()-before[i]) / 300
 		}
-		t.Logf("calls/s of each: %.1f; throttled: %.3f of all", share, float64(throttledThen-throttled)/float64(tookThen-took))
+		wasted := float64(throttledThen-throttled) / float64(tookThen-took)
+		t.Logf("calls/s of each: %.1f; throttled: %.3f of all", share, wasted)
+		if wasted > 0.05 {
+			t.Errorf("%.3f of all calls are throttled", wasted)
+		}
 		for _, s := range share {
 			if s < 10 {
 				t.Errorf("calls/s of each: %.1f", share)

@@ -12,8 +12,19 @@ import (
 // AWS would not take it in time.
 var errHeldBack = errors.New("calls to the account are held back, and none is free in time")
 
-// wait returns when a call may be made. Where the context will end before, it says
-// so at once: nobody is served by a wait for nothing.
+// heldBackError is [errHeldBack] of a call of which it is known how long it would have
+// waited at least.
+type heldBackError struct{ wait time.Duration }
+
+func (e *heldBackError) Error() string {
+	return fmt.Sprintf("%s: it would wait %s", errHeldBack, e.wait)
+}
+
+func (e *heldBackError) Unwrap() error { return errHeldBack }
+
+// wait returns when a call may be made. Where the context will end before, or before
+// the calls that must follow, it says so at once: nobody is served by a wait for
+// nothing. A call that is brief does not wait.
 func (l *limiter) wait(ctx context.Context, r rank) error {
 	w, err := l.enter(ctx, r, time.Now())
 	if w == nil {
@@ -23,11 +34,41 @@ func (l *limiter) wait(ctx context.Context, r rank) error {
 	case <-w.turn:
 	case <-ctx.Done():
 	}
-	if ctx.Err() == nil {
+	if err := ctx.Err(); err != nil {
+		l.leave(w, time.Now())
+		return fmt.Errorf("%w: %w", errHeldBack, err)
+	}
+	if w.follow == 0 {
 		return nil
 	}
-	l.leave(w, time.Now())
-	return fmt.Errorf("%w: %w", errHeldBack, ctx.Err())
+	if err := l.inTime(ctx, rankFinish, w.follow, time.Now()); err != nil {
+		l.leave(w, time.Now())
+		return err
+	}
+	return nil
+}
+
+// inTime returns an error if so many calls of a rank can't be made before the
+// context's deadline.
+func (l *limiter) inTime(ctx context.Context, r rank, calls int, now time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if math.IsInf(l.rate(), 1) {
+		return nil
+	}
+	l.fill(now)
+	return l.tooLate(ctx, r, calls, now)
+}
+
+func (l *limiter) tooLate(ctx context.Context, r rank, calls int, now time.Time) error {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return nil
+	}
+	if wait := l.soonest(r, calls); now.Add(wait).After(end) {
+		return &heldBackError{wait: wait}
+	}
+	return nil
 }
 
 // enter takes a slot, or a place in the queue, which is nil for a slot.
@@ -38,14 +79,18 @@ func (l *limiter) enter(ctx context.Context, r rank, now time.Time) (*waiter, er
 		return nil, nil
 	}
 	l.fill(now)
+	follow := followOf(ctx)
+	if err := l.tooLate(ctx, r, 1+follow, now); err != nil {
+		return nil, err
+	}
 	if l.slots >= 1 && l.queue.len() == 0 {
 		l.slots--
 		return nil, nil
 	}
-	if end, ok := ctx.Deadline(); ok && now.Add(l.soonest(r)).After(end) {
-		return nil, errHeldBack
+	if isBrief(ctx) {
+		return nil, &heldBackError{wait: l.soonest(r, 1)}
 	}
-	w := l.queue.push(r)
+	w := l.queue.push(r, follow)
 	l.serve(now)
 	return w, nil
 }
@@ -110,10 +155,10 @@ func (l *limiter) tick() {
 	l.serve(time.Now())
 }
 
-// soonest is how long a new call of a rank waits if all goes well: if no other comes
-// that goes before it, and if the rate grows fast where it can.
-func (l *limiter) soonest(r rank) time.Duration {
-	slots := max(0, float64(l.queue.ahead(r))+1-l.slots)
+// soonest is how long the last of some new calls of a rank waits if all goes well: if
+// no other comes that goes before it, and if the rate grows fast where it can.
+func (l *limiter) soonest(r rank, calls int) time.Duration {
+	slots := max(0, float64(l.queue.ahead(r)+calls)-l.slots)
 	seconds := slots / l.rate()
 	if l.found < l.likely {
 		seconds = max(math.Log1p(search*slots/l.found)/search, slots/min(l.likely, l.ceiling))

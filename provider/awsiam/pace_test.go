@@ -92,15 +92,15 @@ func TestARateThatIsNotKnownYetSendsOnlyTheHopelessAway(t *testing.T) {
 	l := newLimiter(0)
 	l.found, l.likely = 10, math.Inf(1)
 	l.queue.add(100, rankCreate)
-	if d := l.soonest(rankCreate); d < time.Second || d > 2*time.Second {
+	if d := l.soonest(rankCreate, 1); d < time.Second || d > 2*time.Second {
 		t.Errorf("100 calls at 10 a second take %s", d)
 	}
 	l.likely = 20
-	if d := l.soonest(rankCreate).Round(time.Second / 10); d != 5100*time.Millisecond {
+	if d := l.soonest(rankCreate, 1).Round(time.Second / 10); d != 5100*time.Millisecond {
 		t.Errorf("100 calls at 10 a second, and soon 20, take %s", d)
 	}
 	l.likely = 0
-	if d := l.soonest(rankCreate).Round(time.Second / 10); d != 10100*time.Millisecond {
+	if d := l.soonest(rankCreate, 1).Round(time.Second / 10); d != 10100*time.Millisecond {
 		t.Errorf("100 calls at 10 a second take %s", d)
 	}
 }

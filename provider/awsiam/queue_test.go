@@ -16,7 +16,7 @@ func (q *queue) order(n int) []rank {
 
 func (q *queue) add(n int, r rank) {
 	for range n {
-		q.push(r)
+		q.push(r, 0)
 	}
 }
 
@@ -49,7 +49,7 @@ func TestTheOldestOfARankGoesFirst(t *testing.T) {
 	var q queue
 	var want []*waiter
 	for range 10 {
-		want = append(want, q.push(rankTidy))
+		want = append(want, q.push(rankTidy, 0))
 	}
 	q.remove(want[3])
 	want = slices.Delete(want, 3, 4)
@@ -110,7 +110,7 @@ func TestWhatIsAheadIsKnown(t *testing.T) {
 			q.add(20, other)
 		}
 		ahead := q.ahead(r)
-		w := q.push(r)
+		w := q.push(r, 0)
 		for n := 0; ; n++ {
 			if q.next() == w {
 				if n < ahead-share || n > 2*ahead {

@@ -49,8 +49,8 @@ func (r *retryer) GetAttemptToken(ctx context.Context) (func(error) error, error
 		return nil, err
 	}
 	return func(err error) error {
-		if !isUnsigned(err) {
-			limit.answered(time.Now(), isThrottling(code(err)))
+		if c := code(err); err == nil || c != "" { // what got no answer says nothing of the rate
+			limit.answered(time.Now(), isThrottling(c))
 		}
 		if r.cache != nil && code(err) == expiredToken {
 			r.cache.refused()

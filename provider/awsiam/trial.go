@@ -35,7 +35,7 @@ func (a *account) Try(ctx context.Context, c provider.Creation) provider.Trial {
 	)
 	aside.Go(func() { users = a.tryAll(ctx, []attempt{a.listUsers(c.User.Path)}) })
 	aside.Go(func() { self, selfErr = a.Identify(ctx) })
-	err = a.createUser(ctx, c)
+	err = a.createUser(ctx, c, 0)
 	aside.Wait()
 	if err != nil {
 		t := untried(provider.AsError(err))

@@ -1,0 +1,58 @@
+package consumer
+
+import (
+	"hash/crc32"
+	"sync/atomic"
+	"time"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// tidying is the undoing of what is harmless. It is no worker's: in a mass expiry
+// the workers are for the keys that are alive.
+type tidying struct {
+	slots   chan struct{} // of those who are at it
+	waiting atomic.Int64  // for a slot, or having one
+}
+
+const (
+	// tidyShare is how many workers for revocations there are for each slot.
+	tidyShare = 2
+	// maxTidying is how many messages may wait for a slot. More come again later:
+	// each is a sign of life every few seconds.
+	maxTidying = 1024
+	// tidyTime is how many times longer than a worker a tidying may wait for AWS.
+	tidyTime = 10
+)
+
+func newTidying(workers int) *tidying {
+	return &tidying{slots: make(chan struct{}, max(1, workers/tidyShare))}
+}
+
+// tidy goes on with the undoing of a lease that can harm nobody any more, when there
+// is a slot, and answers m then.
+func (c *Consumer) tidy(m *inbound, o order, rec held, again bool) {
+	if c.tidying.waiting.Add(1) > maxTidying {
+		c.tidying.waiting.Add(-1)
+		m.later(notYet(rec.Record))
+		return
+	}
+	c.background.Go(func() {
+		defer c.tidying.waiting.Add(-1)
+		select {
+		case c.tidying.slots <- struct{}{}:
+		case <-c.following.Done():
+			m.later(c.cfg.RetryMin) // we are being stopped; another replica goes on
+			return
+		}
+		defer func() { <-c.tidying.slots }()
+		c.undoFor(c.base, m, o, rec, again)
+	})
+}
+
+// notYet is how long to wait with what AWS takes no calls for: the same for a lease
+// each time, and spread over many, so that they don't come all at once.
+func notYet(r messages.Record) time.Duration {
+	spread := float64(crc32.ChecksumIEEE([]byte(r.ID))) / (1 << 32)
+	return messages.MinUndoWait + time.Duration(spread*float64(messages.MinUndoWait))
+}
