@@ -43,6 +43,7 @@ func (c *Consumer) openAdmin() (micro.Service, error) {
 		{"lease-retry", n.AdminLease(messages.AdminLeaseRetry), c.adminRetry},
 		{"lease-revoke", n.AdminLease(messages.AdminLeaseRevoke), c.adminRevoke},
 		{"sweep", n.AdminSweep(), c.adminSweep},
+		{"restore", n.AdminRestore(), c.adminRestore},
 	} {
 		h := micro.HandlerFunc(func(r micro.Request) { c.answerAdmin(r, e.name, busy, e.do) })
 		if err := svc.AddEndpoint(e.name, h, micro.WithEndpointSubject(e.subject)); err != nil {

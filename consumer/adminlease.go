@@ -17,26 +17,36 @@ func (c *Consumer) adminLeases(ctx context.Context, r micro.Request) (messages.R
 	if err != nil {
 		return messages.Reply{}, err
 	}
+	filter := leaseFilter(q.Identity, q.Secret)
+	if q.Identity == "" && q.Secret == "" {
+		filter = ">" // also what is at keys that are no lease's
+	}
 	leases := []messages.Lease{}
-	err = c.leases.each(ctx, leaseFilter(q.Identity, q.Secret), func(key string, rec messages.Record, err error) {
-		if err != nil {
-			c.log.Error().Err(err).Str("lease", key).Msg("a record that can't be read is left out of a list")
+	var bad []messages.UnreadableRecord
+	err = c.leases.each(ctx, filter, func(key string, rec held, err error) {
+		var u *unreadable
+		if errors.As(err, &u) {
+			bad = append(bad, messages.UnreadableRecord{Key: u.key, Revision: u.revision, Why: u.why.Error()})
 			return
 		}
-		if l := rec.Lease(); key > q.After && wanted(l.State, q.State) && (!q.Failing || isFailing(rec)) {
+		if l := rec.Lease(); key > q.After && wanted(l.State, q.State) && (!q.Failing || rec.Failing()) {
 			leases = append(leases, *l)
 		}
 	})
 	if err != nil {
 		return messages.Reply{}, err
 	}
-	return page(leases, q.Limit)
+	answer, err := page(leases, q.Limit)
+	if q.After == "" { // with the first page
+		slices.SortFunc(bad, func(a, b messages.UnreadableRecord) int { return strings.Compare(a.Key, b.Key) })
+		answer.Unreadable = bad[:min(len(bad), maxUnreadable)]
+	}
+	return answer, err
 }
 
-// isFailing says that a lease could not be revoked when it was last tried.
-func isFailing(rec messages.Record) bool {
-	return rec.State == messages.StateRevoking && rec.UndoError != ""
-}
+// maxUnreadable is how many records that can't be read an answer tells of: with the
+// longest keys they have room beside a page.
+const maxUnreadable = 50
 
 // leaseFilter is the filter for the leases of an identity and a secret; "" is any.
 func leaseFilter(identity, secret string) string {
@@ -55,7 +65,7 @@ func (c *Consumer) adminRetry(ctx context.Context, r micro.Request) (messages.Re
 	if err != nil {
 		return messages.Reply{}, err
 	}
-	return c.orderAll(ctx, o, isFailing)
+	return c.orderAll(ctx, o, messages.Record.Failing)
 }
 
 // adminRevoke has leases end.
@@ -77,11 +87,17 @@ func (c *Consumer) orderAll(ctx context.Context, o messages.LeaseOrder, meant fu
 		filter = leaseFilter(o.Identity, o.Secret)
 	}
 	var names []messages.LeaseName
-	err := c.leases.each(ctx, filter, func(_ string, rec messages.Record, err error) {
-		if err == nil && meant(rec) {
+	var unread error
+	err := c.leases.each(ctx, filter, func(_ string, rec held, err error) {
+		if err != nil {
+			unread = err
+		} else if meant(rec.Record) {
 			names = append(names, rec.Name())
 		}
 	})
+	if o.Lease != "" && err == nil {
+		err = unread // of several, those that can be read end; a list tells of the others
+	}
 	if err != nil {
 		return messages.Reply{}, err
 	}
@@ -111,7 +127,7 @@ func (c *Consumer) giveUpOn(ctx context.Context, o messages.LeaseOrder) (message
 	if err != nil {
 		return messages.Reply{}, err
 	}
-	if !isFailing(rec.Record) {
+	if !rec.Failing() {
 		return messages.Reply{}, messages.Errorf(messages.CodeInvalidRequest, "force is for a lease that could not be revoked, and this one is %s; revoke it first", rec.State)
 	}
 	given := rec.Record

@@ -3,7 +3,6 @@ package consumer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +22,7 @@ func (c *Consumer) chores() {
 	c.background.Go(func() { c.again(choresRare*c.cfg.ChoresEvery, c.dropConnections) })
 	c.background.Go(func() { c.again(choresRare*c.cfg.ChoresEvery, c.finishRotations) })
 	c.background.Go(func() { c.again(choresRare*c.cfg.ChoresEvery, c.sweepConnections) })
+	c.background.Go(func() { c.again(choresRare*c.cfg.ChoresEvery, c.watchForRestore) })
 }
 
 // again does a chore again and again for as long as the consumer takes new work.
@@ -38,6 +38,12 @@ func (c *Consumer) again(every time.Duration, chore func(context.Context)) {
 
 // choresRare is how much rarer the rarer ones are done.
 const choresRare = 30
+
+func (c *Consumer) watchForRestore(ctx context.Context) {
+	if err := c.lookForRestore(ctx, false); err != nil && ctx.Err() == nil {
+		c.log.Warn().Err(err).Msg("whether the lease bucket was restored could not be told; trying again")
+	}
+}
 
 func (c *Consumer) finishDeletions(ctx context.Context) {
 	for _, name := range c.secrets.beingDeleted() {
@@ -72,12 +78,12 @@ func (c *Consumer) dropConnections(ctx context.Context) {
 		defined := map[string]bool{}
 		for _, i := range infos {
 			if i.Definition.AWS.Region == "" {
-				return nil, fmt.Errorf("the definition of %s can't be read", i.Name)
+				return func(string) bool { return true }, nil // it can't be read: it may name any
 			}
 			defined[provider.ConnectionOf(i.Definition, c.cfg.ProjectID).Name] = true
 		}
 		used, err := c.leases.usedConnections(ctx)
-		return func(name string) bool { return defined[name] || used[name] }, err
+		return func(name string) bool { return defined[name] || used(name) }, err
 	}, func(name string) bool {
 		last := c.sweep(ctx, name, false)
 		return last.Error == "" && !slices.ContainsFunc(last.Orphans, func(o messages.Orphan) bool { return !o.Removed })

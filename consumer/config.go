@@ -45,6 +45,8 @@ type Config struct {
 	// Waiting is told, again and again, what [New] and [Consumer.Start] wait for while
 	// NATS is not all there; nil tells nobody.
 	Waiting func(error)
+	// Meter is told what happens; nil: nobody is.
+	Meter Meter
 	// Workers is how many messages of each verb are handled at once.
 	Workers Workers
 	// AckWait is how long JetStream waits for a sign of life from whoever
@@ -82,6 +84,9 @@ type Config struct {
 	SweepGrace time.Duration
 	// SweepMost is how many of them a sweep removes without a person's word; 0 is 10.
 	SweepMost int
+	// Restored says that the lease bucket was restored from a backup just now, where
+	// that does not show: it is held until an operator lifts the hold.
+	Restored bool
 	// RetryMin and RetryMax bound the growing wait before a message is handled
 	// again that can't be served yet; 0 is 1s and 30s.
 	RetryMin, RetryMax time.Duration
@@ -117,6 +122,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Rand == nil {
 		c.Rand = rand.Reader
+	}
+	if c.Meter == nil {
+		c.Meter = unmetered{}
 	}
 	if c.Live == nil {
 		c.Live = func(string, string) (int, int, bool) { return 0, 0, false }

@@ -54,6 +54,7 @@ func (c *Consumer) confirm(ctx context.Context, m *inbound, rec held) {
 			c.transientOrConflict(m, err)
 			return
 		}
+		m.outcome = OutcomeConfirmed
 		m.log.Info().Msg("confirmed")
 	} else if !rec.Confirm || !m.again() {
 		m.done() // one that nobody asked for, or a second one

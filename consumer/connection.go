@@ -88,7 +88,7 @@ func newConnections(state *bucket, leases *leaseStore, cfg Config, installation 
 		state: state, provider: cfg.Provider, keys: cfg.Keys, installation: installation, now: cfg.Now, log: cfg.Log,
 		inUse: func(ctx context.Context, name string) (bool, error) {
 			used, err := leases.usedConnections(ctx)
-			return used[name], err
+			return err == nil && used(name), err
 		},
 		known: map[string]reached{}, seen: map[string]uint64{}, paths: map[string]bool{},
 	}
@@ -106,20 +106,27 @@ func (a *connections) load(ctx context.Context, name string) (storedConnection, 
 	if err != nil {
 		return storedConnection{}, revision, err
 	}
-	c, err := decodeConnection(data)
-	if err != nil {
-		return c, revision, fmt.Errorf("connection %s: %w", name, err)
-	}
-	return c, revision, nil
+	c, err := decodeConnection(name, data)
+	return c, revision, err
 }
 
-func decodeConnection(data []byte) (storedConnection, error) {
+// errUnreadableConnection says that a connection is damaged, or a newer broker's. It
+// is set aside: left as it is, and no reason for others not to work.
+var errUnreadableConnection = errors.New("it can't be read, and is left alone")
+
+func decodeConnection(name string, data []byte) (storedConnection, error) {
 	var c storedConnection
-	if err := json.Unmarshal(data, &c); err != nil {
-		return c, fmt.Errorf("damaged: %w", err)
+	err := json.Unmarshal(data, &c)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("it is damaged: %s", clip(err.Error()))
+	case c.Version != storedConnectionVersion:
+		err = fmt.Errorf("it is of version %d, and this broker knows %d", c.Version, storedConnectionVersion)
+	case c.Name != name:
+		err = errors.New("it is damaged: it is another's")
 	}
-	if c.Version != storedConnectionVersion {
-		return c, fmt.Errorf("it is of version %d, and this broker knows %d", c.Version, storedConnectionVersion)
+	if err != nil {
+		return storedConnection{}, fmt.Errorf("connection %s: %w: %w", clip(name), errUnreadableConnection, err)
 	}
 	return c, nil
 }
@@ -293,7 +300,7 @@ func (a *connections) info(ctx context.Context, name string) (messages.Connectio
 // learn drops a connection that has been changed since it was reached.
 func (a *connections) learn(name string, value []byte, revision uint64) {
 	var conn provider.Connection
-	c, err := decodeConnection(value)
+	c, err := decodeConnection(name, value)
 	if err == nil {
 		conn, err = a.complete(c)
 	}

@@ -199,10 +199,9 @@ func (a *connections) others(ctx context.Context, name string) ([]storedConnecti
 		if err != nil {
 			return nil, err
 		}
-		c, err := decodeConnection(data)
+		c, err := decodeConnection(strings.TrimPrefix(key, connectionPrefix), data)
 		if err != nil {
-			a.log.Error().Err(err).Str("connection", key).Msg("a connection that can't be read is left out")
-			continue
+			continue // told at the start
 		}
 		all = append(all, c)
 	}
@@ -227,6 +226,10 @@ func (a *connections) reseal(ctx context.Context) error {
 			}
 			return failed == nil && (changed || next)
 		})
+		if errors.Is(err, errUnreadableConnection) {
+			a.log.Error().Err(err).Str("connection", name).Msg("a connection that can't be read is set aside; leases that name it can't be made or undone")
+			continue
+		}
 		if err = errors.Join(err, failed); err != nil && !errors.Is(err, errNotFound) {
 			return fmt.Errorf("connection %s: %w", name, err)
 		}

@@ -95,7 +95,10 @@ func (c *Consumer) open(ctx context.Context) error {
 	}
 	c.connections = newConnections(state, c.leases, c.cfg, c.installation)
 	c.secrets = newSecrets(secret, c.connections, c.cfg)
-	return c.connections.reseal(ctx)
+	if err := c.connections.reseal(ctx); err != nil {
+		return err
+	}
+	return c.lookForRestore(ctx, true)
 }
 
 // Start begins to handle messages, once. ctx bounds the start alone;
@@ -155,6 +158,10 @@ func (c *Consumer) handle(ctx context.Context, v messages.Verb, verb func(contex
 	if err != nil {
 		c.log.Error().Err(err).Str("subject", msg.Subject()).Msg("a message that JetStream did not deliver")
 		return
+	}
+	m.handled = func(outcome string) { c.cfg.Meter.Handled(v, outcome, max(0, c.cfg.Now().Sub(m.stored))) }
+	if m.again() {
+		c.cfg.Meter.Redelivered(v)
 	}
 	verb(ctx, m)
 }
@@ -234,8 +241,8 @@ func (c *Consumer) transient(m *inbound, err error) {
 	}
 	wait := m.retryWait(c.cfg.RetryMin, c.cfg.RetryMax)
 	level := zerolog.WarnLevel
-	if errors.Is(err, errNoRoom) {
-		level = zerolog.DebugLevel // that there is none is told once
+	if errors.Is(err, errNoRoom) || isUnreadable(err) {
+		level = zerolog.DebugLevel // told once elsewhere; this may go on for long
 	}
 	m.log.WithLevel(level).Err(err).Dur("again_in", wait).Msg("can't be served now")
 	m.later(wait)
@@ -273,6 +280,7 @@ func (c *Consumer) reject(ctx context.Context, m *inbound, to string, why error,
 	e := messages.AsError(why)
 	name := safeName(m.tokens, "msg"+fmt.Sprint(m.sequence))
 	m.log.Info().Err(e).AnErr("cause", e.Unwrap()).Str("subject", clip(m.Subject())).Msg("rejected")
+	m.outcome = string(e.Code)
 	data := messages.EventData{Lease: lease, Verb: m.verb, Error: e}
 	if err := c.emit(ctx, name, messages.EventRejected, m.id(), data); err != nil {
 		c.transient(m, err)

@@ -42,6 +42,10 @@
 // no lease knows) is written down before each step, and finished by any replica as
 // one of its chores.
 //
+// A record that can't be read is left as it is, and never taken for one that is not
+// there. A lease bucket that was restored from a backup is held: nothing ends because
+// of a record that comes from there, until an operator says so.
+//
 // # What comes with an answer
 //
 // An answer goes to the subject that the header Lessor-Reply-To names, if it is

@@ -109,6 +109,7 @@ func (c *Consumer) refuseDoor(k knock, e *messages.Error) {
 
 // turnAway answers with an error, if there is somebody who may be answered.
 func (c *Consumer) turnAway(k knock, e *messages.Error) {
+	c.cfg.Meter.Handled(messages.Verb(k.verb), string(e.Code), 0)
 	c.log.Info().Err(e).AnErr("cause", e.Unwrap()).Str("endpoint", k.verb).Str("subject", clip(k.Subject())).Msg("refused at the front door")
 	if len(k.tokens) > 0 && c.cfg.Namespace.CheckReply(k.tokens[0], k.Reply()) == nil {
 		c.answer(k, messages.ErrorReply(e, nil))

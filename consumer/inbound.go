@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"errors"
 	"strconv"
 	"sync"
@@ -22,6 +23,9 @@ type inbound struct {
 	stored    time.Time // there
 	delivered uint64    // how often, this time included
 	log       zerolog.Logger
+
+	outcome string               // what came of it, for the meter
+	handled func(outcome string) // told when it is off its stream
 
 	mu      sync.Mutex
 	settled bool
@@ -63,7 +67,11 @@ func (m *inbound) stillAlive(every time.Duration) {
 }
 
 // done takes the message off its stream: there is nothing left to do for it.
-func (m *inbound) done() { m.settle(m.Ack) }
+func (m *inbound) done() {
+	if m.settle(m.Ack) && m.handled != nil {
+		m.handled(cmp.Or(m.outcome, OutcomeNothing))
+	}
+}
 
 // later gives the message back, to come again after the wait.
 func (m *inbound) later(wait time.Duration) {
@@ -74,17 +82,19 @@ func (m *inbound) later(wait time.Duration) {
 // or will have it when JetStream has waited for a sign in vain.
 func (m *inbound) leave() { m.settle(func() error { return nil }) }
 
-func (m *inbound) settle(how func() error) {
+// settle says whether the message was not settled before.
+func (m *inbound) settle(how func() error) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.settled {
-		return
+		return false
 	}
 	m.settled = true
 	m.alive.Stop()
 	if err := how(); err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
 		m.log.Warn().Err(err).Msg("the message could not be settled; it will come again")
 	}
+	return true
 }
 
 // retryWait is how long to wait before the message is handled again: it doubles

@@ -53,6 +53,7 @@ func (c *Consumer) provision(ctx context.Context, m *inbound, a ask, rec held, r
 	}
 	m.log.Info().Str("username", active.User.Name).Str("access_key_id", creds.AccessKeyID).Int("attempt", active.Attempt).
 		Time("expires_at", active.ExpiresAt).Msg("issued")
+	m.outcome = OutcomeIssued
 	c.deliver(ctx, m, a, active, &creds)
 }
 
@@ -289,6 +290,7 @@ func (c *Consumer) answerFailed(ctx context.Context, m *inbound, a ask, rec held
 	if why == nil {
 		why = messages.Errorf(messages.CodeInternal, "the lease could not be made")
 	}
+	m.outcome = string(why.Code)
 	if err := c.reply(a.replyTo, messages.ErrorReply(why, rec.Lease())); err != nil {
 		c.transient(m, err)
 		return

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -55,10 +54,9 @@ func fit(leases []messages.Lease, limit int) (int, error) {
 // after its page's start.
 func (c *Consumer) scan(ctx context.Context, identity string, q messages.ListRequest) ([]messages.Lease, error) {
 	leases := []messages.Lease{}
-	err := c.leases.each(ctx, leaseFilter(identity, q.Secret), func(key string, rec messages.Record, err error) {
+	err := c.leases.each(ctx, leaseFilter(identity, q.Secret), func(key string, rec held, err error) {
 		if err != nil {
-			c.log.Error().Err(err).Str("lease", key).Msg("a record that can't be read is left out of a list")
-			return
+			return // operators are told
 		}
 		if l := rec.Lease(); key > q.After && wanted(l.State, q.State) {
 			leases = append(leases, *l)
@@ -68,8 +66,8 @@ func (c *Consumer) scan(ctx context.Context, identity string, q messages.ListReq
 }
 
 // each reads all records whose keys match a filter, once each. One that can't be
-// decoded comes with an error.
-func (s *leaseStore) each(ctx context.Context, filter string, visit func(key string, rec messages.Record, err error)) error {
+// read comes with the error of [readRecord].
+func (s *leaseStore) each(ctx context.Context, filter string, visit func(key string, rec held, err error)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	kv, err := s.js.KeyValue(ctx, s.name)
@@ -97,50 +95,49 @@ func (s *leaseStore) each(ctx context.Context, filter string, visit func(key str
 				continue // written again meanwhile
 			}
 			seen[e.Key()] = true
-			rec, err := messages.DecodeRecord(e.Value())
-			visit(e.Key(), rec, err)
+			rec, err := readRecord(e.Key(), e.Value(), e.Revision())
+			visit(e.Key(), held{Record: rec, revision: e.Revision()}, err)
 		}
 	}
 }
 
-// usedConnections returns the connections that leases name which are not over. A
-// record that can't be read may name any, and is an error.
-func (s *leaseStore) usedConnections(ctx context.Context) (map[string]bool, error) {
-	used := map[string]bool{}
-	var unread error
-	err := s.each(ctx, ">", func(key string, rec messages.Record, err error) {
-		if err != nil {
-			unread = fmt.Errorf("the record of %s: %w", key, err)
-			return
-		}
-		if !rec.State.Ended() {
-			used[rec.Connection] = true
+// usedConnections says which connections leases name that are not over. A record of
+// which not even that can be read may name any.
+func (s *leaseStore) usedConnections(ctx context.Context) (used func(name string) bool, err error) {
+	names, any := map[string]bool{}, false
+	err = s.each(ctx, ">", func(_ string, rec held, err error) {
+		var bad *unreadable
+		switch {
+		case errors.As(err, &bad):
+			names[bad.remains.Connection] = true
+			any = any || bad.remains.Connection == ""
+		case !rec.State.Ended():
+			names[rec.Connection] = true
 		}
 	})
-	return used, errors.Join(err, unread)
+	return func(name string) bool { return any || names[name] }, err
 }
 
 // missed reads the records that a watch has not told of: one that is written
 // while the watch begins comes only later.
-func (s *leaseStore) missed(ctx context.Context, filter string, seen map[string]bool, visit func(string, messages.Record, error)) error {
+func (s *leaseStore) missed(ctx context.Context, filter string, seen map[string]bool, visit func(string, held, error)) error {
 	keys, err := s.keys(ctx, filter)
 	if err != nil {
 		return err
 	}
 	for _, key := range keys {
-		name, err := messages.ParseLeaseName(key)
-		if seen[key] || err != nil {
+		if seen[key] {
 			continue
 		}
-		data, _, err := s.get(ctx, name.String())
+		data, revision, err := s.get(ctx, key)
 		if errors.Is(err, errNotFound) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		rec, err := messages.DecodeRecord(data)
-		visit(key, rec, err)
+		rec, err := readRecord(key, data, revision)
+		visit(key, held{Record: rec, revision: revision}, err)
 	}
 	return nil
 }

@@ -150,6 +150,7 @@ func (c *Consumer) answerRenewed(ctx context.Context, m *inbound, o order, rec h
 		c.transient(m, err)
 		return
 	}
+	m.outcome = OutcomeRenewed
 	if err := c.reply(o.replyTo, messages.Reply{Kind: messages.KindRenewed, Lease: rec.Lease()}); err != nil {
 		c.transient(m, err)
 		return

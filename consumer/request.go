@@ -79,6 +79,10 @@ func (c *Consumer) handleRequest(ctx context.Context, m *inbound) {
 		c.begin(ctx, m, a, rec)
 		return
 	}
+	if isUnreadable(err) && c.late(a) {
+		c.reject(ctx, m, a.replyTo, errLate, nil)
+		return
+	}
 	if err != nil {
 		c.transient(m, err)
 		return
@@ -178,6 +182,8 @@ func (c *Consumer) refuse(ctx context.Context, m *inbound, a ask, err error) {
 	switch {
 	case errors.Is(err, errNoRoom) && inTime:
 		c.transient(m, err)
+	case errors.Is(err, errNewerSecret) && m.delivered < newerTries:
+		c.transient(m, err) // a newer broker may run beside this one
 	case errors.As(err, &e):
 		c.reject(ctx, m, a.replyTo, e, nil)
 	case errors.As(err, &aws) && !inTime:
@@ -186,6 +192,10 @@ func (c *Consumer) refuse(ctx context.Context, m *inbound, a ask, err error) {
 		c.transient(m, err)
 	}
 }
+
+// newerTries is how often a request for a secret that only a newer broker can read is
+// given back before it is refused.
+const newerTries = 5
 
 // resume goes on with a lease that was begun before: by this very message, which
 // comes again because a worker died or stalled, or by another with the same
@@ -253,6 +263,7 @@ func (c *Consumer) redeliver(ctx context.Context, m *inbound, a ask, rec held) {
 	if !c.cfg.Now().Before(rec.ExpiresAt) {
 		why = messages.Errorf(messages.CodeLeaseEnded, "the lease ended before it could be delivered")
 	} else if !c.late(a) {
+		m.outcome = OutcomeIssued
 		c.deliver(ctx, m, a, rec, nil)
 		return
 	}

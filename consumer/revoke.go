@@ -56,6 +56,18 @@ func (c *Consumer) remind(ctx context.Context, m *inbound, rec held) {
 	if m.again() && rec.State == messages.StateRevoking && !rec.Cut() {
 		task = messages.TaskUndo // whoever began it with this message is gone
 	}
+	if endsLease(task) {
+		back, err := c.heldBack(ctx, rec)
+		if err != nil {
+			c.transient(m, err)
+			return
+		}
+		if back {
+			m.log.Debug().Msg("left alone: the record comes from a backup")
+			m.done() // orders must find room; there are more reminders
+			return
+		}
+	}
 	switch task {
 	case messages.TaskNone:
 		if early := rec.Due.Sub(c.cfg.Now()); early > 0 && early <= maxSkew {
@@ -125,6 +137,7 @@ func (c *Consumer) endWith(ctx context.Context, m *inbound, o order, rec held, n
 		return
 	}
 	if ending.Reason == messages.ReasonUndelivered && rec.State == messages.StateActive {
+		c.cfg.Meter.Undelivered()
 		if err := c.tell(ctx, ending.Record, messages.EventUndelivered); err != nil {
 			c.transient(m, err)
 			return
@@ -147,6 +160,9 @@ func (c *Consumer) undoFor(ctx context.Context, m *inbound, o order, ending held
 	case o.replyTo != "" && after.Harmless() && after.UndoError == "" && !ending.Harmless():
 		c.tidy(m, o, after, true) // whoever asks is told when everything is gone
 	default:
+		if after.State.Ended() && after.Reason == messages.ReasonExpired {
+			c.cfg.Meter.Expired(max(0, cmp.Or(after.KeyGoneAt, c.cfg.Now()).Sub(after.ExpiresAt)))
+		}
 		c.answerEnded(m, o, after)
 	}
 }
@@ -154,10 +170,15 @@ func (c *Consumer) undoFor(ctx context.Context, m *inbound, o order, ending held
 // answerEnded tells whoever ordered the revocation how it went.
 func (c *Consumer) answerEnded(m *inbound, o order, rec held) {
 	answer := messages.Reply{Kind: messages.KindRevoked, Lease: rec.Lease()}
+	m.outcome = OutcomeRevoked
+	if m.verb == messages.VerbRequest {
+		m.outcome = OutcomeUndelivered // that is why it ends with this message
+	}
 	if !rec.State.Ended() && !rec.Cut() {
 		answer = messages.ErrorReply(messages.Errorf(messages.CodeProviderUnavailable,
 			"the lease is being revoked and could not be yet; there is nothing to do, it is tried again until it is: %s",
 			cmp.Or(rec.UndoError, "AWS takes no more calls for now")), rec.Lease())
+		m.outcome = string(answer.Error.Code)
 	}
 	if err := c.reply(o.replyTo, answer); err != nil {
 		c.transient(m, err)

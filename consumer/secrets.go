@@ -180,15 +180,23 @@ func openStored(name string, data []byte) (storedSecret, error) {
 		return storedSecret{}, messages.Errorf(messages.CodeInvalidSecret, "the definition of %s is damaged; put it again", name).Because(err)
 	}
 	if v.Version > storedSecretVersion {
-		return storedSecret{}, messages.Errorf(messages.CodeInternal, "the definition of %s is of a newer version, %d; run a newer lessor", name, v.Version)
+		return storedSecret{}, messages.Errorf(messages.CodeInternal, "the definition of %s is of a newer version, %d; run a newer lessor", name, v.Version).Because(errNewerSecret)
 	}
 	stored := storedSecret{Version: v.Version, Source: v.Source, Deleting: v.Deleting}
 	var err error
-	if stored.Definition, err = messages.DecodeStoredSecret(v.Definition); err != nil {
+	if stored.Definition, err = messages.DecodeStoredSecret(v.Definition); err == nil && stored.Definition.Name != name {
+		err = errors.New("it is another's")
+	}
+	if err != nil {
+		stored.Definition = messages.DynamicSecret{}
 		return stored, messages.Errorf(messages.CodeInvalidSecret, "the definition of %s can't be used; put it again", name).Because(err)
 	}
 	return stored, nil
 }
+
+// errNewerSecret is the cause where a newer broker has put a definition. It is set
+// aside: not used, not changed, not deleted.
+var errNewerSecret = errors.New("a newer broker's definition")
 
 // Release says that a definition has no file any more: it may be changed and deleted
 // as any other from now on.
@@ -232,7 +240,7 @@ func (s *Secrets) Names(ctx context.Context, source string) ([]string, error) {
 	var names []string
 	for _, key := range keys {
 		_, stored, _, err := s.load(ctx, key)
-		if errors.Is(err, errNotFound) {
+		if errors.Is(err, errNotFound) || errors.Is(err, errNewerSecret) {
 			continue
 		}
 		if err != nil {
@@ -265,6 +273,9 @@ func (s *Secrets) info(ctx context.Context, name string) (messages.SecretInfo, e
 	}
 	i.Notes = s.provider.Notes(stored.Definition)
 	i.Connection, err = s.connections.info(ctx, provider.ConnectionOf(stored.Definition, s.projectID).Name)
+	if errors.Is(err, errUnreadableConnection) {
+		i.Notes, err = append(i.Notes, "the stored connection can't be read: no lease can be made or undone"), nil
+	}
 	return i, err
 }
 
@@ -279,6 +290,11 @@ func (s *Secrets) all(ctx context.Context) ([]messages.SecretInfo, error) {
 		i, err := s.info(ctx, key)
 		if messages.IsCode(err, messages.CodeSecretNotFound) {
 			continue
+		}
+		if errors.Is(err, errNewerSecret) {
+			i = messages.SecretInfo{Name: key, State: messages.SecretActive, Installation: s.connections.installation,
+				Definition: messages.DynamicSecret{Name: key}, Notes: []string{err.Error()}}
+			err = nil
 		}
 		if err != nil {
 			return nil, err

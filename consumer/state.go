@@ -19,6 +19,9 @@ const installationKey = "installation"
 func installation(ctx context.Context, state *bucket, random io.Reader) (string, error) {
 	for {
 		id, revision, err := state.get(ctx, installationKey)
+		if err == nil && messages.CheckToken("installation", string(id)) != nil {
+			return "", errors.New("the installation's id in the state bucket is damaged; it stands on every IAM user as the tag lessor:installation: write it back from there")
+		}
 		if err == nil {
 			return string(id), nil
 		}

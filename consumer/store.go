@@ -143,12 +143,39 @@ func (s *leaseStore) load(ctx context.Context, name messages.LeaseName) (held, e
 	if err != nil {
 		return held{revision: revision}, err
 	}
-	r, err := messages.DecodeRecord(data)
-	if err != nil {
-		return held{}, fmt.Errorf("lease %s: %w", name, err)
-	}
-	return held{Record: r, revision: revision}, nil
+	r, err := readRecord(name.String(), data, revision)
+	return held{Record: r, revision: revision}, err
 }
+
+// unreadable is the cause where a record can't be read: it is damaged, or a newer
+// broker's. It is set aside: left as it is, and never taken for one that is not there.
+type unreadable struct {
+	key      string
+	revision uint64
+	remains  messages.Remains
+	why      error
+}
+
+func (u *unreadable) Error() string {
+	return fmt.Sprintf("%s at revision %d: %s", u.key, u.revision, u.why)
+}
+func (u *unreadable) Unwrap() error { return u.why }
+
+// readRecord reads what stands at a key. The error is of the code
+// [messages.CodeRecordUnreadable], and its cause is an [unreadable].
+func readRecord(key string, data []byte, revision uint64) (messages.Record, error) {
+	r, err := messages.DecodeRecordAt(key, data)
+	if err != nil {
+		return r, errUnreadable.Because(&unreadable{key: key, revision: revision, remains: messages.RecordRemains(data), why: err})
+	}
+	return r, nil
+}
+
+var errUnreadable = messages.Errorf(messages.CodeRecordUnreadable,
+	"this broker can't read the lease's record, and leaves it alone until it can; its operator must see to that")
+
+// isUnreadable says that a record is there and can't be read.
+func isUnreadable(err error) bool { return messages.IsCode(err, messages.CodeRecordUnreadable) }
 
 // save writes next over the record at that revision, by compare-and-set.
 func (s *leaseStore) save(ctx context.Context, next messages.Record, revision uint64) (held, error) {

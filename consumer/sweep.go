@@ -48,22 +48,34 @@ func (c *Consumer) sweepConnections(ctx context.Context) {
 		c.log.Warn().Err(err).Msg("a sweep could not begin; trying again")
 		return
 	}
+	held := 0
 	for _, key := range keys {
 		name := strings.TrimPrefix(key, connectionPrefix)
-		if ctx.Err() != nil || !c.claimSweep(ctx, name) {
+		claimed, before := c.claimSweep(ctx, name)
+		if ctx.Err() != nil || !claimed {
+			held += before
 			continue
 		}
 		report := c.sweep(ctx, name, false)
 		if report.Error != "" && ctx.Err() == nil {
 			c.log.Warn().Str("connection", name).Str("error", report.Error).Msg("a sweep is not complete; trying again later")
+			held += before
 			continue
 		}
-		held := 0
-		if report.Held {
-			held = len(report.Orphans)
-		}
-		c.endSweep(ctx, name, held)
+		held += heldIn(report)
+		c.endSweep(ctx, name, heldIn(report))
 	}
+	if ctx.Err() == nil {
+		c.cfg.Meter.OrphansHeld(held)
+	}
+}
+
+// heldIn is how many users a sweep has left to an operator.
+func heldIn(report messages.Sweep) int {
+	if !report.Held {
+		return 0
+	}
+	return len(report.Orphans)
 }
 
 // sweepNow sweeps every connection, because a person wants that.
@@ -79,25 +91,30 @@ func (c *Consumer) sweepNow(ctx context.Context, apply bool) ([]messages.Sweep, 
 			continue // dropped
 		}
 		c.log.Info().Str("connection", name).Bool("apply", apply).Msg("a sweep that an operator wants")
-		sweeps = append(sweeps, c.sweep(ctx, name, apply))
+		report := c.sweep(ctx, name, apply)
+		if report.Error == "" {
+			c.endSweep(ctx, name, heldIn(report))
+		}
+		sweeps = append(sweeps, report)
 	}
 	return sweeps, nil
 }
 
-// claimSweep says whether it is this replica's turn to sweep a connection.
-func (c *Consumer) claimSweep(ctx context.Context, name string) bool {
+// claimSweep says whether it is this replica's turn to sweep a connection, and how many
+// users the last sweep has left to an operator.
+func (c *Consumer) claimSweep(ctx context.Context, name string) (claimed bool, held int) {
 	data, revision, err := c.connections.state.get(ctx, sweepPrefix+name)
 	if err != nil && !errors.Is(err, errNotFound) {
-		return false
+		return false, 0
 	}
 	var s sweepState
 	_ = json.Unmarshal(data, &s) // what can't be read is begun anew
 	now := c.cfg.Now()
 	if now.Sub(s.Ended) < c.cfg.SweepEvery || now.Sub(s.Begun) < min(sweepClaim, c.cfg.SweepEvery) {
-		return false
+		return false, s.Held
 	}
 	s.Begun = now.UTC()
-	return c.saveSweep(ctx, name, s, revision) == nil
+	return c.saveSweep(ctx, name, s, revision) == nil, s.Held
 }
 
 func (c *Consumer) endSweep(ctx context.Context, name string, held int) {
@@ -146,7 +163,7 @@ func (c *Consumer) sweepInto(ctx context.Context, report *messages.Sweep, apply 
 		report.Account = stored.Principal.Account
 	}
 	readAt := c.cfg.Now()
-	known, err := c.leases.usernames(ctx)
+	known, err := c.leases.users(ctx)
 	if err != nil {
 		return err
 	}
@@ -154,7 +171,11 @@ func (c *Consumer) sweepInto(ctx context.Context, report *messages.Sweep, apply 
 	if err != nil {
 		return err
 	}
-	report.Held = len(orphans) > c.cfg.SweepMost && !apply
+	_, restored, err := c.holding(ctx) // asked last: the leases that were read are not older than that
+	if err != nil {
+		return err
+	}
+	report.Held = (len(orphans) > c.cfg.SweepMost || restored && len(orphans) > 0) && !apply
 	for _, o := range orphans {
 		found := messages.Orphan{Username: o.user.Name, Lease: o.owner.Lease, CreatedAt: o.user.CreatedAt}
 		if !report.Held {
@@ -163,10 +184,11 @@ func (c *Consumer) sweepInto(ctx context.Context, report *messages.Sweep, apply 
 				found.Error = safe(err)
 			}
 			found.Removed = found.Error == ""
+			c.cfg.Meter.OrphanSwept(found.Removed)
 		}
 		report.Orphans = append(report.Orphans, found)
 	}
-	if report.Held {
+	if report.Held && !restored {
 		c.log.Error().Str("connection", report.Connection).Str("account", report.Account).Int("users", len(orphans)).
 			Msg("so many users that no lease knows are suspicious, and left alone: was the lease bucket restored from a backup? See \"lessor sweep\"")
 	}
@@ -181,7 +203,7 @@ type orphan struct {
 
 // findOrphans lists the users below the paths and asks whose those are that no lease
 // knows and that were made before a time.
-func (c *Consumer) findOrphans(ctx context.Context, account provider.Account, paths []string, known map[string]bool, before time.Time, report *messages.Sweep) ([]orphan, error) {
+func (c *Consumer) findOrphans(ctx context.Context, account provider.Account, paths []string, known knownUsers, before time.Time, report *messages.Sweep) ([]orphan, error) {
 	var orphans []orphan
 	seen := map[string]bool{} // one path may be below another
 	for _, path := range paths {
@@ -197,10 +219,10 @@ func (c *Consumer) findOrphans(ctx context.Context, account provider.Account, pa
 				}
 				seen[name] = true
 				report.Users++
-				if known[name] || !u.CreatedAt.Before(before) {
+				if known.names[name] || !u.CreatedAt.Before(before) {
 					continue
 				}
-				owner, ours, err := c.orphaned(ctx, account, u)
+				owner, ours, err := c.orphaned(ctx, account, u, known.unread)
 				if err != nil {
 					return nil, err
 				}
@@ -217,19 +239,24 @@ func (c *Consumer) findOrphans(ctx context.Context, account provider.Account, pa
 }
 
 // orphaned says whether a user is this installation's and its lease does not know it:
-// because it is over, because there is no record of it, or because it has another.
-func (c *Consumer) orphaned(ctx context.Context, account provider.Account, u provider.FoundUser) (provider.Owner, bool, error) {
+// because it is over, because there is no record of it, or because it has another. A
+// lease whose record can't be read has its user; and while there are such, that may be
+// any user whose tag does not say which lease it is of.
+func (c *Consumer) orphaned(ctx context.Context, account provider.Account, u provider.FoundUser, unread bool) (provider.Owner, bool, error) {
 	owner, tagged, err := account.OwnerOf(ctx, u.Name)
 	if err != nil || !tagged || owner.Installation != c.installation {
 		return owner, false, err
 	}
 	name, err := messages.ParseLeaseName(owner.Lease)
 	if err != nil {
-		return owner, true, nil // a tag that somebody has changed; the installation's is there
+		return owner, !unread, nil // a tag that somebody has changed; the installation's is there
 	}
 	rec, err := c.leases.load(ctx, name)
 	if errors.Is(err, errNotFound) {
 		return owner, true, nil
+	}
+	if isUnreadable(err) {
+		return owner, false, nil
 	}
 	if err != nil {
 		return owner, false, fmt.Errorf("the record of %s: %w", name, err)
@@ -251,20 +278,27 @@ func (c *Consumer) removeOrphan(ctx context.Context, account provider.Account, o
 	return c.emit(ctx, name, messages.EventOrphanRemoved, o.user.Name, messages.EventData{Lease: lease})
 }
 
-// usernames are the users that leases know which are not over, in lower case.
-func (s *leaseStore) usernames(ctx context.Context) (map[string]bool, error) {
-	known := map[string]bool{}
-	var unread error
-	err := s.each(ctx, ">", func(key string, rec messages.Record, err error) {
-		if err != nil {
-			unread = fmt.Errorf("the record of %s: %w", key, err) // its user is not an orphan, but which is it?
-			return
-		}
-		if !rec.State.Ended() {
-			known[strings.ToLower(rec.User.Name)] = true
+// knownUsers are the users that leases know which are not over.
+type knownUsers struct {
+	names  map[string]bool // in lower case
+	unread bool            // there are records that can't be read
+}
+
+// users are the users that leases know. Of a record that can't be read that is the
+// user whose name is left in it, if any; by its tag it is found in any case.
+func (s *leaseStore) users(ctx context.Context) (knownUsers, error) {
+	known := knownUsers{names: map[string]bool{}}
+	err := s.each(ctx, ">", func(_ string, rec held, err error) {
+		var bad *unreadable
+		switch {
+		case errors.As(err, &bad):
+			known.unread = true
+			known.names[strings.ToLower(bad.remains.Username)] = true
+		case !rec.State.Ended():
+			known.names[strings.ToLower(rec.User.Name)] = true
 		}
 	})
-	return known, errors.Join(err, unread)
+	return known, err
 }
 
 // use makes sure that a connection's record has the path: the sweep looks below it,

@@ -123,27 +123,6 @@ func TestMassesOfUnknownUsersAreLeftToAPerson(t *testing.T) {
 	w.nothingInAWS()
 }
 
-// What can't be read may be the record of any user: nothing is removed.
-func TestASweepStopsAtARecordThatItCanNotRead(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	b := w.broker()
-	w.put(b, plainSecret)
-	w.lease("ci", "{}")
-	w.stray("lost", b.Installation(), "bob.ci.0000000000")
-	kv, err := w.js.KeyValue(w.ctx(), w.ns.LeaseBucket())
-	w.ok(err)
-	_, err = kv.PutString(w.ctx(), "bob.ci.0000000000", `{"v":2,"due":"2036-01-02T15:04:05Z","state":"active"}`)
-	w.ok(err)
-	w.clock.move(30 * time.Minute)
-	if s := w.sweep(""); s.Error == "" || len(s.Orphans) != 0 {
-		t.Fatalf("%+v", s)
-	}
-	if _, there := w.sim.User("lost"); !there {
-		t.Fatal("it is gone")
-	}
-}
-
 // AWS refuses: the sweep says so, and the next one tries again.
 func TestWhatASweepCanNotRemoveIsTold(t *testing.T) {
 	t.Parallel()

@@ -168,6 +168,7 @@ func (c *Consumer) undoFailed(ctx context.Context, log zerolog.Logger, rec held,
 	if why.Throttled {
 		return c.undoLater(ctx, log, rec, next, why)
 	}
+	c.cfg.Meter.RevocationFailed()
 	invisible := why.Kind == provider.NotVisible
 	cause := safe(e)
 	if invisible {

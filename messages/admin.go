@@ -46,6 +46,55 @@ func DecodeSweepOrder(data []byte) (SweepOrder, error) {
 	return o, nil
 }
 
+// AdminRestore is the admin service's subject for a restored lease bucket.
+func (n Namespace) AdminRestore() string { return n.join("admin", "restore") }
+
+// RestoreOrder asks what a lease bucket that was restored from a backup would end, or
+// has that done.
+//
+//	{"apply":true}
+type RestoreOrder struct {
+	// Apply lifts the hold: leases end as their records say, or at the later end that
+	// an event tells of, and users that no lease knows are removed, however many.
+	Apply bool `json:"apply,omitempty"`
+}
+
+// DecodeRestoreOrder reads an order.
+func DecodeRestoreOrder(data []byte) (RestoreOrder, error) {
+	var o RestoreOrder
+	if err := decodeObject(data, field{"apply", &o.Apply}); err != nil {
+		return RestoreOrder{}, err
+	}
+	return o, nil
+}
+
+// Restore is how a restored lease bucket stands.
+type Restore struct {
+	// Held says that nothing ends by the records from the backup, and that no user is
+	// swept.
+	Held    bool      `json:"held"`
+	Applied bool      `json:"applied,omitempty"` // the hold was lifted with this
+	Since   time.Time `json:"since,omitzero"`
+	Why     string    `json:"why,omitempty"`
+	// Due is how many leases are over by their records from the backup, and Leases are
+	// the first 500 of them.
+	Due    int             `json:"due,omitempty"`
+	Leases []RestoredLease `json:"leases,omitempty"`
+	// Orphans is how many users no lease knows; Sweeps name the first 500 of them.
+	Orphans int     `json:"orphans,omitempty"`
+	Sweeps  []Sweep `json:"sweeps,omitempty"`
+}
+
+// RestoredLease is a lease that is over by its record from the backup.
+type RestoredLease struct {
+	Name      string    `json:"name"`
+	Username  string    `json:"username"`
+	State     State     `json:"state"`
+	ExpiresAt time.Time `json:"expires_at"`
+	// RenewedUntil is a later end that an event tells of; zero: none is known.
+	RenewedUntil time.Time `json:"renewed_until,omitzero"`
+}
+
 // Sweep is what came of comparing one account with the leases.
 type Sweep struct {
 	Connection string `json:"connection"`

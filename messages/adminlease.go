@@ -108,6 +108,14 @@ func (o LeaseOrder) Check(v AdminVerb) error {
 	return nil
 }
 
+// UnreadableRecord is what stands at a key of the lease bucket and can't be read: it
+// is damaged, or a newer broker's. It is left alone.
+type UnreadableRecord struct {
+	Key      string `json:"key"` // a lease's name, or not even that
+	Revision uint64 `json:"revision"`
+	Why      string `json:"why"`
+}
+
 // Ordered is how many leases were told to end.
 type Ordered struct {
 	Leases int `json:"leases"`

@@ -37,13 +37,14 @@ const (
 	CodeProviderRejected    Code = "provider_rejected"    // AWS refuses: a policy that doesn't exist, a quota
 	CodeProviderUnavailable Code = "provider_unavailable" // AWS can't be reached, throttles or fails; retryable
 	CodeAbandoned           Code = "abandoned"            // nobody finished making the lease; retryable
+	CodeRecordUnreadable    Code = "record_unreadable"    // the lease's record is damaged, or a newer broker's; retryable
 	CodeUnavailable         Code = "unavailable"          // NATS or the broker can't serve this now; retryable
 	CodeInternal            Code = "internal"             // a fault of the broker; retryable
 )
 
 var retryable = map[Code]bool{
 	CodeLimitExceeded: true, CodeDeadlineExceeded: true, CodeProviderUnavailable: true,
-	CodeAbandoned: true, CodeUnavailable: true, CodeInternal: true,
+	CodeAbandoned: true, CodeRecordUnreadable: true, CodeUnavailable: true, CodeInternal: true,
 }
 
 var httpStatus = map[Code]string{
@@ -52,7 +53,7 @@ var httpStatus = map[Code]string{
 	CodeIdempotencyMismatch: "409", CodeAlreadyDelivered: "409", CodeLeaseEnded: "410", CodeUsernameTaken: "409",
 	CodeLimitExceeded: "429", CodeProviderDenied: "502", CodeProviderRejected: "502",
 	CodeProviderUnavailable: "503", CodeUnavailable: "503", CodeDeadlineExceeded: "504",
-	CodeAbandoned: "503", CodeInternal: "500",
+	CodeAbandoned: "503", CodeRecordUnreadable: "503", CodeInternal: "500",
 }
 
 // Error is an error as requesters see it: a stable code and a message that is

@@ -37,6 +37,7 @@ var codes = map[messages.Code]struct {
 	"provider_rejected":    {false, "502"},
 	"provider_unavailable": {true, "503"},
 	"abandoned":            {true, "503"},
+	"record_unreadable":    {true, "503"},
 	"unavailable":          {true, "503"},
 	"internal":             {true, "500"},
 }

@@ -51,7 +51,7 @@ const (
 //	service         endpoints
 //	lessor          lessor.api.{request,renew,revoke,get,list}.…
 //	lessor_admin    lessor.admin.secret.{put,get,list,delete,check,rotate-key}
-//	                lessor.admin.lease.{list,retry,revoke}, lessor.admin.sweep
+//	                lessor.admin.lease.{list,retry,revoke}, lessor.admin.{sweep,restore}
 type Namespace struct {
 	prefix string
 }

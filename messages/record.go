@@ -3,6 +3,7 @@ package messages
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -160,6 +161,8 @@ func (r Record) Cut() bool { return r.State == StateRevoking && !r.CutAt.IsZero(
 func (r Record) Harmless() bool {
 	return r.State == StateRevoking && !r.User.IsSession() && (!r.KeyGoneAt.IsZero() || r.IssuedAt.IsZero())
 }
+// Failing says that the lease could not be revoked when it was last tried.
+func (r Record) Failing() bool { return r.State == StateRevoking && r.UndoError != "" }
 
 // Lease is the record as everybody may see it.
 func (r Record) Lease() *Lease {
@@ -207,7 +210,7 @@ func DecodeRecord(data []byte) (Record, error) {
 		Version int `json:"v"`
 	}
 	if err := json.Unmarshal(data, &v); err != nil {
-		return Record{}, fmt.Errorf("damaged lease record: %w", err)
+		return Record{}, damaged(err)
 	}
 	if v.Version > RecordVersion {
 		return Record{}, fmt.Errorf("%w: %d", ErrNewerRecord, v.Version)
@@ -216,7 +219,7 @@ func DecodeRecord(data []byte) (Record, error) {
 	d.DisallowUnknownFields()
 	var r Record
 	if err := d.Decode(&r); err != nil {
-		return Record{}, fmt.Errorf("damaged lease record: %w", err)
+		return Record{}, damaged(err)
 	}
 	if r.Version != RecordVersion || !r.State.known() || r.Attempt < 1 || r.UndoTries < 0 {
 		return Record{}, fmt.Errorf("damaged lease record: version %d, state %q, attempt %d", r.Version, clip(string(r.State)), r.Attempt)
@@ -225,29 +228,56 @@ func DecodeRecord(data []byte) (Record, error) {
 		return Record{}, fmt.Errorf("damaged lease record: %s, and never due", r.State)
 	}
 	if _, err := NewLeaseName(r.Identity, r.Secret, r.ID); err != nil {
-		return Record{}, fmt.Errorf("damaged lease record: %w", err)
+		return Record{}, damaged(err)
 	}
 	return r, nil
 }
 
-// Peek is the little of a record that a scheduler needs.
-type Peek struct {
-	Version int       `json:"v"`
-	Due     time.Time `json:"due"`
-	State   State     `json:"state"`
+// damaged is the error for a record that is none.
+func damaged(cause error) error { return &damagedError{cause} }
+
+type damagedError struct{ cause error }
+
+// Error is short: encoding/json may quote all of what it can't read.
+func (e *damagedError) Error() string { return "damaged lease record: " + clip(e.cause.Error()) }
+
+func (e *damagedError) Unwrap() error { return e.cause }
+
+// DecodeRecordAt reads the record at a key of the lease bucket. A record of another
+// lease is not that key's: what is written back would go elsewhere.
+func DecodeRecordAt(key string, data []byte) (Record, error) {
+	if _, err := ParseLeaseName(key); err != nil {
+		return Record{}, errors.New("its key is not a lease's name")
+	}
+	r, err := DecodeRecord(data)
+	if err != nil {
+		return Record{}, err
+	}
+	if r.Name().String() != key {
+		return Record{}, fmt.Errorf("damaged lease record: it is that of %s", r.Name())
+	}
+	return r, nil
 }
 
-// PeekRecord reads when a record is due, without the rest.
-func PeekRecord(data []byte) (Peek, error) {
-	var p Peek
-	if err := json.Unmarshal(data, &p); err != nil {
-		return Peek{}, fmt.Errorf("damaged lease record: %w", err)
+// Remains is what can be told of a record that can't be read, where anything can:
+// what must not count as nobody's because of that. Fields may be empty.
+type Remains struct {
+	Username   string
+	Connection string
+}
+
+// RecordRemains reads what is left of a record that [DecodeRecord] does not take.
+// A newer version has the fields where this one has them, or not at all.
+func RecordRemains(data []byte) Remains {
+	var r struct {
+		Connection json.RawMessage `json:"connection"`
+		User       struct {
+			Name json.RawMessage `json:"name"`
+		} `json:"user"`
 	}
-	if p.Version > RecordVersion {
-		return Peek{}, fmt.Errorf("%w: %d", ErrNewerRecord, p.Version)
-	}
-	if p.Version != RecordVersion || !p.State.known() {
-		return Peek{}, fmt.Errorf("damaged lease record: version %d, state %q", p.Version, clip(string(p.State)))
-	}
-	return p, nil
+	_ = json.Unmarshal(data, &r) // a field that is of another type leaves the others
+	var left Remains
+	_ = json.Unmarshal(r.Connection, &left.Connection)
+	_ = json.Unmarshal(r.User.Name, &left.Username)
+	return left
 }

@@ -145,9 +145,6 @@ func TestRecordsOfANewerVersionAreLeftToThoseWhoWroteThem(t *testing.T) {
 		if _, err := messages.DecodeRecord(data); !errors.Is(err, messages.ErrNewerRecord) {
 			t.Errorf("%s: decode: %v", name, err)
 		}
-		if _, err := messages.PeekRecord(data); !errors.Is(err, messages.ErrNewerRecord) {
-			t.Errorf("%s: peek: %v", name, err)
-		}
 	}
 }
 
@@ -190,21 +187,50 @@ func TestDamagedRecordsAreRefused(t *testing.T) {
 	}
 }
 
-// The scheduler never looks at a record again that peeks as never due.
-func TestPeekRefusesWhatIsNoRecord(t *testing.T) {
-	for name, data := range map[string][]byte{
-		"nothing":         nil,
-		"null":            []byte(`null`),
-		"an empty object": []byte(`{}`),
-		"an array":        []byte(`[]`),
-		"cut off":         must(inState(messages.StateActive).Encode())[:100],
-		"no version":      changed(t, `"v":1,`, ``),
-		"no state":        changed(t, `"state":"active",`, ``),
-		"unknown state":   changed(t, `"state":"active"`, `"state":"sleeping"`),
-		"not a time":      changed(t, `"due":"2026`, `"due":"x`),
+func TestARecordIsItsKeysOnly(t *testing.T) {
+	data := must(inState(messages.StateActive).Encode())
+	name := inState(messages.StateActive).Name().String()
+	if r, err := messages.DecodeRecordAt(name, data); err != nil || r.Name().String() != name {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	for _, key := range []string{"", "x", "bob" + name[len("alice"):], name + ".x", strings.ToUpper(name), name + "0"} {
+		if r, err := messages.DecodeRecordAt(key, data); err == nil || !reflect.DeepEqual(r, messages.Record{}) {
+			t.Errorf("%q: got %+v, %v", key, r, err)
+		}
+	}
+	if _, err := messages.DecodeRecordAt(name, changed(t, `"v":1`, `"v":2`)); !errors.Is(err, messages.ErrNewerRecord) {
+		t.Errorf("a newer one: %v", err)
+	}
+}
+
+// What can't be read may be any size, and hold anything.
+func TestWhatIsSaidOfADamagedRecordIsShort(t *testing.T) {
+	junk := strings.Repeat("Geheim\n", 1<<17)
+	for _, data := range []string{junk, `"` + junk + `"`, `{"v":1,"` + junk + `":1}`, `{"v":1,"due":"` + junk + `"}`, `{"v":1,"attempt":` + strings.Repeat("9", 1<<20) + `}`} {
+		_, err := messages.DecodeRecord([]byte(data))
+		if err == nil || len(err.Error()) > 600 || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%.50s…: %d bytes: %.700s", data, len(err.Error()), err)
+		}
+	}
+}
+
+func TestWhatRemainsOfARecord(t *testing.T) {
+	active := inState(messages.StateActive)
+	whole := messages.Remains{Username: active.User.Name, Connection: active.Connection}
+	for name, c := range map[string]struct {
+		data []byte
+		want messages.Remains
+	}{
+		"a newer one":         {changed(t, `"v":1`, `"v":2,"colour":"red"`), whole},
+		"an unknown state":    {changed(t, `"state":"active"`, `"state":7`), whole},
+		"another type":        {[]byte(`{"v":2,"connection":{"name":"x"},"user":{"name":"u"}}`), messages.Remains{Username: "u"}},
+		"another type inside": {[]byte(`{"v":2,"connection":"c","user":["u"]}`), messages.Remains{Connection: "c"}},
+		"cut off":             {must(active.Encode())[:100], messages.Remains{}},
+		"nothing":             {nil, messages.Remains{}},
+		"an array":            {[]byte(`[1]`), messages.Remains{}},
 	} {
-		if p, err := messages.PeekRecord(data); err == nil || p != (messages.Peek{}) {
-			t.Errorf("%s: got %+v, %v", name, p, err)
+		if got := messages.RecordRemains(c.data); got != c.want {
+			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }

@@ -17,6 +17,7 @@ const (
 	KindDeletion    = "deletion"
 	KindCheck       = "check"
 	KindSweep       = "sweep"
+	KindRestore     = "restore"
 	KindOrdered     = "ordered"
 	KindError       = "error"
 )
@@ -42,6 +43,9 @@ type Reply struct {
 	Check    *SecretCheck    `json:"check,omitempty"`
 	Sweeps   []Sweep         `json:"sweeps,omitzero"`
 	Ordered  *Ordered        `json:"ordered,omitempty"`
+	// Unreadable comes with the first page of leases.
+	Restore    *Restore           `json:"restore,omitempty"`
+	Unreadable []UnreadableRecord `json:"unreadable,omitempty"`
 }
 
 // Lease is a lease as everybody may see it.

@@ -293,6 +293,18 @@ func (r Record) Renew(end time.Time, sequence uint64, stored time.Time, t Timing
 	return r, nil
 }
 
+// Restored gives a lease whose record was restored from a backup the end that an event
+// tells of: it was renewed since, and therefore delivered.
+func (r Record) Restored(end time.Time, renewals int, t Timing) (Record, error) {
+	if err := r.must("give the end of an event", StateActive); err != nil {
+		return r, err
+	}
+	r.ExpiresAt = earlier(later(moment(end), r.ExpiresAt), later(r.MaxExpiresAt, r.ExpiresAt))
+	r.Renewals = max(renewals, r.Renewals)
+	r.Notified = false
+	return r.settle(t), nil
+}
+
 // RenewedWith says whether the last renewal that counted is this message.
 func (r Record) RenewedWith(sequence uint64, stored time.Time) bool {
 	return r.RenewedBy == sequence && r.RenewedAt.Equal(stored)

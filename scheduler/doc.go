@@ -13,4 +13,8 @@
 // repeated, at growing intervals, until the record changes. Every few minutes the
 // watch is begun anew, which reads the whole bucket: what the index has missed,
 // it learns then, and what it should have forgotten, it forgets.
+//
+// A record that can't be read (it is damaged, or a newer broker's) is set aside: it
+// is reported once, still counts as a lease, and is never due until it is written
+// again.
 package scheduler

@@ -101,16 +101,42 @@ func (s *Scheduler) learn(e jetstream.KeyValueEntry) {
 		s.index.remove(e.Key())
 		return
 	}
-	_, err := messages.ParseLeaseName(e.Key())
-	p, peekErr := messages.PeekRecord(e.Value())
-	if err = errors.Join(err, peekErr); err != nil {
-		s.index.remove(e.Key())
-		s.cfg.Log.Error().Err(err).Str("lease", e.Key()).Msg("a record that can't be read is set aside")
+	// A watch that is begun anew tells everything again: what has not changed is not
+	// read again.
+	if s.index.knows(e.Key(), e.Revision(), s.generation) {
 		return
 	}
-	if p.Due.IsZero() {
+	r, err := messages.DecodeRecordAt(e.Key(), e.Value())
+	if err != nil {
+		if s.index.setAside(e.Key(), e.Revision(), s.generation) {
+			s.cfg.Log.Error().Err(err).Str("lease", clip(e.Key())).Uint64("revision", e.Revision()).
+				Msg("a record that can't be read is set aside")
+		}
+		return
+	}
+	if r.Due.IsZero() {
 		s.index.remove(e.Key())
 		return
 	}
-	s.index.set(e.Key(), p.Due, e.Revision(), s.generation)
+	s.index.set(e.Key(), r.Due, standingOf(r), e.Revision(), s.generation)
+}
+
+// clip keeps short what may be any key.
+func clip(key string) string {
+	if len(key) > 200 {
+		return key[:200] + "…"
+	}
+	return key
+}
+
+func standingOf(r messages.Record) standing {
+	switch {
+	case r.Failing():
+		return failing
+	case r.State == messages.StateProvisioning:
+		return provisioning
+	case r.State == messages.StateActive:
+		return active
+	}
+	return revoking
 }

@@ -15,7 +15,23 @@ type index struct {
 	leases map[string]*entry
 	queue  queue
 	counts map[string]int // of "<secret>" and of "<identity>.<secret>"
+	stands [standings]int // of each standing
 }
+
+// standing is what a lease counts as.
+type standing uint8
+
+const (
+	provisioning standing = iota
+	active
+	revoking
+	failing    // being revoked, and it could not be yet
+	unreadable // nobody knows: never due, and never taken for gone
+	standings
+)
+
+// outside is the position of what is not in the queue.
+const outside = -1
 
 // entry is one lease. There may be millions: times are Unix milliseconds.
 type entry struct {
@@ -26,6 +42,7 @@ type entry struct {
 	position   int32 // in the queue
 	generation uint32
 	reminders  uint8 // since the record changed
+	standing   standing
 }
 
 func newIndex() *index { return &index{leases: map[string]*entry{}, counts: map[string]int{}} }
@@ -49,31 +66,73 @@ func (x *index) live(identity, secret string) (ofIdentity, ofSecret int) {
 	return x.counts[identity+"."+secret], x.counts[secret]
 }
 
-// set says when a lease is due, as of a revision of its record.
-func (x *index) set(name string, due time.Time, revision uint64, generation uint32) {
+// knows says whether this revision of a lease's record has been learnt before, and
+// notes that the generation has seen it.
+func (x *index) knows(name string, revision uint64, generation uint32) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e, ok := x.leases[name]
-	if !ok {
-		e = &entry{name: name, due: due.UnixMilli(), next: due.UnixMilli(), revision: revision, generation: generation}
-		x.leases[name] = e
-		heap.Push(&x.queue, e)
-		x.count(name, 1)
+	if !ok || e.revision != revision {
+		return false
+	}
+	e.generation = generation
+	return true
+}
+
+// set says when a lease is due and how it stands, as of a revision of its record.
+func (x *index) set(name string, due time.Time, s standing, revision uint64, generation uint32) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.news(name, s, revision, generation)
+	if e == nil {
 		return
+	}
+	e.due = due.UnixMilli()
+	e.next = e.due
+	if e.position == outside {
+		heap.Push(&x.queue, e)
+		return
+	}
+	heap.Fix(&x.queue, int(e.position))
+}
+
+// setAside says that a revision of a lease's record can't be read. It counts as a
+// lease, and is never due. It returns false where that was known.
+func (x *index) setAside(name string, revision uint64, generation uint32) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.news(name, unreadable, revision, generation)
+	if e == nil {
+		return false
+	}
+	if e.position != outside {
+		heap.Remove(&x.queue, int(e.position))
+		e.position = outside
+	}
+	return true
+}
+
+// news returns the entry that a revision changes, or nil where it is not new.
+func (x *index) news(name string, s standing, revision uint64, generation uint32) *entry {
+	e, ok := x.leases[name]
+	if !ok {
+		e = &entry{name: name, standing: s, position: outside, revision: revision, generation: generation}
+		x.leases[name] = e
+		x.count(name, 1)
+		x.stands[s]++
+		return e
 	}
 	// Within a generation of the watch news comes in order. A new one reads the
 	// bucket as it is: what it says holds, also where a bucket was restored and
 	// its revisions are lower than they were.
 	if revision == e.revision || (revision < e.revision && generation == e.generation) {
 		e.generation = generation
-		return
+		return nil
 	}
-	e.generation = generation
-	e.revision = revision
-	e.reminders = 0
-	e.due = due.UnixMilli()
-	e.next = e.due
-	heap.Fix(&x.queue, int(e.position))
+	x.stands[e.standing]--
+	x.stands[s]++
+	e.standing, e.revision, e.generation, e.reminders = s, revision, generation, 0
+	return e
 }
 
 // remove forgets a lease.
@@ -86,9 +145,12 @@ func (x *index) remove(name string) {
 }
 
 func (x *index) drop(e *entry) {
-	heap.Remove(&x.queue, int(e.position))
+	if e.position != outside {
+		heap.Remove(&x.queue, int(e.position))
+	}
 	delete(x.leases, e.name)
 	x.count(e.name, -1)
+	x.stands[e.standing]--
 }
 
 // reminder is a lease that is due.
@@ -123,7 +185,7 @@ func (x *index) take(now time.Time, limit int, again func(reminders int) time.Du
 func (x *index) hurry(name string, at time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if e, ok := x.leases[name]; ok && e.next > at.UnixMilli() {
+	if e, ok := x.leases[name]; ok && e.position != outside && e.next > at.UnixMilli() {
 		e.next = at.UnixMilli()
 		heap.Fix(&x.queue, int(e.position))
 	}
@@ -146,7 +208,14 @@ func (x *index) keepOnly(generation uint32) (forgotten int) {
 func (x *index) size() int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return len(x.leases)
+	return len(x.queue)
+}
+
+// standingNow is how many leases there are of each standing.
+func (x *index) standingNow() [standings]int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.stands
 }
 
 // queue is the heap, the earliest first.

@@ -18,6 +18,7 @@ func TestTheIndexRemembersWhatIsDue(t *testing.T) {
 		due, next time.Time
 		revision  uint64
 		reminders int
+		standing  standing
 	}
 	again := func(n int) time.Duration { return time.Duration(n) * time.Minute }
 	rapid.Check(t, func(t *rapid.T) {
@@ -32,9 +33,28 @@ func TestTheIndexRemembersWhatIsDue(t *testing.T) {
 			"set": func(t *rapid.T) {
 				n, revision := name.Draw(t, "name"), rapid.Uint64Range(1, 50).Draw(t, "revision")
 				due := start.Add(time.Duration(rapid.IntRange(0, 600).Draw(t, "due")) * time.Second)
-				x.set(n, due, revision, 1)
+				s := rapid.SampledFrom([]standing{provisioning, active, revoking, failing}).Draw(t, "standing")
+				x.set(n, due, s, revision, 1)
 				if have, ok := model[n]; !ok || revision > have.revision {
-					model[n] = &lease{due: due, next: due, revision: revision}
+					model[n] = &lease{due: due, next: due, revision: revision, standing: s}
+				}
+			},
+			"set aside": func(t *rapid.T) {
+				n, revision := name.Draw(t, "name"), rapid.Uint64Range(1, 50).Draw(t, "revision")
+				have, ok := model[n]
+				isNews := !ok || revision > have.revision
+				if told := x.setAside(n, revision, 1); told != isNews {
+					t.Fatalf("news: %v, want %v", told, isNews)
+				}
+				if isNews {
+					model[n] = &lease{revision: revision, standing: unreadable}
+				}
+			},
+			"see again": func(t *rapid.T) {
+				n, revision := name.Draw(t, "name"), rapid.Uint64Range(1, 50).Draw(t, "revision")
+				have, ok := model[n]
+				if known := x.knows(n, revision, 1); known != (ok && have.revision == revision) {
+					t.Fatalf("known: %v", known)
 				}
 			},
 			"remove": func(t *rapid.T) {
@@ -45,7 +65,7 @@ func TestTheIndexRemembersWhatIsDue(t *testing.T) {
 			"hurry": func(t *rapid.T) {
 				n := name.Draw(t, "name")
 				x.hurry(n, now)
-				if l, ok := model[n]; ok && l.next.After(now) {
+				if l, ok := model[n]; ok && l.standing != unreadable && l.next.After(now) {
 					l.next = now
 				}
 			},
@@ -53,7 +73,7 @@ func TestTheIndexRemembersWhatIsDue(t *testing.T) {
 				now = now.Add(time.Duration(rapid.IntRange(0, 120).Draw(t, "pass")) * time.Second)
 				var want []string
 				for n, l := range model {
-					if !l.next.After(now) {
+					if l.standing != unreadable && !l.next.After(now) {
 						want = append(want, n)
 						l.reminders++
 						l.next = now.Add(again(l.reminders))
@@ -73,8 +93,12 @@ func TestTheIndexRemembersWhatIsDue(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
-				if x.size() != len(model) {
-					t.Fatalf("%d leases, want %d", x.size(), len(model))
+				var stands [standings]int
+				for _, l := range model {
+					stands[l.standing]++
+				}
+				if x.standingNow() != stands || x.size() != len(model)-stands[unreadable] {
+					t.Fatalf("%v, %d of them due at some time; want %v", x.standingNow(), x.size(), stands)
 				}
 				for i := range x.queue {
 					if x.queue[i].position != int32(i) || (i > 0 && x.queue.Less(i, (i-1)/2)) {
@@ -101,7 +125,7 @@ func TestTheIndexRemembersWhatIsDue(t *testing.T) {
 func TestTheLongestDueComesFirstAndNoMoreThanAsked(t *testing.T) {
 	x := newIndex()
 	for i := range 100 {
-		x.set(fmt.Sprintf("a.b.%d", i), start.Add(time.Duration(100-i)*time.Second), 1, 1)
+		x.set(fmt.Sprintf("a.b.%d", i), start.Add(time.Duration(100-i)*time.Second), active, 1, 1)
 	}
 	got := x.take(start.Add(time.Hour), 10, func(int) time.Duration { return time.Hour })
 	if len(got) != 10 || got[0].name != "a.b.99" || got[9].name != "a.b.90" {
@@ -114,9 +138,9 @@ func TestTheLongestDueComesFirstAndNoMoreThanAsked(t *testing.T) {
 
 func TestAGenerationForgetsWhatItHasNotSeen(t *testing.T) {
 	x := newIndex()
-	x.set("a.b.1", start, 1, 1)
-	x.set("a.b.2", start, 2, 1)
-	x.set("a.b.2", start, 2, 2) // seen again, unchanged
+	x.set("a.b.1", start, active, 1, 1)
+	x.set("a.b.2", start, active, 2, 1)
+	x.set("a.b.2", start, active, 2, 2) // seen again, unchanged
 	if n := x.keepOnly(2); n != 1 || x.size() != 1 {
 		t.Fatalf("forgot %d, kept %d", n, x.size())
 	}
@@ -130,7 +154,7 @@ func BenchmarkTick(b *testing.B) {
 		b.Run(fmt.Sprintf("%d leases, 10 due", size), func(b *testing.B) {
 			x := newIndex()
 			for i := range size {
-				x.set(fmt.Sprintf("identity.secret.%026d", i), start.Add(time.Hour+time.Duration(i)*time.Second), 1, 1)
+				x.set(fmt.Sprintf("identity.secret.%026d", i), start.Add(time.Hour+time.Duration(i)*time.Second), active, 1, 1)
 			}
 			now := start
 			b.ReportAllocs()
@@ -146,12 +170,12 @@ func BenchmarkTick(b *testing.B) {
 // known, and a new generation of the watch reads it as it is.
 func TestARestoredBucketIsBelieved(t *testing.T) {
 	x := newIndex()
-	x.set("a.b.c", start.Add(5*time.Hour), 500, 1)
-	x.set("a.b.c", start.Add(time.Hour), 7, 1) // old news of the same watch
+	x.set("a.b.c", start.Add(5*time.Hour), active, 500, 1)
+	x.set("a.b.c", start.Add(time.Hour), active, 7, 1) // old news of the same watch
 	if got := x.take(start.Add(2*time.Hour), 10, func(int) time.Duration { return time.Minute }); len(got) != 0 {
 		t.Fatal("old news counted")
 	}
-	x.set("a.b.c", start.Add(time.Hour), 7, 2)
+	x.set("a.b.c", start.Add(time.Hour), active, 7, 2)
 	x.keepOnly(2)
 	if got := x.take(start.Add(2*time.Hour), 10, func(int) time.Duration { return time.Minute }); len(got) != 1 {
 		t.Fatal("the lease is over by what the bucket says, and nobody is reminded")

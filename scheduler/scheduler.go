@@ -110,6 +110,23 @@ func (s *Scheduler) Stop() {
 // Leases is how many live leases the scheduler knows.
 func (s *Scheduler) Leases() int { return s.index.size() }
 
+// Counts is how many live leases there are.
+type Counts struct {
+	Provisioning, Active int
+	Revoking             int // those that fail included
+	Failing              int // could not be revoked when it was last tried
+	Unreadable           int // records that can't be read, whatever state they are in
+}
+
+// Counts counts the live leases, a moment ago.
+func (s *Scheduler) Counts() Counts {
+	n := s.index.standingNow()
+	return Counts{
+		Provisioning: n[provisioning], Active: n[active], Revoking: n[revoking] + n[failing],
+		Failing: n[failing], Unreadable: n[unreadable],
+	}
+}
+
 // Live is how many live leases of a secret there are, and how many of them are an
 // identity's, a moment ago. It is false while the leases are being loaded.
 func (s *Scheduler) Live(identity, secret string) (ofIdentity, ofSecret int, loaded bool) {

@@ -1,14 +1,17 @@
 package scheduler_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 
 	"github.com/lessorhq/lessor/cmd/embedded"
 	"github.com/lessorhq/lessor/messages"
@@ -27,6 +30,24 @@ type bench struct {
 
 	mu  sync.Mutex
 	fwd time.Duration
+}
+
+// logBook keeps what a scheduler logs.
+type logBook struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func newBench(t *testing.T) *bench {
@@ -221,27 +242,109 @@ func TestManySchedulersRemindOnce(t *testing.T) {
 	}
 }
 
-// TestABadRecordStopsNothingElse: one that is damaged, one of a newer version, one
-// at a key that is no lease's.
-func TestABadRecordStopsNothingElse(t *testing.T) {
+// badRecords are values at keys of the lease bucket that no broker can read.
+func badRecords(t *testing.T, good messages.Record) map[string][]byte {
+	data, err := good.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string][]byte{
+		"alice.ci.damaged": []byte(`{"v":1,`),
+		"alice.ci.newer":   []byte(`{"v":99,"due":"2020-01-01T00:00:00Z","state":"active"}`),
+		"alice.ci.empty":   {},
+		"alice.ci.unknown": bytes.Replace(data, []byte(`"v":1,`), []byte(`"v":1,"colour":"red",`), 1),
+		"alice.ci.another": data,
+		"alice.ci.junk":    bytes.Repeat([]byte("junk"), 1<<18-64),
+		"stray":            data,
+	}
+}
+
+// TestABadRecordIsSetAside: it stops nothing else, is told once, is never due, and
+// counts as a lease until it can be read.
+func TestABadRecordIsSetAside(t *testing.T) {
 	b := newBench(t)
 	b.streams()
-	for key, value := range map[string]string{
-		"alice.ci.damaged": `{"v":1,`,
-		"alice.ci.newer":   `{"v":99,"due":"2020-01-01T00:00:00Z","state":"active"}`,
-		"stray":            `{"v":1,"due":"2020-01-01T00:00:00Z","state":"active"}`,
-	} {
-		_, err := b.kv.Put(t.Context(), key, []byte(value))
+	good := b.lease("good", time.Minute)
+	bad := badRecords(t, good)
+	for key, value := range bad {
+		_, err := b.kv.Put(t.Context(), key, value)
 		b.ok(err)
 	}
-	b.put(b.lease("good", time.Minute))
-	s := b.schedule()
+	b.put(good)
+	var log logBook
+	s := b.schedule(func(c *scheduler.Config) {
+		c.Reload = 20 * time.Millisecond
+		c.Log = zerolog.New(&log)
+	})
 	cons := b.reminders()
 	b.eventually("the leases are loaded", func() bool { return s.Healthy() == nil })
 	b.move(time.Minute)
 	if id := b.take(cons, patience); id != "good" {
 		t.Fatalf("reminded of %q", id)
 	}
+	b.eventually("they are read again and again", func() bool { return strings.Count(log.String(), `"message":"leases loaded"`) > 3 })
+	if n := s.Counts(); n != (scheduler.Counts{Provisioning: 1, Unreadable: len(bad)}) || s.Leases() != 1 {
+		t.Errorf("counted %+v", n)
+	}
+	if _, ofSecret, _ := s.Live("alice", "ci"); ofSecret != len(bad) { // without stray, with good
+		t.Errorf("%d leases of the secret are counted", ofSecret)
+	}
+	for key := range bad {
+		if n := strings.Count(log.String(), `"lease":"`+key+`"`); n != 1 {
+			t.Errorf("%s is told %d times", key, n)
+		}
+	}
+	if n := len(log.String()); n > 100_000 {
+		t.Errorf("the log has %d bytes", n)
+	}
+
+	// One is put right, one is given up, one is written again and still wrong.
+	b.put(b.lease("damaged", 2*time.Hour))
+	b.ok(b.kv.Delete(t.Context(), "stray"))
+	_, err := b.kv.Put(t.Context(), "alice.ci.empty", []byte("null"))
+	b.ok(err)
+	b.eventually("the news is known", func() bool {
+		return s.Counts() == scheduler.Counts{Provisioning: 2, Unreadable: len(bad) - 2} && strings.Count(log.String(), `"lease":"alice.ci.empty"`) == 2
+	})
+	b.move(3 * time.Hour)
+	seen := map[string]bool{}
+	b.eventually("both are due", func() bool {
+		seen[b.take(cons, 10*time.Millisecond)] = true
+		return seen["damaged"]
+	})
+	for id := range seen {
+		if id != "" && id != "good" && id != "damaged" {
+			t.Errorf("reminded of %s", id)
+		}
+	}
+	// And one that could be read can't be any more: nobody is reminded of it.
+	_, err = b.kv.Put(t.Context(), "alice.ci.good", []byte("{}"))
+	b.ok(err)
+	b.eventually("it is set aside", func() bool { return s.Counts().Unreadable == len(bad)-1 })
+}
+
+func TestLeasesAreCountedByTheirState(t *testing.T) {
+	b := newBench(t)
+	b.streams()
+	s := b.schedule()
+	begun := b.lease("begun", time.Hour)
+	ending := b.lease("ending", time.Hour)
+	ending.State = messages.StateRevoking
+	failing := b.lease("failing", time.Hour)
+	failing.State, failing.UndoError, failing.UndoTries = messages.StateRevoking, "AWS answered DeleteUser with AccessDenied", 1
+	ended := b.lease("ended", time.Hour)
+	ended.State, ended.Due = messages.StateRevoked, time.Time{}
+	working := b.lease("active", time.Hour)
+	working.State = messages.StateActive
+	for _, r := range []messages.Record{begun, ending, failing, ended, working} {
+		b.put(r)
+	}
+	want := scheduler.Counts{Provisioning: 1, Active: 1, Revoking: 2, Failing: 1}
+	b.eventually("they are counted", func() bool { return s.Counts() == want })
+	failing.UndoError = ""
+	b.put(failing)
+	want.Failing = 0
+	b.eventually("one is tried again", func() bool { return s.Counts() == want })
 }
 
 // TestAReloadMendsTheIndex: what the watch has not told is learnt, or forgotten,

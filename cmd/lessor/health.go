@@ -33,23 +33,30 @@ func (r *readiness) is(b *broker) {
 	r.broker = b
 }
 
-func (r *readiness) ready(ctx context.Context) error {
+// ready returns what is wrong, or nil, and then, if much is held after a restore, why.
+func (r *readiness) ready(ctx context.Context) (held string, err error) {
 	r.mu.Lock()
 	b, why := r.broker, r.why
 	r.mu.Unlock()
 	if b == nil {
-		return why
+		return "", why
 	}
-	return b.Ready(ctx)
+	if err := b.Ready(ctx); err != nil {
+		return "", err
+	}
+	if held, err = b.Held(ctx); err != nil {
+		return "", nil // it serves all the same
+	}
+	return held, nil
 }
 
 // healthTimeout bounds the answer to a question for the broker's health.
 const healthTimeout = 3 * time.Second
 
-// serveHealth answers on addr: /healthz as long as the process works at all,
-// /readyz if the broker can do its work now, and otherwise 503 with what is
-// wrong. The function it returns ends it.
-func serveHealth(addr string, ready func(context.Context) error) (stop func(), at string, err error) {
+// serveHealth answers on addr: /healthz as long as the process works at all, /readyz
+// if the broker can do its work now, and otherwise 503 with what is wrong, and
+// /metrics. The function it returns ends it.
+func serveHealth(addr string, state *readiness, metrics http.Handler) (stop func(), at string, err error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, "", fmt.Errorf("--health: %w; choose another address", err)
@@ -59,12 +66,19 @@ func serveHealth(addr string, ready func(context.Context) error) (stop func(), a
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
 		defer cancel()
-		if err := ready(ctx); err != nil {
+		held, err := state.ready(ctx)
+		if err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		_, _ = fmt.Fprintln(w, "ok") // whoever asked has gone, or not
+		// It serves all the same: a broker that is taken out of service because of
+		// this would not serve those who have done nothing.
+		if held != "" {
+			_, _ = fmt.Fprintf(w, "held: %s; see \"lessor restore\"\n", held)
+		}
 	})
+	mux.Handle("GET /metrics", metrics)
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: healthTimeout}
 	go func() { _ = s.Serve(l) }() // ends with Close
 	return func() { _ = s.Close() }, l.Addr().String(), nil

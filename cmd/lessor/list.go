@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"text/tabwriter"
 	"time"
 
@@ -64,13 +65,13 @@ ended are known for 24 hours.`,
 	r.register(cmd)
 	cmd.Flags().StringVar(&secret, "secret", "", "only leases of this `secret`")
 	cmd.Flags().StringVar(&in, "state", "", "only leases in this `state`: provisioning, active, revoking, revoked or failed (default: all alive)")
-	cmd.Flags().BoolVar(&failed, "failed", false, "for operators: leases that could not be revoked and are tried again, of all identities unless --identity")
+	cmd.Flags().BoolVar(&failed, "failed", false, "for operators: leases that could not be revoked and are tried again, and records that can't be read, of all identities unless --identity")
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many; 0 is all")
 	return cmd
 }
 
 // listFailed lists what an operator must know of: the leases that could not be
-// revoked when it was last tried, and why.
+// revoked when it was last tried, and why; and the records that can't be read.
 func (r *requester) listFailed(ctx context.Context, env *environment, secret, in string, limit int) error {
 	if in != "" {
 		return usagef("--failed and --state exclude each other")
@@ -88,9 +89,15 @@ func (r *requester) listFailed(ctx context.Context, env *environment, secret, in
 		return err
 	}
 	leases := []messages.Lease{}
-	for {
+	var bad []messages.UnreadableRecord
+	for first := true; ; first = false {
 		var page []messages.Lease
 		err := o.ask(ctx, env, "", func(ctx context.Context, a *client.Admin) (err error) {
+			if first {
+				if bad, err = a.Unreadable(ctx, q); err != nil {
+					return err
+				}
+			}
 			page, q.After, err = a.Leases(ctx, q)
 			return err
 		})
@@ -106,18 +113,42 @@ func (r *requester) listFailed(ctx context.Context, env *environment, secret, in
 		leases = leases[:min(limit, len(leases))]
 	}
 	if r.json {
-		return r.printLeases(env, leases)
+		return json.NewEncoder(env.Stdout).Encode(leaseList{messages.KindLeases, leases, bad})
 	}
 	if len(leases) == 0 {
 		env.note("there is no lease that could not be revoked")
+	} else {
+		t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
+		_, _ = fmt.Fprintln(t, "LEASE\tUSERNAME\tACCESS KEY ID\tWHY") // errors come with Flush
+		for _, l := range leases {
+			_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", l.Name, l.Username, l.AccessKeyID, oneLine(l.Error.Message))
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	return printUnreadable(env.Stdout, bad)
+}
+
+// printUnreadable prints a table of the records that can't be read, if there are any.
+func printUnreadable(w io.Writer, bad []messages.UnreadableRecord) error {
+	if len(bad) == 0 {
 		return nil
 	}
-	t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "LEASE\tUSERNAME\tACCESS KEY ID\tWHY") // errors come with Flush
-	for _, l := range leases {
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", l.Name, l.Username, l.AccessKeyID, oneLine(l.Error.Message))
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(t, "RECORD THAT CAN'T BE READ\tREVISION\tWHY") // errors come with Flush
+	for _, u := range bad {
+		_, _ = fmt.Fprintf(t, "%s\t%d\t%s\n", oneLine(u.Key), u.Revision, oneLine(u.Why))
 	}
 	return t.Flush()
+}
+
+// leaseList is all pages as one reply. It is not a messages.Reply: that leaves out an
+// empty list, and scripts loop over it.
+type leaseList struct {
+	Kind       string                      `json:"kind"`
+	Leases     []messages.Lease            `json:"leases"`
+	Unreadable []messages.UnreadableRecord `json:"unreadable,omitempty"`
 }
 
 // checkList refuses a filter that the broker would.
@@ -140,12 +171,7 @@ func checkList(q messages.ListRequest) error {
 // printLeases prints a table, or all pages as one reply.
 func (r *requester) printLeases(env *environment, leases []messages.Lease) error {
 	if r.json {
-		// Not a messages.Reply: that leaves out an empty list, and scripts loop
-		// over it.
-		return json.NewEncoder(env.Stdout).Encode(struct {
-			Kind   string           `json:"kind"`
-			Leases []messages.Lease `json:"leases"`
-		}{messages.KindLeases, leases})
+		return json.NewEncoder(env.Stdout).Encode(leaseList{Kind: messages.KindLeases, Leases: leases})
 	}
 	if len(leases) == 0 {
 		env.note("%s has no leases that are alive, or none as asked for; those that have ended: --state revoked, --state failed", r.identity)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,9 +50,21 @@ type office struct {
 	nats    *embedded.Server
 	broker  *broker
 	hidden  []string // secret keys of principals
+	called  counted  // calls to AWS
 }
 
-func newOffice(t *testing.T) *office {
+// counted passes on what is told of calls to AWS, to whoever wants to hear.
+type counted struct {
+	atomic.Pointer[func(string, awsiam.Came)]
+}
+
+func (c *counted) call(action string, came awsiam.Came) {
+	if f := c.Load(); f != nil {
+		(*f)(action, came)
+	}
+}
+
+func newOffice(t *testing.T, change ...func(*consumer.Config)) *office {
 	t.Helper()
 	o := &office{
 		t: t, sim: iamsim.New(iamsim.Options{}),
@@ -75,11 +88,16 @@ func newOffice(t *testing.T) *office {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.broker, err = startBroker(t.Context(), consumer.Config{
+	cfg := consumer.Config{
 		Conn: nc, Keys: keys, ProbeEvery: time.Millisecond, ChoresEvery: 10 * time.Millisecond,
 		RetryMin: 10 * time.Millisecond, RetryMax: 50 * time.Millisecond,
-		Provider: awsiam.New(awsiam.Options{Endpoint: aws.URL, Credentials: credentials.NewStaticCredentialsProvider(id, secret, "")}),
-	}, func(context.Context, *consumer.Secrets) error { return nil })
+		Provider: awsiam.New(awsiam.Options{Endpoint: aws.URL, Credentials: credentials.NewStaticCredentialsProvider(id, secret, ""),
+			Called: func(action string, came awsiam.Came) { o.called.call(action, came) }}),
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	o.broker, err = startBroker(t.Context(), cfg, func(context.Context, *consumer.Secrets) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,7 @@ type serveCmd struct {
 	confirmWithin          time.Duration
 	expiringBefore         messages.Duration
 	workers, replicas      int
+	restored               bool
 	awsRate                float64
 }
 
@@ -83,7 +84,8 @@ definition whose file has gone stays in force until it is deleted.`,
 	f.IntVar(&s.workers, "workers", 128, "requests, and revocations, handled at once")
 	f.Float64Var(&s.awsRate, "aws-rate", 0, "most calls a second to one AWS account; 0: as many as AWS takes")
 	f.IntVar(&s.replicas, "replicas", 0, "copies that JetStream keeps: 1, 3 or 5 (default: 1 for new streams, and what existing ones have)")
-	f.StringVar(&s.health, "health", "", "`address` for /healthz and /readyz (default: none)")
+	f.BoolVar(&s.restored, "restored", false, "everything was restored from a backup: hold what the lease bucket says until \"lessor restore --apply\"")
+	f.StringVar(&s.health, "health", "", "`address` for /healthz, /readyz and /metrics (default: none)")
 	f.StringVar(&s.level, "log-level", "info", "debug, info, warn or error")
 	s.minTTL = messages.Duration(time.Minute)
 	f.Lookup("min-ttl").DefValue = s.minTTL.String()
@@ -148,9 +150,9 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 		return err
 	}
 	log := zerolog.New(env.Stderr).Level(level).With().Timestamp().Logger()
-	state := newReadiness()
+	state, counts := newReadiness(), newMetrics(version())
 	if s.health != "" {
-		stop, at, err := serveHealth(s.health, state.ready)
+		stop, at, err := serveHealth(s.health, state, counts.handler())
 		if err != nil {
 			return err
 		}
@@ -174,7 +176,7 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	aws := awsiam.New(awsiam.Options{Rate: s.awsRate, Log: log, Now: now})
+	aws := awsiam.New(awsiam.Options{Rate: s.awsRate, Log: log, Now: now, Called: counts.called})
 	introduce(ctx, aws, log)
 	hangups := make(chan os.Signal, 1)
 	if s.secrets != "" { // without, SIGHUP ends the process as ever
@@ -184,9 +186,9 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 	var folder *secretFolder
 	b, err := startBroker(ctx, consumer.Config{
 		Conn: nc, Namespace: ns, Keys: keys, Log: log, Now: now,
-		Provider: aws, ProjectID: s.projectID,
+		Provider: aws, ProjectID: s.projectID, Meter: counts,
 		Timing: messages.Timing{Confirm: s.confirmWithin, Expiring: s.expiringBefore.Std()},
-		MinTTL: s.minTTL, Replicas: s.replicas, Waiting: state.waits,
+		MinTTL: s.minTTL, Replicas: s.replicas, Restored: s.restored, Waiting: state.waits,
 		Workers: consumer.Workers{Request: s.workers, Revoke: s.workers},
 	}, func(ctx context.Context, secrets *consumer.Secrets) error {
 		if s.secrets == "" {
@@ -203,6 +205,7 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 		return err
 	}
 	state.is(b)
+	counts.watch(b.schedule.Counts)
 	log.Info().Str("installation", b.Installation()).Msg("broker is up")
 	if folder != nil {
 		look := time.NewTicker(lookEvery)

@@ -35,6 +35,7 @@ type site struct {
 	variables      map[string]string // of the brokers
 	store, secrets string
 	processes      []*process
+	pages          []string // that brokers have shown
 }
 
 // ciSecret is the definition that most tests lease.
@@ -211,6 +212,9 @@ func foundIn(data []byte, secret string) bool {
 func (s *site) leaves(store, events string, accessKeyID string) {
 	s.t.Helper()
 	kept := map[string][]byte{"the events": []byte(events)}
+	for i, page := range s.pages {
+		kept[fmt.Sprintf("page %d", i+1)] = []byte(page)
+	}
 	for i, p := range s.processes {
 		kept[fmt.Sprintf("what process %d wrote", i+1)] = []byte(p.stdout.String() + p.stderr.String())
 	}

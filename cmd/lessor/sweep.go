@@ -26,7 +26,8 @@ leases have been in, and remove the users that no lease knows. The brokers do th
 themselves every hour.
 
 More than ten at once in an account are suspicious: a lease bucket that was restored
-from a backup does not know the users that were made since. They are shown, and
+from a backup does not know the users that were made since; one that is known to be
+restored ("lessor restore") makes every such user suspicious. They are shown, and
 removed only with --apply. The command exits with 1 where users are left.`,
 		Example: `  lessor sweep
   lessor sweep --apply`,
@@ -85,7 +86,7 @@ func swept(s messages.Sweep) string {
 	case s.Error != "":
 		return oneLine(s.Error)
 	case s.Held:
-		return "suspiciously many; see whether they are nobody's, and remove them with --apply"
+		return "left alone: suspiciously many, or the lease bucket was restored (lessor restore); see whether they are nobody's, and remove them with --apply"
 	}
 	return "ok"
 }

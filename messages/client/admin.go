@@ -140,6 +140,23 @@ func (a *Admin) Sweep(ctx context.Context, apply bool) ([]messages.Sweep, error)
 	return reply.Sweeps, err
 }
 
+// Restore tells what a lease bucket that was restored from a backup would end. With
+// apply it has that done.
+func (a *Admin) Restore(ctx context.Context, apply bool) (messages.Restore, error) {
+	body, err := json.Marshal(messages.RestoreOrder{Apply: apply})
+	if err != nil {
+		return messages.Restore{}, fmt.Errorf("write the message for restore: %w", err)
+	}
+	reply, err := a.once(ctx, a.c.o.Namespace.AdminRestore(), body)
+	if err == nil {
+		err = expect(reply, messages.KindRestore)
+	}
+	if err != nil {
+		return messages.Restore{}, err
+	}
+	return *reply.Restore, nil
+}
+
 // Leases returns a page of leases, whosever they are, and the After of the next; ""
 // is the last.
 func (a *Admin) Leases(ctx context.Context, q messages.LeaseQuery) (page []messages.Lease, next string, err error) {
@@ -148,6 +165,17 @@ func (a *Admin) Leases(ctx context.Context, q messages.LeaseQuery) (page []messa
 		err = expect(reply, messages.KindLeases)
 	}
 	return reply.Leases, reply.Next, err
+}
+
+// Unreadable returns what stands in the lease bucket and can't be read, at most 50: it
+// is damaged, or a newer broker's. The query's Identity and Secret narrow it down.
+func (a *Admin) Unreadable(ctx context.Context, q messages.LeaseQuery) ([]messages.UnreadableRecord, error) {
+	q.ListRequest = messages.ListRequest{Secret: q.Secret, Limit: 1}
+	reply, err := a.leaseMessage(ctx, messages.AdminLeaseList, q)
+	if err == nil {
+		err = expect(reply, messages.KindLeases)
+	}
+	return reply.Unreadable, err
 }
 
 // RetryLeases has leases tried again now that could not be revoked, and returns how

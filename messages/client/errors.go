@@ -45,6 +45,8 @@ func complete(r messages.Reply) bool {
 		return r.Check != nil
 	case messages.KindOrdered:
 		return r.Ordered != nil
+	case messages.KindRestore:
+		return r.Restore != nil
 	}
 	return r.Lease != nil
 }

@@ -54,6 +54,9 @@ type Options struct {
 	// 1 on; nil is 100 ms, doubled each time up to 5 s, less up to half of it at
 	// random.
 	Backoff func(try int) time.Duration
+	// Called is told of every attempt at a call: the action, such as CreateUser, and
+	// what came of it. nil: nobody is.
+	Called func(action string, came Came)
 	// Log is told what nobody else would notice; its zero value is silent.
 	Log zerolog.Logger
 }
@@ -83,6 +86,9 @@ func New(o Options) *Provider {
 	}
 	if o.Backoff == nil {
 		o.Backoff = backoff
+	}
+	if o.Called == nil {
+		o.Called = func(string, Came) {}
 	}
 	return &Provider{options: o, http: httpClient(o), accounts: map[string]*account{}}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 )
@@ -20,6 +21,7 @@ const sdkAttempts = 4
 type retryer struct {
 	*retry.Standard
 	budget *budget
+	called func(action string, came Came)
 	cache  *cache // of the credentials that the calls are signed with; nil: none
 }
 
@@ -28,6 +30,7 @@ var _ aws.RetryerV2 = (*retryer)(nil)
 func newRetryer(o Options) *retryer {
 	return &retryer{
 		budget: newBudget(o.Rate),
+		called: o.Called,
 		Standard: retry.NewStandard(func(s *retry.StandardOptions) {
 			s.MaxAttempts = sdkAttempts
 			s.Backoff = retry.BackoffDelayerFunc(func(try int, _ error) (time.Duration, error) {
@@ -49,6 +52,7 @@ func (r *retryer) GetAttemptToken(ctx context.Context) (func(error) error, error
 		return nil, err
 	}
 	return func(err error) error {
+		r.called(awsmiddleware.GetOperationName(ctx), whatCame(err))
 		if c := code(err); err == nil || c != "" { // what got no answer says nothing of the rate
 			limit.answered(time.Now(), isThrottling(c))
 		}

@@ -1,0 +1,221 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/iamsim"
+)
+
+// samples are the values on a metrics page.
+func samples(t *testing.T, page string) map[string]float64 {
+	t.Helper()
+	all := map[string]float64{}
+	for line := range strings.Lines(page) {
+		line = strings.TrimSpace(line)
+		at := strings.LastIndexByte(line, ' ')
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		v, err := strconv.ParseFloat(line[at+1:], 64)
+		if err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		all[line[:at]] = v
+	}
+	return all
+}
+
+// TestMetricsCountWhatHappens does everything once that is counted.
+func TestMetricsCountWhatHappens(t *testing.T) {
+	t.Parallel()
+	m := newMetrics("v1.2.3")
+	o := newOffice(t, func(c *consumer.Config) {
+		c.Meter, c.MinTTL, c.SweepGrace, c.ChoresEvery = m, messages.Duration(time.Second), time.Nanosecond, time.Millisecond
+		c.NobodyWait = 50 * time.Millisecond
+	})
+	called := m.called
+	o.called.Store(&called)
+	m.watch(o.broker.schedule.Counts)
+	state := newReadiness()
+	state.is(o.broker)
+	stop, address, err := serveHealth("127.0.0.1:0", state, m.handler())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	o.put(plain)
+	page := ""
+	shows := func(want map[string]float64) {
+		t.Helper()
+		wrong := ""
+		for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			var status int
+			if page, status = probe(address, "/metrics"); status != http.StatusOK {
+				t.Fatalf("status %d: %s", status, page)
+			}
+			have := samples(t, page)
+			wrong = ""
+			for name, v := range want {
+				if got, ok := have[name]; !ok || got != v {
+					wrong += fmt.Sprintf("%s is %v, want %v\n", name, got, v)
+				}
+			}
+			if wrong == "" {
+				return
+			}
+		}
+		t.Fatalf("never right:\n%s\n%s", wrong, page)
+	}
+	shows(map[string]float64{`lessor_leases{state="active"}`: 0, "lessor_failed_revocations": 0, "lessor_unreadable_records": 0, "lessor_held": 0,
+		"lessor_orphans_held": 0, `lessor_orphans_total{outcome="removed"}`: 0})
+
+	first, second := o.lease("ci"), o.lease("ci")
+	o.ok(t, "renew", first.Lease.Name, "--ttl", "2h")
+	o.ok(t, "request", "ci", "-i", "alice", "--ttl", "1s")
+	if _, _, code := o.run(t.Context(), "request", "nothing", "-i", "alice"); code != exitFailed {
+		t.Error("a secret that there is not is leased")
+	}
+	shows(map[string]float64{
+		`lessor_messages_total{outcome="issued",verb="request"}`:                  3,
+		`lessor_messages_total{outcome="secret_not_found",verb="request"}`:        1,
+		`lessor_messages_total{outcome="renewed",verb="renew"}`:                   1,
+		`lessor_messages_total{outcome="revoked",verb="revoke"}`:                  1, // it expired
+		`lessor_issue_duration_seconds_count`:                                     3,
+		`lessor_revoke_duration_seconds_count`:                                    1,
+		`lessor_expiry_lag_seconds_count`:                                         1,
+		`lessor_aws_calls_total{action="CreateUser",outcome="ok"}`:                3,
+		`lessor_leases{state="active"}`:                                           2,
+		`lessor_build_info{goversion="` + goVersion(page) + `",version="v1.2.3"}`: 1,
+	})
+
+	// What fails, and is tried again until it does not.
+	o.refuse("DeleteUser")
+	_, _, _ = o.run(t.Context(), "revoke", first.Lease.Name)
+	shows(map[string]float64{"lessor_failed_revocations": 1, "lessor_revocation_failures_total": 1, `lessor_leases{state="revoking"}`: 1,
+		`lessor_aws_calls_total{action="DeleteUser",outcome="refused"}`: 1})
+	o.relent(first)
+	shows(map[string]float64{"lessor_failed_revocations": 0, `lessor_messages_total{outcome="revoked",verb="revoke"}`: 2, `lessor_leases{state="revoking"}`: 0})
+
+	// What can't be read, what no lease knows, and what waits for a person.
+	nc := o.connect(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(bucket, key, value string) {
+		t.Helper()
+		kv, err := js.KeyValue(t.Context(), bucket)
+		if err == nil {
+			_, err = kv.PutString(t.Context(), key, value)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(messages.Namespace{}.LeaseBucket(), "alice.ci.damaged", "{")
+	shows(map[string]float64{"lessor_unreadable_records": 1})
+	stray := func(name string) {
+		o.sim.AddUser(name, "/lessor/ci/", map[string]string{"lessor:installation": o.broker.Installation(), "lessor:lease": "bob.ci." + name, "lessor:attempt": "1"})
+	}
+	stray("lost")
+	o.ok(t, "sweep")
+	shows(map[string]float64{`lessor_orphans_total{outcome="removed"}`: 1, `lessor_orphans_total{outcome="failed"}`: 0})
+	write(messages.Namespace{}.StateBucket(), "hold", `{"v":1,"since":"2026-11-22T22:00:00Z","sequence":1,"why":"a test"}`)
+	stray("newer")
+	shows(map[string]float64{"lessor_held": 1})
+	if text, status := probe(address, "/readyz"); status != http.StatusOK || !strings.Contains(text, "held: a test") {
+		t.Errorf("ready is %d, %s", status, text)
+	}
+	o.says(exitFailed, "suspiciously many", "", "sweep")
+	shows(map[string]float64{"lessor_orphans_held": 1})
+	o.says(exitFailed, "1 users are known to no lease", "is held", "restore")
+	o.says(exitFailed, `"held":true`, "", "restore", "--json")
+	o.says(exitOK, "not held any more", "", "restore", "--apply")
+	shows(map[string]float64{"lessor_held": 0, "lessor_orphans_held": 0, `lessor_orphans_total{outcome="removed"}`: 2})
+	o.says(exitOK, "the lease bucket is not held", "", "restore", "--apply")
+	o.says(exitOK, "alice.ci.damaged  ", "", "list", "--failed")
+	o.says(exitOK, `"unreadable":[{"key":"alice.ci.damaged","revision":`, "", "list", "--failed", "--json")
+
+	// AWS says that it is too much, and does not answer; nobody takes a delivery; a
+	// message comes again.
+	var throttled, dropped atomic.Bool
+	o.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		switch {
+		case c.Action == "CreateUser" && throttled.CompareAndSwap(false, true):
+			return iamsim.Verdict{Do: iamsim.Fail, Status: 400, Code: "Throttling"}
+		case c.Action == "DeleteAccessKey" && dropped.CompareAndSwap(false, true):
+			return iamsim.Verdict{Do: iamsim.DropBefore}
+		}
+		return iamsim.Verdict{}
+	})
+	msg := nats.NewMsg(messages.Namespace{}.Request("alice", "ci"))
+	msg.Header.Set(messages.HeaderReplyTo, "_INBOX.nobody")
+	if _, err := js.PublishMsg(t.Context(), msg); err != nil {
+		t.Fatal(err)
+	}
+	shows(map[string]float64{"lessor_undelivered_total": 1, `lessor_messages_total{outcome="undelivered",verb="request"}`: 1,
+		`lessor_aws_calls_total{action="CreateUser",outcome="throttled"}`: 1, `lessor_aws_calls_total{action="DeleteAccessKey",outcome="unanswered"}`: 1})
+	if _, err := js.Publish(t.Context(), "lessor.revoke.alice.ci.damaged", nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a message comes again", func() bool {
+		page, _ = probe(address, "/metrics")
+		return samples(t, page)[`lessor_redeliveries_total{verb="revoke"}`] > 1
+	})
+	problems, err := testutil.GatherAndLint(m.registry)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v, %v", problems, err)
+	}
+	for name := range samples(t, page) {
+		for _, word := range []string{"alice", "bob", "nothing\"", second.Lease.ID, second.Lease.Username, second.Lease.AccessKeyID} {
+			if strings.Contains(name, word) && !strings.Contains(name, `outcome="nothing"`) {
+				t.Errorf("%s has what a requester chooses: %s", name, word)
+			}
+		}
+	}
+	for _, secret := range append(o.sim.IssuedSecrets(), o.hidden...) {
+		if foundIn([]byte(page), secret) {
+			t.Error("a secret key is on the page")
+		}
+	}
+}
+
+// goVersion is the version of Go that the page tells.
+func goVersion(page string) string {
+	_, after, _ := strings.Cut(page, `lessor_build_info{goversion="`)
+	version, _, _ := strings.Cut(after, `"`)
+	return version
+}
+
+// TestServeShowsMetrics is about the program as it is run.
+func TestServeShowsMetrics(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	p, x := s.serve("--health", "127.0.0.1:0")
+	lease := x.reply(t, "request", "ci", "-i", "alice")
+	x.ok(t, "revoke", lease.Lease.Name)
+	page, status := probe(fmt.Sprint(p.logs("health")["address"]), "/metrics")
+	have := samples(t, page)
+	if status != http.StatusOK || have[`lessor_messages_total{outcome="revoked",verb="revoke"}`] != 1 || have[`lessor_aws_calls_total{action="CreateUser",outcome="ok"}`] != 1 || have["go_goroutines"] == 0 {
+		t.Errorf("status %d\n%s", status, page)
+	}
+	s.pages = append(s.pages, page)
+	events := x.ok(t, "events", "--no-follow", "--json")
+	p.stop()
+	s.leaves(s.store, events, lease.Lease.AccessKeyID)
+}

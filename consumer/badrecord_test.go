@@ -1,0 +1,308 @@
+package consumer_test
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/messages"
+)
+
+// bucket is a KV bucket, for whoever spoils what is in it.
+func (w *world) bucket(name string) jetstream.KeyValue {
+	w.t.Helper()
+	kv, err := w.js.KeyValue(w.ctx(), name)
+	w.ok(err)
+	return kv
+}
+
+// spoil writes over what stands at a key, and returns what stood there and the new
+// revision.
+func (w *world) spoil(kv jetstream.KeyValue, key string, how func(good []byte) []byte) (good []byte, revision uint64) {
+	w.t.Helper()
+	e, err := kv.Get(w.ctx(), key)
+	w.ok(err)
+	revision, err = kv.Put(w.ctx(), key, how(bytes.Clone(e.Value())))
+	w.ok(err)
+	return e.Value(), revision
+}
+
+// spoils are the ways in which a record can be unreadable.
+var spoils = map[string]func([]byte) []byte{
+	"empty":         func([]byte) []byte { return nil },
+	"cut off":       func(r []byte) []byte { return r[:len(r)/2] },
+	"newer":         func(r []byte) []byte { return bytes.Replace(r, []byte(`"v":1,`), []byte(`"v":2,"colour":"red",`), 1) },
+	"unknown field": func(r []byte) []byte { return bytes.Replace(r, []byte(`"v":1,`), []byte(`"v":1,"colour":"red",`), 1) },
+	"another's":     func(r []byte) []byte { return bytes.Replace(r, []byte(`"alice"`), []byte(`"bob"`), 1) },
+	"junk":          func([]byte) []byte { return bytes.Repeat([]byte("junk"), 1<<18-64) },
+}
+
+// TestARecordThatCanNotBeReadIsSetAside: it is left as it is, its user is left alone,
+// what is asked about it waits, everything else goes on; and when it can be read
+// again, so does it.
+func TestARecordThatCanNotBeReadIsSetAside(t *testing.T) {
+	w := newWorld(t)
+	b := w.broker()
+	w.put(b, plainSecret)
+	kv := w.bucket(w.ns.LeaseBucket())
+	kinds := slices.Sorted(maps.Keys(spoils))
+	leases, good, revisions := map[string]messages.Reply{}, map[string][]byte{}, map[string]uint64{}
+	for _, kind := range kinds {
+		leases[kind] = w.lease("ci", `{"ttl":"24h"}`, messages.HeaderIdempotencyKey, kind)
+	}
+	fine := w.lease("ci", `{"ttl":"24h"}`)
+	w.quiet()
+	for _, kind := range kinds {
+		name := leases[kind].Lease.Name
+		good[kind], revisions[kind] = w.spoil(kv, name, spoils[kind])
+	}
+	_, err := kv.PutString(w.ctx(), "stray", "{}")
+	w.ok(err)
+	w.eventually("they are set aside", func() bool { return b.sched.Counts().Unreadable == len(kinds)+1 })
+
+	// What comes by the front door is told.
+	for _, kind := range kinds {
+		name := nameOf(w, leases[kind])
+		for _, verb := range []string{"get", "renew", "revoke"} {
+			w.refused(w.operate(w.ns.API(verb, name.Identity, name.Secret, name.ID), ""), messages.CodeRecordUnreadable)
+		}
+		w.refused(w.adminLease(messages.AdminLeaseRevoke, `{"lease":"`+name.String()+`"}`), messages.CodeRecordUnreadable)
+		w.refused(w.adminLease(messages.AdminLeaseRevoke, `{"lease":"`+name.String()+`","force":true}`), messages.CodeRecordUnreadable)
+	}
+	// What is on the streams waits, a request until its deadline.
+	for _, kind := range kinds {
+		w.publish(w.ns.Renew(nameOf(w, leases[kind])), `{"ttl":"24h"}`)
+		w.publish(w.ns.Revoke(nameOf(w, leases[kind])), "")
+	}
+	w.refused(w.ask("ci", `{"ttl":"24h"}`, messages.HeaderIdempotencyKey, kinds[0],
+		messages.HeaderDeadline, w.clock.now().Add(100*time.Millisecond).UTC().Format(time.RFC3339Nano)), messages.CodeDeadlineExceeded)
+	w.eventually("they are tried again", func() bool {
+		return !slices.ContainsFunc(kinds, func(kind string) bool {
+			return strings.Count(w.logs.String(), `"lease":"`+leases[kind].Lease.Name+`","error":"record_unreadable`) < 4
+		})
+	})
+
+	// All else goes on.
+	if r := w.operate(w.ns.API("list", "alice"), ""); len(r.Leases) != 1 || r.Leases[0].Name != fine.Lease.Name {
+		t.Errorf("listed: %+v %v", r.Leases, r.Error)
+	}
+	if r, _ := w.answer(w.publish(w.ns.Renew(nameOf(w, fine)), `{"ttl":"1h","clamp":true}`)); r.Kind != messages.KindRenewed {
+		t.Errorf("renewed: %+v %v", r, r.Error)
+	}
+	w.answer(w.publish(w.ns.Revoke(nameOf(w, fine)), ""))
+	w.state2(kv, fine.Lease.Name, messages.StateRevoked)
+	if b.sched.Healthy() != nil || b.Healthy(w.ctx()) != nil {
+		t.Errorf("not healthy: %v, %v", b.sched.Healthy(), b.Healthy(w.ctx()))
+	}
+	r := w.adminLease(messages.AdminLeaseList, `{"failing":true}`)
+	var told []string
+	for _, u := range r.Unreadable {
+		told = append(told, u.Key)
+		if u.Why == "" || len(u.Why) > 300 || u.Revision == 0 {
+			t.Errorf("told %+v", u)
+		}
+	}
+	want := []string{"stray"}
+	for _, kind := range kinds {
+		want = append(want, leases[kind].Lease.Name)
+	}
+	if slices.Sort(want); !slices.Equal(told, want) || len(r.Leases) != 0 {
+		t.Errorf("operators are told of %v, want %v", told, want)
+	}
+
+	// The sweep takes their users for theirs, and removes others. Whose user it is that
+	// has a tag that says nothing can't be told.
+	w.stray("lost", b.Installation(), "bob.ci.0000000000")
+	w.stray("Damaged", b.Installation(), "what is this?")
+	w.clock.move(30 * time.Minute)
+	if s := w.sweep(""); s.Error != "" || len(s.Orphans) != 1 || s.Orphans[0].Username != "lost" || !s.Orphans[0].Removed {
+		t.Errorf("swept: %+v", s)
+	}
+	for _, kind := range kinds {
+		e, err := kv.Get(w.ctx(), leases[kind].Lease.Name)
+		if err != nil || e.Revision() != revisions[kind] {
+			t.Errorf("%s was touched: %v", kind, err)
+		}
+		if !w.works(leases[kind].Credentials) {
+			t.Errorf("%s: the key does not work any more", kind)
+		}
+		if n := strings.Count(w.logs.String(), `"lease":"`+leases[kind].Lease.Name+`","revision":`); n != 1 {
+			t.Errorf("%s is reported %d times", kind, n)
+		}
+	}
+
+	// They are put right: what waited is done.
+	w.ok(kv.Delete(w.ctx(), "stray"))
+	for _, kind := range kinds {
+		_, err := kv.Put(w.ctx(), leases[kind].Lease.Name, good[kind])
+		w.ok(err)
+	}
+	for _, kind := range kinds {
+		w.state(leases[kind].Lease.Name, messages.StateRevoked)
+	}
+	w.quiet()
+	w.eventually("nothing is set aside", func() bool { return b.sched.Counts().Unreadable == 0 })
+	if s := w.sweep(""); len(s.Orphans) != 1 || s.Orphans[0].Username != "Damaged" {
+		t.Errorf("swept: %+v", s)
+	}
+	w.nothingInAWS()
+}
+
+// state2 is state where other records can't be read.
+func (w *world) state2(kv jetstream.KeyValue, name string, s messages.State) {
+	w.t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		e, err := kv.Get(w.ctx(), name)
+		w.ok(err)
+		if r, err := messages.DecodeRecord(e.Value()); err == nil && r.State == s {
+			return
+		}
+	}
+	w.t.Fatalf("%s is never %s", name, s)
+}
+
+// A user whose tags name a lease that there is not, and whose name a record has that
+// can't be read, is that record's.
+func TestTheUserThatIsLeftInARecordIsNoOrphan(t *testing.T) {
+	w := newWorld(t)
+	b := w.broker()
+	w.put(b, plainSecret)
+	w.lease("ci", "{}")
+	w.stray("Moved", b.Installation(), "bob.ci.0000000000")
+	kv := w.bucket(w.ns.LeaseBucket())
+	_, err := kv.PutString(w.ctx(), "bob.ci.1111111111", `{"v":2,"user":{"name":"moved"}}`)
+	w.ok(err)
+	w.clock.move(30 * time.Minute)
+	if s := w.sweep(""); s.Error != "" || len(s.Orphans) != 0 {
+		t.Fatalf("%+v", s)
+	}
+	w.ok(kv.Delete(w.ctx(), "bob.ci.1111111111"))
+	if s := w.sweep(""); len(s.Orphans) != 1 || !s.Orphans[0].Removed {
+		t.Fatalf("%+v", s)
+	}
+}
+
+// TestABadDefinitionStopsNothingElse: damaged, another's, or a newer broker's, which
+// nobody may write over.
+func TestABadDefinitionStopsNothingElse(t *testing.T) {
+	w := newWorld(t)
+	b := w.broker()
+	names := map[string]func([]byte) []byte{
+		"damaged": func(d []byte) []byte { return d[:len(d)/2] },
+		"empty":   func([]byte) []byte { return nil },
+		"another": func(d []byte) []byte { return bytes.Replace(d, []byte(`"another"`), []byte(`"ci"`), 1) },
+		"newer":   func(d []byte) []byte { return bytes.Replace(d, []byte(`"v":1`), []byte(`"v":2,"colour":"red"`), 1) },
+	}
+	kv := w.bucket(w.ns.SecretBucket())
+	w.put(b, plainSecret)
+	revisions := map[string]uint64{}
+	for name, how := range names {
+		w.put(b, strings.Replace(plainSecret, `"ci"`, `"`+name+`"`, 1))
+		_, revisions[name] = w.spoil(kv, name, how)
+	}
+	for name := range names {
+		w.eventually("the broker knows", func() bool {
+			_, err := consumer.CachedSecret(b.Consumer, w.ctx(), name)
+			return err != nil
+		})
+		code := messages.CodeInvalidSecret
+		if name == "newer" {
+			code = messages.CodeInternal
+		}
+		w.refused(w.ask(name, "{}"), code)
+	}
+	w.lease("ci", "{}")
+	all := w.operate(w.ns.AdminSecret(messages.AdminList), "")
+	if len(all.Secrets) != len(names)+1 {
+		t.Fatalf("listed: %+v %v", all.Secrets, all.Error)
+	}
+	for _, i := range all.Secrets {
+		if _, bad := names[i.Name]; bad != (len(i.Notes) > 0) {
+			t.Errorf("%s has the notes %q", i.Name, i.Notes)
+		}
+	}
+	if from, err := b.Secrets().Names(w.ctx(), "test"); err != nil || len(from) != 2 { // ci, and of another what is around it
+		t.Errorf("names: %v, %v", from, err)
+	}
+	d, err := messages.DecodeDynamicSecret([]byte(strings.Replace(plainSecret, `"ci"`, `"newer"`, 1)))
+	w.ok(err)
+	if _, err := b.Secrets().Put(w.ctx(), d, "test"); err == nil {
+		t.Error("an older broker writes over a newer one's definition")
+	}
+	w.refused(w.operate(w.ns.AdminSecret(messages.AdminDelete), `{"name":"newer","force":true}`), messages.CodeInternal)
+	if e, err := kv.Get(w.ctx(), "newer"); err != nil || e.Revision() != revisions["newer"] {
+		t.Errorf("it was touched: %v", err)
+	}
+	for _, name := range []string{"damaged", "empty", "another"} {
+		w.put(b, strings.Replace(plainSecret, `"ci"`, `"`+name+`"`, 1))
+		w.lease(name, "{}")
+	}
+}
+
+// TestABadConnectionStopsNothingElse: brokers start, and other definitions give
+// leases; what it is needed for waits until it is put right.
+func TestABadConnectionStopsNothingElse(t *testing.T) {
+	for name, how := range map[string]func([]byte) []byte{
+		"damaged": func(d []byte) []byte { return d[:len(d)/2] },
+		"newer":   func(d []byte) []byte { return bytes.Replace(d, []byte(`"v":1`), []byte(`"v":2`), 1) },
+		"another's": func(d []byte) []byte {
+			return bytes.Replace(d, []byte(`"name":"default-`), []byte(`"name":"other-`), 1)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			b := w.broker()
+			w.put(b, plainSecret)
+			w.put(b, `{"name":"far","aws":{"region":"eu-west-3"}}`)
+			near, far := w.lease("ci", "{}"), w.lease("far", "{}")
+			w.quiet()
+			b.stop()
+			kv := w.bucket(w.ns.StateBucket())
+			const key = "connection.default-us-east-1"
+			good, revision := w.spoil(kv, key, how)
+
+			w.broker(func(c *consumer.Config) { c.ChoresEvery = time.Millisecond })
+			w.lease("far", "{}")
+			if r, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, far)), "")); r.Kind != messages.KindRevoked {
+				t.Errorf("%+v %v", r, r.Error)
+			}
+			if r := w.operate(w.ns.AdminSecret(messages.AdminList), ""); len(r.Secrets) != 2 || !strings.Contains(strings.Join(r.Secrets[0].Notes, ""), "connection") {
+				t.Errorf("listed: %+v %v", r.Secrets, r.Error)
+			}
+			w.refused(first(w.answer(w.publish(w.ns.Revoke(nameOf(w, near)), ""))), messages.CodeProviderUnavailable)
+			sweeps := w.operate(w.ns.AdminSweep(), "").Sweeps
+			if len(sweeps) != 2 || sweeps[0].Error == "" && sweeps[1].Error == "" || sweeps[0].Error != "" && sweeps[1].Error != "" {
+				t.Errorf("swept: %+v", sweeps)
+			}
+			w.clock.move(3 * time.Hour) // long enough to drop what nothing names
+			w.eventually("the far lease is over", func() bool { return w.sim.UserCount() == 1 })
+			if e, err := kv.Get(w.ctx(), key); err != nil || e.Revision() != revision {
+				t.Errorf("it was touched: %v", err)
+			}
+			_, err := kv.Put(w.ctx(), key, good)
+			w.ok(err)
+			w.adminLease(messages.AdminLeaseRetry, "")
+			w.nothingInAWS()
+		})
+	}
+}
+
+func first[A, B any](a A, _ B) A { return a }
+
+// Without its id an installation would write another on its users, or none.
+func TestADamagedInstallationIsNotReplaced(t *testing.T) {
+	w := newWorld(t)
+	w.broker().stop()
+	_, err := w.bucket(w.ns.StateBucket()).PutString(w.ctx(), "installation", "")
+	w.ok(err)
+	if _, err := w.tryBroker(w.connect()); err == nil || !strings.Contains(err.Error(), "lessor:installation") {
+		t.Fatalf("started: %v", err)
+	}
+}
