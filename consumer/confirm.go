@@ -60,13 +60,9 @@ func (c *Consumer) confirm(ctx context.Context, m *inbound, rec held) {
 		m.done() // one that nobody asked for, or a second one
 		return
 	}
-	// The confirmation may be faster than whoever delivered: issued comes first all
-	// the same, and the event stream keeps it once.
-	for _, t := range []messages.EventType{messages.EventIssued, messages.EventConfirmed} {
-		if err := c.tell(ctx, rec.Record, t); err != nil {
-			c.transient(m, err)
-			return
-		}
+	if err := c.tell(ctx, rec.Record, messages.EventConfirmed); err != nil {
+		c.transient(m, err)
+		return
 	}
 	m.done()
 }

@@ -458,6 +458,7 @@ func (w *world) endAll() {
 	}
 	w.nothingInAWS()
 	w.quiet()
+	w.toldInOrder()
 	for _, rec := range w.records() {
 		if rec.Sealed != nil || !rec.Due.IsZero() {
 			w.t.Fatalf("a tombstone that is none: %+v", rec)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/lessorhq/lessor/messages"
 )
 
@@ -11,8 +13,22 @@ import (
 // message. It is called with the credentials where they have just been made, and
 // without them where the record has them: both give the same delivery.
 //
+// The event issued comes first: whoever has the key may end the lease at once, and
+// that its key exists must be told before.
+//
 // The wait for AWS to accept the key, and that for a listener, hold no worker.
 func (c *Consumer) deliver(ctx context.Context, m *inbound, a ask, rec held, creds *messages.Credentials) {
+	tell := c.tellBegun
+	if creds != nil {
+		tell = c.tellIssued // nobody can have, and that need not be looked up
+	}
+	if err := tell(ctx, rec); err != nil {
+		if errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, jetstream.ErrStreamNotFound) {
+			err = errors.Join(err, c.cfg.ensureStreams(ctx, c.js))
+		}
+		c.transientOrConflict(m, err)
+		return
+	}
 	if creds == nil && rec.XKey == "" {
 		contents, err := c.cfg.Keys.Open(rec.Sealed)
 		if err != nil {
@@ -115,12 +131,11 @@ func (c *Consumer) giveUp(ctx context.Context, m *inbound, rec held) {
 	c.endWith(ctx, m, order{name: rec.Name()}, now, next, err)
 }
 
-// delivered writes down that the delivery was handed over, tells that the lease
-// exists, and closes the message. It does not give up: if the message came again
-// for that, the key would be delivered again, to somebody who may have taken it
-// and gone.
+// delivered writes down that the delivery was handed over, and closes the message.
+// It does not give up: if the message came again for that, the key would be
+// delivered again, to somebody who may have taken it and gone.
 func (c *Consumer) delivered(ctx context.Context, m *inbound, a ask, rec held) {
-	err := c.writeDown(ctx, a, rec)
+	err := c.settle(ctx, a, rec)
 	if err == nil {
 		m.done()
 		return
@@ -134,18 +149,10 @@ func (c *Consumer) delivered(ctx context.Context, m *inbound, a ask, rec held) {
 				m.leave() // we are being stopped
 				return
 			}
-			err = c.writeDown(c.base, a, rec)
+			err = c.settle(c.base, a, rec)
 		}
 		m.done()
 	})
-}
-
-// writeDown settles a delivery and tells of it, both at once.
-func (c *Consumer) writeDown(ctx context.Context, a ask, rec held) error {
-	told := make(chan error, 1)
-	go func() { told <- c.tell(ctx, rec.Record, messages.EventIssued) }()
-	err := c.settle(ctx, a, rec)
-	return errors.Join(err, <-told)
 }
 
 // settle writes the delivery into the record. A confirmation may have been

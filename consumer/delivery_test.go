@@ -21,7 +21,7 @@ func TestALeaseThatNobodyWaitsForIsRevoked(t *testing.T) {
 	})
 	w.nothingInAWS()
 	w.quiet()
-	w.told(w.records()[0].Name().String(), messages.EventUndelivered, messages.EventRevoked)
+	w.told(w.records()[0].Name().String(), messages.EventIssued, messages.EventUndelivered, messages.EventRevoked)
 }
 
 func TestAListenerWhoComesAMomentLateIsServed(t *testing.T) {

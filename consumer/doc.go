@@ -6,8 +6,9 @@
 //
 // A worker pulls a message only when it is free, and tells JetStream that it is
 // still at it for as long as AWS takes. It writes the lease's record before AWS
-// is touched, makes user and key, puts the key, sealed, into the record, and
-// hands it to the reply subject. Then the delivery is settled and the message is
+// is touched, makes user and key, puts the key, sealed, into the record, tells
+// the event issued (before anybody has the key, and so before its end), and hands
+// it to the reply subject. Then the delivery is settled and the message is
 // acknowledged, or the requester has promised to confirm: the confirmation has a
 // stream of its own, so no worker waits for it.
 //

@@ -222,6 +222,10 @@ func (c *Consumer) resume(ctx context.Context, m *inbound, a ask, rec held) {
 	case rec.State == messages.StateActive && !rec.Settled():
 		c.redeliver(ctx, m, a, rec)
 	case rec.Repeatable() && c.worthAnother(own, rec):
+		if err := c.tellOver(ctx, rec); err != nil {
+			c.transient(m, err)
+			return
+		}
 		c.begin(ctx, m, a, rec)
 	case rec.Reason == messages.ReasonFailed && own:
 		c.finishFailed(ctx, m, a, rec, provider.LeftUnknown)
@@ -231,7 +235,7 @@ func (c *Consumer) resume(ctx context.Context, m *inbound, a ask, rec held) {
 		c.reject(ctx, m, a.replyTo, messages.Errorf(messages.CodeLeaseEnded,
 			"the lease ended (%s) before it was delivered", rec.Reason), rec.Lease())
 	case own:
-		c.finishDelivered(ctx, m, rec)
+		m.done() // it has been delivered, and a worker died before it said so
 	default:
 		c.reject(ctx, m, a.replyTo, messages.Errorf(messages.CodeAlreadyDelivered,
 			"the lease of this %s was delivered before; its secret key is not kept", messages.HeaderIdempotencyKey), rec.Lease())
@@ -286,16 +290,6 @@ func (c *Consumer) redeliver(ctx context.Context, m *inbound, a ask, rec held) {
 }
 
 var errLate = messages.Errorf(messages.CodeDeadlineExceeded, "the deadline passed before the lease could be delivered")
-
-// finishDelivered closes a message whose lease has been delivered: all that a
-// dead worker may have left undone is to tell it.
-func (c *Consumer) finishDelivered(ctx context.Context, m *inbound, rec held) {
-	if err := c.tell(ctx, rec.Record, messages.EventIssued); err != nil {
-		c.transient(m, err)
-		return
-	}
-	m.done()
-}
 
 // takeOver continues a lease that was begun and not finished.
 func (c *Consumer) takeOver(ctx context.Context, m *inbound, a ask, rec held) {

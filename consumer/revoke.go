@@ -136,6 +136,12 @@ func (c *Consumer) endWith(ctx context.Context, m *inbound, o order, rec held, n
 		c.transientOrConflict(m, err)
 		return
 	}
+	// Nobody can tell any more that the lease was begun, if that is still to be told:
+	// once the end is told it would be too late.
+	if err := c.tellBegun(ctx, ending); err != nil && !errors.Is(err, errConflict) {
+		c.transient(m, err)
+		return
+	}
 	if ending.Reason == messages.ReasonUndelivered && rec.State == messages.StateActive {
 		c.cfg.Meter.Undelivered()
 		if err := c.tell(ctx, ending.Record, messages.EventUndelivered); err != nil {

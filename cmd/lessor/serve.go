@@ -33,6 +33,8 @@ type serveCmd struct {
 	workers, replicas      int
 	restored               bool
 	awsRate                float64
+	sweepEvery             time.Duration
+	sweepGrace, choreEvery time.Duration // a soak's: it has no hours
 }
 
 func newServeCmd(env *environment) *cobra.Command {
@@ -83,6 +85,12 @@ definition whose file has gone stays in force until it is deleted.`,
 	f.Var(&s.expiringBefore, "expiring-before", "announce leases (event expiring) this long before they end; 0s: not at all")
 	f.IntVar(&s.workers, "workers", 128, "requests, and revocations, handled at once")
 	f.Float64Var(&s.awsRate, "aws-rate", 0, "most calls a second to one AWS account; 0: as many as AWS takes")
+	f.DurationVar(&s.sweepEvery, "sweep-every", time.Hour, "how often AWS is searched for users that no lease knows")
+	f.DurationVar(&s.sweepGrace, "sweep-grace", 0, "how old such a user must be (0: 15m)")
+	f.DurationVar(&s.choreEvery, "chores-every", 0, "how often what has no message is looked at (0: 2s)")
+	for _, hidden := range []string{"sweep-grace", "chores-every"} {
+		_ = f.MarkHidden(hidden) // it is there
+	}
 	f.IntVar(&s.replicas, "replicas", 0, "copies that JetStream keeps: 1, 3 or 5 (default: 1 for new streams, and what existing ones have)")
 	f.BoolVar(&s.restored, "restored", false, "everything was restored from a backup: hold what the lease bucket says until \"lessor restore --apply\"")
 	f.StringVar(&s.health, "health", "", "`address` for /healthz, /readyz and /metrics (default: none)")
@@ -105,6 +113,8 @@ func (s *serveCmd) check(env *environment) error {
 		return usagef(`--key-file is missing; make a key with "lessor key new > FILE"`)
 	case s.workers < 1 || s.workers > 4096:
 		return usagef("--workers is %d; it may be 1 to 4096", s.workers)
+	case s.sweepEvery < time.Second:
+		return usagef("--sweep-every is %s; it must be at least 1s", s.sweepEvery)
 	case s.awsRate < 0:
 		return usagef("--aws-rate is %g; it may not be negative", s.awsRate)
 	case s.confirmWithin < time.Second || s.confirmWithin > 10*time.Minute:
@@ -189,6 +199,7 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 		Provider: aws, ProjectID: s.projectID, Meter: counts,
 		Timing: messages.Timing{Confirm: s.confirmWithin, Expiring: s.expiringBefore.Std()},
 		MinTTL: s.minTTL, Replicas: s.replicas, Restored: s.restored, Waiting: state.waits,
+		SweepEvery: s.sweepEvery, SweepGrace: s.sweepGrace, ChoresEvery: s.choreEvery,
 		Workers: consumer.Workers{Request: s.workers, Revoke: s.workers},
 	}, func(ctx context.Context, secrets *consumer.Secrets) error {
 		if s.secrets == "" {

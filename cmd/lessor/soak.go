@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -115,22 +116,30 @@ func (s *soakCmd) soak(ctx context.Context, env *environment, dir string) (soakV
 		return soakVerdict{}, err
 	}
 	defer load.close()
+	operator, err := newSoakOperator(ctx, load)
+	if err != nil {
+		return soakVerdict{}, fmt.Errorf("the soak does not start: %w; its logs are in %s", err, dir)
+	}
 	audit := newSoakAudit(w, t)
-	watching, stop := context.WithCancel(ctx)
+	watching, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { audit.run(watching) })
+	stop := func() { cancel(); watch.Wait() }
 	defer stop()
-	go audit.run(watching)
 
 	end := time.Now().Add(s.duration)
 	storming, calm := context.WithDeadline(ctx, end)
 	defer calm()
 	go s.tell(storming, p, t, end)
 	load.start(storming)
-	newSoakStorm(w, t, s.seed).run(storming)
+	load.all.Go(func() { operator.work(storming) })
+	newSoakStorm(w, t, s.seed, s.duration).run(storming)
 	p.show("healing")
 	w.heal()
 	load.wait()
 	p.show("waiting for leases to end")
 	load.settle(ctx)
+	operator.settle(ctx)
 	audit.settle(ctx)
 	stop()
 	if ctx.Err() != nil {

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -19,7 +21,8 @@ import (
 )
 
 const (
-	// lateBound is how long a user may outlive its lease while everything breaks.
+	// lateBound is how long a user may outlive its lease while everything breaks, but
+	// one broker at least is ready.
 	lateBound = time.Minute
 	// hardBound is how long AWS may take a key after its lease's end: its times
 	// have whole seconds.
@@ -33,21 +36,44 @@ const (
 type soakAudit struct {
 	w       *soakWorld
 	tally   *soakTally
-	strikes map[string]int    // how often in a row a lease looked wrong
+	strikes map[string]int // how often in a row a lease looked wrong
+	served  atomic.Int64   // for how many nanoseconds there has been a broker that was ready
+	overdue map[string]overdue
 	events  []byte            // all of them
 	users   map[string]string // a user seen, and its key
 	secrets []string          // every secret key that AWS has issued
 }
 
+// overdue is a lease that has outlived its end.
+type overdue struct {
+	end   time.Time
+	since time.Duration // the auditor's served when that was seen first
+}
+
 func newSoakAudit(w *soakWorld, t *soakTally) *soakAudit {
-	return &soakAudit{w: w, tally: t, strikes: map[string]int{}, users: map[string]string{}}
+	return &soakAudit{w: w, tally: t, strikes: map[string]int{}, overdue: map[string]overdue{}, users: map[string]string{}}
 }
 
 // run looks once a second.
 func (a *soakAudit) run(ctx context.Context) {
+	var beside sync.WaitGroup
+	beside.Go(func() { a.attend(ctx) })
+	defer beside.Wait()
 	for ctx.Err() == nil {
 		a.look(ctx)
 		soakSleep(ctx, time.Second)
+	}
+}
+
+// attend measures for how long there is a broker that can work.
+func (a *soakAudit) attend(ctx context.Context) {
+	for last, ready := time.Now(), false; ctx.Err() == nil; soakSleep(ctx, 300*time.Millisecond) {
+		is := a.w.anyReady(ctx)
+		now := time.Now()
+		if ready && is {
+			a.served.Add(int64(now.Sub(last)))
+		}
+		last, ready = now, is
 	}
 }
 
@@ -56,46 +82,77 @@ func (a *soakAudit) look(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	a.tally.most("users alive at once", len(users))
-	of := map[string]string{}
+	a.judgeAll(users)
 	for _, u := range users {
-		if other, ok := of[u.Lease]; ok {
-			a.strike(ctx, "two_users", u.Lease, "AWS has %s and %s", other, u.Name)
-		}
-		of[u.Lease] = u.Name
-		if u.Key != "" {
-			a.users[u.Name] = u.Key
-		}
 		// Nobody asks for less.
-		if time.Since(u.Created) > 5*time.Second {
-			a.lookAt(ctx, u)
+		if time.Since(u.Created) < 5*time.Second {
+			continue
+		}
+		asked := time.Now()
+		if rec, err := a.record(ctx, u.Lease); err == nil {
+			a.judge(u, rec, asked, func() bool { return a.renewing(ctx, u.Lease) })
 		}
 	}
 }
 
-// lookAt compares one user with its record.
-func (a *soakAudit) lookAt(ctx context.Context, u soakUser) {
-	asked := time.Now()
-	rec, err := a.record(ctx, u.Lease)
-	if err != nil || rec.IssuedAt.IsZero() || rec.User.Name != u.Name {
+// judgeAll looks at all users of the account at once.
+func (a *soakAudit) judgeAll(users []soakUser) {
+	a.tally.most("users alive at once", len(users))
+	of, twice := map[string]string{}, map[string]bool{}
+	for _, u := range users {
+		if u.Key != "" {
+			a.users[u.Name] = u.Key
+		}
+		// What an operator has given up is the sweep's; the lease may begin anew.
+		if other, ok := of[u.Lease]; ok && !a.tally.wasGivenUp(u.Lease) {
+			twice[u.Lease] = true
+			a.strike("two_users", u.Lease, "AWS has %s and %s", other, u.Name)
+		}
+		of[u.Lease] = u.Name
+	}
+	for lease := range of {
+		if !twice[lease] {
+			delete(a.strikes, "two_users "+lease)
+		}
+	}
+}
+
+// judge compares a user with its lease's record, read after it. Renewing says whether
+// a renewal of the lease waits.
+func (a *soakAudit) judge(u soakUser, rec messages.Record, asked time.Time, renewing func() bool) {
+	if rec.IssuedAt.IsZero() || rec.User.Name != u.Name {
 		return
 	}
 	late := asked.Sub(rec.ExpiresAt)
-	a.tally.most("longest time (in s) that a user outlived its lease", int(late.Seconds()))
-	if late > lateBound {
-		a.tally.violated("late", u.Lease, "it ended at %s; %s, due %s, %d tries to undo it: %s", rec.ExpiresAt, rec.State, rec.Due, rec.UndoTries, rec.UndoError)
+	if !a.tally.wasGivenUp(u.Lease) {
+		a.tally.most("longest time (in s) that a user outlived its lease", int(late.Seconds()))
+		if waits := a.outlives(u.Lease, rec.ExpiresAt, late); waits > lateBound {
+			a.tally.violated("late", u.Lease, "it ended at %s; %s, due %s, %d tries to undo it: %s", rec.ExpiresAt, rec.State, rec.Due, rec.UndoTries, rec.UndoError)
+		}
 	}
 	// A renewal that was stored in time counts, and moves AWS first: the record may
 	// be behind for as long as NATS is away.
-	if rec.Secret == soakHard && late > hardBound && u.Allowed && !a.renewing(ctx, u.Lease) {
-		a.strike(ctx, "beyond", u.Lease, "it ended at %s, and AWS takes the key %s at %s; %s, renewed %d times", rec.ExpiresAt, u.Key, asked.UTC(), rec.State, rec.Renewals)
+	if rec.Secret != soakSoft && late > hardBound && u.Allowed && !renewing() {
+		a.strike("beyond", u.Lease, "it ended at %s, and AWS takes the key %s at %s; %s, renewed %d times", rec.ExpiresAt, u.Key, asked.UTC(), rec.State, rec.Renewals)
 	} else {
 		delete(a.strikes, "beyond "+u.Lease)
 	}
 }
 
-// strike holds against a lease what is seen three times: a look is not one moment.
-func (a *soakAudit) strike(_ context.Context, kind, lease, format string, args ...any) {
+// outlives is for how long of the time since a lease's end somebody was there to do
+// something about it.
+func (a *soakAudit) outlives(lease string, end time.Time, late time.Duration) time.Duration {
+	was, known := a.overdue[lease]
+	if late <= 0 || !known || !was.end.Equal(end) {
+		a.overdue[lease] = overdue{end, time.Duration(a.served.Load())}
+		return 0
+	}
+	return time.Duration(a.served.Load()) - was.since
+}
+
+// strike holds against a lease what is seen three times in a row: a look is not one
+// moment.
+func (a *soakAudit) strike(kind, lease, format string, args ...any) {
 	if a.strikes[kind+" "+lease]++; a.strikes[kind+" "+lease] == 3 {
 		a.tally.violated(kind, lease, format, args...)
 	}
@@ -130,7 +187,8 @@ func (a *soakAudit) renewing(ctx context.Context, lease string) bool {
 	return !errors.Is(err, jetstream.ErrMsgNotFound)
 }
 
-// settle waits until AWS has no users, the queues are empty and no lease is alive.
+// settle waits until AWS has no users, the queues are empty, no lease is alive, and
+// no rotation is under way.
 func (a *soakAudit) settle(ctx context.Context) {
 	begun := time.Now()
 	for ctx.Err() == nil && time.Since(begun) < settleBound {
@@ -138,7 +196,8 @@ func (a *soakAudit) settle(ctx context.Context) {
 		if err == nil && len(users) == 0 {
 			queued, err := a.queued(ctx)
 			alive, aliveErr := a.alive(ctx)
-			if err == nil && aliveErr == nil && len(queued) == 0 && !slices.ContainsFunc(alive, notClosing) {
+			keys, keysErr := a.w.control.keys(ctx, soakManager)
+			if errors.Join(err, aliveErr, keysErr) == nil && len(queued) == 0 && len(keys) == 1 && !slices.ContainsFunc(alive, notClosing) {
 				break
 			}
 		}
@@ -208,12 +267,34 @@ func (a *soakAudit) last(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, u := range users {
-		a.tally.violated("users_left", u.Name, "lease %s, since %s", u.Lease, u.Created)
-	}
 	alive, err := a.alive(ctx)
 	if err != nil {
 		return fmt.Errorf("read the records: %w", err)
+	}
+	queued, err := a.queued(ctx)
+	if err != nil {
+		return fmt.Errorf("read the queues: %w", err)
+	}
+	keys, err := a.w.control.keys(ctx, soakManager)
+	if err != nil {
+		return err
+	}
+	a.judgeLast(users, alive, queued, len(keys))
+	var calls soakCalls
+	if err := a.w.control.ask(ctx, http.MethodGet, "/calls", nil, &calls); err != nil {
+		return err
+	}
+	a.tellCalls(calls)
+	if err := a.w.control.ask(ctx, http.MethodGet, "/secrets", nil, &a.secrets); err != nil {
+		return err
+	}
+	return a.readEvents(ctx, alive)
+}
+
+// judgeLast counts what is left.
+func (a *soakAudit) judgeLast(users []soakUser, alive []messages.Record, queued map[string]uint64, keys int) {
+	for _, u := range users {
+		a.tally.violated("users_left", u.Name, "lease %s, since %s", u.Lease, u.Created)
 	}
 	for _, rec := range alive {
 		if !notClosing(rec) && len(users) == 0 {
@@ -222,36 +303,29 @@ func (a *soakAudit) last(ctx context.Context) error {
 		}
 		a.tally.violated("leases_left", rec.Name().String(), "%s, due %s, %d tries to undo it: %s", rec.State, rec.Due, rec.UndoTries, rec.UndoError)
 	}
-	queued, err := a.queued(ctx)
-	if err != nil {
-		return fmt.Errorf("read the queues: %w", err)
-	}
 	for verb, n := range queued {
 		a.tally.violated("queued", verb, "%d messages", n)
 	}
-	var calls soakCalls
-	if err := a.w.control.ask(ctx, http.MethodGet, "/calls", nil, &calls); err != nil {
-		return err
+	if keys != 1 {
+		a.tally.violated("rotation", soakManager, "it has %d keys", keys)
 	}
-	a.tally.add("AWS calls", int(calls.Calls))
-	a.tally.add("AWS calls refused", int(calls.Refused))
-	for action, n := range calls.RefusedOf {
-		a.tally.add("AWS calls refused: "+action, n)
-	}
-	a.tally.add("AWS calls that failed", int(calls.Failed))
-	a.tally.add("AWS calls without an answer", int(calls.Dropped))
-	if err := a.w.control.ask(ctx, http.MethodGet, "/secrets", nil, &a.secrets); err != nil {
-		return err
-	}
-	return a.readEvents(ctx, alive)
 }
 
-// readEvents keeps the events, and makes sure that each issued lease's end is told.
+func (a *soakAudit) tellCalls(calls soakCalls) {
+	a.tally.add("AWS calls", int(calls.Calls))
+	for code, n := range calls.Codes {
+		a.tally.add("AWS calls answered with "+code, n)
+	}
+	a.tally.add("AWS calls answered with nothing", int(calls.Empty))
+	a.tally.add("AWS calls without an answer", int(calls.Dropped))
+	a.tally.broke(awsFaults, 100*calls.faults()/max(1, int(calls.Calls)))
+}
+
+// readEvents keeps the events, and judges the story that they tell.
 func (a *soakAudit) readEvents(ctx context.Context, alive []messages.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	open, keys := map[string]string{}, map[string]string{} // leases, and their keys, by attempt
-	over, undelivered := map[string]bool{}, map[string]bool{}
+	var all []messages.Event
 	for e, err := range client.Events(ctx, a.w.js, messages.Namespace{}, client.EventFilter{}) {
 		if err != nil {
 			return fmt.Errorf("read the events: %w", err)
@@ -261,34 +335,74 @@ func (a *soakAudit) readEvents(ctx context.Context, alive []messages.Record) err
 			return err
 		}
 		a.events = append(append(a.events, data...), '\n')
+		all = append(all, e)
+	}
+	a.judgeEvents(all, alive)
+	return os.WriteFile(filepath.Join(a.w.dir, "events.jsonl"), a.events, 0o600)
+}
+
+// judgeEvents makes sure that of each key beginning and end are told, once and in
+// this order. Those of leases that are alive need no end.
+func (a *soakAudit) judgeEvents(events []messages.Event, alive []messages.Record) {
+	begun, over := map[string]string{}, map[string]bool{} // by attempt, for a lease may be begun anew
+	undelivered, given := map[string]bool{}, map[string]bool{}
+	for _, e := range events {
 		a.tally.add("events told", 1)
-		kind := strings.TrimPrefix(e.Type, "lessor.lease.")
-		attempt := strings.TrimSuffix(e.ID, "."+kind) // a lease may be begun anew
+		kind := messages.EventType(strings.TrimPrefix(e.Type, "lessor.lease."))
+		attempt := strings.TrimSuffix(e.ID, "."+string(kind))
+		key := ""
+		if e.Data.Lease != nil {
+			key = e.Data.Lease.AccessKeyID
+		}
+		if isAnswered(kind, e) {
+			given[e.Data.Lease.Labels[soakLabel]] = true
+		}
 		switch kind {
-		case "issued":
-			if open[attempt] = e.Subject; over[attempt] {
-				a.tally.lost("leases whose event issued came after the one of their end")
+		case messages.EventIssued:
+			if over[attempt] {
+				a.tally.violated("order", e.Subject, "its event issued (%s) came after the one of its end", attempt)
 			}
-			if id := e.Data.Lease.AccessKeyID; keys[attempt] != "" && keys[attempt] != id {
-				a.tally.violated("two_keys", e.Subject, "events tell of the keys %s and %s", keys[attempt], id)
-			} else {
-				keys[attempt] = id
+			if other, ok := begun[attempt]; ok && other != key {
+				a.tally.violated("two_keys", e.Subject, "events tell of the keys %s and %s", other, key)
 			}
-		case "undelivered":
+			begun[attempt] = key
+		case messages.EventUndelivered:
 			undelivered[e.Subject] = true
-		case "revoked", "failed":
+		case messages.EventRevoked, messages.EventFailed:
+			if _, ok := begun[attempt]; !ok && !over[attempt] && kind == messages.EventRevoked && key != "" {
+				a.tally.violated("untold", e.Subject, "the key %s was revoked (%s), and no event has told of it before", key, attempt)
+			}
 			over[attempt] = true
+		case messages.EventOrphanRemoved:
+			if a.tally.wasGivenUp(e.Subject) || strings.HasPrefix(e.Subject, soakLost) {
+				a.tally.add("users without a lease that the sweep removed", 1)
+			} else {
+				a.tally.lost("users that only the sweep found")
+			}
 		}
 	}
 	a.tally.judgeKeys(undelivered)
+	a.tally.judgeOwed(given)
 	closing := map[string]bool{} // they have been counted
 	for _, rec := range alive {
 		closing[rec.Name().String()] = true
 	}
-	for attempt, lease := range open {
+	for attempt := range begun {
+		lease := attempt[:strings.LastIndex(attempt, ".")]
 		if !over[attempt] && !closing[lease] {
 			a.tally.violated("untold", lease, "its event issued (%s) has no end", attempt)
 		}
 	}
-	return os.WriteFile(filepath.Join(a.w.dir, "events.jsonl"), a.events, 0o600)
+}
+
+// isAnswered says whether an event tells that the requester of a lease was, or was just
+// about to be, given an answer.
+func isAnswered(kind messages.EventType, e messages.Event) bool {
+	switch {
+	case e.Data.Lease == nil:
+		return false
+	case kind == messages.EventFailed:
+		return e.Data.Error != nil && e.Data.Error.Code != messages.CodeAbandoned
+	}
+	return kind == messages.EventIssued
 }

@@ -5,10 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,64 +37,82 @@ func newSoakAWSCmd(env *environment) *cobra.Command {
 
 // soakCalls counts what AWS was asked.
 type soakCalls struct {
-	Calls   int64 `json:"calls"`
-	Refused int64 `json:"refused"` // 4xx: throttled, not visible yet, and what is really wrong
-	Failed  int64 `json:"failed"`  // 5xx
-	Dropped int64 `json:"dropped"` // carried out or not, and not answered
-	// RefusedOf is what was refused, by the call's name.
-	RefusedOf map[string]int `json:"refused_of"`
+	Calls   int64          `json:"calls"`
+	Dropped int64          `json:"dropped"` // carried out or not, and not answered
+	Empty   int64          `json:"empty"`   // answered with nothing
+	Codes   map[string]int `json:"codes"`   // refused or failed, by AWS's code
+}
+
+// faults are the calls that the soak disturbed.
+func (c soakCalls) faults() int {
+	n := int(c.Dropped + c.Empty)
+	for _, code := range []string{"Throttling", "ServiceFailure", "ConcurrentModification"} {
+		n += c.Codes[code]
+	}
+	return n
 }
 
 // soakAccount is the account and its counters.
 type soakAccount struct {
 	*iamsim.Sim
-	calls, refused, failed, dropped atomic.Int64
+	calls, dropped, empty atomic.Int64
 
-	mu        sync.Mutex
-	refusedOf map[string]int
+	mu     sync.Mutex
+	codes  map[string]int
+	hidden []string // secret keys of those whom the soak has made
 }
 
-// statusWriter remembers a status.
-type statusWriter struct {
+func newSoakAccount() *soakAccount {
+	a := &soakAccount{Sim: iamsim.New(iamsim.Options{NoCallLog: true}), codes: map[string]int{}}
+	a.AddGroup("soakers")
+	a.AddRole(soakRole, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},`+
+		`"Action":["sts:AssumeRole","sts:TagSession"],"Condition":{"StringEquals":{"sts:ExternalId":"soak"}}}]}`)
+	return a
+}
+
+// soakAnswer remembers what AWS answered.
+type soakAnswer struct {
 	http.ResponseWriter
 	status int
+	body   []byte // its beginning
 }
 
-func (w *statusWriter) WriteHeader(status int) {
+func (w *soakAnswer) WriteHeader(status int) {
 	w.status = status
 	w.ResponseWriter.WriteHeader(status)
 }
 
+func (w *soakAnswer) Write(p []byte) (int, error) {
+	if room := 1024 - len(w.body); room > 0 {
+		w.body = append(w.body, p[:min(room, len(p))]...)
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// code is AWS's code of an error.
+func (w *soakAnswer) code() string {
+	_, rest, _ := strings.Cut(string(w.body), "<Code>")
+	code, _, _ := strings.Cut(rest, "</Code>")
+	return code
+}
+
 func (a *soakAccount) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.calls.Add(1)
-	action := peekAction(r)
-	s, answered := &statusWriter{ResponseWriter: w, status: http.StatusOK}, false
+	s, answered := &soakAnswer{ResponseWriter: w, status: http.StatusOK}, false
 	defer func() {
 		switch {
 		case !answered:
 			a.dropped.Add(1)
-		case s.status >= http.StatusInternalServerError:
-			a.failed.Add(1)
 		case s.status >= http.StatusBadRequest:
-			a.refused.Add(1)
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			a.refusedOf[action]++
+			a.codes[s.code()]++
+		case len(s.body) == 0:
+			a.empty.Add(1)
 		}
 	}()
 	a.Sim.ServeHTTP(s, r)
 	answered = true
-}
-
-// peekAction reads a call's name from its body, which stays to be read.
-func peekAction(r *http.Request) string {
-	body, err := io.ReadAll(r.Body)
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	form, _ := url.ParseQuery(string(body))
-	if err != nil || form.Get("Action") == "" {
-		return "?"
-	}
-	return form.Get("Action")
 }
 
 // soakUser is a user of the account as an auditor sees it.
@@ -136,21 +154,45 @@ func (a *soakAccount) control() http.Handler {
 	})
 	mux.HandleFunc("POST /principal", func(w http.ResponseWriter, r *http.Request) {
 		id, secret := a.AddPrincipal(r.FormValue("name"))
+		a.hide(secret)
 		answer(w, [2]string{id, secret})
 	})
+	mux.HandleFunc("POST /lost", func(w http.ResponseWriter, r *http.Request) {
+		name, lease := r.FormValue("name"), r.FormValue("lease")
+		a.AddUser(name, "/lessor/soak/", map[string]string{"lessor:installation": r.FormValue("installation"), "lessor:lease": lease, "lessor:attempt": "1"})
+		_, secret := a.AddAccessKey(name)
+		a.hide(secret)
+		answer(w, name)
+	})
+	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, r *http.Request) {
+		u, _ := a.User(r.FormValue("name"))
+		answer(w, u.AccessKeys)
+	})
 	mux.HandleFunc("GET /users", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.users()) })
-	mux.HandleFunc("GET /secrets", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.IssuedSecrets()) })
+	mux.HandleFunc("GET /secrets", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.allSecrets()) })
 	mux.HandleFunc("GET /calls", func(w http.ResponseWriter, _ *http.Request) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		answer(w, soakCalls{a.calls.Load(), a.refused.Load(), a.failed.Load(), a.dropped.Load(), a.refusedOf})
+		answer(w, soakCalls{a.calls.Load(), a.dropped.Load(), a.empty.Load(), a.codes})
 	})
 	return mux
 }
 
+func (a *soakAccount) hide(secret string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.hidden = append(a.hidden, secret)
+}
+
+// allSecrets are the secret keys that must be nowhere in clear.
+func (a *soakAccount) allSecrets() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append(a.IssuedSecrets(), a.hidden...)
+}
+
 func runSoakAWS(ctx context.Context, env *environment, listen, control string) error {
-	a := &soakAccount{Sim: iamsim.New(iamsim.Options{NoCallLog: true}), refusedOf: map[string]int{}}
-	a.AddGroup("soakers")
+	a := newSoakAccount()
 	for addr, h := range map[string]http.Handler{listen: a, control: a.control()} {
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
@@ -200,6 +242,22 @@ func (c awsControl) faults(ctx context.Context, f iamsim.Faults) error {
 func (c awsControl) principal(ctx context.Context, name string) (pair [2]string, err error) {
 	err = c.ask(ctx, http.MethodPost, "/principal?name="+name, nil, &pair)
 	return pair, err
+}
+
+// soakLost begins the lease's name on a user that was lost on purpose.
+const soakLost = "lost.lost."
+
+// lose makes a user of the installation that no lease knows, as a lost record leaves
+// one.
+func (c awsControl) lose(ctx context.Context, installation, name string) error {
+	q := url.Values{"name": {name}, "installation": {installation}, "lease": {soakLost + name}}
+	return c.ask(ctx, http.MethodPost, "/lost?"+q.Encode(), nil, new(string))
+}
+
+// keys are the access keys of a user.
+func (c awsControl) keys(ctx context.Context, name string) (all []iamsim.AccessKey, err error) {
+	err = c.ask(ctx, http.MethodGet, "/keys?name="+url.QueryEscape(name), nil, &all)
+	return all, err
 }
 
 func (c awsControl) users(ctx context.Context) (all []soakUser, err error) {

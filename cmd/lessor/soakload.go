@@ -14,6 +14,12 @@ import (
 	"github.com/lessorhq/lessor/messages/client"
 )
 
+// soakShort is the duration below which a soak is made not to be waited for long.
+const soakShort = 20 * time.Second
+
+// soakLabel is the label by which the events tell which request a lease is of.
+const soakLabel = "asked"
+
 // How patient requesters are. Outages are shorter, but they come in rows.
 const (
 	soakPatience = 30 * time.Second
@@ -31,9 +37,10 @@ type soakLoad struct {
 	conns []*nats.Conn
 	all   sync.WaitGroup
 	n     int
-	// spread is by how many seconds leases differ in length: less in a short soak,
-	// for which the last of them is waited.
-	spread int
+	// Leases last this many seconds and up to spread more: little in a short soak, for
+	// the last of them is waited for.
+	least, spread int
+	short         bool
 
 	mu     sync.Mutex
 	open   []func(context.Context) // what had no answer in time, to be repeated at the end
@@ -41,7 +48,10 @@ type soakLoad struct {
 }
 
 func newSoakLoad(w *soakWorld, t *soakTally, seed uint64, n int, d time.Duration) (*soakLoad, error) {
-	l := &soakLoad{w: w, tally: t, seed: seed, n: n, spread: min(max(2, int(d.Seconds())/5), 18), leases: map[string]bool{}}
+	l := &soakLoad{w: w, tally: t, seed: seed, n: n, least: 8, spread: 18, leases: map[string]bool{}}
+	if l.short = d < soakShort; l.short {
+		l.least, l.spread = 6, 2
+	}
 	for i := range soakNodes {
 		nc, err := w.connect(fmt.Sprintf("requesters %d", i+1))
 		if err != nil {
@@ -58,12 +68,15 @@ func newSoakLoad(w *soakWorld, t *soakTally, seed uint64, n int, d time.Duration
 func (l *soakLoad) start(ctx context.Context) {
 	for i := range l.n {
 		r := &soakRequester{
-			soakLoad: l, identity: fmt.Sprintf("soaker%d", i), random: rand.New(rand.NewPCG(l.seed, uint64(i)+1)),
+			soakLoad: l, identity: soakIdentity(i), random: rand.New(rand.NewPCG(l.seed, uint64(i)+1)),
 			nc: l.conns[i%len(l.conns)],
 		}
 		l.all.Go(func() { r.work(ctx) })
 	}
 }
+
+// soakIdentity is who the requester with that number is.
+func soakIdentity(i int) string { return fmt.Sprintf("soaker%d", i) }
 
 func (l *soakLoad) wait() { l.all.Wait() }
 

@@ -116,8 +116,14 @@ func (p *soakProcess) end(how func(*os.Process) error) *os.ProcessState {
 	return cmd.ProcessState
 }
 
-// kill ends the process with no chance to do anything more.
-func (p *soakProcess) kill() { p.end((*os.Process).Kill) }
+// kill ends the process with no chance to do anything more. It returns how many that
+// were: 0 where it was not running.
+func (p *soakProcess) kill() int {
+	if p.end((*os.Process).Kill) == nil {
+		return 0
+	}
+	return 1
+}
 
 // soakEnv is what a process inherits: nothing that would lead it elsewhere.
 func soakEnv(home string) []string {

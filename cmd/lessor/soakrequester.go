@@ -23,11 +23,12 @@ type soakRequester struct {
 	random   *rand.Rand
 	nc       *nats.Conn
 	asked    int
+	secret   string // asked for last
 }
 
 // work asks for leases, one after another.
 func (r *soakRequester) work(ctx context.Context) {
-	kinds := []func(context.Context){r.politely, r.politely, r.plainly, r.sealed, r.repeatedly, r.repeatedly, r.dying, r.tooMuch}
+	kinds := []func(context.Context){r.politely, r.politely, r.plainly, r.directly, r.directly, r.sealed, r.repeatedly, r.repeatedly, r.dying, r.tooMuch}
 	for ctx.Err() == nil {
 		kinds[r.random.IntN(len(kinds))](ctx)
 		soakSleep(ctx, time.Duration(r.random.IntN(400))*time.Millisecond)
@@ -36,11 +37,13 @@ func (r *soakRequester) work(ctx context.Context) {
 
 // what is asked for.
 func (r *soakRequester) request() (secret string, q messages.LeaseRequest) {
-	secret = soakHard
-	if r.random.IntN(4) == 0 {
-		secret = soakSoft
+	secret = []string{soakHard, soakHard, soakHard, soakHard, soakSoft, soakSoft, soakKeyed, soakKeyed, soakBrief, soakRole}[r.random.IntN(10)]
+	q.TTL = messages.Duration(time.Duration(r.least+r.random.IntN(r.spread)) * time.Second)
+	q.Confirm = r.random.IntN(2) == 0
+	if secret == soakRole {
+		q.TTL, q.Confirm = 0, true
 	}
-	q.TTL = messages.Duration(time.Duration(8+r.random.IntN(r.spread)) * time.Second)
+	r.secret = secret
 	if r.random.IntN(8) == 0 {
 		q.ReadyWithin = messages.Duration(5 * time.Second)
 	}
@@ -58,7 +61,6 @@ func patient(ctx context.Context) (context.Context, context.CancelFunc) {
 // answer comes.
 func (r *soakRequester) politely(ctx context.Context) {
 	secret, q := r.request()
-	q.Confirm = r.random.IntN(2) == 0
 	var options []client.RequestOption
 	if r.random.IntN(2) == 0 {
 		options = append(options, client.Sealed())
@@ -86,6 +88,10 @@ func (r *soakRequester) failed(err error) bool {
 		switch told.Code {
 		case messages.CodeDeadlineExceeded, messages.CodeProviderUnavailable, messages.CodeAbandoned, messages.CodeUnavailable,
 			messages.CodeAlreadyDelivered, messages.CodeLeaseEnded:
+		case messages.CodeSecretNotFound, messages.CodeSecretDeleting:
+			if r.secret != soakBrief {
+				r.tally.violated("wrong", fmt.Sprintf("%s %d", r.identity, r.asked), "%s is there, and the request was answered with %s", r.secret, err)
+			}
 		default:
 			r.tally.violated("wrong", fmt.Sprintf("%s %d", r.identity, r.asked), "the request was answered with %s", err)
 		}
@@ -117,7 +123,6 @@ func (r *soakRequester) again(secret string, q messages.LeaseRequest, key string
 // for again.
 func (r *soakRequester) plainly(ctx context.Context) {
 	secret, q := r.request()
-	q.Confirm = r.random.IntN(2) == 0
 	if reply, m, ok := r.byHand(ctx, r.nc, secret, q); ok {
 		if q.Confirm {
 			_ = m.Respond(nil) // lost, the lease is taken back
@@ -191,11 +196,68 @@ func (r *soakRequester) byHand(ctx context.Context, nc *nats.Conn, secret string
 	return reply, m, true
 }
 
+// directly puts a request on the stream, as a program in the broker's account does.
+// Once it is stored an answer is owed, whoever dies.
+func (r *soakRequester) directly(ctx context.Context) {
+	_, q := r.request()
+	r.secret = soakHard
+	q.TTL = messages.Duration(time.Duration(r.least+r.random.IntN(r.spread)) * time.Second)
+	label := fmt.Sprintf("%s-%d", r.identity, r.asked)
+	q.Labels = map[string]string{soakLabel: label}
+	body, err := json.Marshal(q)
+	if err != nil {
+		panic(err) // plain values
+	}
+	inbox := r.nc.NewInbox()
+	answers, err := r.nc.SubscribeSync(inbox)
+	if err != nil {
+		return
+	}
+	msg := nats.NewMsg(messages.Namespace{}.Request(r.identity, soakHard))
+	msg.Data = body
+	msg.Header.Set(messages.HeaderReplyTo, inbox)
+	once, cancel := patient(ctx)
+	defer cancel()
+	if _, err := r.w.js.PublishMsg(once, msg); err != nil {
+		r.tally.lost("requests that NATS did not say it stored")
+		_ = answers.Unsubscribe() // whatever comes
+		return
+	}
+	r.tally.owed(label)
+	if m, err := answers.NextMsgWithContext(once); err == nil {
+		r.answered(ctx, label, m)
+		return
+	}
+	r.later(func(ctx context.Context) {
+		once, cancel := patient(ctx)
+		defer cancel()
+		if _, err := answers.NextMsgWithContext(once); err == nil {
+			r.tally.paid(label)
+		}
+	})
+}
+
+// answered takes the answer to a direct request.
+func (r *soakRequester) answered(ctx context.Context, label string, m *nats.Msg) {
+	r.tally.paid(label)
+	reply, err := messages.DecodeReply(m.Data)
+	switch {
+	case err != nil:
+		r.tally.violated("wrong", label, "an answer that can't be read: %s", err)
+	case reply.Kind != messages.KindCredentials || reply.Credentials == nil:
+		r.failedByHand(reply)
+	default:
+		if m.Reply != "" {
+			_ = m.Respond(nil) // lost, the lease may be taken back
+		}
+		r.use(ctx, *reply.Lease, *reply.Credentials, true)
+	}
+}
+
 // repeatedly asks several times with one idempotency key, from several
 // connections: one key, one lease.
 func (r *soakRequester) repeatedly(ctx context.Context) {
 	secret, q := r.request()
-	q.Confirm = r.random.IntN(2) == 0
 	key := fmt.Sprintf("%s-%d", r.identity, r.asked)
 	var all sync.WaitGroup
 	var mu sync.Mutex
@@ -236,7 +298,6 @@ func (r *soakRequester) dying(ctx context.Context) {
 	}
 	defer nc.Close()
 	secret, q := r.request()
-	q.Confirm = r.random.IntN(2) == 0
 	body, err := json.Marshal(q)
 	if err != nil {
 		panic(err) // plain values
@@ -254,6 +315,7 @@ func (r *soakRequester) dying(ctx context.Context) {
 func (r *soakRequester) tooMuch(ctx context.Context) {
 	once, cancel := patient(ctx)
 	defer cancel()
+	r.secret = soakHard
 	_, err := r.client(r.nc, r.identity, soakPatience).Request(once, soakHard, messages.LeaseRequest{TTL: messages.Duration(time.Hour)})
 	switch {
 	case messages.IsCode(err, messages.CodeTTLExceedsMax):

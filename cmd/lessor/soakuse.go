@@ -20,6 +20,10 @@ func (r *soakRequester) use(ctx context.Context, l messages.Lease, c messages.Cr
 		return // what is left is ended when all is well
 	}
 	fate := r.random.IntN(6)
+	if l.Secret == soakRole {
+		fate = 4 + fate%2 // a session can't be renewed
+		r.tally.add("sessions of a role issued", 1)
+	}
 	if fate < 3 {
 		l = r.renew(ctx, l)
 	}
@@ -32,6 +36,9 @@ func (r *soakRequester) use(ctx context.Context, l messages.Lease, c messages.Cr
 func (r *soakRequester) works(ctx context.Context, l messages.Lease, c messages.Credentials) bool {
 	ctx = context.WithoutCancel(ctx)
 	end := l.ExpiresAt.Add(-2 * maxSoakSkew)
+	if most := time.Now().Add(soakPatience); most.Before(end) {
+		end = most
+	}
 	for tries := 0; ; tries++ {
 		err := r.identify(ctx, c)
 		if err == nil {
@@ -47,7 +54,7 @@ func (r *soakRequester) works(ctx context.Context, l messages.Lease, c messages.
 		}
 		time.Sleep(300 * time.Millisecond)
 	}
-	if u, there, err := r.w.control.user(ctx, l.Username); err == nil && there && u.Key == c.AccessKeyID {
+	if u, there, err := r.w.control.user(ctx, l.Username); l.Secret == soakRole || err == nil && there && u.Key == c.AccessKeyID {
 		r.tally.lost("keys that AWS would not look at before their end (throttled, down, late)")
 		return false
 	}
@@ -63,7 +70,7 @@ func (r *soakRequester) identify(ctx context.Context, c messages.Credentials) er
 	defer cancel()
 	_, err := sts.New(sts.Options{
 		Region: c.Region, BaseEndpoint: aws.String(r.w.awsURL), RetryMaxAttempts: 1,
-		Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey.Reveal(), ""),
+		Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey.Reveal(), c.SessionToken.Reveal()),
 	}).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	return err
 }
@@ -84,6 +91,10 @@ func (r *soakRequester) excused(ctx context.Context, l messages.Lease) bool {
 		return true
 	case now.Reason == messages.ReasonUndelivered, r.wasUndelivered(ctx, l):
 		r.tally.lost("leases taken back as undelivered, though the key had come")
+		r.holds(l.Name, false)
+		return true
+	case now.Reason == messages.ReasonOperator && r.tally.wasOrdered(l.Name), now.Reason == messages.ReasonSecretDeleted && l.Secret == soakBrief:
+		r.tally.add("leases that an operator ended under their holders", 1)
 		r.holds(l.Name, false)
 		return true
 	case now.AccessKeyID != "" && now.AccessKeyID != l.AccessKeyID:
@@ -176,7 +187,7 @@ func (r *soakRequester) revoke(ctx context.Context, l messages.Lease) {
 	default:
 		r.tally.add("leases revoked", 1)
 		r.holds(l.Name, false)
-		if u, there, err := r.w.control.user(context.WithoutCancel(ctx), l.Username); err == nil && there && u.Lease == l.Name {
+		if u, there, err := r.w.control.user(context.WithoutCancel(ctx), l.Username); err == nil && there && u.Lease == l.Name && !r.tally.wasGivenUp(l.Name) {
 			r.tally.violated("not_revoked", l.Name, "the answer was revoked, and AWS has the user %s with the key %q", u.Name, u.Key)
 		}
 	}

@@ -9,12 +9,19 @@ import (
 	"time"
 )
 
+// What a soak must have had enough of to mean something; the storm sees to it.
+const (
+	brokersKilled = "kill -9 of brokers"
+	nodesKilled   = "kill -9 of NATS servers"
+	awsFaults     = "AWS calls disturbed, in percent of all"
+)
+
 // mustBeZero are the counts that a good verdict has at zero, in the order of the
 // table.
 var mustBeZero = []soakFigure{
 	{Name: "users_left", What: "users without a lease when all is over"},
 	{Name: "leases_left", What: "leases that do not end"},
-	{Name: "late", What: "leases past their expiry by more than " + lateBound.String()},
+	{Name: "late", What: "leases past their expiry by more than " + lateBound.String() + " with a broker there"},
 	{Name: "beyond", What: "keys that AWS took after their lease's end (hard expiry)"},
 	{Name: "early", What: "leases that ended before their time"},
 	{Name: "unanswered", What: "requests without an answer, also when repeated at the end"},
@@ -25,7 +32,9 @@ var mustBeZero = []soakFigure{
 	{Name: "not_revoked", What: "revoked leases whose user was still there"},
 	{Name: "wrong", What: "answers that make no sense"},
 	{Name: "secrets", What: "secret keys in clear in stores, logs or events"},
-	{Name: "untold", What: "issued leases whose end no event tells"},
+	{Name: "untold", What: "keys of which the events do not tell both beginning and end"},
+	{Name: "order", What: "keys whose event issued came after the one of their end"},
+	{Name: "rotation", What: "keys of the managing user that rotations left over, or lost"},
 	{Name: "queued", What: "messages left in the queues"},
 	{Name: "unready", What: "brokers that were not ready again after the healing"},
 	{Name: "died", What: "processes that ended by themselves"},
@@ -48,20 +57,21 @@ type soakViolation struct {
 // soakVerdict is what came of a soak.
 //
 //	{"seed":7,"duration":"2m0s","ok":true,"must_be_zero":[{"name":"users_left","what":"…","count":0},…],
-//	 "apart":[…],"survived":[…],"violations":[]}
+//	 "broken":[…],"apart":[…],"survived":[…],"violations":[]}
 type soakVerdict struct {
 	Seed       uint64          `json:"seed"`
 	Duration   string          `json:"duration"`
 	OK         bool            `json:"ok"`
 	MustBeZero []soakFigure    `json:"must_be_zero"`
+	Broken     []soakFigure    `json:"broken"`   // what was done to it
 	Apart      []soakFigure    `json:"apart"`    // lost by right: nobody could have done better
-	Survived   []soakFigure    `json:"survived"` // what was done, and what was done to it
+	Survived   []soakFigure    `json:"survived"` // what was done meanwhile
 	Violations []soakViolation `json:"violations"`
 }
 
 // count is a figure's count, wherever it stands.
 func (v soakVerdict) count(name string) int {
-	for _, f := range slices.Concat(v.MustBeZero, v.Apart, v.Survived) {
+	for _, f := range slices.Concat(v.MustBeZero, v.Broken, v.Apart, v.Survived) {
 		if f.Name == name {
 			return f.Count
 		}
@@ -75,7 +85,7 @@ func (v soakVerdict) table() string {
 	for _, part := range []struct {
 		title   string
 		figures []soakFigure
-	}{{"survived", v.Survived}, {"lost by right", v.Apart}, {"must be zero", v.MustBeZero}} {
+	}{{"done", v.Survived}, {"lost by right", v.Apart}, {"broken, and survived", v.Broken}, {"must be zero", v.MustBeZero}} {
 		fmt.Fprintf(&b, "%s\n", part.title)
 		for _, f := range part.figures {
 			fmt.Fprintf(&b, "  %7d  %s\n", f.Count, f.What)
@@ -88,7 +98,8 @@ func (v soakVerdict) table() string {
 	if !v.OK {
 		word = "BAD"
 	}
-	fmt.Fprintf(&b, "verdict: %s (seed %d, %s)\n", word, v.Seed, v.Duration)
+	fmt.Fprintf(&b, "verdict: %s (seed %d, %s: %d brokers and %d NATS servers killed, %d%% of the AWS calls disturbed)\n",
+		word, v.Seed, v.Duration, v.count(figureName(brokersKilled)), v.count(figureName(nodesKilled)), v.count(figureName(awsFaults)))
 	return b.String()
 }
 
@@ -96,17 +107,21 @@ func (v soakVerdict) table() string {
 type soakTally struct {
 	mu         sync.Mutex
 	survived   map[string]int
+	broken     map[string]int
 	apart      map[string]int
 	zero       map[string]int
 	violations []soakViolation
 	seen       map[string]bool      // of violations that may be found again and again
 	keys       map[string]*toldKeys // by idempotency key
+	orders     map[string]bool      // leases, and identities, that an operator has had ended
+	owes       map[string]bool      // requests that were stored and have had no answer, by label
+	givenUp    map[string]bool      // of those, the ones whose user may be left to the sweep
 }
 
 func newSoakTally() *soakTally {
 	return &soakTally{
-		survived: map[string]int{}, apart: map[string]int{}, zero: map[string]int{},
-		seen: map[string]bool{}, keys: map[string]*toldKeys{},
+		survived: map[string]int{}, broken: map[string]int{}, apart: map[string]int{}, zero: map[string]int{},
+		seen: map[string]bool{}, keys: map[string]*toldKeys{}, orders: map[string]bool{}, givenUp: map[string]bool{}, owes: map[string]bool{},
 	}
 }
 
@@ -117,6 +132,42 @@ func (t *soakTally) add(what string, n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.survived[what] += n
+}
+
+// broke counts what was done to the brokers and to what they need.
+func (t *soakTally) broke(what string, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.broken[what] += n
+}
+
+// ordered notes, before an operator ends a lease, that nobody may wonder at its end;
+// and where its user may be left, that it is the sweep's.
+func (t *soakTally) ordered(lease string, giveUp bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.orders[lease] = true
+	t.givenUp[lease] = t.givenUp[lease] || giveUp
+}
+
+// orderedAll is ordered for all leases of an identity.
+func (t *soakTally) orderedAll(identity string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.orders[identity] = true
+}
+
+func (t *soakTally) wasOrdered(lease string) bool {
+	identity, _, _ := strings.Cut(lease, ".")
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.orders[lease] || t.orders[identity]
+}
+
+func (t *soakTally) wasGivenUp(lease string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.givenUp[lease]
 }
 
 func (t *soakTally) most(what string, n int) {
@@ -159,6 +210,35 @@ func (t *soakTally) told(idempotencyKey, accessKeyID, lease string) {
 	k.ids[accessKeyID] = true
 }
 
+// owed notes that a request was stored: an answer is owed.
+func (t *soakTally) owed(label string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.owes[label] = true
+}
+
+// paid notes that the answer came.
+func (t *soakTally) paid(label string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.owes, label)
+}
+
+// judgeOwed counts the answers that never came. One that the broker gave can get lost
+// in NATS on its last step, which nobody is told: the events say whether it did.
+func (t *soakTally) judgeOwed(given map[string]bool) {
+	t.mu.Lock()
+	all := maps.Clone(t.owes)
+	t.mu.Unlock()
+	for label := range all {
+		if given[label] {
+			t.lost("answers that a dying NATS server or a cut line lost on their last step")
+		} else {
+			t.violated("unanswered", label, "the request was stored, and no event tells of an answer")
+		}
+	}
+}
+
 // toldKeys are the access keys that an idempotency key was answered with.
 type toldKeys struct {
 	lease string
@@ -190,7 +270,7 @@ func (t *soakTally) sofar() string {
 	for _, n := range t.zero {
 		bad += n
 	}
-	return fmt.Sprintf("%d leases issued, %d kills, %d that should not be", t.survived["leases issued"], t.survived["brokers killed"]+t.survived["NATS servers killed"], bad)
+	return fmt.Sprintf("%d leases issued, %d kills, %d that should not be", t.survived["leases issued"], t.broken[brokersKilled]+t.broken[nodesKilled], bad)
 }
 
 func (t *soakTally) verdict(seed uint64, d time.Duration) soakVerdict {
@@ -198,7 +278,7 @@ func (t *soakTally) verdict(seed uint64, d time.Duration) soakVerdict {
 	defer t.mu.Unlock()
 	v := soakVerdict{
 		Seed: seed, Duration: d.String(), OK: true, MustBeZero: slices.Clone(mustBeZero),
-		Apart: figures(t.apart), Survived: figures(t.survived), Violations: append([]soakViolation{}, t.violations...),
+		Broken: figures(t.broken), Apart: figures(t.apart), Survived: figures(t.survived), Violations: append([]soakViolation{}, t.violations...),
 	}
 	for i := range v.MustBeZero {
 		v.MustBeZero[i].Count = t.zero[v.MustBeZero[i].Name]
@@ -211,7 +291,9 @@ func (t *soakTally) verdict(seed uint64, d time.Duration) soakVerdict {
 func figures(counts map[string]int) []soakFigure {
 	all := []soakFigure{}
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
-		all = append(all, soakFigure{Name: strings.ReplaceAll(strings.ToLower(name), " ", "_"), What: name, Count: counts[name]})
+		all = append(all, soakFigure{Name: figureName(name), What: name, Count: counts[name]})
 	}
 	return all
 }
+
+func figureName(what string) string { return strings.ReplaceAll(strings.ToLower(what), " ", "_") }

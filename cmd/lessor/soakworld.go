@@ -34,9 +34,21 @@ const maxSoakSkew = 2 * time.Second
 // soakCalm is how AWS is when it is well.
 var soakCalm = iamsim.Faults{Latency: 10 * time.Millisecond}
 
-// soakSecrets are the definitions that are leased: one whose end AWS enforces,
-// and one where only the broker does.
-const soakSecrets = `name: %s
+// Names of the definitions.
+const (
+	soakHard  = "hard"  // AWS enforces its end
+	soakSoft  = "soft"  // only the broker does
+	soakRole  = "role"  // sessions of a role
+	soakKeyed = "keyed" // with a managing user, whose key is rotated
+	soakBrief = "brief" // put and deleted again and again
+)
+
+// soakManager is the managing user of soakKeyed.
+const soakManager = "manager"
+
+// soakSecret is a definition of IAM users.
+func soakSecret(name string, expiry messages.HardExpiry, auth string) string {
+	return fmt.Sprintf(`name: %s
 default_ttl: 20s
 max_ttl: 2m
 tags: {purpose: soak}
@@ -47,13 +59,22 @@ aws:
   groups: [soakers]
   managed_policies: [arn:aws:iam::aws:policy/ReadOnlyAccess]
   inline_policy: {Version: "2012-10-17", Statement: [{Effect: Allow, Action: "s3:*", Resource: "*"}]}
-`
+  auth: {%s}
+`, name, expiry, auth)
+}
 
-// Names of the definitions.
-const (
-	soakHard = "hard"
-	soakSoft = "soft"
-)
+// soakSession is the definition of sessions. They last a quarter of an hour at least,
+// so who does not confirm must not keep one.
+const soakSession = `name: role
+default_ttl: 15m
+max_ttl: 20m
+require_confirm: true
+aws:
+  credential_type: assume_role
+  region: eu-central-1
+  role_arn: arn:aws:iam::123456789012:role/role
+  external_id: soak
+`
 
 // soakWorld is all that runs.
 type soakWorld struct {
@@ -161,8 +182,11 @@ func (w *soakWorld) startBrokers(ctx context.Context) error {
 	if err := os.MkdirAll(secrets, 0o700); err != nil {
 		return err
 	}
-	for name, expiry := range map[string]messages.HardExpiry{soakHard: messages.HardExpiryLease, soakSoft: messages.HardExpiryNone} {
-		text := fmt.Sprintf(soakSecrets, name, expiry)
+	for name, text := range map[string]string{
+		soakHard: soakSecret(soakHard, messages.HardExpiryLease, "method: default"),
+		soakSoft: soakSecret(soakSoft, messages.HardExpiryNone, "method: default"),
+		soakRole: soakSession,
+	} {
 		if err := os.WriteFile(filepath.Join(secrets, name+".yaml"), []byte(text), 0o600); err != nil {
 			return err
 		}
@@ -182,7 +206,8 @@ func (w *soakWorld) startBrokers(ctx context.Context) error {
 		}
 		b := w.process(name, []string{
 			"serve", "--server", strings.Join(servers, ","), "--key-file", keyFile, "--secrets", secrets,
-			"--replicas", fmt.Sprint(soakNodes), "--min-ttl", "1s", "--confirm-within", "5s", "--health", w.health[i], "--log-level", "debug",
+			"--replicas", fmt.Sprint(soakNodes), "--min-ttl", "1s", "--confirm-within", "5s",
+			"--sweep-every", "3s", "--sweep-grace", "5s", "--chores-every", "100ms", "--health", w.health[i], "--log-level", "debug",
 		}, []string{
 			"AWS_ENDPOINT_URL=" + w.awsURL, "AWS_ACCESS_KEY_ID=" + pair[0], "AWS_SECRET_ACCESS_KEY=" + pair[1],
 			clockSkew + "=" + soakSkews[i].String(),
@@ -208,6 +233,16 @@ func (w *soakWorld) ready(ctx context.Context, patience time.Duration) error {
 		}
 	}
 	return nil
+}
+
+// anyReady says whether there is a broker that can work.
+func (w *soakWorld) anyReady(ctx context.Context) bool {
+	for i := range w.brokers {
+		if w.brokerReady(ctx, i) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *soakWorld) brokerReady(ctx context.Context, i int) error {

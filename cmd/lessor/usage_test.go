@@ -51,6 +51,7 @@ func TestBadCommandLines(t *testing.T) {
 		embedded + "--workers -1":                              {exitUsage, []string{"--workers", "1 to 4096"}},
 		embedded + "--workers many":                            {exitUsage, []string{"--workers", "serve --help"}},
 		embedded + "--aws-rate -1":                             {exitUsage, []string{"--aws-rate", "negative"}},
+		embedded + "--sweep-every 1ms":                         {exitUsage, []string{"--sweep-every", "at least 1s"}},
 		embedded + "--confirm-within 1h":                       {exitUsage, []string{"--confirm-within", "1s to 10m"}},
 		embedded + "--min-ttl 1ms":                             {exitUsage, []string{"--min-ttl", "serve --help"}},
 		embedded + "--replicas 2":                              {exitUsage, []string{"--replicas", "1, 3 or 5"}},
