@@ -29,24 +29,25 @@ func (c *Consumer) openAdmin() (micro.Service, error) {
 		return nil, err
 	}
 	busy := make(chan struct{}, maxAdmin)
-	for _, e := range []struct {
-		name, subject string
-		do            func(context.Context, micro.Request) (messages.Reply, error)
-	}{
-		{"secret-put", n.AdminSecret(messages.AdminPut), c.adminPut},
-		{"secret-get", n.AdminSecret(messages.AdminGet), c.adminGet},
-		{"secret-list", n.AdminSecret(messages.AdminList), c.adminList},
-		{"secret-delete", n.AdminSecret(messages.AdminDelete), c.adminDelete},
-		{"secret-check", n.AdminSecret(messages.AdminCheck), c.adminCheck},
-		{"secret-rotate-key", n.AdminSecret(messages.AdminRotateKey), c.adminRotateKey},
-		{"lease-list", n.AdminLease(messages.AdminLeaseList), c.adminLeases},
-		{"lease-retry", n.AdminLease(messages.AdminLeaseRetry), c.adminRetry},
-		{"lease-revoke", n.AdminLease(messages.AdminLeaseRevoke), c.adminRevoke},
-		{"sweep", n.AdminSweep(), c.adminSweep},
-		{"restore", n.AdminRestore(), c.adminRestore},
+	for _, e := range []adminCommand{
+		{"secret-put", n.AdminSecret(messages.AdminPut), true, c.adminPut},
+		{"secret-get", n.AdminSecret(messages.AdminGet), false, c.adminGet},
+		{"secret-list", n.AdminSecret(messages.AdminList), false, c.adminList},
+		{endpointDelete, n.AdminSecret(messages.AdminDelete), true, c.adminDelete},
+		{"secret-check", n.AdminSecret(messages.AdminCheck), true, c.adminCheck},
+		{"secret-rotate-key", n.AdminSecret(messages.AdminRotateKey), true, c.adminRotateKey},
+		{"lease-list", n.AdminLease(messages.AdminLeaseList), false, c.adminLeases},
+		{"lease-retry", n.AdminLease(messages.AdminLeaseRetry), true, c.adminRetry},
+		{"lease-revoke", n.AdminLease(messages.AdminLeaseRevoke), true, c.adminRevoke},
+		{"sweep", n.AdminSweep(), true, c.adminSweep},
+		{"key", n.AdminKey(), false, c.adminKey},
+		{"restore", n.AdminRestore(), true, c.adminRestore},
 	} {
-		h := micro.HandlerFunc(func(r micro.Request) { c.answerAdmin(r, e.name, busy, e.do) })
+		h := micro.HandlerFunc(func(r micro.Request) { c.answerAdmin(r, busy, e) })
 		if err := svc.AddEndpoint(e.name, h, micro.WithEndpointSubject(e.subject)); err != nil {
+			return svc, err
+		}
+		if err := svc.AddEndpoint(e.name+"-as", h, micro.WithEndpointSubject(n.AdminAs("*", e.subject))); err != nil {
 			return svc, err
 		}
 	}
@@ -54,8 +55,9 @@ func (c *Consumer) openAdmin() (micro.Service, error) {
 }
 
 // answerAdmin handles an operator's request beside the others.
-func (c *Consumer) answerAdmin(r micro.Request, endpoint string, busy chan struct{}, do func(context.Context, micro.Request) (messages.Reply, error)) {
-	log := c.log.With().Str("admin", endpoint).Logger()
+func (c *Consumer) answerAdmin(r micro.Request, busy chan struct{}, cmd adminCommand) {
+	by, err := c.operator(r)
+	log := c.log.With().Str("admin", cmd.name).Str("by", by).Logger()
 	if err := c.cfg.Namespace.CheckAdminReply(r.Reply()); err != nil {
 		log.Warn().Err(err).Msg("an operator's request that nobody may be answered for")
 		return
@@ -70,7 +72,11 @@ func (c *Consumer) answerAdmin(r micro.Request, endpoint string, busy chan struc
 		defer func() { <-busy }()
 		ctx, cancel := context.WithTimeout(c.base, adminTimeout)
 		defer cancel()
-		reply, err := do(ctx, r)
+		defer clear(r.Data()) // a definition's secret key may be in clear in it
+		var reply messages.Reply
+		if err == nil {
+			reply, err = c.audited(ctx, cmd, r, by)
+		}
 		if err != nil {
 			e := adminError(err)
 			log.Warn().Err(e).AnErr("cause", e.Unwrap()).Msg("an operator's request failed")
@@ -82,6 +88,26 @@ func (c *Consumer) answerAdmin(r micro.Request, endpoint string, busy chan struc
 		<-busy
 		c.answer(r, messages.ErrorReply(messages.Errorf(messages.CodeUnavailable, "this broker is being stopped; try again"), nil))
 	}
+}
+
+// endpointDelete is the endpoint that deletes dynamic secrets.
+const endpointDelete = "secret-delete"
+
+// operator is the name of the operator in a request's subject; "" where it has none.
+func (c *Consumer) operator(r micro.Request) (string, error) {
+	t := c.cfg.Namespace.Tokens(r.Subject(), 1)
+	if len(t) < 2 || t[0] != "as" {
+		return "", nil
+	}
+	if err := messages.CheckToken("operator", t[1]); err != nil {
+		return "", err
+	}
+	return t[1], nil
+}
+
+// adminKey tells the key that a put's secret key is sealed for.
+func (c *Consumer) adminKey(_ context.Context, r micro.Request) (messages.Reply, error) {
+	return messages.Reply{Kind: messages.KindKey, Key: c.cfg.Keys.PublicKeys()[0]}, messages.DecodeNothing(r.Data())
 }
 
 // adminError is an error as an operator sees it: with AWS's answer, where there is
@@ -99,6 +125,9 @@ func adminError(err error) *messages.Error {
 func (c *Consumer) adminPut(ctx context.Context, r micro.Request) (messages.Reply, error) {
 	p, err := messages.DecodeSecretPut(r.Data())
 	if err != nil {
+		return messages.Reply{}, err
+	}
+	if p, err = c.cfg.Keys.Unseal(p); err != nil {
 		return messages.Reply{}, err
 	}
 	d := p.Definition

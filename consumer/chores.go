@@ -19,6 +19,8 @@ func (c *Consumer) chores() {
 	c.background.Go(c.lookAfterStreams)
 	c.background.Go(c.lookAfterReserve)
 	c.background.Go(func() { c.again(c.cfg.ChoresEvery, c.finishDeletions) })
+	c.background.Go(func() { c.again(c.cfg.ChoresEvery, func(ctx context.Context) { c.tellOmitted(ctx, false) }) })
+	c.background.Go(func() { c.again(choresRare*c.cfg.ChoresEvery, c.markEvents) })
 	c.background.Go(func() { c.again(choresRare*c.cfg.ChoresEvery, c.dropConnections) })
 	c.background.Go(func() { c.again(choresRare*c.cfg.ChoresEvery, c.finishRotations) })
 	c.background.Go(func() { c.again(choresRare*c.cfg.ChoresEvery, c.sweepConnections) })

@@ -47,6 +47,12 @@ type Config struct {
 	Waiting func(error)
 	// Meter is told what happens; nil: nobody is.
 	Meter Meter
+	// Rate counts the requests of identities, for secrets that limit their rate. nil:
+	// they are not counted, and requests for such secrets wait.
+	Rate Rate
+	// MaxRequestsPerMinute is for secrets that have none: how many leases of one of
+	// them an identity may begin in a minute; 0 is no limit.
+	MaxRequestsPerMinute int
 	// Workers is how many messages of each verb are handled at once.
 	Workers Workers
 	// AckWait is how long JetStream waits for a sign of life from whoever
@@ -92,6 +98,23 @@ type Config struct {
 	RetryMin, RetryMax time.Duration
 }
 
+// Rate counts the leases that identities have begun in the last minute, at all
+// replicas: the scheduler does.
+type Rate interface {
+	// Admit counts one more, unless there have been as many as may be: then it
+	// returns how long to wait. The message is the one that asks, by its sequence:
+	// handled again it counts once. It is false while the count is not known.
+	Admit(lease messages.LeaseName, message uint64, most int) (wait time.Duration, known bool)
+	// Room is Admit for who only wants to know.
+	Room(identity, secret string, most int) (wait time.Duration, known bool)
+}
+
+// noRate is the Rate of who has none.
+type noRate struct{}
+
+func (noRate) Admit(messages.LeaseName, uint64, int) (time.Duration, bool) { return 0, false }
+func (noRate) Room(string, string, int) (time.Duration, bool)              { return 0, false }
+
 // Workers is how many messages of each verb are handled at once. They wait for
 // AWS rather than use the CPU. Zero fields have the defaults.
 type Workers struct {
@@ -131,6 +154,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Waiting == nil {
 		c.Waiting = func(error) {}
+	}
+	if c.Rate == nil {
+		c.Rate = noRate{}
 	}
 	c.Timing = c.Timing.WithDefaults()
 	orElse(&c.PullHeartbeat, 3*time.Second)

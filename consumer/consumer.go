@@ -26,7 +26,9 @@ type Consumer struct {
 	connections  *connections
 	deliveries   *deliverer
 	door, admin  micro.Service
-	hall         hall  // those who have come in by the door
+	hall         hall   // those who have come in by the door
+	places       places // of those who have come in by the door
+	refusals     refusals
 	turns        turns // of those who want something of one lease
 	tidying      *tidying
 	pools        []*pool
@@ -98,7 +100,10 @@ func (c *Consumer) open(ctx context.Context) error {
 	if err := c.connections.reseal(ctx); err != nil {
 		return err
 	}
-	return c.lookForRestore(ctx, true)
+	if err := c.lookForRestore(ctx, true); err != nil {
+		return err
+	}
+	return c.mark(ctx) // before there is anything that could be removed
 }
 
 // Start begins to handle messages, once. ctx bounds the start alone;
@@ -190,6 +195,7 @@ func (c *Consumer) Stop(ctx context.Context) error {
 	c.stopFollowing()
 	select {
 	case <-finished:
+		c.tellOmitted(ctx, true)
 	case <-ctx.Done():
 	}
 	c.halt()
@@ -282,7 +288,7 @@ func (c *Consumer) reject(ctx context.Context, m *inbound, to string, why error,
 	m.log.Info().Err(e).AnErr("cause", e.Unwrap()).Str("subject", clip(m.Subject())).Msg("rejected")
 	m.outcome = string(e.Code)
 	data := messages.EventData{Lease: lease, Verb: m.verb, Error: e}
-	if err := c.emit(ctx, name, messages.EventRejected, m.id(), data); err != nil {
+	if err := c.tellRefusal(ctx, name, m.id(), data); err != nil {
 		c.transient(m, err)
 		return
 	}

@@ -76,6 +76,7 @@ func (c *Consumer) publish(ctx context.Context, to string, rec held, answer mess
 	if err != nil {
 		return false, err
 	}
+	defer clear(msg.Data) // the credentials may be in clear in it
 	name := rec.Name()
 	msg.Reply = c.cfg.Namespace.Confirm(name, c.cfg.Keys.ConfirmToken(name.String(), rec.Attempt))
 	return c.deliveries.publish(ctx, msg)

@@ -25,7 +25,10 @@ func (c *Consumer) emit(ctx context.Context, name messages.LeaseName, t messages
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	_, err = c.js.PublishMsg(ctx, &nats.Msg{Subject: c.cfg.Namespace.Event(name, t), Data: body}, append(opts, jetstream.WithMsgID(e.ID))...)
+	msg := nats.NewMsg(c.cfg.Namespace.Event(name, t))
+	msg.Data = body
+	msg.Header.Set(messages.HeaderSignature, c.cfg.Keys.SignEvent(msg.Subject, e.ID, body))
+	_, err = c.js.PublishMsg(ctx, msg, append(opts, jetstream.WithMsgID(e.ID))...)
 	c.wrote(c.cfg.Namespace.EventStream(), err)
 	if err != nil {
 		return fmt.Errorf("event %s of %s: %w", t, name, err)

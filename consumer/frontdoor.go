@@ -16,9 +16,12 @@ import (
 // doorVersion is the version of the front door's contract.
 const doorVersion = "1.0.0"
 
-// maxKnocks is how many requests the front door of one replica handles at once;
-// more are told to come again.
-const maxKnocks = 4096
+// maxKnocks is how many requests the front door of one replica handles at once, and
+// maxKnocksOfOne how many of them are one identity's; more are told to come again.
+const (
+	maxKnocks      = 4096
+	maxKnocksOfOne = 256
+)
 
 // knock is a plain request at the front door.
 type knock struct {
@@ -36,7 +39,6 @@ func (c *Consumer) openDoor() (micro.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	busy := make(chan struct{}, maxKnocks)
 	for _, e := range []struct {
 		name, pattern string
 		open          func(context.Context, knock) error
@@ -48,7 +50,7 @@ func (c *Consumer) openDoor() (micro.Service, error) {
 		{"list", n.API("list", "*"), c.doorList},
 	} {
 		h := micro.HandlerFunc(func(r micro.Request) {
-			c.answerDoor(knock{Request: r, verb: e.name, tokens: n.Tokens(r.Subject(), 2)}, busy, e.open)
+			c.answerDoor(knock{Request: r, verb: e.name, tokens: n.Tokens(r.Subject(), 2)}, e.open)
 		})
 		if err := svc.AddEndpoint(e.name, h, micro.WithEndpointSubject(e.pattern)); err != nil {
 			return svc, err
@@ -59,15 +61,16 @@ func (c *Consumer) openDoor() (micro.Service, error) {
 
 // answerDoor handles a request beside the others. A nil error from open means
 // that the answer is given, or is another's to give.
-func (c *Consumer) answerDoor(k knock, busy chan struct{}, open func(context.Context, knock) error) {
-	select {
-	case busy <- struct{}{}:
-	default:
-		c.turnAway(k, messages.Errorf(messages.CodeUnavailable, "too many requests at once; try again in a moment"))
+func (c *Consumer) answerDoor(k knock, open func(context.Context, knock) error) {
+	identity := safeName(k.tokens, "").Identity
+	if e := c.places.take(identity); e != nil {
+		// That there is no place must cost nothing: no event, no line in the log.
+		c.refusals.omit(identity, c.cfg.Now())
+		c.answerRefused(k, e)
 		return
 	}
 	entered := c.hall.enter(func() {
-		defer func() { <-busy }()
+		defer c.places.leave(identity)
 		ctx, cancel := context.WithTimeout(c.base, frontDoorDeadline)
 		defer cancel()
 		err := c.checkKnock(k)
@@ -79,13 +82,16 @@ func (c *Consumer) answerDoor(k knock, busy chan struct{}, open func(context.Con
 		}
 	})
 	if !entered {
-		<-busy
+		c.places.leave(identity)
 		c.turnAway(k, messages.Errorf(messages.CodeUnavailable, "this broker is being stopped; try again"))
 	}
 }
 
 // checkKnock makes sure of the tokens and of the answer's subject.
 func (c *Consumer) checkKnock(k knock) error {
+	if err := checkRequester(k.tokens[0]); err != nil {
+		return err
+	}
 	for i, field := range []string{"identity", "secret", "id"} {
 		if i < len(k.tokens) {
 			if err := messages.CheckToken(field, k.tokens[i]); err != nil {
@@ -98,9 +104,9 @@ func (c *Consumer) checkKnock(k knock) error {
 
 // refuseDoor answers with an error and tells the event.
 func (c *Consumer) refuseDoor(k knock, e *messages.Error) {
-	if k.verb != "get" && k.verb != "list" && e != errNoRoom { // which the event would take, too
+	if e != errNoRoom { // the event would take room, too
 		data := messages.EventData{Verb: messages.Verb(k.verb), Error: e}
-		if err := c.emit(c.base, safeName(k.tokens, "door"), messages.EventRejected, nats.NewInbox(), data); err != nil {
+		if err := c.tellRefusal(c.base, safeName(k.tokens, "door"), nats.NewInbox(), data); err != nil {
 			c.log.Warn().Err(err).Msg("a refusal could not be told")
 		}
 	}
@@ -111,6 +117,10 @@ func (c *Consumer) refuseDoor(k knock, e *messages.Error) {
 func (c *Consumer) turnAway(k knock, e *messages.Error) {
 	c.cfg.Meter.Handled(messages.Verb(k.verb), string(e.Code), 0)
 	c.log.Info().Err(e).AnErr("cause", e.Unwrap()).Str("endpoint", k.verb).Str("subject", clip(k.Subject())).Msg("refused at the front door")
+	c.answerRefused(k, e)
+}
+
+func (c *Consumer) answerRefused(k knock, e *messages.Error) {
 	if len(k.tokens) > 0 && c.cfg.Namespace.CheckReply(k.tokens[0], k.Reply()) == nil {
 		c.answer(k, messages.ErrorReply(e, nil))
 	}
@@ -139,12 +149,20 @@ func (c *Consumer) doorRequest(ctx context.Context, k knock) error {
 	if c.reserve.isSpent() {
 		return errNoRoom
 	}
+	if err := c.roomFor(ctx, k, key); err != nil {
+		return err
+	}
 	msg := c.inside(k, c.cfg.Namespace.Request(k.tokens[0], k.tokens[1]))
 	msg.Header.Set(messages.HeaderDeadline, c.cfg.Now().Add(frontDoorDeadline).UTC().Format(time.RFC3339))
 	if key != "" {
 		msg.Header.Set(messages.HeaderIdempotencyKey, key)
 	}
-	return c.store(ctx, msg)
+	err := c.store(ctx, msg)
+	if isPending(err) {
+		return messages.Errorf(messages.CodeUnavailable, "%d requests of %s for %s wait already; ask again in a moment", maxQueued, k.tokens[0], k.tokens[1]).
+			After(limitPause).Because(err)
+	}
+	return err
 }
 
 // doorRenew puts a renewal on its stream.

@@ -28,7 +28,7 @@ func (c *Consumer) decodeAsk(m *inbound) (ask, error) {
 		return a, messages.Errorf(messages.CodeInvalidSubject, "the subject must be %s", c.cfg.Namespace.Request("<identity>", "<secret>"))
 	}
 	identity, secret := m.tokens[0], m.tokens[1]
-	if err := messages.CheckToken("identity", identity); err != nil {
+	if err := checkRequester(identity); err != nil {
 		return a, err
 	}
 	to := m.Headers().Get(messages.HeaderReplyTo)
@@ -340,6 +340,9 @@ func (c *Consumer) plan(ctx context.Context, a ask, d messages.DynamicSecret) (m
 	if err := c.checkLimits(d, a.name); err != nil {
 		return messages.Plan{}, err
 	}
+	if err := c.admit(d, a); err != nil {
+		return messages.Plan{}, err
+	}
 	username, err := c.username(d, a.name)
 	if err != nil {
 		return messages.Plan{}, err
@@ -385,13 +388,13 @@ func (c *Consumer) checkLimits(d messages.DynamicSecret, name messages.LeaseName
 	mine, all, known := c.cfg.Live(name.Identity, name.Secret)
 	switch {
 	case !known:
-		return errors.New("how many leases there are is not known yet")
+		return errUncounted
 	case d.MaxLeasesPerIdentity > 0 && mine >= d.MaxLeasesPerIdentity:
 		return messages.Errorf(messages.CodeLimitExceeded, "%s has %d leases of %s, the limit is %d; revoke one, or ask again when one has ended",
-			name.Identity, mine, name.Secret, d.MaxLeasesPerIdentity)
+			name.Identity, mine, name.Secret, d.MaxLeasesPerIdentity).After(limitPause)
 	case d.MaxLeases > 0 && all >= d.MaxLeases:
 		return messages.Errorf(messages.CodeLimitExceeded, "there are %d leases of %s, the limit is %d; ask again when one has ended",
-			all, name.Secret, d.MaxLeases)
+			all, name.Secret, d.MaxLeases).After(limitPause)
 	}
 	return nil
 }

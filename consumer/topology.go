@@ -28,6 +28,8 @@ const (
 	// one AWS account that is away must not keep all others from being handled.
 	// Workers pull only what they can handle.
 	maxAckPending = -1
+	// maxQueued is how many requests of one identity for one secret may wait.
+	maxQueued = 4096
 	// maxWaiting is how many workers of all replicas may wait for a message.
 	maxWaiting = 65_536
 )
@@ -47,6 +49,12 @@ func (c Config) streams() []jetstream.StreamConfig {
 			Storage:     jetstream.FileStorage,
 			MaxMsgSize:  maxMessage,
 			Duplicates:  noDuplicates,
+		}
+		if v == messages.VerbRequest {
+			// No identity fills the queue for the others.
+			q.Discard = jetstream.DiscardNew
+			q.DiscardNewPerSubject = true
+			q.MaxMsgsPerSubject = maxQueued
 		}
 		if v == messages.VerbRenew || v == messages.VerbRevoke {
 			// One pending message a lease: any number of schedulers and people
@@ -149,6 +157,7 @@ func (c Config) adjust(ctx context.Context, js jetstream.JetStream, have, want j
 	next.AllowMsgTTL = want.AllowMsgTTL
 	next.AllowDirect = want.AllowDirect
 	next.AllowRollup = false
+	next.DenyDelete, next.DenyPurge = have.DenyDelete || want.DenyDelete, have.DenyPurge || want.DenyPurge // they can't be taken back
 	next.Duplicates = want.Duplicates
 	if c.Replicas > 0 {
 		next.Replicas = c.Replicas
@@ -178,7 +187,7 @@ func isBucket(s jetstream.StreamConfig) bool { return strings.HasPrefix(s.Name, 
 func same(a, b jetstream.StreamConfig) bool {
 	return slices.Equal(a.Subjects, b.Subjects) && a.Discard == b.Discard && a.DiscardNewPerSubject == b.DiscardNewPerSubject &&
 		a.MaxMsgsPerSubject == b.MaxMsgsPerSubject && a.AllowMsgTTL == b.AllowMsgTTL && a.AllowDirect == b.AllowDirect &&
-		a.AllowRollup == b.AllowRollup && a.Duplicates == b.Duplicates && a.Replicas == b.Replicas
+		a.AllowRollup == b.AllowRollup && a.DenyDelete == b.DenyDelete && a.DenyPurge == b.DenyPurge && a.Duplicates == b.Duplicates && a.Replicas == b.Replicas
 }
 
 // ensureConsumer makes the durable consumer of a verb, or brings it up to date.

@@ -184,6 +184,7 @@ func (w *world) tryBroker(nc *nats.Conn, change ...func(*consumer.Config)) (*bro
 		}
 		return 0, 0, false
 	}
+	cfg.Rate = &rate{&counts}
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -207,6 +208,25 @@ func (w *world) tryBroker(nc *nats.Conn, change ...func(*consumer.Config)) (*bro
 	b := &broker{Consumer: cons, sched: sched, nc: nc}
 	w.t.Cleanup(b.stop)
 	return b, nil
+}
+
+// rate is a scheduler that may not have been started yet.
+type rate struct {
+	counts *atomic.Pointer[scheduler.Scheduler]
+}
+
+func (r *rate) Admit(lease messages.LeaseName, message uint64, most int) (time.Duration, bool) {
+	if s := r.counts.Load(); s != nil {
+		return s.Admit(lease, message, most)
+	}
+	return 0, false
+}
+
+func (r *rate) Room(identity, secret string, most int) (time.Duration, bool) {
+	if s := r.counts.Load(); s != nil {
+		return s.Room(identity, secret, most)
+	}
+	return 0, false
 }
 
 // stop ends the broker in good order.

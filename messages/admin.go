@@ -2,7 +2,10 @@ package messages
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
+
+	"github.com/nats-io/nkeys"
 )
 
 // AdminVerb is what an operator asks of the admin service: the tokens behind
@@ -27,6 +30,16 @@ func (n Namespace) AdminService() string { return n.Prefix() + "_admin" }
 
 // AdminSweep is the admin service's subject for a sweep.
 func (n Namespace) AdminSweep() string { return n.join("admin", "sweep") }
+
+// AdminKey is the admin service's subject for the key that a put is sealed for.
+func (n Namespace) AdminKey() string { return n.join("admin", "key") }
+
+// AdminAs is a subject of the admin service for an operator with a name, one token:
+// lessor.admin.as.kim.secret.put. Give an operator the right to lessor.admin.as.kim.>
+// and no other, and the events of commands tell who it was.
+func (n Namespace) AdminAs(operator, subject string) string {
+	return n.join("admin", "as", operator, strings.TrimPrefix(subject, n.Prefix()+".admin."))
+}
 
 // SweepOrder asks for a sweep now.
 //
@@ -126,18 +139,69 @@ type SecretPut struct {
 	Revision *uint64 `json:"revision,omitempty"`
 	// NoCheck stores it without trying it out at AWS.
 	NoCheck bool `json:"no_check,omitempty"`
+	// Sealed has the definition's secret key, for the broker alone ([SecretPut.Seal]).
+	Sealed *Sealed `json:"sealed,omitempty"`
+}
+
+// Seal takes the secret key out of the definition and seals it for the broker's key.
+// A definition without one stays as it is.
+func (p SecretPut) Seal(brokerKey string) (SecretPut, error) {
+	secret := p.Definition.AWS.Auth.SecretAccessKey
+	if secret.IsZero() {
+		return p, nil
+	}
+	if err := CheckXKey(brokerKey); err != nil {
+		return SecretPut{}, err
+	}
+	pair, err := nkeys.CreateCurveKeys()
+	if err != nil {
+		return SecretPut{}, err
+	}
+	defer pair.Wipe()
+	public, err := pair.PublicKey()
+	if err != nil {
+		return SecretPut{}, err
+	}
+	if p.Sealed, err = keep(pair, public, brokerKey, p.purpose(), secret); err != nil {
+		return SecretPut{}, err
+	}
+	p.Definition.AWS.Auth.SecretAccessKey = Sensitive{}
+	return p, nil
+}
+
+// Unseal puts the secret key back into the definition, where there is a sealed one.
+func (r *Keyring) Unseal(p SecretPut) (SecretPut, error) {
+	if p.Sealed == nil {
+		return p, nil
+	}
+	if err := CheckXKey(p.Sealed.From); err != nil {
+		return SecretPut{}, Errorf(CodeInvalidRequest, "sealed: %s", AsError(err).Message)
+	}
+	for _, k := range r.keys {
+		if secret, err := openKept(k.pair, p.Sealed, p.purpose()); err == nil {
+			p.Definition.AWS.Auth.SecretAccessKey, p.Sealed = secret, nil
+			return p, nil
+		}
+	}
+	return SecretPut{}, Errorf(CodeInvalidRequest, "sealed: this does not open with the broker's key, or is of another definition or access key")
+}
+
+// purpose is what a put's secret key is sealed for: it can't be put under another
+// name, nor beside another key id.
+func (p SecretPut) purpose() string {
+	return "put " + p.Definition.Name + " " + p.Definition.AWS.Auth.AccessKeyID
 }
 
 // DecodeSecretPut reads a request to store a definition.
 func DecodeSecretPut(data []byte) (SecretPut, error) {
 	var p SecretPut
 	var raw json.RawMessage
-	const around = 256 // bytes of what is beside the definition
+	const around = 1024 // bytes of what is beside the definition
 	if len(data) > MaxSecretBody+around {
 		return SecretPut{}, Errorf(CodeTooLarge, "the body has %d bytes, the limit is %d", len(data), MaxSecretBody+around)
 	}
 	if err := decodeFields(CodeInvalidRequest, data,
-		field{"definition", &raw}, field{"revision", &p.Revision}, field{"no_check", &p.NoCheck},
+		field{"definition", &raw}, field{"revision", &p.Revision}, field{"no_check", &p.NoCheck}, field{"sealed", &p.Sealed},
 	); err != nil {
 		return SecretPut{}, err
 	}
@@ -148,11 +212,14 @@ func DecodeSecretPut(data []byte) (SecretPut, error) {
 	if p.Definition, err = DecodeDynamicSecret(raw); err != nil {
 		return SecretPut{}, err
 	}
+	if p.Sealed != nil && !p.Definition.AWS.Auth.SecretAccessKey.IsZero() {
+		return SecretPut{}, Errorf(CodeInvalidRequest, "sealed and definition.aws.auth.secret_access_key exclude each other")
+	}
 	return p, nil
 }
 
 // Encode writes the request for the wire: the one place where a definition's
-// secret key is shown.
+// secret key is shown, unless it is sealed.
 func (p SecretPut) Encode() ([]byte, error) {
 	type plain SecretPut
 	definition, err := revealed(p.Definition)

@@ -79,7 +79,7 @@ func fullPut() messages.SecretPut {
 		Revision: &revision, NoCheck: true,
 		Definition: messages.DynamicSecret{
 			Name: "ci", DefaultTTL: 20 * minute, MaxTTL: hour, UsernameTemplate: "ci-{{random 12}}", Tags: map[string]string{"team": "<platform>"},
-			MaxLeases: 500, MaxLeasesPerIdentity: 5, AllowFixedUsername: true, HardExpiry: messages.HardExpiryMaxTTL, RequireSealed: true, RequireConfirm: true,
+			MaxLeases: 500, MaxLeasesPerIdentity: 5, MaxRequestsPerMinute: 30, AllowFixedUsername: true, HardExpiry: messages.HardExpiryMaxTTL, RequireSealed: true, RequireConfirm: true,
 			AWS: messages.AWS{
 				CredentialType: messages.CredentialAssumeRole, Region: "eu-central-1", Path: "/lessor/ci/",
 				PermissionsBoundary: "arn:aws:iam::123456789012:policy/boundary", Groups: messages.List{"deployers"},
@@ -110,7 +110,10 @@ func wantFull(t *testing.T, path string, v reflect.Value) {
 
 func TestSecretPutComesBackWithEveryField(t *testing.T) {
 	full := fullPut()
-	wantFull(t, "SecretPut", reflect.ValueOf(full))
+	all := full
+	all.Sealed = &messages.Sealed{} // which excludes a key in clear
+	wantFull(t, "SecretPut", reflect.ValueOf(all))
+	sealed := must(full.Seal(publicKey(seed(1))))
 	zero := uint64(0)
 	mustBeNew := fullPut()
 	mustBeNew.Revision, mustBeNew.NoCheck = &zero, false
@@ -122,7 +125,7 @@ func TestSecretPutComesBackWithEveryField(t *testing.T) {
 	quoted := fullPut()
 	quoted.Definition.AWS.Auth.SecretAccessKey = messages.NewSensitive("a\"\\/+<&>\u2028é")
 	for name, put := range map[string]messages.SecretPut{
-		"full": full, "must be new": mustBeNew, "whatever there is": whatever, "without a key": keyless, "bare": bare, "a key with quotes": quoted,
+		"full": full, "sealed": sealed, "must be new": mustBeNew, "whatever there is": whatever, "without a key": keyless, "bare": bare, "a key with quotes": quoted,
 	} {
 		t.Run(name, func(t *testing.T) {
 			data := must(put.Encode())

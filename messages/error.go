@@ -3,6 +3,7 @@ package messages
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Code says what went wrong. Codes are stable; programs may switch on them.
@@ -27,6 +28,7 @@ const (
 	CodeSealedRequired      Code = "sealed_required"      // the secret demands an xkey
 	CodeConfirmRequired     Code = "confirm_required"     // the secret demands confirm
 	CodeLimitExceeded       Code = "limit_exceeded"       // too many leases; retryable
+	CodeRateExceeded        Code = "rate_exceeded"        // too many requests in a minute; retryable
 	CodeDeadlineExceeded    Code = "deadline_exceeded"    // the request's deadline has passed; retryable
 	CodeIdempotencyMismatch Code = "idempotency_mismatch" // the key was used with another body
 	CodeAlreadyDelivered    Code = "already_delivered"    // the key's lease was delivered before
@@ -43,7 +45,7 @@ const (
 )
 
 var retryable = map[Code]bool{
-	CodeLimitExceeded: true, CodeDeadlineExceeded: true, CodeProviderUnavailable: true,
+	CodeLimitExceeded: true, CodeRateExceeded: true, CodeDeadlineExceeded: true, CodeProviderUnavailable: true,
 	CodeAbandoned: true, CodeRecordUnreadable: true, CodeUnavailable: true, CodeInternal: true,
 }
 
@@ -51,7 +53,7 @@ var httpStatus = map[Code]string{
 	CodeSecretDeleting: "409", CodeSecretFromFile: "409", CodeRevisionMismatch: "409", CodeNotRenewable: "409", CodeCheckFailed: "422",
 	CodeSecretNotFound: "404", CodeLeaseNotFound: "404", CodeTooLarge: "413",
 	CodeIdempotencyMismatch: "409", CodeAlreadyDelivered: "409", CodeLeaseEnded: "410", CodeUsernameTaken: "409",
-	CodeLimitExceeded: "429", CodeProviderDenied: "502", CodeProviderRejected: "502",
+	CodeLimitExceeded: "429", CodeRateExceeded: "429", CodeProviderDenied: "502", CodeProviderRejected: "502",
 	CodeProviderUnavailable: "503", CodeUnavailable: "503", CodeDeadlineExceeded: "504",
 	CodeAbandoned: "503", CodeRecordUnreadable: "503", CodeInternal: "500",
 }
@@ -62,6 +64,9 @@ type Error struct {
 	Code      Code   `json:"code"`
 	Message   string `json:"message"`
 	Retryable bool   `json:"retryable"`
+	// RetryAfter is how long to wait before the message is sent again; 0: there is
+	// nothing to go by.
+	RetryAfter Duration `json:"retry_after,omitzero"`
 
 	cause error
 }
@@ -75,6 +80,14 @@ func Errorf(code Code, format string, args ...any) *Error {
 func (e *Error) Because(cause error) *Error {
 	c := *e
 	c.cause = cause
+	return &c
+}
+
+// After returns a copy of e that says how long to wait before the message is sent
+// again, in whole seconds and at least one.
+func (e *Error) After(wait time.Duration) *Error {
+	c := *e
+	c.RetryAfter = Duration(max(wait+time.Second-1, time.Second).Truncate(time.Second))
 	return &c
 }
 

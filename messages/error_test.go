@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lessorhq/lessor/messages"
 )
@@ -27,6 +28,7 @@ var codes = map[messages.Code]struct {
 	"sealed_required":      {false, "400"},
 	"confirm_required":     {false, "400"},
 	"limit_exceeded":       {true, "429"},
+	"rate_exceeded":        {true, "429"},
 	"deadline_exceeded":    {true, "504"},
 	"idempotency_mismatch": {false, "409"},
 	"already_delivered":    {false, "409"},
@@ -104,5 +106,17 @@ func TestIsCode(t *testing.T) {
 func TestErrorfTakesItsArguments(t *testing.T) {
 	if got := messages.Errorf(messages.CodeInternal, "%s of %d", "100%d", 7).Message; got != "100%d of 7" {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestAnErrorSaysWhenToComeBack(t *testing.T) {
+	e := messages.Errorf(messages.CodeRateExceeded, "no")
+	for wait, want := range map[time.Duration]string{time.Millisecond: "1s", time.Second: "1s", 1001 * time.Millisecond: "2s", 0: "1s", -time.Hour: "1s", time.Minute: "1m"} {
+		if got := string(mustJSON(t, e.After(wait))); got != `{"code":"rate_exceeded","message":"no","retryable":true,"retry_after":"`+want+`"}` {
+			t.Errorf("%s: %s", wait, got)
+		}
+	}
+	if e.RetryAfter != 0 {
+		t.Error("the error itself has changed")
 	}
 }

@@ -25,6 +25,8 @@ const (
 	// [ReasonOperator] or [ReasonSecretDeleted]. Without it the lease's holder
 	// wants it to.
 	HeaderReason = "Lessor-Reason"
+	// HeaderSignature is a broker's signature under an event ([Keyring.SignEvent]).
+	HeaderSignature = "Lessor-Signature"
 	// HeaderTrace is W3C's trace context, passed on unread.
 	HeaderTrace = "traceparent"
 	// HeaderError and HeaderErrorCode are the NATS service API's error headers
@@ -51,7 +53,8 @@ const (
 //	service         endpoints
 //	lessor          lessor.api.{request,renew,revoke,get,list}.…
 //	lessor_admin    lessor.admin.secret.{put,get,list,delete,check,rotate-key}
-//	                lessor.admin.lease.{list,retry,revoke}, lessor.admin.{sweep,restore}
+//	                lessor.admin.lease.{list,retry,revoke}, lessor.admin.{sweep,restore,key},
+//	                and all of them as lessor.admin.as.<operator>.…
 type Namespace struct {
 	prefix string
 }

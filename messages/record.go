@@ -161,6 +161,7 @@ func (r Record) Cut() bool { return r.State == StateRevoking && !r.CutAt.IsZero(
 func (r Record) Harmless() bool {
 	return r.State == StateRevoking && !r.User.IsSession() && (!r.KeyGoneAt.IsZero() || r.IssuedAt.IsZero())
 }
+
 // Failing says that the lease could not be revoked when it was last tried.
 func (r Record) Failing() bool { return r.State == StateRevoking && r.UndoError != "" }
 

@@ -19,6 +19,7 @@ const (
 	KindSweep       = "sweep"
 	KindRestore     = "restore"
 	KindOrdered     = "ordered"
+	KindKey         = "key"
 	KindError       = "error"
 )
 
@@ -46,6 +47,7 @@ type Reply struct {
 	// Unreadable comes with the first page of leases.
 	Restore    *Restore           `json:"restore,omitempty"`
 	Unreadable []UnreadableRecord `json:"unreadable,omitempty"`
+	Key        string             `json:"key,omitempty"` // the curve public key that a put is sealed for
 }
 
 // Lease is a lease as everybody may see it.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/ecdh"
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/json"
@@ -39,7 +40,8 @@ type Keyring struct {
 type ringKey struct {
 	pair   nkeys.KeyPair
 	public string
-	mac    []byte // key of the confirm tokens
+	mac    []byte             // key of the confirm tokens
+	sign   ed25519.PrivateKey // signs events
 }
 
 // NewKey makes a broker's key: a line for [ParseKeyring].
@@ -69,9 +71,11 @@ func ParseKeyring(file []byte) (*Keyring, error) {
 		if err != nil {
 			return nil, Errorf(CodeInvalidRequest, "line %d of the key file is not a curve seed (SX…)", n)
 		}
-		m := hmac.New(sha256.New, line)
-		m.Write([]byte("lessor confirm token"))
-		r.keys = append(r.keys, ringKey{pair: pair, public: public, mac: m.Sum(nil)})
+		signing := derive(line, "lessor event signature")
+		r.keys = append(r.keys, ringKey{
+			pair: pair, public: public, mac: derive(line, "lessor confirm token"), sign: ed25519.NewKeyFromSeed(signing),
+		})
+		clear(signing)
 	}
 	if err := s.Err(); err != nil {
 		return nil, Errorf(CodeInvalidRequest, "the key file can't be read").Because(err)
@@ -80,6 +84,24 @@ func ParseKeyring(file []byte) (*Keyring, error) {
 		return nil, Errorf(CodeInvalidRequest, "the key file has no key; make one with \"lessor key new\"")
 	}
 	return &r, nil
+}
+
+// derive makes a key of another use from a seed. What it protects tells nothing of
+// the seed.
+func derive(seed []byte, use string) []byte {
+	m := hmac.New(sha256.New, seed)
+	m.Write([]byte(use))
+	return m.Sum(nil)
+}
+
+// Wipe overwrites the keys. The keyring can't be used any more.
+func (r *Keyring) Wipe() {
+	for _, k := range r.keys {
+		k.pair.Wipe()
+		clear(k.mac)
+		clear(k.sign)
+	}
+	r.keys = nil
 }
 
 // PublicKeys are the public halves of the keys, the one that seals first.
@@ -141,16 +163,21 @@ type kept struct {
 // Keep seals a secret value for the keyring itself. What it is for must be given
 // again to get it back.
 func (r *Keyring) Keep(purpose string, value Sensitive) (*Sealed, error) {
+	return keep(r.keys[0].pair, r.keys[0].public, r.keys[0].public, purpose, value)
+}
+
+// keep seals a secret value for a purpose, from one key to another.
+func keep(pair nkeys.KeyPair, from, to, purpose string, value Sensitive) (*Sealed, error) {
 	plain, err := json.Marshal(kept{For: purpose, Value: value.Reveal()})
 	if err != nil {
 		return nil, err
 	}
 	defer clear(plain)
-	box, err := r.keys[0].pair.Seal(plain, r.keys[0].public)
+	box, err := pair.Seal(plain, to)
 	if err != nil {
 		return nil, err
 	}
-	return &Sealed{From: r.keys[0].public, Box: box}, nil
+	return &Sealed{From: from, Box: box}, nil
 }
 
 // Kept returns what [Keyring.Keep] sealed.
@@ -159,7 +186,11 @@ func (r *Keyring) Kept(purpose string, s *Sealed) (Sensitive, error) {
 	if err != nil {
 		return Sensitive{}, err
 	}
-	plain, err := k.pair.Open(s.Box, s.From)
+	return openKept(k.pair, s, purpose)
+}
+
+func openKept(pair nkeys.KeyPair, s *Sealed, purpose string) (Sensitive, error) {
+	plain, err := pair.Open(s.Box, s.From)
 	if err != nil {
 		return Sensitive{}, Errorf(CodeInternal, "what is kept for %s does not open with the broker's key", clip(purpose)).Because(err)
 	}
@@ -247,5 +278,18 @@ func CheckXKey(xkey string) error {
 	if _, err := scalar.ECDH(point); err != nil {
 		return Errorf(CodeInvalidRequest, "xkey is a point of low order: anybody could open the box")
 	}
+	if !canonical(raw) {
+		return Errorf(CodeInvalidRequest, "xkey is another spelling of a curve public key (X…), which no curve seed has")
+	}
 	return nil
+}
+
+// canonical says whether a point has its one spelling: below the prime 2^255-19,
+// little-endian. X25519 reads others as the same point.
+func canonical(point []byte) bool {
+	low := point[0] >= 0xed
+	for _, b := range point[1:31] {
+		low = low && b == 0xff
+	}
+	return point[31] < 0x7f || point[31] == 0x7f && !low
 }

@@ -371,3 +371,44 @@ func TestCheckXKey(t *testing.T) {
 		}
 	}
 }
+
+// spellings are points that have another spelling below the prime: nobody who makes a
+// key from a seed gets one of these.
+var spellings = []string{
+	"f6ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p+9, which is 9, the base point
+	"ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p+18
+	"0900000000000000000000000000000000000000000000000000000000000080", // 9, with the bit that is ignored
+	"f6ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+}
+
+func TestOtherSpellingsOfAKeyAreRefused(t *testing.T) {
+	encode := func(point string) string {
+		return string(must(nkeys.Encode(nkeys.PrefixByteCurve, must(hex.DecodeString(point)))))
+	}
+	for _, point := range spellings {
+		wantCode(t, messages.CheckXKey(encode(point)), messages.CodeInvalidRequest, "another spelling")
+	}
+	for _, point := range []string{
+		"0900000000000000000000000000000000000000000000000000000000000000",
+		"ebffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p-2
+		"ecfffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe7f",
+		"edfffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe7f",
+	} {
+		if err := messages.CheckXKey(encode(point)); err != nil {
+			t.Errorf("%s is refused: %v", point, err)
+		}
+	}
+}
+
+// A box that opens says for which lease it was: it can't be shown as another's.
+func TestABoxSaysWhoseItIs(t *testing.T) {
+	broker, requester := ring(seed(1)), seed(2)
+	mine := must(broker.Seal(publicKey(requester), contents()))
+	other := contents()
+	other.Lease, other.Identity, other.ExpiresAt = "bob.ci.07du", "bob", noon.Add(9*time.Hour)
+	theirs := must(broker.Seal(publicKey(requester), other))
+	a, b := must(messages.OpenSealed(requester, mine)), must(messages.OpenSealed(requester, theirs))
+	if a.Lease == b.Lease || a.Identity == b.Identity || a.ExpiresAt.Equal(b.ExpiresAt) || b.Lease != "bob.ci.07du" {
+		t.Errorf("they say %s of %s and %s of %s", a.Lease, a.Identity, b.Lease, b.Identity)
+	}
+}

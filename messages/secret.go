@@ -15,6 +15,9 @@ const (
 	MinSecretTTL  = Duration(time.Second) // the broker's own minimum comes on top
 )
 
+// MaxRate is the highest limit of requests in a minute.
+const MaxRate = 1_000_000
+
 // DefaultUsernameTemplate names IAM users where the secret does not.
 const DefaultUsernameTemplate = "lessor-{{truncate identity.name 24}}-{{random 16}}"
 
@@ -144,6 +147,9 @@ type DynamicSecret struct {
 	// once; 0 is no limit.
 	MaxLeases            int `json:"max_leases,omitempty"`
 	MaxLeasesPerIdentity int `json:"max_leases_per_identity,omitempty"`
+	// MaxRequestsPerMinute limits the requests of one identity that may begin a lease
+	// in any minute; those that are refused do not count. 0 is the broker's default.
+	MaxRequestsPerMinute int `json:"max_requests_per_minute,omitempty"`
 	// AllowFixedUsername takes a template without randomness. Then no two leases
 	// that it gives one name can be alive at once.
 	AllowFixedUsername bool `json:"allow_fixed_username,omitempty"`
@@ -257,6 +263,7 @@ func (s *DynamicSecret) UnmarshalJSON(data []byte) error {
 		field{"name", &s.Name}, field{"default_ttl", &s.DefaultTTL}, field{"max_ttl", &s.MaxTTL},
 		field{"username_template", &s.UsernameTemplate}, field{"tags", &s.Tags},
 		field{"max_leases", &s.MaxLeases}, field{"max_leases_per_identity", &s.MaxLeasesPerIdentity},
+		field{"max_requests_per_minute", &s.MaxRequestsPerMinute},
 		field{"allow_fixed_username", &s.AllowFixedUsername},
 		field{"hard_expiry", &s.HardExpiry}, field{"require_sealed", &s.RequireSealed},
 		field{"require_confirm", &s.RequireConfirm}, field{"aws", &s.AWS},
@@ -362,6 +369,8 @@ func (s DynamicSecret) check() error {
 		return Errorf(CodeInvalidSecret, "max_leases is %d, it may not be negative", s.MaxLeases)
 	case s.MaxLeasesPerIdentity < 0:
 		return Errorf(CodeInvalidSecret, "max_leases_per_identity is %d, it may not be negative", s.MaxLeasesPerIdentity)
+	case s.MaxRequestsPerMinute < 0 || s.MaxRequestsPerMinute > MaxRate:
+		return Errorf(CodeInvalidSecret, "max_requests_per_minute is %d, it may be 0 to %d", s.MaxRequestsPerMinute, MaxRate)
 	}
 	if s.AWS.CredentialType != CredentialAssumeRole {
 		return nil

@@ -29,7 +29,7 @@ func TestDecodeDynamicSecretFillsInTheDefaults(t *testing.T) {
 func TestDecodeDynamicSecret(t *testing.T) {
 	got, err := messages.DecodeDynamicSecret([]byte(`{
 		"name": "ci", "default_ttl": "30m", "max_ttl": "12h", "username_template": "ci-{{random 12}}", "tags": {"team": "platform"},
-		"max_leases": 500, "max_leases_per_identity": 5, "hard_expiry": "max_ttl", "require_sealed": true, "require_confirm": true,
+		"max_leases": 500, "max_leases_per_identity": 5, "max_requests_per_minute": 30, "hard_expiry": "max_ttl", "require_sealed": true, "require_confirm": true,
 		"aws": {
 			"credential_type": "iam_user", "region": "eu-central-1", "path": "/lessor/ci/",
 			"permissions_boundary": "arn:aws:iam::123456789012:policy/boundary",
@@ -39,7 +39,7 @@ func TestDecodeDynamicSecret(t *testing.T) {
 		}}`))
 	want := messages.DynamicSecret{
 		Name: "ci", DefaultTTL: 30 * minute, MaxTTL: 12 * hour, UsernameTemplate: "ci-{{random 12}}", Tags: map[string]string{"team": "platform"},
-		MaxLeases: 500, MaxLeasesPerIdentity: 5, HardExpiry: messages.HardExpiryMaxTTL, RequireSealed: true, RequireConfirm: true,
+		MaxLeases: 500, MaxLeasesPerIdentity: 5, MaxRequestsPerMinute: 30, HardExpiry: messages.HardExpiryMaxTTL, RequireSealed: true, RequireConfirm: true,
 		AWS: messages.AWS{
 			CredentialType: "iam_user", Region: "eu-central-1", Path: "/lessor/ci/",
 			PermissionsBoundary: "arn:aws:iam::123456789012:policy/boundary",
@@ -177,7 +177,7 @@ func TestDynamicSecretErrorsNameTheField(t *testing.T) {
 func TestNullIsTheSameAsLeavingAFieldOut(t *testing.T) {
 	want := must(messages.DecodeDynamicSecret([]byte(`{"name":"ci"}`)))
 	for _, field := range []string{
-		"default_ttl", "max_ttl", "username_template", "tags", "max_leases", "max_leases_per_identity", "hard_expiry",
+		"default_ttl", "max_ttl", "username_template", "tags", "max_leases", "max_leases_per_identity", "max_requests_per_minute", "hard_expiry",
 		"require_sealed", "require_confirm", "aws",
 	} {
 		if got, err := messages.DecodeDynamicSecret([]byte(`{"name":"ci","` + field + `":null}`)); err != nil || !reflect.DeepEqual(got, want) {
@@ -380,7 +380,7 @@ func TestAnUnknownFieldIsShownIfItLooksLikeOne(t *testing.T) {
 func TestErrorsOfTypeSpeakPlainly(t *testing.T) {
 	fields := map[string]string{
 		"name": "text", "default_ttl": "a duration such as 90s", "max_ttl": "a duration such as 90s", "username_template": "text",
-		"tags": "an object", "max_leases": "a whole number", "max_leases_per_identity": "a whole number", "allow_fixed_username": "true or false",
+		"tags": "an object", "max_leases": "a whole number", "max_leases_per_identity": "a whole number", "max_requests_per_minute": "a whole number", "allow_fixed_username": "true or false",
 		"hard_expiry": "lease, max_ttl or none", "require_sealed": "true or false", "require_confirm": "true or false", "aws": "an object",
 		"aws.credential_type": "text", "aws.region": "text", "aws.path": "text", "aws.permissions_boundary": "text", "aws.groups": "a list of texts",
 		"aws.managed_policies": "a list of texts", "aws.inline_policy": "a policy document", "aws.role_arn": "text", "aws.external_id": "text",

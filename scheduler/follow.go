@@ -114,6 +114,7 @@ func (s *Scheduler) learn(e jetstream.KeyValueEntry) {
 		}
 		return
 	}
+	s.rates.note(r.Name(), r.Origin.Sequence, r.StartedAt, s.cfg.Now())
 	if r.Due.IsZero() {
 		s.index.remove(e.Key())
 		return

@@ -73,6 +73,7 @@ type Scheduler struct {
 	cfg    Config
 	js     jetstream.JetStream
 	index  *index
+	rates  *rates
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
@@ -84,7 +85,7 @@ type Scheduler struct {
 
 // Start begins to remind. The lease bucket need not be there yet. Stop ends it.
 func Start(cfg Config) (*Scheduler, error) {
-	s := &Scheduler{cfg: cfg.withDefaults(), index: newIndex()}
+	s := &Scheduler{cfg: cfg.withDefaults(), index: newIndex(), rates: newRates()}
 	var err error
 	s.js, err = jetstream.New(cfg.Conn,
 		jetstream.WithPublishAsyncMaxPending(maxUnacknowledged),

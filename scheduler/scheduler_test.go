@@ -406,3 +406,15 @@ func TestAReminderThatDoesNotGetThroughIsTriedAgain(t *testing.T) {
 		return b.take(cons, 20*time.Millisecond) == "one"
 	})
 }
+
+func TestTheRateIsNotKnownBeforeTheLeasesAre(t *testing.T) {
+	b := newBench(t)
+	s := b.schedule() // there is no bucket yet
+	name := messages.LeaseName{Identity: "alice", Secret: "ci", ID: "1"}
+	if _, known := s.Admit(name, 1, 1); known {
+		t.Error("it counts, and knows nothing")
+	}
+	if _, known := s.Room("alice", "ci", 1); known {
+		t.Error("it counts, and knows nothing")
+	}
+}

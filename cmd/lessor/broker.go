@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/scheduler"
 )
 
@@ -39,12 +40,29 @@ func (c *counter) live(identity, secret string) (ofIdentity, ofSecret int, known
 	return s.Live(identity, secret)
 }
 
+// Admit and Room make it the consumer's [consumer.Rate].
+func (c *counter) Admit(lease messages.LeaseName, message uint64, most int) (wait time.Duration, known bool) {
+	s := c.Load()
+	if s == nil {
+		return 0, false
+	}
+	return s.Admit(lease, message, most)
+}
+
+func (c *counter) Room(identity, secret string, most int) (wait time.Duration, known bool) {
+	s := c.Load()
+	if s == nil {
+		return 0, false
+	}
+	return s.Room(identity, secret, most)
+}
+
 // startBroker starts both with the consumer's settings, and waits for as long as ctx
 // does where NATS is not all there. Before anything is handled, prepare puts the
 // definitions that requests may name.
 func startBroker(ctx context.Context, cfg consumer.Config, prepare func(context.Context, *consumer.Secrets) error) (*broker, error) {
 	var counts counter
-	cfg.Live = counts.live
+	cfg.Live, cfg.Rate = counts.live, &counts
 	c, err := consumer.New(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("the broker does not start: %w", err)

@@ -100,6 +100,7 @@ var advice = map[messages.Code]string{
 	messages.CodeSealedRequired:      "add --sealed",
 	messages.CodeConfirmRequired:     "leave --confirm on",
 	messages.CodeLimitExceeded:       "revoke what is not needed (lessor list), or try again later",
+	messages.CodeRateExceeded:        "wait as long as it says",
 	messages.CodeDeadlineExceeded:    "try again, or wait longer with --timeout",
 	messages.CodeIdempotencyMismatch: "repeat the very same request, or use another --idempotency-key",
 	messages.CodeAlreadyDelivered:    "a key is told once: revoke the lease, and use another --idempotency-key",

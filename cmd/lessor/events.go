@@ -19,7 +19,7 @@ import (
 // eventTypes are the types that --type takes.
 var eventTypes = []messages.EventType{
 	messages.EventIssued, messages.EventConfirmed, messages.EventUndelivered, messages.EventRenewed, messages.EventExpiring,
-	messages.EventRevoked, messages.EventFailed, messages.EventRevokeFailed, messages.EventRejected, messages.EventOrphanRemoved,
+	messages.EventRevoked, messages.EventFailed, messages.EventRevokeFailed, messages.EventRejected, messages.EventOrphanRemoved, messages.EventCommand,
 }
 
 // eventsCmd is the command that reads the event stream.
@@ -157,7 +157,7 @@ func (e *eventsCmd) run(ctx context.Context, env *environment, f client.EventFil
 
 // showEvent prints an event on one line: when, what, which lease, and why.
 func showEvent(w io.Writer, e messages.Event) error {
-	line := fmt.Sprintf("%s  %-14s  %s", e.Time.UTC().Format(time.RFC3339), strings.TrimPrefix(e.Type, "lessor.lease."), e.Subject)
+	line := fmt.Sprintf("%s  %-14s  %s", e.Time.UTC().Format(time.RFC3339), e.Type[strings.LastIndexByte(e.Type, '.')+1:], e.Subject)
 	for _, d := range []struct{ name, value string }{
 		{"reason", string(e.Data.Reason)}, {"note", e.Data.Note}, {"verb", string(e.Data.Verb)},
 	} {
@@ -165,9 +165,36 @@ func showEvent(w io.Writer, e messages.Event) error {
 			line += fmt.Sprintf("  %s=%q", d.name, d.value)
 		}
 	}
+	if c := e.Data.Command; c != nil {
+		line += commandWords(*c)
+	}
+	if e.Data.Omitted > 0 {
+		line += fmt.Sprintf("  %d more were refused", e.Data.Omitted)
+	}
 	if e.Data.Error != nil {
 		line += fmt.Sprintf("  error=%q", e.Data.Error)
 	}
 	_, err := fmt.Fprintln(w, line)
 	return err
+}
+
+// commandWords are what an operator wanted.
+func commandWords(c messages.Command) string {
+	line := fmt.Sprintf("  %s %s", c.Name, c.Outcome)
+	for _, d := range []struct{ name, value string }{
+		{"by", c.By}, {"secret", c.Secret}, {"lease", c.Lease}, {"identity", c.Identity},
+	} {
+		if d.value != "" {
+			line += "  " + d.name + "=" + d.value
+		}
+	}
+	for _, d := range []struct {
+		name string
+		on   bool
+	}{{"force", c.Force}, {"apply", c.Apply}, {"no_check", c.NoCheck}} {
+		if d.on {
+			line += "  " + d.name
+		}
+	}
+	return line
 }

@@ -64,7 +64,7 @@ the key dies when the lease ends, and nothing is left behind in AWS.`,
 		newDemoCmd(env), newDevCmd(env), newSoakCmd(env), newServeCmd(env), newKeyCmd(env), newSweepCmd(env), newRetryCmd(env), newRestoreCmd(env),
 		newSecretCmd(env), newPolicyCmd(env),
 		newRequestCmd(env), newRenewCmd(env), newRevokeCmd(env),
-		newListCmd(env), newShowCmd(env), newEventsCmd(env),
+		newListCmd(env), newShowCmd(env), newEventsCmd(env), newAuditCmd(env),
 	)
 	return root
 }

@@ -38,11 +38,13 @@ const awsTimeout = 2 * time.Minute
 type operator struct {
 	connection
 	json bool
+	name string // "": one of those who may do everything
 }
 
 func (o *operator) register(cmd *cobra.Command) {
 	o.connection.register(cmd)
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON, as it is on the wire")
+	cmd.Flags().StringVar(&o.name, "operator", "", "ask under this `name`, which NATS must allow: the events tell it [$LESSOR_OPERATOR]")
 }
 
 // registerSlow is register for a command that has to do with AWS.
@@ -72,7 +74,10 @@ func (o *operator) ask(ctx context.Context, env *environment, waiting string, do
 		return err
 	}
 	defer nc.Close()
-	a, err := client.NewAdmin(nc, client.AdminOptions{Namespace: ns, Timeout: o.timeout})
+	if o.name == "" {
+		o.name = env.Getenv("LESSOR_OPERATOR")
+	}
+	a, err := client.NewAdmin(nc, client.AdminOptions{Namespace: ns, Timeout: o.timeout, Operator: o.name})
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,7 @@ type serveCmd struct {
 	expiringBefore         messages.Duration
 	workers, replicas      int
 	restored               bool
+	perMinute              int
 	awsRate                float64
 	sweepEvery             time.Duration
 	sweepGrace, choreEvery time.Duration // a soak's: it has no hours
@@ -83,6 +84,7 @@ definition whose file has gone stays in force until it is deleted.`,
 	f.Var(&s.minTTL, "min-ttl", "shortest lease")
 	f.DurationVar(&s.confirmWithin, "confirm-within", 10*time.Second, "how long a requester who promised it may take to confirm a delivery")
 	f.Var(&s.expiringBefore, "expiring-before", "announce leases (event expiring) this long before they end; 0s: not at all")
+	f.IntVar(&s.perMinute, "max-requests-per-minute", 0, "leases that one identity may begin of one secret in a minute, where the secret has no limit; 0: no limit")
 	f.IntVar(&s.workers, "workers", 128, "requests, and revocations, handled at once")
 	f.Float64Var(&s.awsRate, "aws-rate", 0, "most calls a second to one AWS account; 0: as many as AWS takes")
 	f.DurationVar(&s.sweepEvery, "sweep-every", time.Hour, "how often AWS is searched for users that no lease knows")
@@ -115,6 +117,8 @@ func (s *serveCmd) check(env *environment) error {
 		return usagef("--workers is %d; it may be 1 to 4096", s.workers)
 	case s.sweepEvery < time.Second:
 		return usagef("--sweep-every is %s; it must be at least 1s", s.sweepEvery)
+	case s.perMinute < 0 || s.perMinute > messages.MaxRate:
+		return usagef("--max-requests-per-minute is %d; it may be 0 to %d", s.perMinute, messages.MaxRate)
 	case s.awsRate < 0:
 		return usagef("--aws-rate is %g; it may not be negative", s.awsRate)
 	case s.confirmWithin < time.Second || s.confirmWithin > 10*time.Minute:
@@ -199,7 +203,7 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 		Provider: aws, ProjectID: s.projectID, Meter: counts,
 		Timing: messages.Timing{Confirm: s.confirmWithin, Expiring: s.expiringBefore.Std()},
 		MinTTL: s.minTTL, Replicas: s.replicas, Restored: s.restored, Waiting: state.waits,
-		SweepEvery: s.sweepEvery, SweepGrace: s.sweepGrace, ChoresEvery: s.choreEvery,
+		SweepEvery: s.sweepEvery, SweepGrace: s.sweepGrace, ChoresEvery: s.choreEvery, MaxRequestsPerMinute: s.perMinute,
 		Workers: consumer.Workers{Request: s.workers, Revoke: s.workers},
 	}, func(ctx context.Context, secrets *consumer.Secrets) error {
 		if s.secrets == "" {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -63,6 +64,7 @@ func newSite(t testing.TB) *site {
 	s.variables = s.principal("broker")
 	s.variables["AWS_ENDPOINT_URL"] = aws.URL
 	s.define("ci.yaml", ciSecret)
+	t.Cleanup(s.search)
 	return s
 }
 
@@ -206,17 +208,17 @@ func foundIn(data []byte, secret string) bool {
 	return slices.ContainsFunc(disguises(secret), func(form []byte) bool { return bytes.Contains(data, form) })
 }
 
-// leaves searches for every secret access key that AWS ever issued: in the store,
-// in all that processes wrote, and in the events. The search must be able to
-// find something: what is no secret, the access key id, is in store and events.
-func (s *site) leaves(store, events string, accessKeyID string) {
+// kept is all that is in a store and all that brokers wrote, by where.
+func (s *site) kept(store string) map[string][]byte {
 	s.t.Helper()
-	kept := map[string][]byte{"the events": []byte(events)}
+	kept := map[string][]byte{}
 	for i, page := range s.pages {
 		kept[fmt.Sprintf("page %d", i+1)] = []byte(page)
 	}
 	for i, p := range s.processes {
-		kept[fmt.Sprintf("what process %d wrote", i+1)] = []byte(p.stdout.String() + p.stderr.String())
+		if p.cmd.Args[1] == "serve" {
+			kept[fmt.Sprintf("what process %d wrote", i+1)] = []byte(p.stdout.String() + p.stderr.String())
+		}
 	}
 	err := filepath.WalkDir(store, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -225,9 +227,31 @@ func (s *site) leaves(store, events string, accessKeyID string) {
 		kept[path], err = os.ReadFile(path)
 		return err
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.t.Fatal(err)
 	}
+	return kept
+}
+
+// search looks, when the test is over and its processes have ended, for every secret
+// access key that AWS ever issued.
+func (s *site) search() {
+	for where, data := range s.kept(s.store) {
+		for _, secret := range s.sim.IssuedSecrets() {
+			if foundIn(data, secret) {
+				s.t.Errorf("a secret access key is in %s", where)
+			}
+		}
+	}
+}
+
+// leaves searches for every secret access key that AWS ever issued: in the store,
+// in all that processes wrote, and in the events. The search must be able to
+// find something: what is no secret, the access key id, is in store and events.
+func (s *site) leaves(store, events string, accessKeyID string) {
+	s.t.Helper()
+	kept := s.kept(store)
+	kept["the events"] = []byte(events)
 	secrets := s.sim.IssuedSecrets()
 	if len(secrets) == 0 {
 		s.t.Error("AWS has issued no key")

@@ -21,6 +21,9 @@ type AdminOptions struct {
 	// Namespace is the installation's; the zero value is that of the prefix
 	// "lessor".
 	Namespace messages.Namespace
+	// Operator is the operator's name, one token; NATS must allow the connection
+	// lessor.admin.as.<operator>.>. "" is somebody who may publish on lessor.admin.>.
+	Operator string
 	// Timeout is how long a call waits for its answer where its context has no
 	// deadline; 0 is 2m.
 	Timeout time.Duration
@@ -31,7 +34,8 @@ type AdminOptions struct {
 
 // Admin does an operator's work at a broker. It may be used by many goroutines.
 type Admin struct {
-	c *Client // of no identity
+	c  *Client // of no identity
+	as string
 }
 
 // NewAdmin returns an operator's client on the connection, which stays the
@@ -43,7 +47,12 @@ func NewAdmin(nc *nats.Conn, o AdminOptions) (*Admin, error) {
 	if o.Timeout == 0 {
 		o.Timeout = adminTimeout
 	}
-	return &Admin{c: &Client{nc: nc, o: Options{Namespace: o.Namespace, Timeout: o.Timeout, Resend: o.Resend}.withDefaults()}}, nil
+	if o.Operator != "" {
+		if err := messages.CheckToken("operator", o.Operator); err != nil {
+			return nil, err
+		}
+	}
+	return &Admin{as: o.Operator, c: &Client{nc: nc, o: Options{Namespace: o.Namespace, Timeout: o.Timeout, Resend: o.Resend}.withDefaults()}}, nil
 }
 
 // Stored is what came of a put.
@@ -58,13 +67,13 @@ type Stored struct {
 // secret_deleting or check_failed; with the last, nothing was stored, and the
 // result has the check.
 func (a *Admin) PutSecret(ctx context.Context, p messages.SecretPut) (Stored, error) {
+	p, err := a.sealed(ctx, p)
+	if err != nil {
+		return Stored{}, err
+	}
 	body, err := p.Encode()
 	if err != nil {
 		return Stored{}, fmt.Errorf("write the definition: %w", err)
-	}
-	defer clear(body) // it may have a secret key
-	if _, err := messages.DecodeSecretPut(body); err != nil {
-		return Stored{}, err
 	}
 	reply, err := a.once(ctx, a.c.o.Namespace.AdminSecret(messages.AdminPut), body)
 	if err != nil {
@@ -75,6 +84,38 @@ func (a *Admin) PutSecret(ctx context.Context, p messages.SecretPut) (Stored, er
 		stored.Secret = *reply.Secret
 	}
 	return stored, expect(reply, messages.KindSecret)
+}
+
+// sealed is a put that is in order, with the definition's secret key sealed for the
+// broker, so that it is not in clear in NATS.
+func (a *Admin) sealed(ctx context.Context, p messages.SecretPut) (messages.SecretPut, error) {
+	body, err := p.Encode()
+	if err != nil {
+		return p, fmt.Errorf("write the definition: %w", err)
+	}
+	defer clear(body)
+	if _, err := messages.DecodeSecretPut(body); err != nil {
+		return p, err
+	}
+	if p.Definition.AWS.Auth.SecretAccessKey.IsZero() {
+		return p, nil
+	}
+	key, err := a.brokerKey(ctx)
+	if err != nil {
+		return p, err
+	}
+	return p.Seal(key)
+}
+
+// brokerKey asks for the curve public key of the brokers.
+func (a *Admin) brokerKey(ctx context.Context) (string, error) {
+	ctx, cancel := a.c.within(ctx, 0)
+	defer cancel()
+	reply, err := a.exchange(ctx, a.c.o.Namespace.AdminKey(), nil, a.c.o.Resend)
+	if err == nil {
+		err = expect(reply, messages.KindKey)
+	}
+	return reply.Key, err
 }
 
 // Secret returns a dynamic secret, without its secret key.
@@ -265,6 +306,9 @@ func (a *Admin) once(ctx context.Context, subject string, body []byte) (messages
 }
 
 func (a *Admin) exchange(ctx context.Context, subject string, body []byte, resend time.Duration) (messages.Reply, error) {
+	if a.as != "" {
+		subject = a.c.o.Namespace.AdminAs(a.as, subject)
+	}
 	m := nats.NewMsg(subject)
 	m.Data = body
 	got, err := a.c.exchange(ctx, m, resend)

@@ -102,7 +102,13 @@ func TestPutSecret(t *testing.T) {
 	if err != nil || got.Secret.Revision != 7 || got.Check == nil || !got.Check.OK {
 		t.Errorf("%+v, %v", got, err)
 	}
+	if body := string(f.messages()[0].Data); strings.Contains(body, "s3cret") || strings.Contains(body, "secret_access_key") {
+		t.Errorf("the secret key is in clear on its way: %s", body)
+	}
 	sent, err := messages.DecodeSecretPut(f.messages()[0].Data)
+	if err == nil {
+		sent, err = brokerKeys.Unseal(sent)
+	}
 	if err != nil || sent.Definition.AWS.Auth.SecretAccessKey.Reveal() != "s3cret" || *sent.Revision != 7 || !sent.NoCheck {
 		t.Errorf("sent %+v, %v", sent, err)
 	}

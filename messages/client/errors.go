@@ -47,6 +47,8 @@ func complete(r messages.Reply) bool {
 		return r.Ordered != nil
 	case messages.KindRestore:
 		return r.Restore != nil
+	case messages.KindKey:
+		return r.Key != ""
 	}
 	return r.Lease != nil
 }

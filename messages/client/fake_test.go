@@ -34,6 +34,19 @@ func verbOf(subject string) string {
 	return "admin." + subject[strings.LastIndexByte(subject, '.')+1:]
 }
 
+// brokerKeys are the fake broker's.
+var brokerKeys = func() *messages.Keyring {
+	seed, err := messages.NewKey()
+	if err != nil {
+		panic(err)
+	}
+	keys, err := messages.ParseKeyring(seed)
+	if err != nil {
+		panic(err)
+	}
+	return keys
+}()
+
 // newFake starts a NATS server and a fake broker on it.
 func newFake(t *testing.T, configure func(*server.Options), as ...nats.Option) (*fakeBroker, *embedded.Server) {
 	t.Helper()
@@ -79,6 +92,11 @@ func (f *fakeBroker) serve() {
 	_, err := f.nc.Subscribe(ns.API(">"), handle)
 	if err == nil {
 		_, err = f.nc.Subscribe(ns.AdminSecret("*"), handle)
+	}
+	if err == nil { // not among what was received: a put asks for it first
+		_, err = f.nc.Subscribe(ns.AdminKey(), func(m *nats.Msg) {
+			f.reply(m, messages.Reply{Kind: messages.KindKey, Key: brokerKeys.PublicKeys()[0]}, "")
+		})
 	}
 	if err == nil {
 		err = f.nc.Flush()

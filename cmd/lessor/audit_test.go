@@ -1,0 +1,81 @@
+//go:build unix
+
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/client"
+)
+
+// TestAuditVerify verifies what a broker's process told, before and after somebody
+// meddles with it.
+func TestAuditVerify(t *testing.T) {
+	s := newSite(t)
+	_, x := s.serve()
+	lease := x.reply(t, "request", "ci", "--identity", "alice")
+	x.ok(t, "revoke", lease.Lease.Name, "--identity", "alice")
+	x.ok(t, "secret", "check", "ci", "--operator", "kim")
+
+	keyFile := filepath.Join(s.store, keyFileName)
+	key := strings.TrimSpace(x.ok(t, "audit", "keys", "--key-file", keyFile))
+	out := x.ok(t, "audit", "verify", "--key", key)
+	if !strings.Contains(out, "events, 1 to ") || !strings.Contains(out, "marks") {
+		t.Errorf("it says %s", out)
+	}
+	var result client.Audit
+	if err := json.Unmarshal([]byte(x.ok(t, "audit", "verify", "--key-file", keyFile, "--json")), &result); err != nil || result.Events < 4 {
+		t.Fatalf("%+v, %v", result, err)
+	}
+	events := x.ok(t, "events", "--no-follow", "--type", "command")
+	if lines := strings.Split(strings.TrimSpace(events), "\n"); len(lines) != 2 || !strings.Contains(lines[0], "secret-check asked  by=kim  secret=ci") ||
+		!strings.Contains(lines[1], "secret-check done  by=kim") {
+		t.Errorf("the events tell %s", events)
+	}
+
+	js, err := jetstream.New(x.connect(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := messages.LeaseName{Identity: "alice", Secret: "ci", ID: "made-up"}
+	if _, err := js.Publish(t.Context(), messages.Namespace{}.Event(name, messages.EventRevoked), []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, code := x.run(t.Context(), "audit", "verify", "--key", key, "--at-least", "1000")
+	if code != exitFailed || !strings.Contains(stderr, "2 findings") || !strings.Contains(stdout, "forged") || !strings.Contains(stdout, "tail") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+}
+
+func TestAuditRefusesBeforeConnecting(t *testing.T) {
+	seed, err := messages.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "broker.key")
+	if err := os.WriteFile(file, seed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for args, want := range map[string]string{
+		"audit verify":                                   "--key or --key-file is missing",
+		"audit verify --key x":                           "--key",
+		"audit verify --key x --key-file " + file:        "exclude each other",
+		"audit verify --key-file " + file + ".not-there": "key",
+		"audit keys":                                     "--key-file is missing",
+	} {
+		_, stderr, code := terminal{}.run(t.Context(), strings.Fields(args)...)
+		if code == exitOK || !strings.Contains(stderr, want) {
+			t.Errorf("%s: exit code %d, %s", args, code, stderr)
+		}
+		if strings.Contains(stderr, string(seed)) {
+			t.Errorf("%s: the key is shown", args)
+		}
+	}
+}

@@ -1,0 +1,492 @@
+package consumer_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/client"
+)
+
+// verify verifies the events with the world's keys.
+func (w *world) verify(change ...func(*client.AuditOptions)) client.Audit {
+	w.t.Helper()
+	o := client.AuditOptions{Namespace: w.ns, Keys: w.keys.AuditKeys()}
+	for _, f := range change {
+		f(&o)
+	}
+	r, err := client.VerifyEvents(w.ctx(), w.js, o)
+	w.ok(err)
+	return r
+}
+
+// finds verifies the events, and checks what is found: kinds with sequences.
+func (w *world) finds(want ...string) {
+	w.t.Helper()
+	have := []string{}
+	r := w.verify()
+	for _, f := range r.Findings {
+		have = append(have, fmt.Sprintf("%s %d", f.Kind, f.Sequence))
+	}
+	if !slices.Equal(have, append([]string{}, want...)) {
+		w.t.Errorf("found %v, want %v: %+v", have, want, r)
+	}
+}
+
+// commands are the operators' commands that events tell of, in order.
+func (w *world) commands() (told []string) {
+	w.t.Helper()
+	for _, e := range w.events("") {
+		if e.Type != "lessor.admin.command" {
+			continue
+		}
+		c, line := e.Data.Command, ""
+		for _, part := range []string{c.Name, string(c.Outcome), c.By, c.Secret, c.Identity, c.Lease} {
+			if part != "" {
+				line += " " + part
+			}
+		}
+		if e.Data.Error != nil {
+			line += " " + string(e.Data.Error.Code)
+		}
+		told = append(told, line[1:])
+	}
+	return told
+}
+
+func TestOperatorsCommandsAreTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.broker()
+	as := func(operator, subject, body string) messages.Reply {
+		return w.operate(w.ns.AdminAs(operator, subject), body)
+	}
+	w.admin(messages.AdminPut, putBody(plainSecret, `,"no_check":true`))
+	as("kim", w.ns.AdminSecret(messages.AdminPut), putBody(`{"name":"db","max_leases":-1}`, ""))
+	w.admin(messages.AdminGet, `{"name":"ci"}`)
+	w.admin(messages.AdminList, "")
+	as("kim", w.ns.AdminSecret(messages.AdminGet), `{"name":"nope"}`)
+	as("kim", w.ns.AdminLease(messages.AdminLeaseRevoke), `{"identity":"alice","reason":"has left"}`)
+	as("kim", w.ns.AdminLease(messages.AdminLeaseRevoke), `{"lease":"bob.ci.1"}`)
+	as("kim", w.ns.AdminSweep(), `{"apply":true}`)
+	if r := as("Kim", w.ns.AdminSweep(), ""); r.Error == nil || r.Error.Code != messages.CodeInvalidSubject {
+		t.Errorf("an operator that can't be: %+v", r)
+	}
+	want := []string{
+		"secret-put asked ci", "secret-put done ci",
+		"secret-put asked kim db", "secret-put refused kim db invalid_secret",
+		"secret-get refused kim nope secret_not_found",
+		"lease-revoke asked kim alice", "lease-revoke done kim alice",
+		"lease-revoke asked kim bob.ci.1", "lease-revoke refused kim bob.ci.1 lease_not_found",
+		"sweep asked kim", "sweep done kim",
+	}
+	if have := w.commands(); !slices.Equal(have, want) {
+		t.Errorf("told\n%s\nwant\n%s", strings.Join(have, "\n"), strings.Join(want, "\n"))
+	}
+	for _, e := range w.events("") {
+		if c := e.Data.Command; c != nil && c.Name == "secret-put" && c.Outcome == messages.OutcomeDone && c.Revision == 0 {
+			t.Error("it does not tell what was put")
+		}
+	}
+	w.finds()
+}
+
+// TestACommandThatCanNotBeToldIsNotDone: without its event it would never have been.
+func TestACommandThatCanNotBeToldIsNotDone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	w.lease("ci", "{}")
+	w.quiet()
+	w.ok(w.js.DeleteStream(w.ctx(), w.ns.EventStream()))
+	r := w.adminLease(messages.AdminLeaseRevoke, `{"identity":"alice"}`)
+	if r.Error == nil || r.Error.Code != messages.CodeUnavailable || !strings.Contains(r.Error.Message, "not carried out") {
+		t.Fatalf("%+v", r)
+	}
+	if r := w.admin(messages.AdminGet, `{"name":"ci"}`); r.Kind != messages.KindSecret {
+		t.Errorf("one that only looks is refused: %v", r.Error)
+	}
+	if n := w.sim.UserCount(); n != 1 {
+		t.Errorf("%d users", n)
+	}
+}
+
+// TestRefusedMessagesAreTold: at the door and from the streams, whatever they ask.
+func TestRefusedMessagesAreTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	bobs := w.askAs("bob", false)
+	for verb, body := range map[string]string{"request": `{"x":1}`, "renew": "", "revoke": "", "get": "", "list": `{"x":1}`} {
+		tail := map[string]string{"request": ".alice.ci", "list": ".alice"}[verb]
+		if tail == "" {
+			tail = ".alice.ci." + bobs.Lease.ID // which is not hers
+		}
+		w.call(w.nc, w.ns.API(verb)+tail, body)
+	}
+	w.answer(w.publish("lessor.renew.alice.ci."+bobs.Lease.ID, ""))
+	w.quiet()
+	told := map[messages.Verb]int{}
+	for _, e := range w.events("") {
+		if e.Type == "lessor.lease.rejected" && strings.HasPrefix(e.Subject, "alice.") && e.Data.Error != nil {
+			told[e.Data.Verb]++
+		}
+	}
+	if len(told) != 5 || told["renew"] != 2 || told["get"] != 1 || told["list"] != 1 {
+		t.Errorf("told of %v", told)
+	}
+	w.finds()
+}
+
+// TestAFloodOfRefusalsDoesNotFloodTheEvents: they are told one by one up to a number, and
+// then counted. Nobody's are lost, and nobody else's are left out.
+func TestAFloodOfRefusalsDoesNotFloodTheEvents(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.broker(func(c *consumer.Config) { c.ChoresEvery = 10 * time.Millisecond })
+	w.put(b, plainSecret)
+	const flood, told = 200, 60
+	var subs []*nats.Subscription
+	for range flood {
+		subs = append(subs, w.publish(w.ns.Request("alice", "nope"), ""))
+	}
+	for _, s := range subs {
+		r, _ := w.answer(s)
+		w.refused(r, messages.CodeSecretNotFound)
+	}
+	w.refused(w.askAs("bob", false, messages.HeaderIdempotencyKey, strings.Repeat("x", 300)), messages.CodeInvalidRequest)
+	w.quiet()
+	count := func() (one, omitted, bobs int) {
+		for _, e := range w.events("") {
+			switch {
+			case e.Type == "lessor.lease.rejected" && strings.HasPrefix(e.Subject, "bob."):
+				bobs++
+			case e.Type == "lessor.lease.rejected" && e.Data.Omitted > 0:
+				omitted += e.Data.Omitted
+			case e.Type == "lessor.lease.rejected":
+				one++
+			}
+		}
+		return one, omitted, bobs
+	}
+	if one, omitted, bobs := count(); one != told || omitted != 0 || bobs != 1 {
+		t.Errorf("%d were told, %d counted, and %d of bob's", one, omitted, bobs)
+	}
+	w.clock.move(time.Minute)
+	w.eventually("the rest is counted", func() bool { _, omitted, _ := count(); return omitted == flood-told })
+
+	for range told + 5 { // a broker that stops tells what it has counted
+		w.answer(w.publish(w.ns.Request("alice", "nope"), ""))
+	}
+	w.quiet()
+	b.stop()
+	if one, omitted, _ := count(); one+omitted != flood+told+5 {
+		t.Errorf("%d were told and %d counted, of %d", one, omitted, flood+told+5)
+	}
+	w.finds()
+}
+
+// history is a world whose events are those of two leases' lives.
+func history(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t)
+	b := w.broker()
+	w.put(b, plainSecret)
+	for range 2 {
+		r := w.lease("ci", "{}")
+		w.answer(w.publish(w.ns.Renew(nameOf(w, r)), `{"ttl":"2h"}`))
+		w.answer(w.publish(w.ns.Revoke(nameOf(w, r)), ""))
+		w.told(r.Lease.Name, messages.EventIssued, messages.EventRenewed, messages.EventRevoked)
+	}
+	w.quiet()
+	b.stop()
+	w.finds()
+	return w
+}
+
+// rewrite makes the event stream anew, from its events with what f makes of each: nil
+// leaves one out. It is what somebody can do who may do everything in NATS.
+func (w *world) rewrite(f func(seq uint64, m *nats.Msg) *nats.Msg) {
+	w.t.Helper()
+	s, err := w.js.Stream(w.ctx(), w.ns.EventStream())
+	w.ok(err)
+	cfg, last := s.CachedInfo().Config, s.CachedInfo().State.LastSeq
+	var kept []*nats.Msg
+	for seq := uint64(1); seq <= last; seq++ {
+		m, err := s.GetMsg(w.ctx(), seq)
+		w.ok(err)
+		kept = append(kept, &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})
+	}
+	w.ok(w.js.DeleteStream(w.ctx(), cfg.Name))
+	cfg.DenyDelete, cfg.DenyPurge = false, false
+	s, err = w.js.CreateStream(w.ctx(), cfg)
+	w.ok(err)
+	for i, m := range kept {
+		seq := uint64(i + 1)
+		next := f(seq, m)
+		if next == nil { // as long as it stands there it keeps the place
+			next = m
+			defer func() { w.ok(s.DeleteMsg(w.ctx(), seq)) }()
+		}
+		_, err := w.js.PublishMsg(w.ctx(), next)
+		w.ok(err)
+	}
+}
+
+func TestVerifyFindsWhatWasRemovedChangedOrForged(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(uint64, *nats.Msg) *nats.Msg
+		want   []string
+	}{
+		"one is removed": {func(seq uint64, m *nats.Msg) *nats.Msg {
+			if seq == 3 {
+				return nil
+			}
+			return m
+		}, []string{"unguarded 0", "gap 3"}},
+		"one is changed": {func(seq uint64, m *nats.Msg) *nats.Msg {
+			if seq == 3 {
+				m.Data = []byte(strings.Replace(string(m.Data), "alice", "malin", 1))
+			}
+			return m
+		}, []string{"unguarded 0", "forged 3"}},
+		"one is another's": {func(seq uint64, m *nats.Msg) *nats.Msg {
+			if seq == 2 {
+				m.Subject = strings.Replace(m.Subject, "alice", "bob", 1)
+			}
+			return m
+		}, []string{"unguarded 0", "forged 2"}},
+		"one is not signed": {func(seq uint64, m *nats.Msg) *nats.Msg {
+			if seq == 5 {
+				m.Header.Del(messages.HeaderSignature)
+			}
+			return m
+		}, []string{"unguarded 0", "forged 5"}},
+		"the first are removed": {func(seq uint64, m *nats.Msg) *nats.Msg {
+			if seq <= 2 {
+				return nil
+			}
+			return m
+		}, []string{"unguarded 0", "head 1"}},
+		"the last are removed": {func(seq uint64, m *nats.Msg) *nats.Msg {
+			if seq >= 5 {
+				return nil
+			}
+			return m
+		}, []string{"unguarded 0", "tail 5"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := history(t)
+			w.rewrite(c.change)
+			w.finds(c.want...)
+		})
+	}
+}
+
+func TestVerifyFindsAReplay(t *testing.T) {
+	t.Parallel()
+	w := history(t)
+	s, err := w.js.Stream(w.ctx(), w.ns.EventStream())
+	w.ok(err)
+	m, err := s.GetMsg(w.ctx(), 1)
+	w.ok(err)
+	// With the same message id NATS itself drops it for a while; with another the
+	// signature does not hold.
+	_, err = w.js.PublishMsg(w.ctx(), &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})
+	w.ok(err)
+	w.finds()
+	m.Header.Set(nats.MsgIdHdr, "another")
+	_, err = w.js.PublishMsg(w.ctx(), &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})
+	w.ok(err)
+	w.finds("forged 7")
+
+	w = history(t)
+	twice := 0
+	w.rewrite(func(seq uint64, m *nats.Msg) *nats.Msg {
+		if seq == 6 { // in the place of the last; the stream that is made anew takes any id
+			s, err := w.js.Stream(w.ctx(), w.ns.EventStream())
+			w.ok(err)
+			cfg := s.CachedInfo().Config
+			cfg.Duplicates = 100 * time.Millisecond
+			_, err = w.js.UpdateStream(w.ctx(), cfg)
+			w.ok(err)
+			first, err := s.GetMsg(w.ctx(), 1)
+			w.ok(err)
+			w.eventually("NATS forgets the id", func() bool {
+				ack, err := w.js.PublishMsg(w.ctx(), &nats.Msg{Subject: first.Subject, Header: first.Header, Data: first.Data})
+				w.ok(err)
+				twice = int(ack.Sequence)
+				return !ack.Duplicate
+			})
+		}
+		return m
+	})
+	w.finds("unguarded 0", fmt.Sprintf("repeated %d", twice))
+}
+
+// TestVerifyKnowsTheEndFromTheMarks: a stream that was cut off, or made anew, has no gap.
+func TestVerifyKnowsTheEndFromTheMarks(t *testing.T) {
+	t.Parallel()
+	w := history(t)
+	w.clock.move(11 * time.Minute)
+	w.broker().stop() // notes where the stream stands
+	if r := w.verify(); r.Marks != 2 || r.Last != 6 {
+		t.Fatalf("%+v", r)
+	}
+	s, err := w.js.Stream(w.ctx(), w.ns.EventStream())
+	w.ok(err)
+	cfg := s.CachedInfo().Config
+	var all []*jetstream.RawStreamMsg
+	for seq := range uint64(4) {
+		m, err := s.GetMsg(w.ctx(), seq+1)
+		w.ok(err)
+		all = append(all, m)
+	}
+	w.ok(w.js.DeleteStream(w.ctx(), cfg.Name))
+	_, err = w.js.CreateStream(w.ctx(), cfg)
+	w.ok(err)
+	for _, m := range all {
+		_, err := w.js.PublishMsg(w.ctx(), &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})
+		w.ok(err)
+	}
+	w.finds("tail 5")
+	// What somebody has written down elsewhere counts, too.
+	r := w.verify(func(o *client.AuditOptions) { o.AtLeast = 48 })
+	if len(r.Findings) != 1 || r.Findings[0].Until != 48 {
+		t.Errorf("%+v", r)
+	}
+	// A mark that somebody made up is none.
+	kv, err := w.js.KeyValue(w.ctx(), w.ns.StateBucket())
+	w.ok(err)
+	e, err := kv.Get(w.ctx(), messages.AuditMarksKey)
+	w.ok(err)
+	_, err = kv.Put(w.ctx(), messages.AuditMarksKey, []byte(strings.Replace(string(e.Value()), `"last":6`, `"last":4`, 1)))
+	w.ok(err)
+	w.finds("mark 0")
+}
+
+// TestVerifyTakesAgeForNoLoss: the events that have come of age are gone, and that is all.
+func TestVerifyTakesAgeForNoLoss(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.broker(func(c *consumer.Config) { c.EventAge = 300 * time.Millisecond })
+	w.put(b, plainSecret)
+	w.lease("ci", "{}")
+	w.eventually("the events are gone", func() bool { return len(w.events("")) == 0 })
+	w.lease("ci", "{}")
+	w.quiet()
+	w.finds()
+}
+
+// TestEventsWithAnotherKeyAreForged: a verification needs the keys of all the events.
+func TestEventsWithAnotherKeyAreForged(t *testing.T) {
+	t.Parallel()
+	w := history(t)
+	seed, err := messages.NewKey()
+	w.ok(err)
+	other, err := messages.ParseKeyring(seed)
+	w.ok(err)
+	r := w.verify(func(o *client.AuditOptions) { o.Keys = other.AuditKeys() })
+	if len(r.Findings) != r.Events+r.Marks || r.Events != 6 {
+		t.Errorf("%+v", r)
+	}
+	r = w.verify(func(o *client.AuditOptions) { o.Keys = append(other.AuditKeys(), w.keys.AuditKeys()...) })
+	if len(r.Findings) != 0 {
+		t.Errorf("%+v", r)
+	}
+	if _, err := client.VerifyEvents(w.ctx(), w.js, client.AuditOptions{Namespace: w.ns}); err == nil {
+		t.Error("nothing is verified, and that is no error")
+	}
+}
+
+// TestVerifyFindsWhatWasChangedOnTheDisk: the server drops what its checksums do not
+// know, and what it can't read behind that. The one is a gap, and the other an end that
+// the marks know of.
+func TestVerifyFindsWhatWasChangedOnTheDisk(t *testing.T) {
+	t.Parallel()
+	for name, indexed := range map[string]bool{"with the server's index": true, "without it": false} {
+		t.Run(name, func(t *testing.T) {
+			w := history(t)
+			w.clock.move(2 * time.Minute)
+			w.broker().stop() // notes where the stream stands
+			third := w.events("")[2]
+			w.nc.Close()
+			w.server.Close()
+			changed := 0
+			w.ok(filepath.WalkDir(w.dir, func(path string, d os.DirEntry, err error) error {
+				if err != nil || d.IsDir() || !strings.Contains(path, "LESSOR_EVENT") {
+					return err
+				}
+				if filepath.Base(path) == "index.db" && !indexed {
+					return os.Remove(path) // the server makes it anew
+				}
+				data, err := os.ReadFile(path)
+				if at := bytes.Index(data, []byte(`"id":"`+third.ID)); err == nil && at >= 0 {
+					data[at+7] ^= 1
+					changed++
+					err = os.WriteFile(path, data, 0o600)
+				}
+				return err
+			}))
+			if changed != 1 {
+				t.Fatalf("the event is in %d files", changed)
+			}
+			w.startNATS()
+			r := w.verify()
+			if len(r.Findings) == 0 || r.Findings[0].Kind != client.AuditGap && r.Findings[0].Kind != client.AuditTail || r.Findings[0].Sequence != 3 {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// TestTheEventStreamTakesNoDeletions, nor does one that was made without that.
+func TestTheEventStreamTakesNoDeletions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, err := w.js.CreateStream(w.ctx(), jetstream.StreamConfig{Name: w.ns.EventStream(), Subjects: []string{w.ns.EventFilter()}})
+	w.ok(err)
+	w.put(w.broker(), plainSecret)
+	w.lease("ci", "{}")
+	w.quiet()
+	s, err := w.js.Stream(w.ctx(), w.ns.EventStream())
+	w.ok(err)
+	if err := s.DeleteMsg(w.ctx(), 1); err == nil {
+		t.Error("an event was deleted")
+	}
+	if err := s.SecureDeleteMsg(w.ctx(), 1); err == nil {
+		t.Error("an event was erased")
+	}
+	if err := s.Purge(w.ctx()); err == nil {
+		t.Error("the events were purged")
+	}
+	cfg := s.CachedInfo().Config
+	cfg.DenyDelete, cfg.DenyPurge = false, false
+	if _, err := w.js.UpdateStream(w.ctx(), cfg); err == nil {
+		t.Error("deletions were allowed again")
+	}
+	w.finds()
+}
+
+// TestBrokersThatStartTogetherMakeOneMark: a mark is the installation's.
+func TestBrokersThatStartTogetherMakeOneMark(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for range 3 {
+		w.broker()
+	}
+	if r := w.verify(); r.Marks != 1 || len(r.Findings) != 0 {
+		t.Errorf("%+v", r)
+	}
+}

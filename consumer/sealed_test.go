@@ -1,0 +1,236 @@
+package consumer_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
+
+	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/messages"
+)
+
+// xkey is a requester's key.
+func (w *world) xkey() (seed []byte, public string) {
+	w.t.Helper()
+	pair, err := nkeys.CreateCurveKeys()
+	w.ok(err)
+	seed, err = pair.Seed()
+	w.ok(err)
+	public, err = pair.PublicKey()
+	w.ok(err)
+	return seed, public
+}
+
+// revisions are all revisions of a key that a bucket's stream still has.
+func (w *world) revisions(bucket, key string) (all [][]byte) {
+	w.t.Helper()
+	s, err := w.js.Stream(w.ctx(), "KV_"+bucket)
+	w.ok(err)
+	info, err := s.Info(w.ctx())
+	w.ok(err)
+	for seq := max(info.State.FirstSeq, 1); seq <= info.State.LastSeq; seq++ {
+		m, err := s.GetMsg(w.ctx(), seq)
+		if err != nil {
+			continue // a revision that is gone
+		}
+		if m.Subject == "$KV."+bucket+"."+key {
+			all = append(all, m.Data)
+		}
+	}
+	return all
+}
+
+// TestCiphertextsLeaveTheRecordWithTheDelivery: the bucket keeps no earlier revision
+// either, whoever made it and however.
+func TestCiphertextsLeaveTheRecordWithTheDelivery(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, err := w.js.CreateKeyValue(w.ctx(), jetstream.KeyValueConfig{Bucket: w.ns.LeaseBucket(), History: 10})
+	w.ok(err)
+	w.put(w.broker(), plainSecret)
+	_, xkey := w.xkey()
+	for _, body := range []string{`{"confirm":true}`, `{"confirm":true,"xkey":"` + xkey + `"}`} {
+		r, msg := w.answer(w.publish(w.ns.Request("alice", "ci"), body))
+		waits := w.state(r.Lease.Name, messages.StateActive)
+		if waits.Sealed == nil {
+			t.Fatal("what waits is not in the record")
+		}
+		box, err := json.Marshal(waits.Sealed.Box)
+		w.ok(err)
+		if !bytes.Contains(bytes.Join(w.revisions(w.ns.LeaseBucket(), r.Lease.Name), nil), box) {
+			t.Fatal("the search finds nothing, not even what is there")
+		}
+		w.ok(msg.Respond(nil))
+		w.told(r.Lease.Name, messages.EventIssued, messages.EventConfirmed)
+		kept := w.revisions(w.ns.LeaseBucket(), r.Lease.Name)
+		if len(kept) != 1 || bytes.Contains(kept[0], box) || bytes.Contains(kept[0], []byte(`"sealed"`)) {
+			t.Errorf("%d revisions: %s", len(kept), bytes.Join(kept, []byte("\n")))
+		}
+	}
+	// Nor is there one where nobody took delivery.
+	r := w.lease("ci", `{"confirm":true}`)
+	w.clock.move(11 * time.Second)
+	w.state(r.Lease.Name, messages.StateRevoked)
+	if kept := w.revisions(w.ns.LeaseBucket(), r.Lease.Name); len(kept) != 1 || bytes.Contains(kept[0], []byte(`"sealed"`)) {
+		t.Errorf("%d revisions: %s", len(kept), bytes.Join(kept, []byte("\n")))
+	}
+}
+
+func TestASecretMayDemandAnXKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.put(w.broker(), strings.Replace(plainSecret, `"name"`, `"require_sealed":true,"name"`, 1))
+	w.sim.ResetCalls()
+	w.refused(w.ask("ci", "{}"), messages.CodeSealedRequired)
+	w.refused(w.call(w.nc, w.ns.API("request", "alice", "ci"), ""), messages.CodeSealedRequired)
+	if len(w.sim.Calls()) > 0 || len(w.records()) > 0 {
+		t.Error("a refusal cost calls, or left a record")
+	}
+	seed, public := w.xkey()
+	r := w.lease("ci", `{"xkey":"`+public+`"}`)
+	if r.Credentials != nil || r.Sealed == nil {
+		t.Fatalf("%+v", r)
+	}
+	got, err := messages.OpenSealed(seed, r.Sealed)
+	w.ok(err)
+	if got.Lease != r.Lease.Name || got.Identity != "alice" || !got.ExpiresAt.Equal(r.Lease.ExpiresAt) || !w.works(&got.Credentials) {
+		t.Errorf("%+v of %+v", got, r.Lease)
+	}
+}
+
+// TestNothingInCoreNATSShowsASealedKey listens to all that passes in the broker's own
+// account.
+func TestNothingInCoreNATSShowsASealedKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.put(w.broker(), plainSecret)
+	sub, err := w.nc.SubscribeSync(">")
+	w.ok(err)
+	w.ok(sub.SetPendingLimits(-1, -1))
+	_, public := w.xkey()
+	w.lease("ci", `{"xkey":"`+public+`"}`)
+	clear := w.lease("ci", "{}") // the search must find something
+	w.quiet()
+	w.ok(w.nc.Flush())
+	shown := map[string]bool{}
+	for n, _, _ := sub.Pending(); n > 0; n-- {
+		m, err := sub.NextMsg(patience)
+		w.ok(err)
+		for _, s := range w.sim.IssuedSecrets() {
+			if bytes.Contains(m.Data, []byte(s)) {
+				shown[s] = true
+				if !strings.HasPrefix(m.Subject, "_INBOX.") {
+					t.Errorf("a secret key is in clear on %s", m.Subject)
+				}
+			}
+		}
+	}
+	if want := map[string]bool{clear.Credentials.SecretAccessKey.Reveal(): true}; !reflect.DeepEqual(shown, want) {
+		t.Errorf("%d keys were seen in clear, and not the one that was asked for in clear", len(shown))
+	}
+}
+
+// TestTheKeyFileIsChangedWhileLeasesWait goes through a rotation with two brokers, one
+// at a time, as docs/operations.md says, while leases wait for their confirmation.
+func TestTheKeyFileIsChangedWhileLeasesWait(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	fresh, err := messages.NewKey()
+	w.ok(err)
+	keyring := func(seeds ...[]byte) *messages.Keyring {
+		r, err := messages.ParseKeyring(bytes.Join(seeds, []byte("\n")))
+		w.ok(err)
+		return r
+	}
+	start := func(seeds ...[]byte) *broker {
+		w.keys = keyring(seeds...)
+		return w.broker(func(c *consumer.Config) { c.Timing.Confirm = time.Hour })
+	}
+	brokers := []*broker{start(w.seed), start(w.seed)}
+	w.put(brokers[0], plainSecret)
+	var waiting []messages.Reply
+	var answers []func() error
+	wait := func(key string) {
+		r, msg := w.answer(w.publish(w.ns.Request("alice", "ci"), `{"confirm":true}`, messages.HeaderIdempotencyKey, key))
+		waiting, answers = append(waiting, r), append(answers, func() error { return msg.Respond(nil) })
+	}
+	wait("before")
+	for _, seeds := range [][][]byte{{w.seed, fresh}, {fresh, w.seed}} {
+		for i := range brokers {
+			w.quiet()
+			brokers[i].stop()
+			brokers[i] = start(seeds...)
+			wait(string(rune('a' + len(waiting)))) // by either of them
+		}
+	}
+	from := map[string]bool{}
+	for _, r := range waiting {
+		rec, _ := w.record(r.Lease.Name)
+		if rec.Sealed == nil {
+			t.Fatalf("%s waits no more", r.Lease.Name)
+		}
+		from[rec.Sealed.From] = true
+	}
+	if len(from) != 2 {
+		t.Errorf("the leases were sealed by %d keys", len(from))
+	}
+	// Both open what either sealed: a repeat gets the same, and confirmations count.
+	again, _ := w.answer(w.publish(w.ns.Request("alice", "ci"), `{"confirm":true}`, messages.HeaderIdempotencyKey, "before"))
+	if again.Credentials == nil || again.Credentials.SecretAccessKey.Reveal() != waiting[0].Credentials.SecretAccessKey.Reveal() {
+		t.Fatalf("%+v %v", again, again.Error)
+	}
+	for i, confirm := range answers {
+		w.ok(confirm())
+		w.told(waiting[i].Lease.Name, messages.EventIssued, messages.EventConfirmed)
+	}
+	// The old key goes; a broker that comes with it alone is refused.
+	w.quiet()
+	for i := range brokers {
+		brokers[i].stop()
+	}
+	start(fresh)
+	w.keys = keyring(w.seed)
+	if _, err := w.tryBroker(w.connect()); err == nil || !strings.Contains(err.Error(), "key file") {
+		t.Errorf("a broker with the old key: %v", err)
+	}
+	w.keys = keyring(fresh)
+	r, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, waiting[0])), ""))
+	if r.Kind != messages.KindRevoked {
+		t.Errorf("%v", r.Error)
+	}
+}
+
+// TestAPutsSecretKeyMayBeSealed: what an operator's client sends has no key in clear.
+func TestAPutsSecretKeyMayBeSealed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.broker()
+	keyID, secret := w.manager()
+	key := w.operate(w.ns.AdminKey(), "").Key
+	d, err := messages.DecodeDynamicSecret([]byte(keyed("ci", keyID, secret)))
+	w.ok(err)
+	put, err := messages.SecretPut{Definition: d, NoCheck: true}.Seal(key)
+	w.ok(err)
+	body, err := put.Encode()
+	w.ok(err)
+	if bytes.Contains(body, []byte(secret)) {
+		t.Fatal("the key is in clear")
+	}
+	stolen := strings.Replace(string(body), `"name":"ci"`, `"name":"mine"`, 1)
+	if r := w.admin(messages.AdminPut, stolen); r.Error == nil || r.Error.Code != messages.CodeInvalidRequest {
+		t.Fatalf("another definition with the box: %+v", r)
+	}
+	if r := w.admin(messages.AdminPut, string(body)); r.Kind != messages.KindSecret {
+		t.Fatalf("%v", r.Error)
+	}
+	w.lease("ci", "{}")
+	if by := w.signedBy("CreateUser"); by[keyID] != 1 {
+		t.Errorf("signed by %v", by)
+	}
+}
