@@ -37,7 +37,7 @@ func TestEvents(t *testing.T) {
 		t.Errorf("without a stream: %d, %s", code, stderr)
 	}
 	ns := messages.Namespace{}
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: ns.EventStream(), Subjects: []string{ns.EventFilter()}}); err != nil {
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: ns.EventStream(), Subjects: []string{ns.EventFilter()}, AllowDirect: true}); err != nil {
 		t.Fatal(err)
 	}
 	tell := func(lease string, kind messages.EventType, d messages.EventData) {

@@ -3,10 +3,16 @@ package client
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/messages"
@@ -39,10 +45,14 @@ func (c *Client) Events(ctx context.Context, f EventFilter) iter.Seq2[messages.E
 	return Events(ctx, js, c.o.Namespace, f)
 }
 
-// Events reads an installation's events in the order of the stream, through an
-// ordered consumer: without acknowledgements, and without leaving anything
-// behind. An error ends the loop; the context's end does so without one when the
-// filter follows.
+// Events reads an installation's events in the order of the stream. It asks for them
+// ("direct get") instead of having a consumer deliver them: that is a right to read
+// and nothing else, and works where the stream is another account's, which exports
+//
+//	$JS.API.DIRECT.GET.LESSOR_EVENT
+//
+// as a service with several responses. An error ends the loop; the context's end does
+// so without one when the filter follows.
 func Events(ctx context.Context, js jetstream.JetStream, ns messages.Namespace, f EventFilter) iter.Seq2[messages.Event, error] {
 	return func(yield func(messages.Event, error) bool) {
 		if err := f.read(ctx, js, ns, func(e messages.Event) bool { return yield(e, nil) }); err != nil {
@@ -51,50 +61,43 @@ func Events(ctx context.Context, js jetstream.JetStream, ns messages.Namespace, 
 	}
 }
 
+// How the stream is asked.
+const (
+	eventsAtOnce = 256
+	// eventsEvery is the wait before it is asked again by who has read all.
+	eventsEvery = 250 * time.Millisecond
+	// eventsSilence is how long an answer may take where the context has no deadline.
+	eventsSilence = 10 * time.Second
+)
+
 // read passes the events to handle until that returns false.
 func (f EventFilter) read(ctx context.Context, js jetstream.JetStream, ns messages.Namespace, handle func(messages.Event) bool) error {
-	config, err := f.consumer(ns)
+	subject, err := f.subject(ns)
 	if err != nil {
 		return err
 	}
-	consumer, err := js.OrderedConsumer(ctx, ns.EventStream(), config)
-	if err != nil {
-		return fmt.Errorf("read the stream %s: %w; is this the broker's account, and may the connection read it?", ns.EventStream(), err)
+	api := cmp.Or(js.Options().APIPrefix, jetstream.DefaultAPIPrefix)
+	if domain := js.Options().Domain; domain != "" {
+		api = "$JS." + domain + ".API."
 	}
-	if !f.Follow && consumer.CachedInfo().NumPending == 0 {
-		return nil
-	}
-	stored, err := consumer.Messages()
-	if err != nil {
-		return fmt.Errorf("read the stream %s: %w", ns.EventStream(), err)
-	}
-	defer stored.Stop()
+	r := eventReader{nc: js.Conn(), from: strings.TrimSuffix(api, ".") + ".DIRECT.GET." + ns.EventStream(), filter: f, subject: subject, handle: handle}
 	for {
-		m, err := stored.Next(jetstream.NextContext(ctx))
+		more, err := r.page(ctx)
 		switch {
-		case err != nil && ctx.Err() != nil && f.Follow:
+		case ctx.Err() != nil && f.Follow:
 			return nil
 		case err != nil:
 			return fmt.Errorf("read the stream %s: %w", ns.EventStream(), err)
-		}
-		event, err := messages.DecodeEvent(m.Data())
-		if err != nil {
-			return fmt.Errorf("the event on %s: %w", m.Subject(), err)
-		}
-		if !handle(event) {
+		case r.enough || !more && !f.Follow:
 			return nil
-		}
-		if f.Follow {
-			continue
-		}
-		if at, err := m.Metadata(); err != nil || at.NumPending == 0 {
-			return err
+		case !more:
+			_ = sleep(ctx, eventsEvery) // ctx is looked at with the next page
 		}
 	}
 }
 
-// consumer translates the filter.
-func (f EventFilter) consumer(ns messages.Namespace) (jetstream.OrderedConsumerConfig, error) {
+// subject is the filter's, as far as NATS can filter.
+func (f EventFilter) subject(ns messages.Namespace) (string, error) {
 	token := func(name, value string) (string, error) {
 		if value == "" {
 			return "*", nil
@@ -107,19 +110,118 @@ func (f EventFilter) consumer(ns messages.Namespace) (jetstream.OrderedConsumerC
 	l.Secret, secret = token("secret", f.Secret)
 	l.ID, id = token("lease id", f.ID)
 	if err := cmp.Or(identity, secret, id); err != nil {
-		return jetstream.OrderedConsumerConfig{}, err
+		return "", err
 	}
-	types := f.Types
-	if len(types) == 0 {
-		types = []messages.EventType{"*"}
+	if len(f.Types) == 1 {
+		return ns.Event(l, f.Types[0]), nil
 	}
-	c := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy}
-	for _, t := range types {
-		c.FilterSubjects = append(c.FilterSubjects, ns.Event(l, t))
+	return ns.Event(l, "*"), nil
+}
+
+// wants says whether an event is of a type that is asked for.
+func (f EventFilter) wants(subject string) bool {
+	t := messages.EventType(subject[strings.LastIndexByte(subject, '.')+1:])
+	return len(f.Types) == 0 || slices.Contains(f.Types, t)
+}
+
+// eventReader reads a stream page by page.
+type eventReader struct {
+	nc            *nats.Conn
+	from, subject string
+	filter        EventFilter
+	last          uint64 // sequence of what was read
+	handle        func(messages.Event) bool
+	enough        bool // handle wants no more
+}
+
+// page reads what comes next, and says whether there is more.
+func (r *eventReader) page(ctx context.Context) (more bool, err error) {
+	inbox, err := r.nc.SubscribeSync(r.nc.NewInbox())
+	if err != nil {
+		return false, err
 	}
-	if !f.Since.IsZero() {
-		since := f.Since.UTC()
-		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
+	defer func() { _ = inbox.Unsubscribe() }() // a connection that is gone has none
+	body, err := r.question()
+	if err != nil {
+		return false, err
 	}
-	return c, nil
+	before := r.nc.LastError()
+	if err := r.nc.PublishRequest(r.from, inbox.Subject, body); err != nil {
+		return false, err
+	}
+	for {
+		m, err := r.next(ctx, inbox, before)
+		if err != nil {
+			return false, err
+		}
+		switch status := m.Header.Get("Status"); status {
+		case "":
+			if err := r.take(m); err != nil || r.enough {
+				return false, err
+			}
+		case "204": // the page's end
+			return m.Header.Get("Nats-Num-Pending") != "0", nil
+		case "404":
+			return false, nil // nothing is left
+		default:
+			return false, fmt.Errorf("NATS answers %s %s", status, m.Header.Get("Description"))
+		}
+	}
+}
+
+// question asks for a page.
+func (r *eventReader) question() ([]byte, error) {
+	q := struct {
+		Batch   int        `json:"batch"`
+		Subject string     `json:"next_by_subj"`
+		Seq     uint64     `json:"seq,omitempty"`
+		Since   *time.Time `json:"start_time,omitempty"`
+	}{Batch: eventsAtOnce, Subject: r.subject, Seq: r.last + 1}
+	if r.last == 0 && !r.filter.Since.IsZero() {
+		since := r.filter.Since.UTC()
+		q.Seq, q.Since = 0, &since
+	}
+	return json.Marshal(q)
+}
+
+// next is the next message of a page. That NATS does not allow the question it tells
+// the connection alone.
+func (r *eventReader) next(ctx context.Context, inbox *nats.Subscription, before error) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, eventsSilence)
+	defer cancel()
+	for {
+		once, stop := context.WithTimeout(ctx, eventsEvery)
+		m, err := inbox.NextMsgWithContext(once)
+		stop()
+		denied := r.nc.LastError()
+		switch {
+		case err == nil:
+			return m, nil
+		case errors.Is(err, nats.ErrNoResponders):
+			return nil, fmt.Errorf("%w; is this the broker's account, or is its stream imported into this one?", err)
+		case errors.Is(denied, nats.ErrPermissionViolation) && denied != before:
+			return nil, fmt.Errorf("%w; may this connection read it, and has it its own inbox prefix?", denied)
+		case ctx.Err() != nil, !errors.Is(err, context.DeadlineExceeded):
+			return nil, err
+		}
+	}
+}
+
+// take passes an event on, if it is wanted.
+func (r *eventReader) take(m *nats.Msg) error {
+	seq, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
+	if err != nil || seq <= r.last {
+		return fmt.Errorf("NATS answers with message %q after %d", m.Header.Get(jetstream.SequenceHeader), r.last)
+	}
+	r.last = seq
+	subject := m.Header.Get(jetstream.SubjectHeader)
+	if !r.filter.wants(subject) {
+		return nil
+	}
+	event, err := messages.DecodeEvent(m.Data)
+	if err != nil {
+		return fmt.Errorf("the event on %s: %w", subject, err)
+	}
+	r.enough = !r.handle(event)
+	return nil
 }

@@ -97,7 +97,7 @@ func TestEvents(t *testing.T) {
 			t.Error("an event without a stream")
 		}
 	}
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: ns.EventStream(), Subjects: []string{ns.EventFilter()}}); err != nil {
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: ns.EventStream(), Subjects: []string{ns.EventFilter()}, AllowDirect: true}); err != nil {
 		t.Fatal(err)
 	}
 	for range c.Events(t.Context(), client.EventFilter{}) {

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lessorhq/lessor/messages"
+)
+
+// The NATS accounts beside the requesters', each of which has its requester's name.
+// No requester can have one of these: theirs are in lower case.
+const (
+	brokerAccount   = "LESSOR"
+	operatorAccount = "OPERATORS"
+	auditorAccount  = "AUDITORS"
+	systemAccount   = "SYS"
+)
+
+// systemUser is the one user of the system account.
+const systemUser = "sys"
+
+// natsAccount is an account of the NATS servers. All of its users have one role.
+type natsAccount struct {
+	name, role string
+	users      []string
+	// may is what a user may, who has this name. nil: everything.
+	may              func(name string) natsPermissions
+	jetStream        bool
+	limits           natsLimits // zero: none
+	exports, imports []natsShare
+}
+
+// natsPermissions are what a user may publish and subscribe to, and nothing else.
+type natsPermissions struct {
+	publish, subscribe []string
+	// answers is how many messages, and for how long, may be published to the
+	// reply subject of a message that was received. Zero: none.
+	answers int
+	within  time.Duration
+}
+
+// natsLimits bound what an account may take of a server. Leaf nodes are not let in.
+type natsLimits struct {
+	connections, subscriptions, payload int64
+}
+
+// natsShare is what an account exports to some others, or imports from another.
+type natsShare struct {
+	kind    shareKind
+	subject string
+	with    []string // accounts: who may import, or whose it is
+	// many says that a request to a service may be answered more than once.
+	many bool
+}
+
+type shareKind string
+
+// The kinds of what is shared.
+const (
+	service shareKind = "service" // requests of the importer, answered by the exporter
+	stream  shareKind = "stream"  // messages of the exporter
+)
+
+// requesterLimits hold for each requester's account: a message of the longest body
+// with its headers, and connections for a job on many machines.
+var requesterLimits = natsLimits{connections: 256, subscriptions: 4096, payload: messages.MaxBody + 16<<10}
+
+// officeLimits hold for operators and auditors. The longest message puts a
+// definition.
+var officeLimits = natsLimits{connections: 64, subscriptions: 1024, payload: messages.MaxSecretBody + 16<<10}
+
+// accounts are the accounts for these people, in an order of their own.
+//
+// Nobody but brokers has a right inside the brokers' account, because there a right
+// to publish is one to have the server publish: it answers on the reply subject that
+// a message names, and a consumer delivers to any subject, with its own authority.
+func (p people) accounts() ([]natsAccount, error) {
+	n, err := messages.NewNamespace(p.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	brokers := natsAccount{
+		name: brokerAccount, role: "broker", users: slices.Sorted(slices.Values(p.Brokers)), jetStream: true,
+		may: func(name string) natsPermissions { return brokerMay(n, name) },
+	}
+	var others []natsAccount
+	for name := range p.Requesters {
+		others = append(others, natsAccount{
+			name: name, role: "requester", users: []string{name}, limits: requesterLimits,
+			may: func(user string) natsPermissions {
+				return natsPermissions{
+					publish: requesterAsks(n, user, p.Requesters[name]), subscribe: inbox(user),
+					answers: 1, within: 2 * time.Minute, // confirmations
+				}
+			},
+			imports: imported(service, requesterAsks(n, name, p.Requesters[name])),
+		})
+	}
+	slices.SortFunc(others, func(a, b natsAccount) int { return strings.Compare(a.name, b.name) })
+	history := natsShare{kind: service, subject: eventHistory(n), with: []string{brokerAccount}, many: true}
+	live := natsShare{kind: stream, subject: n.EventFilter(), with: []string{brokerAccount}}
+	if len(p.Operators) > 0 {
+		others = append(others, natsAccount{
+			name: operatorAccount, role: "operator", users: slices.Sorted(slices.Values(p.Operators)), limits: officeLimits,
+			may: func(user string) natsPermissions {
+				return natsPermissions{
+					publish:   append(operatorAsks(n), eventHistory(n)),
+					subscribe: append(inbox(user), n.EventFilter()),
+				}
+			},
+			imports: append(imported(service, operatorAsks(n)), history, live),
+		})
+	}
+	if len(p.Auditors) > 0 {
+		others = append(others, natsAccount{
+			name: auditorAccount, role: "auditor", users: slices.Sorted(slices.Values(p.Auditors)), limits: officeLimits,
+			may: func(user string) natsPermissions {
+				return natsPermissions{publish: []string{eventHistory(n)}, subscribe: append(inbox(user), n.EventFilter())}
+			},
+			imports: []natsShare{history, live},
+		})
+	}
+	for _, a := range others {
+		brokers.export(a)
+	}
+	system := natsAccount{name: systemAccount, role: "system", users: []string{systemUser}}
+	return append([]natsAccount{brokers}, append(others, system)...), nil
+}
+
+// export shares with an account what it imports, and with nobody else.
+func (a *natsAccount) export(to natsAccount) {
+	for _, i := range to.imports {
+		at := slices.IndexFunc(a.exports, func(e natsShare) bool { return e.kind == i.kind && e.subject == i.subject })
+		if at < 0 {
+			i.with = nil
+			a.exports = append(a.exports, i)
+			at = len(a.exports) - 1
+		}
+		a.exports[at].with = append(a.exports[at].with, to.name)
+	}
+}
+
+func imported(kind shareKind, subjects []string) []natsShare {
+	var all []natsShare
+	for _, s := range subjects {
+		all = append(all, natsShare{kind: kind, subject: s, with: []string{brokerAccount}})
+	}
+	return all
+}
+
+// inbox are the subjects on which a user has its answers. The prefix is its own: in
+// the one that all users have, each would see the others'.
+func inbox(name string) []string { return []string{"_INBOX_" + name + ".>"} }
+
+// requesterAsks are the front door's subjects for an identity. What it may not lease
+// any more it may still give back.
+func requesterAsks(n messages.Namespace, identity string, secrets []string) []string {
+	var all []string
+	for _, s := range secrets {
+		all = append(all, n.API("request", identity, s), n.API("renew", identity, s, "*"))
+	}
+	return append(all, n.API("revoke", identity, "*", "*"), n.API("get", identity, "*", "*"), n.API("list", identity))
+}
+
+// operatorAsks are the admin service's subjects.
+func operatorAsks(n messages.Namespace) []string {
+	var all []string
+	for _, v := range []messages.AdminVerb{
+		messages.AdminPut, messages.AdminGet, messages.AdminList, messages.AdminDelete, messages.AdminCheck, messages.AdminRotateKey,
+	} {
+		all = append(all, n.AdminSecret(v))
+	}
+	for _, v := range []messages.AdminVerb{messages.AdminLeaseList, messages.AdminLeaseRetry, messages.AdminLeaseRevoke} {
+		all = append(all, n.AdminLease(v))
+	}
+	return append(all, n.AdminSweep())
+}
+
+// eventHistory is the subject on which the stream of events is read, message by
+// message. Unlike a consumer it delivers nowhere but to the reply subject, which is
+// the reader's own where the reader comes by a service import.
+func eventHistory(n messages.Namespace) string { return "$JS.API.DIRECT.GET." + n.EventStream() }
