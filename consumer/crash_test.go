@@ -415,10 +415,10 @@ func (s scenario) run(t *testing.T, m *mortal) []string {
 // to do: not every run has as many effects as the first.
 func (w *world) diesOrFinishes(m *mortal) {
 	w.t.Helper()
-	since := time.Now()
+	since, effects := time.Now(), 0
 	w.eventually("the broker dies or finishes", func() bool {
-		if !w.empty() {
-			since = time.Now()
+		if n := len(m.seen()); n > effects || !w.empty() {
+			since, effects = time.Now(), n
 		}
 		return m.isDead() || time.Since(since) > time.Second
 	})

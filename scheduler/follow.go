@@ -134,6 +134,8 @@ func standingOf(r messages.Record) standing {
 	switch {
 	case r.Failing():
 		return failing
+	case r.Cut() || r.Harmless():
+		return tidying
 	case r.State == messages.StateProvisioning:
 		return provisioning
 	case r.State == messages.StateActive:

@@ -14,7 +14,7 @@ type index struct {
 	mu     sync.Mutex
 	leases map[string]*entry
 	queue  queue
-	counts map[string]int // of "<secret>" and of "<identity>.<secret>"
+	counts map[string]int // of those alive of "<secret>" and of "<identity>.<secret>"
 	stands [standings]int // of each standing
 }
 
@@ -25,6 +25,7 @@ const (
 	provisioning standing = iota
 	active
 	revoking
+	tidying    // being revoked, and nobody can do anything with it any more
 	failing    // being revoked, and it could not be yet
 	unreadable // nobody knows: never due, and never taken for gone
 	standings
@@ -47,8 +48,12 @@ type entry struct {
 
 func newIndex() *index { return &index{leases: map[string]*entry{}, counts: map[string]int{}} }
 
-// count adds to the numbers that a lease counts in.
-func (x *index) count(name string, n int) {
+// stand adds to the numbers that a lease counts in.
+func (x *index) stand(name string, s standing, n int) {
+	x.stands[s] += n
+	if s == tidying {
+		return // it is not alive
+	}
 	owner := name[:max(0, strings.LastIndexByte(name, '.'))]
 	_, secret, _ := strings.Cut(owner, ".")
 	for _, key := range []string{owner, secret} {
@@ -118,8 +123,7 @@ func (x *index) news(name string, s standing, revision uint64, generation uint32
 	if !ok {
 		e = &entry{name: name, standing: s, position: outside, revision: revision, generation: generation}
 		x.leases[name] = e
-		x.count(name, 1)
-		x.stands[s]++
+		x.stand(name, s, 1)
 		return e
 	}
 	// Within a generation of the watch news comes in order. A new one reads the
@@ -129,8 +133,8 @@ func (x *index) news(name string, s standing, revision uint64, generation uint32
 		e.generation = generation
 		return nil
 	}
-	x.stands[e.standing]--
-	x.stands[s]++
+	x.stand(name, e.standing, -1)
+	x.stand(name, s, 1)
 	e.standing, e.revision, e.generation, e.reminders = s, revision, generation, 0
 	return e
 }
@@ -149,8 +153,7 @@ func (x *index) drop(e *entry) {
 		heap.Remove(&x.queue, int(e.position))
 	}
 	delete(x.leases, e.name)
-	x.count(e.name, -1)
-	x.stands[e.standing]--
+	x.stand(e.name, e.standing, -1)
 }
 
 // reminder is a lease that is due.

@@ -114,7 +114,7 @@ func (s *Scheduler) Leases() int { return s.index.size() }
 // Counts is how many live leases there are.
 type Counts struct {
 	Provisioning, Active int
-	Revoking             int // those that fail included
+	Revoking             int // those that fail included, and those that are only to be tidied up
 	Failing              int // could not be revoked when it was last tried
 	Unreadable           int // records that can't be read, whatever state they are in
 }
@@ -123,13 +123,14 @@ type Counts struct {
 func (s *Scheduler) Counts() Counts {
 	n := s.index.standingNow()
 	return Counts{
-		Provisioning: n[provisioning], Active: n[active], Revoking: n[revoking] + n[failing],
+		Provisioning: n[provisioning], Active: n[active], Revoking: n[revoking] + n[tidying] + n[failing],
 		Failing: n[failing], Unreadable: n[unreadable],
 	}
 }
 
-// Live is how many live leases of a secret there are, and how many of them are an
-// identity's, a moment ago. It is false while the leases are being loaded.
+// Live is how many leases of a secret are alive, and how many of them are an
+// identity's, a moment ago: one whose key is dead, and which is only to be tidied up,
+// is not. It is false while the leases are being loaded.
 func (s *Scheduler) Live(identity, secret string) (ofIdentity, ofSecret int, loaded bool) {
 	ofIdentity, ofSecret = s.index.live(identity, secret)
 	return ofIdentity, ofSecret, s.loaded.Load()
