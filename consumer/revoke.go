@@ -177,14 +177,14 @@ func (c *Consumer) undoFor(ctx context.Context, m *inbound, o order, ending held
 func (c *Consumer) answerEnded(m *inbound, o order, rec held) {
 	answer := messages.Reply{Kind: messages.KindRevoked, Lease: rec.Lease()}
 	m.outcome = OutcomeRevoked
-	if m.verb == messages.VerbRequest {
-		m.outcome = OutcomeUndelivered // that is why it ends with this message
-	}
 	if !rec.State.Ended() && !rec.Cut() {
 		answer = messages.ErrorReply(messages.Errorf(messages.CodeProviderUnavailable,
 			"the lease is being revoked and could not be yet; there is nothing to do, it is tried again until it is: %s",
 			cmp.Or(rec.UndoError, "AWS takes no more calls for now")), rec.Lease())
 		m.outcome = string(answer.Error.Code)
+	}
+	if m.verb == messages.VerbRequest {
+		m.outcome = OutcomeUndelivered // that is why it ends with this message
 	}
 	if err := c.reply(o.replyTo, answer); err != nil {
 		c.transient(m, err)
