@@ -331,7 +331,8 @@ const extraSecret = `{"name":"extra","aws":{"groups":["deployers"],"managed_poli
 
 // TestABrokerMayDieAnywhere kills a broker before and after each effect that it
 // has on the world, starts another, and looks whether everything is as it should
-// be. The effects are counted on a run in which nobody dies.
+// be. The effects are counted on a run in which nobody dies. With the race detector it
+// tries one point in three.
 func TestABrokerMayDieAnywhere(t *testing.T) {
 	t.Parallel()
 	var points atomic.Int64
@@ -346,7 +347,10 @@ func TestABrokerMayDieAnywhere(t *testing.T) {
 			}
 			var alive sync.WaitGroup
 			for n := 1; n <= len(effects); n++ {
-				for _, after := range []bool{false, true} {
+				for i, after := range []bool{false, true} {
+					if (2*n+i)%pointsStep != 0 {
+						continue // the race detector looks for other things
+					}
 					slots <- struct{}{}
 					alive.Go(func() {
 						defer func() { <-slots }()

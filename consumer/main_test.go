@@ -13,6 +13,7 @@ import (
 var (
 	testsAtOnce  = unlessRace(8, 3)
 	pointsAtOnce = unlessRace(12, 6) // at which brokers die, in all scenarios
+	pointsStep   = unlessRace(1, 3)  // of which one is tried
 )
 
 func unlessRace(n, race int) int {
