@@ -257,7 +257,7 @@ var replyAttacks = []attack{
 		return heard
 	}},
 	{name: "the admin service's answer written over a record", alone: byReply, do: func(s *siege) func() string {
-		s.send(s.connect("operator", "olga"), s.ns.AdminSecret(messages.AdminList), s.kvVictim(), "")
+		s.send(s.connect("operator", "olga"), s.ns.AdminAs("olga", s.ns.AdminSecret(messages.AdminList)), s.kvVictim(), "")
 		return s.victimHarmed
 	}},
 	{name: "an auditor's reading written over a record", permitted: true, do: func(s *siege) func() string {
@@ -267,6 +267,10 @@ var replyAttacks = []attack{
 	{name: "an operator's reading written over a record", permitted: true, do: func(s *siege) func() string {
 		s.send(s.connect("operator", "olga"), eventHistory(s.ns), s.kvVictim(), `{"seq":2}`)
 		return s.victimHarmed
+	}},
+	{name: "an operator's reading as an order under another's name", alone: byReply, do: func(s *siege) func() string {
+		s.send(s.connect("operator", "olga"), eventHistory(s.ns), s.ns.AdminAs("kim", s.ns.AdminSecret(messages.AdminGet)), `{"seq":2}`)
+		return s.toldOf("kim")
 	}},
 }
 
@@ -594,6 +598,18 @@ var rightAttacks = []attack{
 		return anyOf(s.ask(s.alice, s.ns.AdminSecret(messages.AdminList), "").is(messages.KindSecrets),
 			s.ask(s.alice, s.ns.AdminLease(messages.AdminLeaseRevoke), `{"lease":"`+s.victim.Name+`"}`).is(messages.KindOrdered), s.victimHarmed)
 	}},
+	{name: "orders under an operator's name", do: func(s *siege) func() string {
+		return s.orders(s.alice, "olga")
+	}},
+	{name: "an operator's orders under another's name", do: func(s *siege) func() string {
+		return s.orders(s.connect("operator", "olga"), "kim")
+	}},
+	{name: "an operator's orders under no name", do: func(s *siege) func() string {
+		return s.orders(s.connect("operator", "olga"), "")
+	}},
+	{name: "an auditor's orders under an operator's name", do: func(s *siege) func() string {
+		return s.orders(s.connect("auditor", "audrey"), "olga")
+	}},
 	{name: "an auditor's lease", do: func(s *siege) func() string {
 		return s.ask(s.connect("auditor", "audrey"), s.ns.API("request", "audrey", "ci"), "").is(messages.KindCredentials)
 	}},
@@ -627,9 +643,43 @@ var rightAttacks = []attack{
 			return ""
 		}
 	}},
+	{name: "an auditor reads records", do: func(s *siege) func() string {
+		return s.ask(s.connect("auditor", "audrey"), "$JS.API.STREAM.MSG.GET.KV_lessor_lease", `{"last_by_subj":"`+s.kvVictim()+`"}`).holds(`"data"`)
+	}},
+	{name: "an auditor writes beside the brokers' marks", do: func(s *siege) func() string {
+		s.send(s.connect("auditor", "audrey"), "$KV.lessor_state.attack", "", "{}")
+		return func() string {
+			stream, err := s.js.Stream(s.t.Context(), "KV_"+s.ns.StateBucket())
+			s.ok(err)
+			if _, err := stream.GetLastMsgForSubject(s.t.Context(), "$KV.lessor_state.attack"); err == nil {
+				return "it is written"
+			}
+			return ""
+		}
+	}},
 	{name: "an operator reads records", do: func(s *siege) func() string {
 		return s.ask(s.connect("operator", "olga"), "$JS.API.STREAM.MSG.GET.KV_lessor_lease", `{"last_by_subj":"`+s.kvVictim()+`"}`).holds(`"data"`)
 	}},
+}
+
+// orders are an operator's, under a name: one that looks, and one that does something.
+func (s *siege) orders(nc *nats.Conn, name string) func() string {
+	s.t.Helper()
+	as := func(subject string) string {
+		if name == "" {
+			return subject
+		}
+		return s.ns.AdminAs(name, subject)
+	}
+	return anyOf(s.ask(nc, as(s.ns.AdminSecret(messages.AdminList)), "").is(messages.KindSecrets),
+		s.ask(nc, as(s.ns.AdminLease(messages.AdminLeaseRevoke)), `{"lease":"`+s.victim.Name+`"}`).is(messages.KindOrdered), s.victimHarmed)
+}
+
+// toldOf is harm that shows in an event of an operator's command.
+func (s *siege) toldOf(operator string) func() string {
+	return func() string {
+		return s.told("lessor.event._admin." + operator + ".*.command").holds("lessor.admin.command")()
+	}
 }
 
 // heardAfter is harm that shows when bob has asked for a lease.

@@ -53,7 +53,8 @@ verification with --at-least. Whoever has the key file and may do everything in 
 can make up a whole history that this command finds nothing wrong with.`,
 		Example: `  lessor audit keys --key-file broker.key > audit.keys
   lessor audit verify --key "$(cat audit.keys)"
-  lessor audit verify --key-file broker.key --at-least 48113`,
+  lessor audit verify --key-file broker.key --at-least 48113
+  lessor audit verify --key "$(cat audit.keys)" --js-domain lessor --creds auditor-audrey.creds --inbox-prefix _INBOX_audrey`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			keys, err := a.auditKeys()

@@ -11,11 +11,14 @@ import (
 // The NATS accounts beside the requesters', each of which has its requester's name.
 // No requester can have one of these: theirs are in lower case.
 const (
-	brokerAccount   = "LESSOR"
-	operatorAccount = "OPERATORS"
-	auditorAccount  = "AUDITORS"
-	systemAccount   = "SYS"
+	brokerAccount  = "LESSOR"
+	auditorAccount = "AUDITORS"
+	systemAccount  = "SYS"
 )
+
+// operatorAccount is the account of an operator. Each has its own, which imports what
+// is asked under the operator's name: the events tell the name.
+func operatorAccount(name string) string { return "OPERATOR_" + name }
 
 // systemUser is the one user of the system account.
 const systemUser = "sys"
@@ -50,6 +53,7 @@ type natsShare struct {
 	kind    shareKind
 	subject string
 	with    []string // accounts: who may import, or whose it is
+	to      string   // the importer's subject for it; "": the same
 	// many says that a request to a service may be answered more than once.
 	many bool
 }
@@ -100,25 +104,29 @@ func (p people) accounts() ([]natsAccount, error) {
 	slices.SortFunc(others, func(a, b natsAccount) int { return strings.Compare(a.name, b.name) })
 	history := natsShare{kind: service, subject: eventHistory(n), with: []string{brokerAccount}, many: true}
 	live := natsShare{kind: stream, subject: n.EventFilter(), with: []string{brokerAccount}}
-	if len(p.Operators) > 0 {
+	for _, name := range slices.Sorted(slices.Values(p.Operators)) {
 		others = append(others, natsAccount{
-			name: operatorAccount, role: "operator", users: slices.Sorted(slices.Values(p.Operators)), limits: officeLimits,
+			name: operatorAccount(name), role: "operator", users: []string{name}, limits: officeLimits,
 			may: func(user string) natsPermissions {
 				return natsPermissions{
-					publish:   append(operatorAsks(n), eventHistory(n)),
+					publish:   []string{operatorAsks(n, user), eventHistory(n)},
 					subscribe: append(inbox(user), n.EventFilter()),
 				}
 			},
-			imports: append(imported(service, operatorAsks(n)), history, live),
+			imports: append(imported(service, []string{operatorAsks(n, name)}), history, live),
 		})
 	}
 	if len(p.Auditors) > 0 {
+		audits := verifies(n)
 		others = append(others, natsAccount{
 			name: auditorAccount, role: "auditor", users: slices.Sorted(slices.Values(p.Auditors)), limits: officeLimits,
 			may: func(user string) natsPermissions {
-				return natsPermissions{publish: []string{eventHistory(n)}, subscribe: append(inbox(user), n.EventFilter())}
+				return natsPermissions{
+					publish:   append(locals(audits), eventHistory(n)),
+					subscribe: append(inbox(user), n.EventFilter()),
+				}
 			},
-			imports: []natsShare{history, live},
+			imports: append(audits, history, live),
 		})
 	}
 	for _, a := range others {
@@ -133,11 +141,13 @@ func (a *natsAccount) export(to natsAccount) {
 	for _, i := range to.imports {
 		at := slices.IndexFunc(a.exports, func(e natsShare) bool { return e.kind == i.kind && e.subject == i.subject })
 		if at < 0 {
-			i.with = nil
+			i.with, i.to = nil, ""
 			a.exports = append(a.exports, i)
 			at = len(a.exports) - 1
 		}
-		a.exports[at].with = append(a.exports[at].with, to.name)
+		if e := &a.exports[at]; !slices.Contains(e.with, to.name) {
+			e.with = append(e.with, to.name)
+		}
 	}
 }
 
@@ -163,8 +173,33 @@ func requesterAsks(n messages.Namespace, identity string, secrets []string) []st
 	return append(all, n.API("revoke", identity, "*", "*"), n.API("get", identity, "*", "*"), n.API("list", identity))
 }
 
-// operatorAsks are the admin service's subjects.
-func operatorAsks(n messages.Namespace) []string {
+// operatorAsks are the admin service's subjects for an operator of this name.
+func operatorAsks(n messages.Namespace, name string) string { return n.AdminAs(name, ">") }
+
+// verifies is what verifying the events takes: reading them, how far the stream is, and
+// the brokers' marks, which are in the state bucket. They are imported as another
+// JetStream domain: on JetStream's own subjects the server answers each account itself.
+func verifies(n messages.Namespace) []natsShare {
+	history := imported(service, []string{eventHistory(n)})
+	history[0].many = true
+	all := append(imported(service, append([]string{"$JS.API.STREAM.INFO." + n.EventStream()}, read(n.StateBucket())...)), history...)
+	for i := range all {
+		all[i].to = "$JS." + n.Prefix() + ".API." + strings.TrimPrefix(all[i].subject, "$JS.API.")
+	}
+	return all
+}
+
+// locals are the importer's subjects of what it imports as something else.
+func locals(shares []natsShare) []string {
+	var all []string
+	for _, s := range shares {
+		all = append(all, s.to)
+	}
+	return all
+}
+
+// adminSubjects are the admin service's subjects for an operator of no name.
+func adminSubjects(n messages.Namespace) []string {
 	var all []string
 	for _, v := range []messages.AdminVerb{
 		messages.AdminPut, messages.AdminGet, messages.AdminList, messages.AdminDelete, messages.AdminCheck, messages.AdminRotateKey,
@@ -174,7 +209,7 @@ func operatorAsks(n messages.Namespace) []string {
 	for _, v := range []messages.AdminVerb{messages.AdminLeaseList, messages.AdminLeaseRetry, messages.AdminLeaseRevoke} {
 		all = append(all, n.AdminLease(v))
 	}
-	return append(all, n.AdminSweep())
+	return append(all, n.AdminSweep(), n.AdminRestore(), n.AdminKey())
 }
 
 // eventHistory is the subject on which the stream of events is read, message by

@@ -30,8 +30,8 @@ func newNATSConfigCmd(env *environment) *cobra.Command {
 		Short:   "Make the NATS servers' configuration: accounts, users and their rights",
 		GroupID: operators,
 		Long: `Make the configuration of the NATS servers from a short list of who uses lessor and
-what each may lease: an account for the brokers, one for operators, one for auditors
-and one for each requester, with the least rights that will do.
+what each may lease: an account for the brokers, one for auditors, and one for each
+operator and each requester, with the least rights that will do.
 
 Users authenticate with nkeys, or with --jwt by JWTs that scoped signing keys have
 signed. Without --out, what the accounts may is printed, and no key is made: as the
@@ -45,6 +45,7 @@ nothing that is below keys and creds.`,
   nats-server -c nats/lessor.conf
   lessor serve --nkey nats/keys/broker-broker.nk --inbox-prefix _INBOX_broker --key-file broker.key
   lessor request ci --identity alice --nkey nats/keys/requester-alice.nk --inbox-prefix _INBOX_alice
+  lessor secret list --operator olga --nkey nats/keys/operator-olga.nk --inbox-prefix _INBOX_olga
 
   # with JWTs
   lessor nats-config identities.yaml --jwt --out nats

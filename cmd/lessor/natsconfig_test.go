@@ -71,10 +71,12 @@ func TestABrokerNeedsWhatItMay(t *testing.T) {
 			w.life()
 			w.reconnect()
 			subscribed := w.subscriptions()
+			due := w.renewed()
 			w.stop()
 			if setup == staticUsers {
 				w.change()
-				w.serve() // which sets right what was changed
+				w.serve(func(c *consumer.Config) { c.Restored = true }) // which sets right what was changed
+				w.restore(due)
 				w.fill()
 				for _, b := range []string{w.ns.LeaseBucket(), w.ns.SecretBucket(), w.ns.StateBucket()} {
 					eventually(t, "flow control of "+b, func() bool { return seen.has("$JS.FC.KV_" + b + ".>") })
@@ -120,7 +122,7 @@ func (w *natsWorld) life() {
 		if kind == "" {
 			kind = messages.KindSecret
 		}
-		return is(w.ask(olga, w.ns.AdminSecret(v), body), kind)
+		return is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminSecret(v)), body), kind)
 	}
 
 	// A lease that is confirmed, renewed, looked at and revoked.
@@ -156,12 +158,40 @@ func (w *natsWorld) life() {
 	admin(messages.AdminCheck, `{"name":"demo"}`)
 	admin(messages.AdminRotateKey, `{"name":"demo"}`)
 	owned := is(w.ask(alice, w.ns.API("request", "alice", "demo"), ""), messages.KindCredentials)
-	is(w.ask(olga, w.ns.AdminLease(messages.AdminLeaseList), ""), messages.KindLeases)
-	is(w.ask(olga, w.ns.AdminLease(messages.AdminLeaseRetry), ""), messages.KindOrdered)
-	is(w.ask(olga, w.ns.AdminSweep(), ""), messages.KindSweep)
+	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminLease(messages.AdminLeaseList)), ""), messages.KindLeases)
+	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminLease(messages.AdminLeaseRetry)), ""), messages.KindOrdered)
+	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminSweep()), ""), messages.KindSweep)
+	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminKey()), ""), messages.KindKey)
+	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminRestore()), ""), messages.KindRestore)
 	admin(messages.AdminDelete, `{"name":"demo"}`)
 	w.told(olga, owned.Lease.Name, messages.EventRevoked)
-	is(w.ask(olga, w.ns.AdminLease(messages.AdminLeaseRevoke), `{"identity":"alice"}`), messages.KindOrdered)
+	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminLease(messages.AdminLeaseRevoke)), `{"identity":"alice"}`), messages.KindOrdered)
+}
+
+// renewed is a lease of which the events tell a renewal.
+func (w *natsWorld) renewed() messages.Lease {
+	w.t.Helper()
+	alice := w.connect("requester", "alice")
+	l := w.lease(alice, "alice", `{"ttl":"1m"}`).Lease
+	if a := w.ask(alice, w.ns.API("renew", l.Name), `{"ttl":"2m"}`); a.reply.Kind != messages.KindRenewed {
+		w.t.Fatalf("%+v %v", a, a.reply.Error)
+	}
+	return *l
+}
+
+// restore has an operator look after leases that are held and would be over, and go
+// on.
+func (w *natsWorld) restore(due messages.Lease) {
+	w.t.Helper()
+	w.pass(time.Hour)
+	olga := w.connect("operator", "olga")
+	for _, body := range []string{"", `{"apply":true}`} {
+		a := w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminRestore()), body)
+		if r := a.reply.Restore; r == nil || r.Due == 0 || r.Leases[0].Name != due.Name {
+			w.t.Fatalf("%+v %v", a, a.reply.Error)
+		}
+	}
+	w.told(olga, due.Name, messages.EventRevoked)
 }
 
 // told waits until an operator reads of an event.
@@ -439,9 +469,10 @@ func TestCommandsWithAccounts(t *testing.T) {
 			t.Parallel()
 			w, secrets := newNATSWorld(t, setup), t.TempDir()
 			w.ok(os.WriteFile(filepath.Join(secrets, "ci.yaml"), []byte("name: ci\naws: {path: /lessor/}\n"), 0o600))
-			id, key := w.sim.AddPrincipal("broker")
-			p := start(t, map[string]string{"AWS_ACCESS_KEY_ID": id, "AWS_SECRET_ACCESS_KEY": key, "AWS_ENDPOINT_URL": w.aws.URL},
-				append([]string{"serve", "--key-file", newKeyFile(t), "--secrets", secrets}, w.flags("broker", "broker")...)...)
+			id, secretKey := w.sim.AddPrincipal("broker")
+			keyFile := newKeyFile(t)
+			p := start(t, map[string]string{"AWS_ACCESS_KEY_ID": id, "AWS_SECRET_ACCESS_KEY": secretKey, "AWS_ENDPOINT_URL": w.aws.URL},
+				append([]string{"serve", "--key-file", keyFile, "--secrets", secrets}, w.flags("broker", "broker")...)...)
 			p.logs("broker is up")
 			as := func(role, user string, args ...string) string {
 				t.Helper()
@@ -450,19 +481,24 @@ func TestCommandsWithAccounts(t *testing.T) {
 			alice := func(args ...string) string { t.Helper(); return as("requester", "alice", args...) }
 			said := alice("request", "ci", "-i", "alice", "--sealed")
 			name := submatch(t, said, `lease +(\S+)`)
+			eventually(t, "it is confirmed", func() bool { return strings.Contains(as("auditor", "audrey", "events", "--no-follow"), "confirmed") })
 			alice("renew", name, "--ttl", "2h")
 			if !strings.Contains(alice("list", "-i", "alice")+alice("show", name), name) {
 				t.Error("her lease is not shown")
 			}
 			alice("revoke", name)
-			as("operator", "olga", "secret", "check", "ci")
-			as("operator", "olga", "sweep")
+			as("operator", "olga", "secret", "check", "ci", "--operator", "olga")
+			as("operator", "kim", "sweep", "--operator", "kim")
 			for _, events := range []string{as("operator", "olga", "events", "--no-follow"), as("auditor", "audrey", "events", "--no-follow")} {
-				for _, e := range []string{"issued", "confirmed", "renewed", "revoked"} {
-					if !strings.Contains(events, "  "+e) {
+				for _, e := range []string{"issued", "confirmed", "renewed", "revoked", "secret-check done  by=olga", "sweep done  by=kim"} {
+					if !strings.Contains(events, e) {
 						t.Errorf("no event %s in\n%s", e, events)
 					}
 				}
+			}
+			key := strings.TrimSpace(terminal{}.ok(t, "audit", "keys", "--key-file", keyFile))
+			if verified := as("auditor", "audrey", "audit", "verify", "--key", key, "--js-domain", "lessor"); !strings.Contains(verified, "events, 1 to ") {
+				t.Errorf("the auditor verifies %s", verified)
 			}
 			_, stderr, code := terminal{}.run(t.Context(), append([]string{"request", "prod", "-i", "alice"}, w.flags("requester", "alice")...)...)
 			if code != exitFailed || !strings.Contains(stderr, "NATS does not let this connection ask as alice") {

@@ -136,7 +136,7 @@ func (a natsAccount) claims(signingKey string, ids map[string]string) *jwt.Accou
 		c.Exports.Add(x)
 	}
 	for _, i := range a.imports {
-		c.Imports.Add(&jwt.Import{Subject: jwt.Subject(i.subject), Account: ids[i.with[0]], Type: i.kind.jwt()})
+		c.Imports.Add(&jwt.Import{Subject: jwt.Subject(i.subject), Account: ids[i.with[0]], Type: i.kind.jwt(), LocalSubject: jwt.RenamingSubject(i.to)})
 	}
 	scope := jwt.NewUserScope()
 	scope.Key, scope.Role = signingKey, a.role

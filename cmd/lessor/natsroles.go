@@ -26,7 +26,9 @@ func workerMay(n messages.Namespace, name string) natsPermissions {
 		n.API("get", "*", "*", "*"), n.API("list", "*"),
 		n.VerbFilter(messages.VerbConfirm), // that nobody listens to a delivery is told there
 	)}
-	may.subscribe = append(may.subscribe, operatorAsks(n)...)
+	for _, subject := range adminSubjects(n) {
+		may.subscribe = append(may.subscribe, subject, n.AdminAs("*", subject))
+	}
 	for _, service := range []string{n.Service(), n.AdminService()} { // what every NATS micro service answers
 		may.subscribe = append(may.subscribe, "$SRV.*", "$SRV.*."+service, "$SRV.*."+service+".*")
 	}
@@ -34,16 +36,23 @@ func workerMay(n messages.Namespace, name string) natsPermissions {
 		s, c := n.Stream(v), n.Consumer(v)
 		may.publish = append(may.publish, kept(s)...)
 		may.publish = append(may.publish,
-			"$JS.API.CONSUMER.CREATE."+s+"."+c, "$JS.API.CONSUMER.MSG.NEXT."+s+"."+c, "$JS.ACK."+s+"."+c+".>")
+			"$JS.API.CONSUMER.CREATE."+s+"."+c, "$JS.API.CONSUMER.INFO."+s+"."+c, "$JS.API.CONSUMER.MSG.NEXT."+s+"."+c,
+			"$JS.ACK."+s+"."+c+".>")
 	}
 	// Whether a confirmation, or a renewal, waits that nobody has read yet.
 	may.publish = append(may.publish, "$JS.API.STREAM.MSG.GET."+n.Stream(messages.VerbConfirm), "$JS.API.STREAM.MSG.GET."+n.Stream(messages.VerbRenew))
 	may.publish = append(may.publish, kept(n.EventStream())...)
+	// What the events tell of a lease. It is told once, also where a broker has died or
+	// the bucket was restored.
+	may.publish = append(may.publish, eventHistory(n)+"."+n.EventFilter())
 	for _, b := range []string{n.LeaseBucket(), n.SecretBucket(), n.StateBucket()} {
 		may.publish = append(may.publish, kept("KV_"+b)...)
 		may.publish = append(may.publish, read(b)...)
 		may.publish = append(may.publish, watched(b)...)
 	}
+	// The reserve. A right to purge is one to purge everything that a bucket has: what
+	// of it stands in the body.
+	may.publish = append(may.publish, "$JS.API.STREAM.PURGE.KV_"+n.StateBucket())
 	may.publish = append(may.publish, "$KV."+n.LeaseBucket()+".*.*.*", "$KV."+n.SecretBucket()+".*", "$KV."+n.StateBucket()+".>")
 	return may
 }

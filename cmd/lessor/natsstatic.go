@@ -82,7 +82,11 @@ func (a natsAccount) writeStatic(b *bytes.Buffer) {
 		return text + "}"
 	})
 	writeShares(b, "imports", a.imports, func(s natsShare) string {
-		return fmt.Sprintf("{%s: {account: %q, subject: %q}}", s.kind, s.with[0], s.subject)
+		text := fmt.Sprintf("{%s: {account: %q, subject: %q}", s.kind, s.with[0], s.subject)
+		if s.to != "" {
+			text += fmt.Sprintf(", to: %q", s.to)
+		}
+		return text + "}"
 	})
 	b.WriteString("  }\n")
 }

@@ -150,7 +150,7 @@ func (w *natsWorld) inOneAccount() []natsAccount {
 			m.publish = append(m.publish, w.ns.Request(user, secret))
 		}
 		if user == p.Brokers[0] {
-			m.publish = append(m.publish, "_INBOX.>", "_INBOX_alice.>", "_INBOX_bob.>", "_INBOX_deploy-bot.>", "_INBOX_olga.>", "_INBOX_audrey.>")
+			m.publish = append(m.publish, "_INBOX.>", "_INBOX_alice.>", "_INBOX_bob.>", "_INBOX_deploy-bot.>", "_INBOX_olga.>", "_INBOX_kim.>", "_INBOX_audrey.>")
 		}
 		return m
 	}
@@ -247,6 +247,7 @@ func (w *natsWorld) serve(change ...func(*consumer.Config)) {
 		w.config = consumer.Config{
 			Keys: keys, Now: w.now, ProbeEvery: time.Millisecond, ChoresEvery: 5 * time.Millisecond, MinTTL: messages.Duration(time.Second),
 			RetryMin: 10 * time.Millisecond, RetryMax: 50 * time.Millisecond,
+			AckWait:  3 * time.Second, // of what was on its way to a connection that was lost
 			Provider: awsiam.New(awsiam.Options{Endpoint: w.aws.URL, Credentials: credentials.NewStaticCredentialsProvider(id, secret, "")}),
 			Workers:  consumer.Workers{Request: 8, Renew: 4, Revoke: 8, Confirm: 2},
 		}

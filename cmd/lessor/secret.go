@@ -19,7 +19,7 @@ func newSecretCmd(env *environment) *cobra.Command {
 
 They are kept by the broker. A secret that comes from a file in its --secrets folder
 is changed there, and not with these commands. The connection to NATS must be to the
-broker's own account.`,
+broker's own account, or to an operator's, with --operator.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -16,8 +16,9 @@ import (
 // events and marks.
 const auditSkew = time.Minute
 
-// auditSilence is how long NATS may say nothing while the events are read.
-const auditSilence = 30 * time.Second
+// auditPatience is how often the end of the stream is asked for again: a server that
+// follows the stream's leader may be behind.
+const auditPatience = 4
 
 // AuditOptions say what the events are held against.
 type AuditOptions struct {
@@ -68,7 +69,12 @@ const (
 )
 
 // VerifyEvents reads the whole event stream and finds what was changed or removed. It
-// needs the right to read the stream and the state bucket.
+// needs the right to read the stream and the state bucket, and no other: to publish on
+//
+//	$JS.API.STREAM.INFO.LESSOR_EVENT
+//	$JS.API.DIRECT.GET.LESSOR_EVENT
+//	$JS.API.STREAM.INFO.KV_lessor_state
+//	$JS.API.STREAM.MSG.GET.KV_lessor_state
 func VerifyEvents(ctx context.Context, js jetstream.JetStream, o AuditOptions) (Audit, error) {
 	if len(o.Keys) == 0 {
 		return Audit{}, errors.New("no audit key: nothing could be verified")
@@ -80,7 +86,7 @@ func VerifyEvents(ctx context.Context, js jetstream.JetStream, o AuditOptions) (
 	}
 	stream, err := js.Stream(ctx, o.Namespace.EventStream())
 	if err != nil {
-		return Audit{}, fmt.Errorf("read the stream %s: %w; is this the broker's account, and may the connection read it?", o.Namespace.EventStream(), err)
+		return Audit{}, fmt.Errorf("read the stream %s: %w; is it the brokers' account's or imported, and may the connection read it?", o.Namespace.EventStream(), err)
 	}
 	w := &auditWalk{o: o, seen: map[[16]byte]uint64{}, result: Audit{Marks: len(marks), Findings: []AuditFinding{}}}
 	w.keepMarks(marks)
@@ -88,7 +94,7 @@ func VerifyEvents(ctx context.Context, js jetstream.JetStream, o AuditOptions) (
 	if !info.Config.DenyDelete || !info.Config.DenyPurge {
 		w.find(AuditUnguarded, 0, 0, "the stream takes deletions: single events may be removed, or all; a broker that starts denies them")
 	}
-	if err := w.read(ctx, stream, info.State); err != nil {
+	if err := w.read(ctx, js, info.State.LastSeq); err != nil {
 		return Audit{}, fmt.Errorf("read the stream %s: %w", o.Namespace.EventStream(), err)
 	}
 	// Events may have come of age while the stream was read.
@@ -142,69 +148,52 @@ func (w *auditWalk) keepMarks(marks []messages.AuditMark) {
 	slices.SortFunc(w.marks, func(a, b messages.AuditMark) int { return a.At.Compare(b.At) })
 }
 
-// read goes through the events that there were when it began.
-func (w *auditWalk) read(ctx context.Context, stream jetstream.Stream, s jetstream.StreamState) error {
-	if s.Msgs == 0 {
-		return nil
-	}
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
-	if err != nil {
-		return err
-	}
-	events, err := consumer.Messages()
-	if err != nil {
-		return err
-	}
-	defer events.Stop()
-	for {
-		m, err := w.take(ctx, events)
+// read goes through the events that there were when it began, up to last.
+func (w *auditWalk) read(ctx context.Context, js jetstream.JetStream, last uint64) error {
+	r := newEventReader(js, w.o.Namespace, ">", func(e storedEvent) (bool, error) {
+		if e.seq > last {
+			return false, nil // it came since; what was before it is gone
+		}
+		w.event(e)
+		return e.seq < last, nil
+	})
+	for asked := 0; r.last < last && !r.enough && asked < auditPatience; {
+		more, err := r.page(ctx)
+		if err == nil && !more && !r.enough {
+			asked++
+			err = sleep(ctx, eventsEvery)
+		}
 		if err != nil {
 			return err
 		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return err
-		}
-		if meta.Sequence.Stream > s.LastSeq {
-			return nil // it came since; what was before it is gone
-		}
-		w.event(m, meta)
-		if meta.Sequence.Stream == s.LastSeq || meta.NumPending == 0 {
-			return nil
-		}
 	}
-}
-
-func (w *auditWalk) take(ctx context.Context, events jetstream.MessagesContext) (jetstream.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, auditSilence)
-	defer cancel()
-	return events.Next(jetstream.NextContext(ctx))
+	return nil
 }
 
 // event looks at one event.
-func (w *auditWalk) event(m jetstream.Msg, meta *jetstream.MsgMetadata) {
-	seq, r := meta.Sequence.Stream, &w.result
+func (w *auditWalk) event(e storedEvent) {
+	seq, r := e.seq, &w.result
 	switch {
 	case r.Events == 0:
-		r.First, r.From = seq, meta.Timestamp.UTC()
+		r.First, r.From = seq, e.at.UTC()
 	case seq != w.last+1:
 		w.gaps = append(w.gaps, AuditFinding{Kind: AuditGap, Sequence: w.last + 1, Until: seq - 1})
 	}
 	r.Events++
-	w.last, r.Last, r.Until = seq, seq, meta.Timestamp.UTC()
+	w.last, r.Last, r.Until = seq, seq, e.at.UTC()
 
-	signature := m.Headers().Get(messages.HeaderSignature)
-	if !messages.VerifyEvent(w.o.Keys, m.Subject(), m.Headers().Get(jetstream.MsgIDHeader), m.Data(), signature) {
-		w.find(AuditForged, seq, 0, "%s is not as a broker signed it, or with a key that was not given", m.Subject())
+	signature := e.header.Get(messages.HeaderSignature)
+	if !messages.VerifyEvent(w.o.Keys, e.subject, e.header.Get(jetstream.MsgIDHeader), e.data, signature) {
+		w.find(AuditForged, seq, 0, "%s is not as a broker signed it, or with a key that was not given", e.subject)
 	} else {
 		var beginning [16]byte
 		copy(beginning[:], signature)
 		if at, ok := w.seen[beginning]; ok {
-			w.find(AuditRepeated, seq, 0, "%s stands at %d, too: somebody has stored it again", m.Subject(), at)
+			w.find(AuditRepeated, seq, 0, "%s stands at %d, too: somebody has stored it again", e.subject, at)
 		}
 		w.seen[beginning] = seq
 	}
-	w.place(seq, meta.Timestamp)
+	w.place(seq, e.at)
 }
 
 // place holds the time of an event against the marks before and behind it.

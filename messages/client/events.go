@@ -76,11 +76,17 @@ func (f EventFilter) read(ctx context.Context, js jetstream.JetStream, ns messag
 	if err != nil {
 		return err
 	}
-	api := cmp.Or(js.Options().APIPrefix, jetstream.DefaultAPIPrefix)
-	if domain := js.Options().Domain; domain != "" {
-		api = "$JS." + domain + ".API."
-	}
-	r := eventReader{nc: js.Conn(), from: strings.TrimSuffix(api, ".") + ".DIRECT.GET." + ns.EventStream(), filter: f, subject: subject, handle: handle}
+	r := newEventReader(js, ns, subject, func(e storedEvent) (bool, error) {
+		if !f.wants(e.subject) {
+			return true, nil
+		}
+		event, err := messages.DecodeEvent(e.data)
+		if err != nil {
+			return false, fmt.Errorf("the event on %s: %w", e.subject, err)
+		}
+		return handle(event), nil
+	})
+	r.since = f.Since
 	for {
 		more, err := r.page(ctx)
 		switch {
@@ -124,14 +130,31 @@ func (f EventFilter) wants(subject string) bool {
 	return len(f.Types) == 0 || slices.Contains(f.Types, t)
 }
 
+// storedEvent is an event as it stands in the stream.
+type storedEvent struct {
+	seq     uint64
+	at      time.Time
+	subject string
+	header  nats.Header
+	data    []byte
+}
+
 // eventReader reads a stream page by page.
 type eventReader struct {
 	nc            *nats.Conn
 	from, subject string
-	filter        EventFilter
-	last          uint64 // sequence of what was read
-	handle        func(messages.Event) bool
+	since         time.Time // zero: from the beginning
+	last          uint64    // sequence of what was read
+	handle        func(storedEvent) (more bool, err error)
 	enough        bool // handle wants no more
+}
+
+func newEventReader(js jetstream.JetStream, ns messages.Namespace, subject string, handle func(storedEvent) (bool, error)) *eventReader {
+	api := cmp.Or(js.Options().APIPrefix, jetstream.DefaultAPIPrefix)
+	if domain := js.Options().Domain; domain != "" {
+		api = "$JS." + domain + ".API."
+	}
+	return &eventReader{nc: js.Conn(), from: strings.TrimSuffix(api, ".") + ".DIRECT.GET." + ns.EventStream(), subject: subject, handle: handle}
 }
 
 // page reads what comes next, and says whether there is more.
@@ -154,11 +177,13 @@ func (r *eventReader) page(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		switch status := m.Header.Get("Status"); status {
-		case "":
+		if added(m.Header, jetstream.SequenceHeader) != "" { // an event, whatever other headers it was stored with
 			if err := r.take(m); err != nil || r.enough {
 				return false, err
 			}
+			continue
+		}
+		switch status := m.Header.Get("Status"); status {
 		case "204": // the page's end
 			return m.Header.Get("Nats-Num-Pending") != "0", nil
 		case "404":
@@ -177,8 +202,8 @@ func (r *eventReader) question() ([]byte, error) {
 		Seq     uint64     `json:"seq,omitempty"`
 		Since   *time.Time `json:"start_time,omitempty"`
 	}{Batch: eventsAtOnce, Subject: r.subject, Seq: r.last + 1}
-	if r.last == 0 && !r.filter.Since.IsZero() {
-		since := r.filter.Since.UTC()
+	if r.last == 0 && !r.since.IsZero() {
+		since := r.since.UTC()
 		q.Seq, q.Since = 0, &since
 	}
 	return json.Marshal(q)
@@ -207,21 +232,29 @@ func (r *eventReader) next(ctx context.Context, inbox *nats.Subscription, before
 	}
 }
 
-// take passes an event on, if it is wanted.
+// take passes an event on.
 func (r *eventReader) take(m *nats.Msg) error {
-	seq, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
+	place := added(m.Header, jetstream.SequenceHeader)
+	seq, err := strconv.ParseUint(place, 10, 64)
 	if err != nil || seq <= r.last {
-		return fmt.Errorf("NATS answers with message %q after %d", m.Header.Get(jetstream.SequenceHeader), r.last)
+		return fmt.Errorf("NATS answers with message %q after %d", place, r.last)
 	}
 	r.last = seq
-	subject := m.Header.Get(jetstream.SubjectHeader)
-	if !r.filter.wants(subject) {
-		return nil
-	}
-	event, err := messages.DecodeEvent(m.Data)
+	at, err := time.Parse(time.RFC3339Nano, added(m.Header, jetstream.TimeStampHeaer))
 	if err != nil {
-		return fmt.Errorf("the event on %s: %w", subject, err)
+		return fmt.Errorf("NATS answers with message %d of no time", seq)
 	}
-	r.enough = !r.handle(event)
-	return nil
+	more, err := r.handle(storedEvent{seq: seq, at: at, subject: added(m.Header, jetstream.SubjectHeader), header: m.Header, data: m.Data})
+	r.enough = !more
+	return err
+}
+
+// added is a header as the server has added it: behind those with which whoever
+// published the message may have had it stored.
+func added(h nats.Header, name string) string {
+	values := h.Values(name)
+	if len(values) == 0 {
+		return ""
+	}
+	return values[len(values)-1]
 }
