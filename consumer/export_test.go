@@ -28,3 +28,10 @@ func (c *Consumer) HasReserve() bool {
 	there, err := c.reserve.isThere(context.Background())
 	return err == nil && there && !c.reserve.isSpent()
 }
+
+// FullOfTidying has as many wait to be tidied up as may, until the returned function is
+// called.
+func (c *Consumer) FullOfTidying() (free func()) {
+	c.tidying.waiting.Add(maxTidying)
+	return func() { c.tidying.waiting.Add(-maxTidying) }
+}

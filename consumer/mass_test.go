@@ -2,12 +2,15 @@ package consumer_test
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/nats-io/nats.go"
 
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
@@ -54,6 +57,7 @@ type ending struct {
 	keys, all time.Duration // until the last key, and the last user, was deleted
 	calls     int
 	throttled int
+	flood     int // of those that AWS throttled: in the second after the first one
 }
 
 // endMany has the leases expire that there are, and waits until nothing is left. It
@@ -70,11 +74,17 @@ func (w *world) endMany(within time.Duration) ending {
 	}
 	w.quiet()
 	var e ending
+	var flooded time.Time // until when it is the first flood
 	for _, c := range w.sim.Calls() {
 		e.calls++
 		switch {
 		case c.Code == "Throttling":
-			e.throttled++
+			if e.throttled++; flooded.IsZero() {
+				flooded = c.Answered.Add(time.Second)
+			}
+			if c.Answered.Before(flooded) {
+				e.flood++
+			}
 		case c.Code != "": // a removal that is repeated
 		case c.Action == "DeleteAccessKey":
 			e.keys = max(e.keys, c.Answered.Sub(began))
@@ -90,8 +100,8 @@ func (e ending) report(b *testing.B, leases int, perSecond, mostWasted float64) 
 	floor := float64(leases) / perSecond
 	keys, all := e.keys.Seconds()/floor, e.all.Seconds()/(callsPerLease*floor)
 	wasted := 100 * float64(e.throttled) / float64(e.calls)
-	b.Logf("%d leases at %.0f calls/s: all keys are dead after %.1f s (at best %.1f), everything is gone after %.1f s (at best %.1f); %d calls, of which %d were throttled",
-		leases, perSecond, e.keys.Seconds(), floor, e.all.Seconds(), callsPerLease*floor, e.calls, e.throttled)
+	b.Logf("%d leases at %.0f calls/s: all keys are dead after %.1f s (at best %.1f), everything is gone after %.1f s (at best %.1f); %d calls, of which %d were throttled, %d of them in the first second of throttling",
+		leases, perSecond, e.keys.Seconds(), floor, e.all.Seconds(), callsPerLease*floor, e.calls, e.throttled, e.flood)
 	b.ReportMetric(keys, "keys/floor")
 	b.ReportMetric(all, "all/floor")
 	b.ReportMetric(wasted, "%wasted")
@@ -125,81 +135,102 @@ func BenchmarkMassExpiry(b *testing.B) {
 	}
 }
 
-// TestInAMassExpiryEveryKeyDiesBeforeTheFirstUser, and whoever looks is told of no
-// failure: that AWS takes no more calls is none.
+// manyGroups makes a definition of one that takes so many calls to tidy up that they
+// never go all at once.
+func (w *world) manyGroups(definition string) string {
+	for i := range 9 {
+		group := fmt.Sprint("group", i)
+		w.sim.AddGroup(group)
+		definition = strings.Replace(definition, `"groups":[`, `"groups":[`+strconv.Quote(group)+",", 1)
+	}
+	return definition
+}
+
+// TestInAMassExpiryEveryKeyDiesBeforeTheFirstUser, though users that are to be tidied
+// up wait already and get nowhere; and whoever looks is told of no failure: that AWS
+// takes no more calls is none.
+//
+// As many users are revoked as there are workers, then others expire. AWS holds each
+// removal but of keys back until all keys are gone: a worker that waits for one is lost.
 func TestInAMassExpiryEveryKeyDiesBeforeTheFirstUser(t *testing.T) {
 	t.Parallel()
-	const leases = 40
+	const (
+		workers = 8
+		leases  = workers + 6
+		// removals wait for AWS before the last keys do: 12 of a user, for half as many
+		// users as there are workers. Those that come before the last key have gone
+		// while no key waited.
+		removals = 12 * workers / 2
+	)
 	w := newWorld(t)
-	b := w.broker()
-	w.put(b, plainSecret)
+	first := w.broker()
+	w.put(first, w.manyGroups(plainSecret))
 	w.leaseMany(leases)
-	b.stop()
-	w.broker(w.paced(40), func(c *consumer.Config) { c.Workers = consumer.Workers{Revoke: 48} })
-
-	// Those that may go at once are answered when all of them are there: then others wait.
-	const burst = 4
-	var arrived sync.WaitGroup
-	arrived.Add(burst)
-	first := make(chan struct{}, burst)
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action != "DeleteAccessKey" {
-			return iamsim.Verdict{}
-		}
-		select {
-		case first <- struct{}{}:
-			arrived.Done()
-			arrived.Wait()
-		default:
+	first.stop()
+	var mu sync.Mutex
+	var keys, rest int // calls, and those of the rest before the last key's
+	free := make(chan struct{})
+	w.sim.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
+		mu.Lock()
+		defer mu.Unlock()
+		switch c.Action {
+		case "DeleteAccessKey":
+			keys++
+		case "DetachUserPolicy", "RemoveUserFromGroup", "DeleteUserPolicy", "DeleteUser":
+			if keys < leases {
+				rest++
+			}
+			mu.Unlock()
+			select {
+			case <-free:
+			case <-ctx.Done():
+			}
+			mu.Lock()
 		}
 		return iamsim.Verdict{}
 	})
-	w.sim.SetFaults(iamsim.Faults{Latency: 30 * time.Millisecond})
-	w.sim.ResetCalls()
-	w.clock.move(time.Hour)
-	left := 0
-	w.eventually("all keys are gone, and written down", func() bool {
-		left = 0
+	slow := w.crowded(9.9, func(c *consumer.Config) {
+		c.Workers.Revoke, c.AckWait = workers, 500*time.Millisecond
+	})
+	gone := func() (n int) {
 		for _, r := range w.records() {
-			if !r.State.Ended() && r.KeyGoneAt.IsZero() {
-				return false
-			}
-			if !r.State.Ended() {
-				left++
+			if !r.KeyGoneAt.IsZero() {
+				n++
 			}
 		}
-		return true
-	})
-	if left < leases/2 {
-		t.Errorf("only %d of %d users are left for later", left, leases)
+		return n
 	}
-	w.sim.SetFaults(iamsim.Faults{})
+	var answers []*nats.Subscription
+	for _, r := range w.records()[:workers] {
+		answers = append(answers, w.publish(w.ns.Revoke(r.Name()), ""))
+	}
+	w.eventually("the keys of those that are revoked are gone, and that is written down", func() bool { return gone() == workers })
+	w.clock.move(time.Hour)
+	w.eventually("all keys are gone, and that is written down", func() bool { return gone() == leases })
+	mu.Lock()
+	if keys != leases || rest > removals*4/5 {
+		t.Errorf("%d calls delete %d keys, and before the last go %d others", keys, leases, rest)
+	}
+	mu.Unlock()
+	if n := w.sim.UserCount(); n != leases {
+		t.Errorf("of %d users %d are there", leases, n)
+	}
+	close(free)
+	slow.stop() // the rest would take it a while
+	w.broker()
 	w.clock.move(10 * time.Second)
+	for _, a := range answers {
+		if r, _ := w.answer(a); r.Kind != messages.KindRevoked {
+			t.Errorf("answered %+v %v", r, r.Error)
+		}
+	}
 	w.nothingInAWS()
 	w.quiet()
-	var lastKey, firstUser time.Time
-	keyCalls := 0
-	for _, c := range w.sim.Calls() {
-		if c.Action == "DeleteAccessKey" {
-			keyCalls++
-		}
-		switch {
-		case c.Action == "DeleteAccessKey" && c.Answered.After(lastKey):
-			lastKey = c.Answered
-		case c.Action == "DeleteUser" && (firstUser.IsZero() || c.Arrived.Before(firstUser)):
-			firstUser = c.Arrived
-		}
+	mu.Lock()
+	if keys != leases {
+		t.Errorf("%d keys take %d calls", leases, keys)
 	}
-	if keyCalls != leases {
-		t.Errorf("%d keys take %d calls", leases, keyCalls)
-	}
-	if firstUser.Before(lastKey) {
-		t.Errorf("a user is deleted %s before the last key is gone", lastKey.Sub(firstUser))
-	}
-	// Of what was begun before others waited, some is done again.
-	if n := len(w.sim.Calls()); n > callsPerLease*leases*5/4 {
-		t.Errorf("%d calls for %d leases", n, leases)
-	}
+	mu.Unlock()
 	told := map[string]int{}
 	for _, e := range w.events("") {
 		told[strings.TrimPrefix(e.Type, "lessor.lease.")]++
@@ -207,9 +238,14 @@ func TestInAMassExpiryEveryKeyDiesBeforeTheFirstUser(t *testing.T) {
 	if told["revoked"] != leases || told["revoke_failed"] != 0 {
 		t.Errorf("told: %v", told)
 	}
+	reasons := map[messages.Reason]int{}
 	for _, r := range w.records() {
-		if r.State != messages.StateRevoked || r.Reason != messages.ReasonExpired {
-			t.Errorf("%s is %s (%s)", r.Name(), r.State, r.Reason)
+		reasons[r.Reason]++
+		if r.State != messages.StateRevoked {
+			t.Errorf("%s is %s", r.Name(), r.State)
 		}
+	}
+	if reasons[messages.ReasonRequested] != workers || reasons[messages.ReasonExpired] != leases-workers {
+		t.Errorf("reasons: %v", reasons)
 	}
 }

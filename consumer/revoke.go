@@ -129,6 +129,10 @@ func (c *Consumer) endWith(ctx context.Context, m *inbound, o order, rec held, n
 		c.transient(m, err)
 		return
 	}
+	if c.isTidying(rec) && c.tidying.isFull() {
+		c.tidyLater(m, rec) // before it writes anything: there are many of these
+		return
+	}
 	ending, err := c.leases.save(ctx, next, rec.revision)
 	if err != nil {
 		// Also where somebody else has written it: the message comes again, and
@@ -150,7 +154,7 @@ func (c *Consumer) endWith(ctx context.Context, m *inbound, o order, rec held, n
 		}
 	}
 	again := m.again() || rec.State == messages.StateRevoking
-	if ending.Harmless() {
+	if c.isTidying(ending) {
 		c.tidy(m, o, ending, again)
 		return
 	}

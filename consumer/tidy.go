@@ -29,12 +29,21 @@ func newTidying(workers int) *tidying {
 	return &tidying{slots: make(chan struct{}, max(1, workers/tidyShare))}
 }
 
+// isFull says whether no more may wait for a slot.
+func (t *tidying) isFull() bool { return t.waiting.Load() >= maxTidying }
+
+// isTidying says whether all that is left of a lease is to tidy up: a user with which
+// nobody can do anything, or the Deny of a session that has expired.
+func (c *Consumer) isTidying(rec held) bool {
+	return rec.Harmless() || rec.Cut() && !c.mustWait(rec)
+}
+
 // tidy goes on with the undoing of a lease that can harm nobody any more, when there
-// is a slot, and answers m then.
+// is a slot, and answers m then. A stop does not wait for it: another replica goes on.
 func (c *Consumer) tidy(m *inbound, o order, rec held, again bool) {
 	if c.tidying.waiting.Add(1) > maxTidying {
 		c.tidying.waiting.Add(-1)
-		m.later(notYet(rec.Record))
+		c.tidyLater(m, rec)
 		return
 	}
 	c.background.Go(func() {
@@ -42,12 +51,18 @@ func (c *Consumer) tidy(m *inbound, o order, rec held, again bool) {
 		select {
 		case c.tidying.slots <- struct{}{}:
 		case <-c.following.Done():
-			m.later(c.cfg.RetryMin) // we are being stopped; another replica goes on
+			m.later(c.cfg.RetryMin)
 			return
 		}
 		defer func() { <-c.tidying.slots }()
-		c.undoFor(c.base, m, o, rec, again)
+		c.undoFor(c.following, m, o, rec, again)
 	})
+}
+
+// tidyLater is for what comes when too much waits.
+func (c *Consumer) tidyLater(m *inbound, rec held) {
+	m.log.Debug().Msg("too many users wait to be tidied up; this one comes later")
+	m.later(notYet(rec.Record))
 }
 
 // notYet is how long to wait with what AWS takes no calls for: the same for a lease

@@ -27,6 +27,9 @@ type undoing struct {
 func (c *Consumer) undo(ctx context.Context, log zerolog.Logger, rec held, u undoing) (held, error) {
 	cut := c.mustWait(rec) // looked at once: it may expire while AWS is at it
 	if failure := c.remove(ctx, rec, u, cut); failure != nil {
+		if ctx.Err() != nil {
+			return rec, ctx.Err() // nobody has failed: it is given up, and could not be written down
+		}
 		return c.undoFailed(ctx, log, rec, failure)
 	}
 	if cut {
@@ -125,7 +128,7 @@ func (c *Consumer) remove(ctx context.Context, rec held, u undoing, cut bool) er
 		return err
 	}
 	patience := c.cfg.Timing.Undo * 5 / 6
-	if rec.Harmless() {
+	if c.isTidying(rec) {
 		patience *= tidyTime
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)

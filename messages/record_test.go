@@ -49,6 +49,8 @@ func goldenRecords() map[string]messages.Record {
 	delivered := must(inState(messages.StateActive).Deliver(noon.Add(2*time.Second), timing))
 	announced := must(must(settledLease().Renew(noon.Add(time.Hour), 41, noon, timing)).Announce(timing))
 	revoking := must(must(announced.End(messages.ReasonRequested, "job finished", noon.Add(2*time.Hour), timing)).UndoFailed("AWS is away", noon.Add(2*time.Hour)))
+	keyGone := must(must(revoking.KeyGone(noon.Add(2*time.Hour))).UndoLater(messages.MinUndoWait, noon.Add(2*time.Hour)))
+	keyGone.UndoError = revoking.UndoError // the format allows for it
 	left := sessionIn(messages.StateRevoking)
 	return map[string]messages.Record{
 		"record_session.json":         sessionIn(messages.StateActive),
@@ -62,7 +64,7 @@ func goldenRecords() map[string]messages.Record {
 		"record_delivered.json":    delivered,
 		"record_active.json":       announced,
 		"record_revoking.json":     revoking,
-		"record_key_gone.json":     must(must(revoking.KeyGone(noon.Add(2*time.Hour))).UndoLater(messages.MinUndoWait, noon.Add(2*time.Hour))),
+		"record_key_gone.json":     keyGone,
 		"record_revoked.json":      must(revoking.Ended(noon.Add(3 * time.Hour))),
 		"record_failed.json":       inState(messages.StateFailed),
 	}

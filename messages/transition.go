@@ -384,13 +384,15 @@ func (r Record) CutOff(now time.Time) (Record, error) {
 	return r, nil
 }
 
-// KeyGone says that AWS has deleted the lease's access key.
+// KeyGone says that AWS has deleted the lease's access key. Why it could not be before
+// is history.
 func (r Record) KeyGone(now time.Time) (Record, error) {
 	if err := r.must("key gone", StateRevoking); err != nil {
 		return r, err
 	}
 	if r.KeyGoneAt.IsZero() {
 		r.KeyGoneAt = moment(now)
+		r.UndoError = ""
 	}
 	return r, nil
 }
