@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/lessorhq/lessor/messages"
 )
 
@@ -23,9 +21,6 @@ func (c *Consumer) deliver(ctx context.Context, m *inbound, a ask, rec held, cre
 		tell = c.tellIssued // nobody can have, and that need not be looked up
 	}
 	if err := tell(ctx, rec); err != nil {
-		if errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, jetstream.ErrStreamNotFound) {
-			err = errors.Join(err, c.cfg.ensureStreams(ctx, c.js))
-		}
 		c.transientOrConflict(m, err)
 		return
 	}

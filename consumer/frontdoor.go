@@ -104,7 +104,11 @@ func (c *Consumer) checkKnock(k knock) error {
 
 // refuseDoor answers with an error and tells the event.
 func (c *Consumer) refuseDoor(k knock, e *messages.Error) {
-	if e != errNoRoom { // the event would take room, too
+	switch {
+	case e == errNoRoom: // the event would take room, too
+	case kindOf(e) == silent: // nor would the event be taken, and the requester has waited for long
+		c.refusals.omit(safeName(k.tokens, "").Identity, c.cfg.Now())
+	default:
 		data := messages.EventData{Verb: messages.Verb(k.verb), Error: e}
 		if err := c.tellRefusal(c.base, safeName(k.tokens, "door"), nats.NewInbox(), data); err != nil {
 			c.log.Warn().Err(err).Msg("a refusal could not be told")

@@ -115,6 +115,9 @@ func TestTheDiskIsFull(t *testing.T) {
 	if r, err := w.door(w.ns.API("request", "alice", "ci")); err != nil || r.Kind != messages.KindError || r.Error.Code != messages.CodeUnavailable {
 		t.Errorf("a request to a full disk: %+v %v %v", r, r.Error, err)
 	}
+	if w.lines("a refusal could not be told") > 0 {
+		t.Error("the requester has waited for an event, too, that can't be written")
+	}
 	w.says(b, "it can't write to its disk")
 	w.clock.move(15 * time.Minute)
 	if w.works(due.Credentials) || !w.works(lives.Credentials) {

@@ -190,6 +190,7 @@ func TestStreamsAreDeletedByHand(t *testing.T) {
 		w.goesOn(b, lives)
 	}
 	w.ok(w.js.DeleteStream(w.ctx(), n.EventStream()))
+	w.lease("ci", `{"ttl":"1m"}`) // it waits for where its event is kept
 	w.eventually("the event stream is there again", func() bool {
 		_, err := w.js.Stream(w.ctx(), n.EventStream())
 		return err == nil
@@ -275,8 +276,13 @@ func TestTheLeaseBucketIsDeletedByHand(t *testing.T) {
 		}
 	}
 	go func() { _, err := consumer.New(ctx, cfg); starting <- err }()
-	if why := <-waits; !strings.Contains(why.Error(), "the lease bucket is gone") {
-		t.Errorf("a start without the bucket waits for %v", why)
+	select {
+	case why := <-waits:
+		if !strings.Contains(why.Error(), "the lease bucket is gone") {
+			t.Errorf("a start without the bucket waits for %v", why)
+		}
+	case err := <-starting:
+		t.Fatalf("a start without the bucket does not wait: %v", err)
 	}
 	cancel()
 	if err := <-starting; err == nil {
@@ -306,6 +312,26 @@ func TestTheLeaseBucketIsDeletedByHand(t *testing.T) {
 		t.Error("a lease does not live on")
 	}
 	w.everyUserHasALease()
+}
+
+// TestNoBucketIsMadeAgain: an empty one would look like one in which there never was
+// anything.
+func TestNoBucketIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.steady()
+	w.put(b, plainSecret)
+	w.ok(w.js.DeleteKeyValue(w.ctx(), w.ns.SecretBucket()))
+	w.says(b, "restore it from a backup")
+	asked, err := w.nc.SubscribeSync("$JS.API.STREAM.INFO.KV_" + w.ns.SecretBucket())
+	w.ok(err)
+	for range 4 { // streams are made when they are missed for the second time
+		_, err := asked.NextMsg(patience)
+		w.ok(err)
+	}
+	if _, err := w.js.KeyValue(w.ctx(), w.ns.SecretBucket()); !errors.Is(err, jetstream.ErrBucketNotFound) {
+		t.Errorf("the bucket is there again: %v", err)
+	}
 }
 
 // TestJetStreamHasNoRoom: there is no new lease, those that end do, and new ones are
@@ -428,14 +454,12 @@ func TestBrokersStartBeforeJetStreamHasALeader(t *testing.T) {
 	cluster := w.inCluster()
 	cluster.Stop(1)
 	cluster.Stop(2)
-	var waiting sync.WaitGroup
 	type result struct {
 		b   *broker
 		err error
 	}
-	results := make(chan result, 2)
+	waits, results := make(chan struct{}, 2), make(chan result, 2)
 	for range 2 {
-		waiting.Add(1)
 		var once sync.Once
 		nc := w.returning(cluster.URLs(0))
 		go func() {
@@ -443,14 +467,20 @@ func TestBrokersStartBeforeJetStreamHasALeader(t *testing.T) {
 				c.Replicas = 3
 				c.Waiting = func(why error) {
 					if strings.Contains(why.Error(), "JetStream does not answer") {
-						once.Do(waiting.Done)
+						once.Do(func() { waits <- struct{}{} })
 					}
 				}
 			})
 			results <- result{b, err}
 		}()
 	}
-	waiting.Wait()
+	for range 2 {
+		select {
+		case <-waits:
+		case r := <-results:
+			t.Fatalf("a broker does not wait for a leader: %v", r.err)
+		}
+	}
 	for node := 1; node <= 2; node++ {
 		if err := cluster.Restart(node); err != nil {
 			t.Log(err) // the brokers may be up before the servers have told one another all
@@ -485,53 +515,65 @@ func (c *cutter) cut() {
 }
 
 // TestAWorkerHasOnePull: also after its line has stalled, or was cut. A message that
-// came to a second one would wait for the end of AckWait beside the one in hand.
+// came to a second one would wait for the end of AckWait beside the one in hand. The
+// worker that is looked at gets no message: what it asks for is all its own doing.
 func TestAWorkerHasOnePull(t *testing.T) {
 	t.Parallel()
-	one := func(c *consumer.Config) {
-		c.Workers = consumer.Workers{Request: 1, Renew: 1, Revoke: 1, Confirm: 1}
-		c.PullHeartbeat = 500 * time.Millisecond
-	}
-	onlyOne := func(t *testing.T, w *world, after string) {
-		t.Helper()
-		cons, err := w.js.Consumer(w.ctx(), w.ns.Stream(messages.VerbRequest), w.ns.Consumer(messages.VerbRequest))
+	const verb = messages.VerbRenew
+	// start runs a broker on a dialer. What it returns waits for a pull on another
+	// inbox than the first: only so is the one before given up, wherever it is.
+	start := func(w *world, heartbeat time.Duration, opts ...nats.Option) (b *broker, anew func()) {
+		sub, err := w.nc.SubscribeSync("$JS.API.CONSUMER.MSG.NEXT." + w.ns.Stream(verb) + "." + w.ns.Consumer(verb))
 		w.ok(err)
-		waiting := func() int {
-			info, err := cons.Info(w.ctx())
-			w.ok(err)
-			return info.NumWaiting
+		w.ok(w.nc.Flush())
+		pull := func(what string, wait time.Duration) (inbox string) {
+			msg, err := sub.NextMsg(wait)
+			if err != nil {
+				w.t.Fatalf("no pull %s: %v\n%s", what, err, w.logs)
+			}
+			return msg.Reply
 		}
-		w.eventually("one pull after "+after, func() bool { return waiting() == 1 })
-		// Once more, when the worker has had a message.
-		w.lease("ci", "{}")
-		w.eventually("one pull after "+after+" and a message", func() bool { return waiting() == 1 })
-		w.quiet()
+		b, err = w.tryBroker(w.returning(w.server.URL(), opts...), func(c *consumer.Config) {
+			c.Workers = consumer.Workers{Request: 1, Renew: 1, Revoke: 1, Confirm: 1}
+			c.PullHeartbeat = heartbeat
+		})
+		w.ok(err)
+		w.put(b, plainSecret)
+		first := pull("at the start", patience)
+		return b, func() {
+			w.t.Helper()
+			for end := time.Now().Add(patience); pull("on a new inbox", time.Until(end)) == first; {
+			}
+			w.eventually("only one pull waits at the server", func() bool {
+				cons, err := w.js.Consumer(w.ctx(), w.ns.Stream(verb), w.ns.Consumer(verb))
+				w.ok(err)
+				return cons.CachedInfo().NumWaiting == 1
+			})
+			w.lease("ci", "{}")
+		}
 	}
 	t.Run("stalled", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		s := newSleeper()
-		b, err := w.tryBroker(w.returning(w.server.URL(), nats.SetCustomDialer(s)), one)
-		w.ok(err)
-		w.put(b, plainSecret)
-		w.lease("ci", "{}")
+		_, anew := start(w, 500*time.Millisecond, nats.SetCustomDialer(s))
+		wake := sync.OnceFunc(s.wake)
+		t.Cleanup(wake) // or a broker that failed the test could not be stopped
+		const stalled = `"verb":"` + string(verb) + `","message":"a pull has stalled`
+		before := w.lines(stalled)
 		s.sleep()
-		w.eventually("all pulls have stalled", func() bool { return w.lines("a pull has stalled") >= 4 })
-		s.wake()
-		onlyOne(t, w, "a stall")
+		w.eventually("the pull has stalled", func() bool { return w.lines(stalled) > before })
+		wake()
+		anew()
 	})
 	t.Run("cut", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		c := &cutter{}
-		nc := w.returning(w.server.URL(), nats.SetCustomDialer(c), nats.ReconnectWait(time.Millisecond), nats.ReconnectJitter(0, 0))
-		b, err := w.tryBroker(nc, one, func(c *consumer.Config) { c.PullHeartbeat = 5 * time.Second })
-		w.ok(err)
-		w.put(b, plainSecret)
-		w.lease("ci", "{}")
-		back := nc.StatusChanged(nats.CONNECTED)
+		b, anew := start(w, 5*time.Second, nats.SetCustomDialer(c), nats.ReconnectWait(time.Millisecond), nats.ReconnectJitter(0, 0))
+		back := b.nc.StatusChanged(nats.CONNECTED)
 		c.cut()
 		<-back
-		onlyOne(t, w, "a cut")
+		anew()
 	})
 }
