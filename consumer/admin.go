@@ -111,12 +111,17 @@ func (c *Consumer) adminKey(_ context.Context, r micro.Request) (messages.Reply,
 }
 
 // adminError is an error as an operator sees it: with AWS's answer, where there is
-// one.
+// one, and worth another try where it is NATS that did not answer.
 func adminError(err error) *messages.Error {
 	var own *messages.Error
 	var aws *provider.Error
-	if !errors.As(err, &own) && errors.As(err, &aws) {
+	switch {
+	case errors.As(err, &own):
+		return own
+	case errors.As(err, &aws):
 		return aws.ForOperators()
+	case isNATS(err), errors.Is(err, context.Canceled): // the broker is being stopped
+		return messages.Errorf(messages.CodeUnavailable, "NATS did not answer the broker in time; some of it may be done: look, and try again").Because(err)
 	}
 	return messages.AsError(err)
 }

@@ -153,7 +153,11 @@ func (c *Consumer) Start(ctx context.Context) error {
 	return c.insist(ctx, func(ctx context.Context) error { // whoever asks from here on is heard
 		ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 		defer cancel()
-		return c.cfg.Conn.FlushWithContext(ctx)
+		err := c.cfg.Conn.FlushWithContext(ctx)
+		if errors.Is(err, nats.ErrConnectionClosed) && !c.cfg.Conn.IsClosed() {
+			return nats.ErrDisconnected // a flush that a lost connection cuts off is told so
+		}
+		return err
 	})
 }
 

@@ -291,8 +291,11 @@ var scenarios = []scenario{{
 		w.clock.move(2 * time.Hour)
 		w.sweep("")
 		w.alive(lease)
+		for i := range 2 { // once, also where who removed it died before it told
+			w.told(fmt.Sprintf("bob.ci.000000000%d", i), messages.EventOrphanRemoved)
+		}
 	},
-	effects: 9,
+	effects: 13,
 }}
 
 // alive checks that a lease is there, once, and that its key works.

@@ -1,12 +1,14 @@
 package consumer_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -424,6 +426,9 @@ func TestTheQuorumIsLost(t *testing.T) {
 	if r, err := w.door(w.ns.API("request", "alice", "ci")); err != nil || r.Kind != messages.KindError || r.Error.Code != messages.CodeUnavailable {
 		t.Errorf("a request without a quorum: %+v %v %v", r, r.Error, err)
 	}
+	if r := w.admin(messages.AdminGet, `{"name":"ci"}`); r.Kind != messages.KindError || r.Error.Code != messages.CodeUnavailable || !r.Error.Retryable {
+		t.Errorf("an operator without a quorum: %+v %v", r, r.Error)
+	}
 	if w.created() != made || w.sim.UserCount() != 2 {
 		t.Errorf("%d users made and %d there without a quorum", w.created()-made, w.sim.UserCount())
 	}
@@ -491,6 +496,44 @@ func TestBrokersStartBeforeJetStreamHasALeader(t *testing.T) {
 		w.ok(r.err)
 		w.put(r.b, plainSecret)
 	}
+	w.alive(w.lease("ci", "{}"))
+}
+
+// startCutter dials, and once cuts the line in place of the last question of a start:
+// whether the server has heard of the admin service.
+type startCutter struct{ asked, cut atomic.Bool }
+
+func (c *startCutter) Dial(network, address string) (net.Conn, error) {
+	nc, err := net.Dial(network, address)
+	return &startCutConn{Conn: nc, by: c}, err
+}
+
+type startCutConn struct {
+	net.Conn
+	by *startCutter
+}
+
+func (c *startCutConn) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("SUB lessor.admin.")) {
+		c.by.asked.Store(true)
+	}
+	if c.by.asked.Load() && bytes.Contains(p, []byte("PING\r\n")) && c.by.cut.CompareAndSwap(false, true) {
+		_ = c.Close()
+	}
+	return c.Conn.Write(p)
+}
+
+// TestALineIsCutAtTheEndOfAStart: the broker starts all the same.
+func TestALineIsCutAtTheEndOfAStart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := &startCutter{}
+	b, err := w.tryBroker(w.returning(w.server.URL(), nats.SetCustomDialer(c)))
+	w.ok(err)
+	if !c.cut.Load() {
+		t.Fatal("the line was not cut")
+	}
+	w.put(b, plainSecret)
 	w.alive(w.lease("ci", "{}"))
 }
 

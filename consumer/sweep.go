@@ -2,6 +2,8 @@ package consumer
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,7 +24,8 @@ import (
 // is not known then and is older than the leases' reading, by a grace time for
 // clocks, is nobody's. Only of those the tags are read: they say whether the user is
 // this installation's, and which lease's record to look at once more. Then the user
-// is removed as any other.
+// is removed as any other. That it will be is written down before, so that whoever
+// sweeps next tells of it where whoever removed it died or could not.
 //
 // Many at once are suspicious: a bucket that was restored from a backup does not
 // know the users that were made since. They are reported, and a person decides.
@@ -37,6 +40,28 @@ type sweepState struct {
 }
 
 const sweepPrefix = "sweep."
+
+// removal is a user that a sweep removes, until that is told.
+//
+//	{"username":"lessor-alice-…","lease":"alice.ci.06ct…"}
+type removal struct {
+	Username string `json:"username"`
+	Lease    string `json:"lease"` // as the user's tag has it: it may be anything
+	Told     bool   `json:"told,omitempty"`
+}
+
+// toldAge is how long it stays written down that a removal is told. A key that is
+// deleted would leave its mark for good.
+const toldAge = time.Minute
+
+// removalPrefix begins the keys of removals: the connection's name and a hash of the
+// user's follow.
+const removalPrefix = "removal."
+
+func removalKey(connection, username string) string {
+	sum := sha256.Sum256([]byte(strings.ToLower(username)))
+	return removalPrefix + connection + "." + hex.EncodeToString(sum[:16])
+}
 
 // sweepClaim is how long nobody else begins a sweep that does not end.
 const sweepClaim = 15 * time.Minute
@@ -167,8 +192,15 @@ func (c *Consumer) sweepInto(ctx context.Context, report *messages.Sweep, apply 
 	if err != nil {
 		return err
 	}
-	orphans, err := c.findOrphans(ctx, account, stored.Paths, known, readAt.Add(-c.cfg.SweepGrace), report)
+	untold, err := c.removals(ctx, report.Connection) // before AWS is asked who is there
 	if err != nil {
+		return err
+	}
+	orphans, there, err := c.findOrphans(ctx, account, stored.Paths, known, readAt.Add(-c.cfg.SweepGrace), report)
+	if err != nil {
+		return err
+	}
+	if err := c.tellRemoved(ctx, report.Connection, untold, there); err != nil {
 		return err
 	}
 	_, restored, err := c.holding(ctx) // asked last: the leases that were read are not older than that
@@ -179,7 +211,7 @@ func (c *Consumer) sweepInto(ctx context.Context, report *messages.Sweep, apply 
 	for _, o := range orphans {
 		found := messages.Orphan{Username: o.user.Name, Lease: o.owner.Lease, CreatedAt: o.user.CreatedAt}
 		if !report.Held {
-			if err := c.removeOrphan(ctx, account, o); err != nil {
+			if err := c.removeOrphan(ctx, report.Connection, account, o); err != nil {
 				c.log.Warn().Err(err).Str("username", o.user.Name).Msg("a user that no lease knows could not be removed; trying again later")
 				found.Error = safe(err)
 			}
@@ -202,15 +234,16 @@ type orphan struct {
 }
 
 // findOrphans lists the users below the paths and asks whose those are that no lease
-// knows and that were made before a time.
-func (c *Consumer) findOrphans(ctx context.Context, account provider.Account, paths []string, known knownUsers, before time.Time, report *messages.Sweep) ([]orphan, error) {
+// knows and that were made before a time. It also returns the names of all, in lower
+// case.
+func (c *Consumer) findOrphans(ctx context.Context, account provider.Account, paths []string, known knownUsers, before time.Time, report *messages.Sweep) ([]orphan, map[string]bool, error) {
 	var orphans []orphan
 	seen := map[string]bool{} // one path may be below another
 	for _, path := range paths {
 		for marker := ""; ; {
 			page, next, err := account.Users(ctx, path, marker)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			for _, u := range page {
 				name := strings.ToLower(u.Name) // IAM's names ignore case
@@ -224,7 +257,7 @@ func (c *Consumer) findOrphans(ctx context.Context, account provider.Account, pa
 				}
 				owner, ours, err := c.orphaned(ctx, account, u, known.unread)
 				if err != nil {
-					return nil, err
+					return nil, nil, err
 				}
 				if ours {
 					orphans = append(orphans, orphan{user: u, owner: owner})
@@ -235,7 +268,7 @@ func (c *Consumer) findOrphans(ctx context.Context, account provider.Account, pa
 			}
 		}
 	}
-	return orphans, nil
+	return orphans, seen, nil
 }
 
 // orphaned says whether a user is this installation's and its lease does not know it:
@@ -264,18 +297,116 @@ func (c *Consumer) orphaned(ctx context.Context, account provider.Account, u pro
 	return owner, rec.State.Ended() || !strings.EqualFold(rec.User.Name, u.Name), nil
 }
 
-// removeOrphan removes a user and tells.
-func (c *Consumer) removeOrphan(ctx context.Context, account provider.Account, o orphan) error {
+// removeOrphan writes down that it removes a user, does, and tells. What it could not
+// tell the next sweep does: the user is removed all the same.
+func (c *Consumer) removeOrphan(ctx context.Context, connection string, account provider.Account, o orphan) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timing.Undo)
 	defer cancel()
-	err := account.Delete(ctx, provider.Deletion{User: messages.User{Name: o.user.Name, Path: o.user.Path}, Owner: o.owner})
+	r := removal{Username: o.user.Name, Lease: o.owner.Lease}
+	revision, err := c.noteRemoval(ctx, connection, r)
+	if err != nil {
+		return err
+	}
+	err = account.Delete(ctx, provider.Deletion{User: messages.User{Name: o.user.Name, Path: o.user.Path}, Owner: o.owner})
 	if err != nil {
 		return err
 	}
 	c.log.Warn().Str("username", o.user.Name).Str("lease", o.owner.Lease).Time("created_at", o.user.CreatedAt).Msg("a user that no lease knew is removed")
-	name := safeName(strings.Split(o.owner.Lease, "."), "orphan")
-	lease := &messages.Lease{Name: o.owner.Lease, Identity: name.Identity, Secret: name.Secret, ID: name.ID, State: messages.StateRevoked, Username: o.user.Name}
-	return c.emit(ctx, name, messages.EventOrphanRemoved, o.user.Name, messages.EventData{Lease: lease})
+	if err := c.tellRemoval(ctx, connection, r, revision); err != nil {
+		c.log.Warn().Err(err).Str("username", o.user.Name).Msg("that a user is removed could not be told; the next sweep tries again")
+	}
+	return nil
+}
+
+// noteRemoval writes down that a user is being removed.
+func (c *Consumer) noteRemoval(ctx context.Context, connection string, r removal) (revision uint64, err error) {
+	key := removalKey(connection, r.Username)
+	data, err := json.Marshal(r)
+	if err != nil {
+		return 0, err
+	}
+	for {
+		have, revision, err := c.connections.state.get(ctx, key)
+		if err != nil && !errors.Is(err, errNotFound) || err == nil && string(have) == string(data) {
+			return revision, err
+		}
+		if revision, err = c.connections.state.put(ctx, key, data, revision, 0); !errors.Is(err, errConflict) {
+			return revision, err
+		}
+	}
+}
+
+// notedRemoval is a removal that nobody has told of yet, at its revision.
+type notedRemoval struct {
+	removal
+	revision uint64
+}
+
+// removals are those of a connection that nobody has told of yet.
+func (c *Consumer) removals(ctx context.Context, connection string) ([]notedRemoval, error) {
+	keys, err := c.connections.state.keys(ctx, removalPrefix+connection+".*")
+	if err != nil {
+		return nil, err
+	}
+	var noted []notedRemoval
+	for _, key := range keys {
+		data, revision, err := c.connections.state.get(ctx, key)
+		if errors.Is(err, errNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		n := notedRemoval{revision: revision}
+		if err := json.Unmarshal(data, &n.removal); err != nil || removalKey(connection, n.Username) != key {
+			c.log.Warn().AnErr("cause", err).Str("key", key).Msg("what was written down about a user's removal can't be read, and is left alone")
+			continue
+		}
+		if !n.Told {
+			noted = append(noted, n)
+		}
+	}
+	return noted, nil
+}
+
+// tellRemoved tells of the removals whose users are not there any more. One whose user
+// is there is not told: it is removed again, or somebody's lease has it after all.
+func (c *Consumer) tellRemoved(ctx context.Context, connection string, noted []notedRemoval, there map[string]bool) error {
+	for _, n := range noted {
+		if there[strings.ToLower(n.Username)] {
+			continue
+		}
+		if err := c.tellRemoval(ctx, connection, n.removal, n.revision); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tellRemoval tells that a user is removed, unless that is told already, and writes
+// that down.
+func (c *Consumer) tellRemoval(ctx context.Context, connection string, r removal, revision uint64) error {
+	name := safeName(strings.Split(r.Lease, "."), "orphan")
+	_, last, err := c.lastTold(ctx, name, messages.EventOrphanRemoved)
+	if err != nil {
+		return err
+	}
+	if last.Username != r.Username {
+		lease := &messages.Lease{Name: r.Lease, Identity: name.Identity, Secret: name.Secret, ID: name.ID, State: messages.StateRevoked, Username: r.Username}
+		if err := c.emit(ctx, name, messages.EventOrphanRemoved, r.Username, messages.EventData{Lease: lease}); err != nil {
+			return err
+		}
+	}
+	r.Told = true
+	data, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	_, err = c.connections.state.put(ctx, removalKey(connection, r.Username), data, revision, toldAge)
+	if errors.Is(err, errConflict) {
+		return nil // another replica has
+	}
+	return err
 }
 
 // knownUsers are the users that leases know which are not over.

@@ -74,6 +74,35 @@ func TestASweepRemovesWhatNoLeaseKnows(t *testing.T) {
 	}
 }
 
+// A broker loses NATS while AWS deletes the user: another tells of it, once.
+func TestARemovalIsToldByTheNextSweep(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.broker()
+	w.put(b, plainSecret)
+	w.lease("ci", "{}")
+	w.stray("lost", b.Installation(), "bob.ci.0000000000")
+	w.clock.move(30 * time.Minute)
+	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if c.Action == "DeleteUser" {
+			b.nc.Close()
+		}
+		return iamsim.Verdict{}
+	})
+	w.ok(w.nc.PublishRequest(w.ns.AdminSweep(), w.nc.NewInbox(), nil))
+	w.eventually("it is gone", func() bool { _, there := w.sim.User("lost"); return !there })
+	b.die()
+	w.sim.SetHook(nil)
+	w.told("bob.ci.0000000000")
+	w.broker()
+	for range 2 {
+		if s := w.sweep(""); s.Error != "" || len(s.Orphans) > 0 {
+			t.Fatalf("%+v", s)
+		}
+		w.told("bob.ci.0000000000", messages.EventOrphanRemoved)
+	}
+}
+
 // The brokers sweep by themselves, and share it.
 func TestBrokersSweepByThemselves(t *testing.T) {
 	t.Parallel()

@@ -84,6 +84,10 @@ func isAway(err error) bool {
 	}, func(e error) bool { return errors.Is(err, e) })
 }
 
+// isNATS says whether an error is about a NATS or JetStream that is not there, has no
+// leader or no room, rather than about what it was asked.
+func isNATS(err error) bool { return kindOf(err) != other || isAway(err) }
+
 // explain puts an operator's words before an error of JetStream.
 func explain(err error) error {
 	if k := kindOf(err); k != other && !errors.Is(err, errNoLeases) {

@@ -165,8 +165,10 @@ func (o *soakOperator) waiting(ctx context.Context) int {
 	return n
 }
 
-// settle deletes, with everything well, the definition with its leases, and ends the
-// sessions: they last longer than anybody wants to wait.
+// settle deletes, with everything well, the definition with its leases, ends the
+// sessions, which last longer than anybody wants to wait, and rotates the managing
+// user's key: in the storm hardly anybody who asks for that lives to hear that it is
+// done.
 func (o *soakOperator) settle(ctx context.Context) {
 	err := soakUntil(ctx, lastPatience, "the definition is being deleted", func() error {
 		once, cancel := context.WithTimeout(ctx, soakPatience)
@@ -188,5 +190,21 @@ func (o *soakOperator) settle(ctx context.Context) {
 	})
 	if err != nil {
 		o.tally.violated("unanswered", soakRole, "revocation: %s", err)
+	}
+	if o.short {
+		return
+	}
+	// One that the storm cut short is finished first, two minutes after it was begun.
+	err = soakUntil(ctx, settleBound, "the managing user's key is rotated", func() error {
+		once, cancel := context.WithTimeout(ctx, soakPatience)
+		defer cancel()
+		_, err := o.admin.RotateKey(once, soakKeyed)
+		if err != nil {
+			soakSleep(ctx, 2*time.Second) // each order is told
+		}
+		return err
+	})
+	if err != nil {
+		o.tally.violated("unanswered", soakKeyed, "rotation: %s", err)
 	}
 }

@@ -21,7 +21,7 @@ const (
 var mustBeZero = []soakFigure{
 	{Name: "users_left", What: "users without a lease when all is over"},
 	{Name: "leases_left", What: "leases that do not end"},
-	{Name: "late", What: "leases past their expiry by more than " + lateBound.String() + " with a broker there"},
+	{Name: "late", What: "leases past their expiry by more than " + lateBound.String() + " (without a key: " + tidyBound.String() + ") with a broker there"},
 	{Name: "beyond", What: "keys that AWS took after their lease's end (hard expiry)"},
 	{Name: "early", What: "leases that ended before their time"},
 	{Name: "unanswered", What: "requests without an answer, also when repeated at the end"},

@@ -129,6 +129,19 @@ func TestEachFigureCanBeBad(t *testing.T) {
 			s.audit.served.Add(int64(lateBound + time.Second))
 			s.audit.judge(shamUser(), rec, time.Now(), none)
 		}},
+		"late, without a key": {do: func(_ context.Context, s *sham) {
+			rec, user := shamRecord(messages.StateRevoking, time.Second), shamUser()
+			user.Key = ""
+			none := func() bool { return false }
+			s.audit.judge(user, rec, time.Now(), none)
+			s.audit.served.Add(int64(lateBound + time.Second))
+			s.audit.judge(user, rec, time.Now(), none)
+			if n := s.tally.verdict(1, time.Minute).count("late"); n > 0 {
+				s.t.Error("a user without a key is late after a minute")
+			}
+			s.audit.served.Add(int64(tidyBound))
+			s.audit.judge(user, rec, time.Now(), none)
+		}},
 		"beyond": {do: func(_ context.Context, s *sham) {
 			for range 3 {
 				s.audit.judge(shamUser(), shamRecord(messages.StateActive, 5*time.Second), time.Now(), func() bool { return false })
