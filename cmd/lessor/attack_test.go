@@ -470,6 +470,7 @@ var messageAttacks = []attack{
 	}},
 	{name: "another's idempotency key, used up in his name", do: func(s *siege) func() string {
 		s.ask(s.alice, s.ns.API("request", "bob", "ci"), "", messages.HeaderIdempotencyKey, "job-8 "+s.victim.ID)
+		s.settled() // until then he would be given the same key
 		return s.ask(s.bob, s.ns.API("request", "bob", "ci"), "", messages.HeaderIdempotencyKey, "job-8 "+s.victim.ID).not(messages.KindCredentials)
 	}},
 	{name: "an idempotency key of 10 kB", alone: bySize, do: func(s *siege) func() string {

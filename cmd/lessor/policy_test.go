@@ -16,7 +16,8 @@ func TestPolicyOfAStoredSecret(t *testing.T) {
 	o := newOffice(t)
 	definition := withKey(o.principal("lessor", ""))
 	o.put(definition)
-	o.says(exitFailed, "", "--account, or run: lessor secret check ci\n", "policy", "ci")
+	o.put(strings.Replace(withKey("AKIAQQQQQQQQQQQQQQQQ", "none-of-AWS"), "name: ci", "name: unknown", 1)) // nobody's
+	o.says(exitFailed, "", "--account, or run: lessor secret check unknown\n", "policy", "unknown")
 	o.says(exitOK, "arn:aws:iam::210987654321:user/lessor/ci/*", "", "policy", "ci", "--account", "210987654321")
 	o.ok(t, "secret", "check", "ci")
 	for args, want := range map[string]string{
