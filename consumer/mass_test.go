@@ -118,7 +118,7 @@ func BenchmarkMassExpiry(b *testing.B) {
 		name            string
 		brokers, leases int
 		wasted          float64
-	}{{"one broker", 1, 2000, 5}, {"two brokers", 2, 1000, 10}} {
+	}{{"one broker", 1, 2000, 5}, {"two brokers", 2, 1000, 15}} {
 		b.Run(c.name, func(b *testing.B) {
 			for range b.N {
 				const perSecond = 50

@@ -86,12 +86,14 @@ func (l *limiter) lower(now time.Time) {
 	flow := min(l.flow.rate(now), had)
 	fast := l.found < l.likely
 	if math.IsInf(l.likely, 1) {
-		l.likely = had
+		l.likely = flow // the first guess was one of what no longer gets through
+	} else {
+		l.likely = max(l.likely, had) * near
 	}
-	l.likely = max(l.likely, had) * near
 	switch {
 	case math.IsInf(l.found, 1):
 		l.found, l.likely = flow*guess, math.Inf(1)
+		l.flow = meter{since: now, began: now} // what got through before says nothing of what does now
 	case fast && now.Sub(l.throttledAt) > 2*settle:
 		l.found = had * near
 	case flow < telling:
@@ -132,6 +134,7 @@ const measure = time.Second
 
 // meter measures a rate over the time just past.
 type meter struct {
+	began       time.Time // zero: long ago
 	since       time.Time
 	got, before int // since then, and in the time before
 }
@@ -154,6 +157,9 @@ func (m *meter) roll(now time.Time) {
 // rate is a second's.
 func (m *meter) rate(now time.Time) float64 {
 	m.roll(now)
+	if age := now.Sub(m.began); age < measure {
+		return float64(m.got) / max(age, settle).Seconds()
+	}
 	left := 1 - float64(now.Sub(m.since))/float64(measure)
 	return (float64(m.got) + left*float64(m.before)) / measure.Seconds()
 }
