@@ -153,7 +153,10 @@ func TestRefusedMessagesAreTold(t *testing.T) {
 func TestAFloodOfRefusalsDoesNotFloodTheEvents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker(func(c *consumer.Config) { c.ChoresEvery = 10 * time.Millisecond })
+	b := w.broker(func(c *consumer.Config) {
+		c.ChoresEvery = 10 * time.Millisecond
+		c.AckWait = 30 * time.Second // a refusal that comes again is counted again
+	})
 	w.put(b, plainSecret)
 	const flood, told = 200, 60
 	var subs []*nats.Subscription

@@ -392,7 +392,7 @@ func (s scenario) run(t *testing.T, m *mortal) []string {
 	m.arm()
 	answers := s.act(w, lease)
 	if m.killAt > 0 {
-		w.diesOrFinishes(m)
+		w.diesOrFinishes(m, 0)
 		victim.die()
 		m.bury()
 		if s.died != nil {
@@ -400,7 +400,7 @@ func (s scenario) run(t *testing.T, m *mortal) []string {
 		}
 		w.broker(quickChores)
 	} else if answers == nil {
-		w.diesOrFinishes(m)
+		w.diesOrFinishes(m, s.effects)
 	}
 	var answer messages.Reply
 	if answers != nil {
@@ -418,16 +418,16 @@ func (s scenario) run(t *testing.T, m *mortal) []string {
 	return m.seen()
 }
 
-// diesOrFinishes waits until the broker is dead, or there is nothing left for it
-// to do: not every run has as many effects as the first.
-func (w *world) diesOrFinishes(m *mortal) {
+// diesOrFinishes waits until the broker is dead, or has had at least so many effects
+// and there is nothing left for it to do: not every run has as many as the first.
+func (w *world) diesOrFinishes(m *mortal, least int) {
 	w.t.Helper()
 	since, effects := time.Now(), 0
 	w.eventually("the broker dies or finishes", func() bool {
 		if n := len(m.seen()); n > effects || !w.empty() {
 			since, effects = time.Now(), n
 		}
-		return m.isDead() || time.Since(since) > time.Second
+		return m.isDead() || effects >= least && time.Since(since) > time.Second
 	})
 }
 

@@ -60,7 +60,7 @@ func (c *Consumer) handOver(ctx context.Context, m *inbound, a ask, rec held, an
 	case err != nil:
 		c.transient(m, err)
 	case heard:
-		c.delivered(ctx, m, a, rec)
+		c.delivered(ctx, m, a, rec, answer)
 	default:
 		c.background.Go(func() { c.seekListener(c.base, m, a, rec, answer) })
 	}
@@ -91,7 +91,7 @@ func (c *Consumer) seekListener(ctx context.Context, m *inbound, a ask, rec held
 			return
 		}
 		if heard {
-			c.delivered(ctx, m, a, rec)
+			c.delivered(ctx, m, a, rec, answer)
 			return
 		}
 	}
@@ -128,9 +128,13 @@ func (c *Consumer) giveUp(ctx context.Context, m *inbound, rec held) {
 }
 
 // delivered writes down that the delivery was handed over, and closes the message.
-// It does not give up: if the message came again for that, the key would be
-// delivered again, to somebody who may have taken it and gone.
-func (c *Consumer) delivered(ctx context.Context, m *inbound, a ask, rec held) {
+// It does not give up: if the message came again for that, and the requester had
+// taken the key and gone, the lease would end because nobody listens.
+//
+// Where that can't be written, NATS has trouble, and the delivery that it had taken
+// may be lost with a server. So the same is handed over once more, to whoever still
+// waits.
+func (c *Consumer) delivered(ctx context.Context, m *inbound, a ask, rec held, answer messages.Reply) {
 	err := c.settle(ctx, a, rec)
 	if err == nil {
 		m.done()
@@ -145,7 +149,9 @@ func (c *Consumer) delivered(ctx context.Context, m *inbound, a ask, rec held) {
 				m.leave() // we are being stopped
 				return
 			}
-			err = c.settle(c.base, a, rec)
+			if _, err = c.publish(c.base, a.replyTo, rec, answer); err == nil {
+				err = c.settle(c.base, a, rec)
+			}
 		}
 		m.done()
 	})

@@ -1,11 +1,14 @@
 package consumer_test
 
 import (
+	"bytes"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/lessorhq/lessor/messages"
 )
@@ -105,6 +108,43 @@ func TestADeliveryIsSentAgainUnchangedToWhoeverRepeats(t *testing.T) {
 	w.ok(msg.Respond(nil))
 	w.told(first.Lease.Name, messages.EventIssued, messages.EventConfirmed)
 	w.quiet()
+}
+
+// TestADeliveryThatMayBeLostIsHandedOverAgain: while the delivery can't be written down
+// NATS has trouble, and may have lost it with a server. The requester gets the same
+// again, and where it has gone meanwhile, its lease lives.
+func TestADeliveryThatMayBeLostIsHandedOverAgain(t *testing.T) {
+	t.Parallel()
+	for _, waits := range []bool{true, false} {
+		t.Run(map[bool]string{true: "who waits", false: "who has gone"}[waits], func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			held := newHoldback(func(subject string, frame []byte) bool {
+				return strings.HasPrefix(subject, "$KV.") && bytes.Contains(frame, []byte(`"delivered_at"`))
+			})
+			nc, err := nats.Connect(w.server.URL(), nats.SetCustomDialer(held))
+			w.ok(err)
+			t.Cleanup(nc.Close)
+			b, err := w.tryBroker(nc)
+			w.ok(err)
+			w.put(b, plainSecret)
+			answers := w.publish(w.ns.Request("alice", "ci"), "{}")
+			first, _ := w.answer(answers)
+			<-held.there
+			if !waits {
+				w.ok(answers.Unsubscribe())
+				w.ok(w.nc.Flush())
+			} else if again, _ := w.answer(answers); again.Credentials == nil || again.Credentials.SecretAccessKey.Reveal() != first.Credentials.SecretAccessKey.Reveal() {
+				t.Errorf("what comes again is %+v", again)
+			}
+			w.quiet()
+			close(held.pass)
+			if rec, _ := w.record(first.Lease.Name); !rec.Settled() {
+				t.Errorf("the delivery is not written down: %+v", rec)
+			}
+			w.alive(first)
+		})
+	}
 }
 
 // TestTheSearchForSecretsFindsThem: the search that follows every test would see

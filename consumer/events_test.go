@@ -43,16 +43,21 @@ func (w *world) toldInOrder() {
 	}
 }
 
-// holdback is the dialer of a broker whose first message to a subject that ends so is
-// held on its way, until it is let go. Everything else passes.
+// holdback is the dialer of a broker whose first message of a sort is held on its way,
+// until it is let go. Everything else passes.
 type holdback struct {
-	suffix      string
+	sort        func(subject string, frame []byte) bool
 	there, pass chan struct{}
 	once        sync.Once
 }
 
-func newHoldback(suffix string) *holdback {
-	return &holdback{suffix: suffix, there: make(chan struct{}), pass: make(chan struct{})}
+func newHoldback(sort func(subject string, frame []byte) bool) *holdback {
+	return &holdback{sort: sort, there: make(chan struct{}), pass: make(chan struct{})}
+}
+
+// tells is the sort of the events of a type.
+func tells(e messages.EventType) func(string, []byte) bool {
+	return func(subject string, _ []byte) bool { return strings.HasSuffix(subject, "."+string(e)) }
 }
 
 func (h *holdback) Dial(network, address string) (net.Conn, error) {
@@ -76,7 +81,7 @@ func (c *heldConn) Write(p []byte) (int, error) {
 		whole := bytes.Clone(c.rest[:n])
 		c.rest = c.rest[n:]
 		held := false
-		if strings.HasSuffix(subject, c.h.suffix) {
+		if c.h.sort(subject, whole) {
 			c.h.once.Do(func() { held = true })
 		}
 		if held {
@@ -101,7 +106,7 @@ func (c *heldConn) pass(frame []byte) error {
 func TestTheBeginningIsToldBeforeTheEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	held := newHoldback(".issued")
+	held := newHoldback(tells(messages.EventIssued))
 	nc, err := nats.Connect(w.server.URL(), nats.SetCustomDialer(held))
 	w.ok(err)
 	b, err := w.tryBroker(nc)

@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -213,7 +214,10 @@ func TestAClusterLosesANode(t *testing.T) {
 	w.nc = connect(0)
 	w.js, err = jetstream.New(w.nc)
 	w.ok(err)
-	replicated := func(c *consumer.Config) { c.Replicas = 3; c.AckWait = 2 * time.Second }
+	replicated := func(c *consumer.Config) {
+		c.Replicas, c.AckWait = 3, 2*time.Second
+		c.Timing.Confirm = patience
+	}
 	var brokers []*broker
 	for i := range 2 {
 		b, err := w.tryBroker(connect(i+1), replicated)
@@ -225,16 +229,35 @@ func TestAClusterLosesANode(t *testing.T) {
 
 	var leases []messages.Reply
 	for node := range 3 {
+		// A delivery may be lost with the server that has taken it. Whoever must have
+		// it asks again with the same key, and confirms what comes.
+		ask := func(n int) *nats.Subscription {
+			return w.publish(w.ns.Request("alice", "ci"), `{"ttl":"1h","confirm":true}`, messages.HeaderIdempotencyKey, fmt.Sprintf("job-%d-%d", node, n))
+		}
 		var answers []*nats.Subscription
-		for range 10 {
-			answers = append(answers, w.publish(w.ns.Request("alice", "ci"), `{"ttl":"1h"}`))
+		for n := range 10 {
+			answers = append(answers, ask(n))
 		}
 		cluster.Stop(node)
-		for _, sub := range answers {
-			r, _ := w.answer(sub)
+		for n, sub := range answers {
+			var msg *nats.Msg
+			w.eventually("the delivery comes", func() bool {
+				if msg, err = sub.NextMsg(5 * time.Second); err != nil {
+					sub = ask(n)
+				}
+				return err == nil
+			})
+			r, err := messages.DecodeReply(msg.Data)
+			w.ok(err)
 			if r.Kind != messages.KindCredentials {
 				t.Fatalf("%+v %v", r, r.Error)
 			}
+			w.eventually("it is confirmed", func() bool {
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				defer cancel()
+				_, err := w.js.Publish(ctx, msg.Reply, nil)
+				return err == nil
+			})
 			leases = append(leases, r)
 		}
 		w.ok(cluster.Restart(node))
