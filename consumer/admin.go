@@ -120,7 +120,7 @@ func adminError(err error) *messages.Error {
 		return own
 	case errors.As(err, &aws):
 		return aws.ForOperators()
-	case isNATS(err), errors.Is(err, context.Canceled): // the broker is being stopped
+	case mayPass(err):
 		return messages.Errorf(messages.CodeUnavailable, "NATS did not answer the broker in time; some of it may be done: look, and try again").Because(err)
 	}
 	return messages.AsError(err)

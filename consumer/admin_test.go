@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
 )
@@ -31,6 +33,26 @@ func (w *world) operate(subject, body string) messages.Reply {
 	}
 	w.t.Fatalf("no answer on %s\n%s", subject, w.logs)
 	return messages.Reply{}
+}
+
+// begin asks the admin service and leaves the answer for later.
+func (w *world) begin(verb messages.AdminVerb, body string) *nats.Subscription {
+	w.t.Helper()
+	inbox := w.nc.NewInbox()
+	sub, err := w.nc.SubscribeSync(inbox)
+	w.ok(err)
+	w.ok(w.nc.PublishRequest(w.ns.AdminSecret(verb), inbox, []byte(body)))
+	return sub
+}
+
+// within is the next message, which must come in time.
+func (w *world) within(d time.Duration, sub *nats.Subscription) []byte {
+	w.t.Helper()
+	msg, err := sub.NextMsg(d)
+	if err != nil {
+		w.t.Fatalf("no answer: %v\n%s", err, w.logs)
+	}
+	return msg.Data
 }
 
 // putBody is a request to store a definition.
@@ -178,4 +200,37 @@ func TestReleasedFilesMayBeChangedAndDeleted(t *testing.T) {
 	if r := w.admin(messages.AdminDelete, `{"name":"filed"}`); r.Kind != messages.KindDeletion || !r.Deletion.Done {
 		t.Fatalf("%+v %v", r.Deletion, r.Error)
 	}
+}
+
+// With a fixed user name a check meets the user of a lease: it leaves it alone.
+func TestACheckLeavesTheUserOfALeaseAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.broker()
+	w.put(b, strings.Replace(plainSecret, `"name"`, `"username_template":"deployer","allow_fixed_username":true,"name"`, 1))
+	lease := w.lease("ci", "{}")
+	r := w.admin(messages.AdminCheck, `{"name":"ci"}`)
+	t.Logf("%+v", r.Check)
+	if !w.works(lease.Credentials) || w.sim.UserCount() != 1 {
+		t.Fatal("the lease's key does not work any more")
+	}
+	w.revoked(lease)
+	w.nothingInAWS()
+}
+
+// So many definitions that they are more than a message holds.
+func TestAListThatIsTooLongIsAnswered(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.broker()
+	tags := make([]string, 46)
+	for i := range tags {
+		tags[i] = fmt.Sprintf("%q:%q", fmt.Sprintf("tag-%d", i), strings.Repeat("x", 250))
+	}
+	for i := range 92 {
+		w.put(b, fmt.Sprintf(`{"name":"ci-%d","tags":{%s}}`, i, strings.Join(tags, ",")))
+	}
+	r, err := messages.DecodeReply(w.within(patience, w.begin(messages.AdminList, "")))
+	w.ok(err)
+	w.refused(r, messages.CodeTooLarge)
 }

@@ -1,29 +1,17 @@
 package consumer_test
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
-	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
 // adminLease asks the admin service about leases.
 func (w *world) adminLease(verb messages.AdminVerb, body string) messages.Reply {
 	w.t.Helper()
 	return w.operate(w.ns.AdminLease(verb), body)
-}
-
-// denies has AWS refuse an action.
-func (w *world) denies(action string) {
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == action {
-			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}
-		}
-		return iamsim.Verdict{}
-	})
 }
 
 func TestAnOperatorSeesAndRetriesWhatCanNotBeRevoked(t *testing.T) {

@@ -303,6 +303,45 @@ func unfence(h nats.Header) {
 	h.Del(jetstream.ExpectedLastSubjSeqSubjHeader)
 }
 
+// TestAForgedPlaceOfAnEventIsNotBelieved: an event that was stored with headers in which
+// the server says where an event stands is read where it stands, and so are those behind
+// it.
+func TestAForgedPlaceOfAnEventIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	w := history(t)
+	s, err := w.js.Stream(w.ctx(), w.ns.EventStream())
+	w.ok(err)
+	m, err := s.GetMsg(w.ctx(), 1)
+	w.ok(err)
+	forged := nats.NewMsg(m.Subject)
+	forged.Data = m.Data
+	forged.Header.Set(nats.MsgIdHdr, "another")
+	forged.Header.Set(jetstream.SequenceHeader, "1000000")
+	forged.Header.Set(jetstream.TimeStampHeaer, "2000-01-02T03:04:05Z")
+	forged.Header.Set(jetstream.SubjectHeader, w.ns.Event(messages.LeaseName{Identity: "bob", Secret: "ci", ID: "1"}, messages.EventRevoked))
+	forged.Header.Set("Status", "404")
+	_, err = w.js.PublishMsg(w.ctx(), forged)
+	w.ok(err)
+	next := &nats.Msg{Subject: m.Subject, Header: nats.Header{nats.MsgIdHdr: {"the next"}}, Data: m.Data}
+	_, err = w.js.PublishMsg(w.ctx(), next)
+	w.ok(err)
+	for filter, want := range map[messages.EventType]int{
+		messages.EventIssued:  4, // two of them and these
+		messages.EventRevoked: 2,
+	} {
+		n := 0
+		f := client.EventFilter{Types: []messages.EventType{filter, messages.EventConfirmed}}
+		for _, err := range client.Events(w.ctx(), w.js, w.ns, f) {
+			w.ok(err)
+			n++
+		}
+		if n != want {
+			t.Errorf("%d events of type %s, not %d", n, filter, want)
+		}
+	}
+	w.finds("forged 7", "forged 8")
+}
+
 func TestVerifyFindsAReplay(t *testing.T) {
 	t.Parallel()
 	w := history(t)
@@ -394,7 +433,11 @@ func TestVerifyTakesAgeForNoLoss(t *testing.T) {
 	b := w.broker(func(c *consumer.Config) { c.EventAge = 300 * time.Millisecond })
 	w.put(b, plainSecret)
 	w.lease("ci", "{}")
-	w.eventually("the events are gone", func() bool { return len(w.events("")) == 0 })
+	w.eventually("the events are gone", func() bool {
+		s, err := w.js.Stream(w.ctx(), w.ns.EventStream())
+		w.ok(err)
+		return s.CachedInfo().State.Msgs == 0
+	})
 	w.lease("ci", "{}")
 	w.quiet()
 	w.finds()

@@ -1,7 +1,6 @@
 package consumer_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -132,11 +131,7 @@ func (w *world) alive2(lease messages.Reply, users int) {
 func TestAnotherAccountIsNotTakenForAnEmptyOne(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker()
-	w.put(b, plainSecret)
-	lease := w.lease("ci", "{}")
-	w.quiet()
-	b.stop()
+	lease := w.leftBehind(1, "{}")[0]
 
 	elsewhere := iamsim.New(iamsim.Options{Now: w.clock.now, Account: "210987654321"})
 	keyID, secret := elsewhere.AddPrincipal("broker")
@@ -212,12 +207,7 @@ func TestAConnectionGoesWithTheLastThatNamesIt(t *testing.T) {
 		_, err = kv.Get(w.ctx(), "connection."+name)
 		return err == nil
 	}
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == "DeleteAccessKey" {
-			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}
-		}
-		return iamsim.Verdict{}
-	})
+	w.denies("DeleteAccessKey")
 	w.admin(messages.AdminDelete, `{"name":"ci","force":true}`)
 	w.eventually("it has failed", func() bool { rec, _ := w.record(lease.Lease.Name); return rec.UndoError != "" })
 	w.clock.move(20 * time.Minute)

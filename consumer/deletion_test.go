@@ -1,7 +1,6 @@
 package consumer_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
-	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
 // quickChores has what goes on without a message done often.
@@ -67,12 +65,7 @@ func TestADeletionGoesOnUntilItIsDone(t *testing.T) {
 	w.put(b, plainSecret)
 	lease := w.lease("ci", "{}")
 	w.quiet()
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == "DeleteAccessKey" {
-			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}
-		}
-		return iamsim.Verdict{}
-	})
+	w.denies("DeleteAccessKey")
 	var d *messages.SecretDeletion
 	w.eventually("the deletion says what is in its way", func() bool {
 		d = w.admin(messages.AdminDelete, `{"name":"ci"}`).Deletion
@@ -105,12 +98,7 @@ func TestAForcedDeletionDropsTheDefinitionAndHuntsTheUsers(t *testing.T) {
 	w.put(w.broker(), plainSecret)
 	lease := w.lease("ci", "{}")
 	w.quiet()
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == "DeleteUser" {
-			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}
-		}
-		return iamsim.Verdict{}
-	})
+	w.denies("DeleteUser")
 	r := w.admin(messages.AdminDelete, `{"name":"ci","force":true}`)
 	if r.Kind != messages.KindDeletion || !r.Deletion.Done || r.Deletion.Leases != 1 {
 		t.Fatalf("%+v %v", r.Deletion, r.Error)
@@ -179,5 +167,47 @@ func TestARequestThatRacesADeletionLeavesNothing(t *testing.T) {
 		default:
 			t.Errorf("%d were told %s", codes[code], code)
 		}
+	}
+}
+
+// A message that ends nothing waits on the lease's subject when the definition is
+// deleted by force: nobody looks again.
+func TestAForcedDeletionInsistsOnItsOrders(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.broker(func(c *consumer.Config) { c.Timing.Expiring = 30 * time.Minute })
+	w.put(b, plainSecret)
+	lease := w.lease("ci", "{}")
+	w.quiet()
+	b.sched.Stop()
+	w.clock.move(30*time.Minute - 4*time.Second) // the announcement is a little early, and comes again
+	w.publishFor("", w.ns.Revoke(nameOf(w, lease)), "", messages.HeaderDue, "soon")
+	r := w.admin(messages.AdminDelete, `{"name":"ci","force":true}`)
+	if r.Kind != messages.KindDeletion || !r.Deletion.Done {
+		t.Fatalf("%+v %v", r.Deletion, r.Error)
+	}
+	w.eventually("the streams are empty", w.reallyEmpty)
+	if rec, _ := w.record(lease.Lease.Name); !rec.State.Ended() {
+		t.Fatalf("the definition is gone, and the lease is %s", rec.State)
+	}
+}
+
+// reallyEmpty asks the server.
+func (w *world) reallyEmpty() bool {
+	s, err := w.js.Stream(w.ctx(), w.ns.Stream(messages.VerbRevoke))
+	w.ok(err)
+	return s.CachedInfo().State.Msgs == 0
+}
+
+func TestADefinitionThatIsNothingIsDeleted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.broker()
+	kv, err := w.js.KeyValue(w.ctx(), w.ns.SecretBucket())
+	w.ok(err)
+	_, err = kv.PutString(w.ctx(), "ci", "null")
+	w.ok(err)
+	if r := w.admin(messages.AdminDelete, `{"name":"ci"}`); r.Kind != messages.KindDeletion || !r.Deletion.Done {
+		t.Fatalf("%+v %v", r.Deletion, r.Error)
 	}
 }

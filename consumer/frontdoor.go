@@ -78,13 +78,23 @@ func (c *Consumer) answerDoor(k knock, open func(context.Context, knock) error) 
 			err = open(ctx, k)
 		}
 		if err != nil {
-			c.refuseDoor(k, messages.AsError(err))
+			c.refuseDoor(k, doorError(err))
 		}
 	})
 	if !entered {
 		c.places.leave(identity)
 		c.turnAway(k, messages.Errorf(messages.CodeUnavailable, "this broker is being stopped; try again"))
 	}
+}
+
+// doorError is an error as a requester sees it: worth another try where it is NATS that
+// did not answer.
+func doorError(err error) *messages.Error {
+	var own *messages.Error
+	if !errors.As(err, &own) && mayPass(err) {
+		return messages.Errorf(messages.CodeUnavailable, "NATS did not answer the broker in time; try again").Because(err)
+	}
+	return messages.AsError(err)
 }
 
 // checkKnock makes sure of the tokens and of the answer's subject.

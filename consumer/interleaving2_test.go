@@ -123,12 +123,7 @@ func TestADeadlineIsAnsweredWhileAnUndoHangs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == "DeleteUser" {
-			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}
-		}
-		return iamsim.Verdict{}
-	})
+	w.denies("DeleteUser")
 	const body = `{"ttl":"1h","confirm":true}`
 	r := w.lease("ci", body, messages.HeaderIdempotencyKey, "k")
 	w.quiet()

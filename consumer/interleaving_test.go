@@ -350,12 +350,7 @@ func TestARepeatOfAFailingRequestIsToldTheTruth(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.put(w.broker(), extraSecret)
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == "DeleteUser" {
-			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}
-		}
-		return iamsim.Verdict{}
-	})
+	w.denies("DeleteUser")
 	w.refused(w.ask("extra", "{}", messages.HeaderIdempotencyKey, "k"), messages.CodeProviderRejected)
 	w.refused(w.ask("extra", "{}", messages.HeaderIdempotencyKey, "k"), messages.CodeProviderRejected)
 }

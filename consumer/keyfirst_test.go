@@ -24,22 +24,26 @@ func (w *world) crowded(perSecond float64, change ...func(*consumer.Config)) *br
 	}}, change...)...)
 }
 
+// keyGone waits until the records say that the leases' keys are deleted.
+func (w *world) keyGone(leases ...messages.Reply) {
+	w.t.Helper()
+	for _, l := range leases {
+		w.eventually("the key is gone, and that is written down", func() bool {
+			rec, _ := w.record(l.Lease.Name)
+			return !rec.KeyGoneAt.IsZero()
+		})
+	}
+}
+
 // Whoever orders a revocation is told when everything is gone, and the key is dead
 // long before.
 func TestUnderBacklogARevocationIsAnsweredAtItsEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	first := w.broker()
-	w.put(first, plainSecret)
-	lease := w.lease("ci", "{}")
-	w.quiet()
-	first.stop()
+	lease := w.leftBehind(1, "{}")[0]
 	w.crowded(9.9)
 	answers := w.publish(w.ns.Revoke(nameOf(w, lease)), "")
-	w.eventually("the key is dead, and that is written down", func() bool {
-		rec, _ := w.record(lease.Lease.Name)
-		return !rec.KeyGoneAt.IsZero()
-	})
+	w.keyGone(lease)
 	if w.works(lease.Credentials) || w.sim.UserCount() != 1 {
 		t.Fatal("the key works, or the user is gone already")
 	}
@@ -54,32 +58,16 @@ func TestUnderBacklogARevocationIsAnsweredAtItsEnd(t *testing.T) {
 func TestTidyingHoldsNoWorker(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	first := w.broker()
-	w.put(first, plainSecret)
-	var leases []messages.Reply
-	for range 5 {
-		leases = append(leases, w.lease("ci", "{}"))
-	}
-	w.quiet()
-	first.stop()
+	leases := w.leftBehind(5, "{}")
 	w.crowded(9.9, func(c *consumer.Config) { c.Workers.Revoke = 2 })
 
-	stuck, free := make(chan struct{}, 100), make(chan struct{})
-	w.t.Cleanup(func() { close(free) })
-	w.sim.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == "DetachUserPolicy" {
-			stuck <- struct{}{}
-			select {
-			case <-free:
-			case <-ctx.Done():
-			}
-		}
-		return iamsim.Verdict{}
-	})
+	stuck := newGate()
+	w.t.Cleanup(func() { close(stuck.open) })
+	w.sim.SetHook(stuckAt(stuck, "DetachUserPolicy"))
 	for _, l := range leases[:4] {
 		w.publish(w.ns.Revoke(nameOf(w, l)), "")
 	}
-	<-stuck // one is being tidied up, and does not get on
+	w.arrives("one is being tidied up, and does not get on", stuck)
 	w.publish(w.ns.Revoke(nameOf(w, leases[4])), "")
 	w.eventually("all keys are dead", func() bool {
 		for _, l := range leases {
@@ -204,33 +192,16 @@ func TestADeadlineThatCannotBeMetIsToldAtOnce(t *testing.T) {
 func TestAStopLeavesTheTidyingToOthers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	first := w.broker()
-	w.put(first, plainSecret)
-	leases := []messages.Reply{w.lease("ci", "{}"), w.lease("ci", "{}")}
-	w.quiet()
-	first.stop()
+	leases := w.leftBehind(2, "{}")
 	slow := w.crowded(9.9, func(c *consumer.Config) { c.Workers.Revoke = 2 })
-	stuck := make(chan struct{}, 100)
-	w.sim.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == "DetachUserPolicy" {
-			stuck <- struct{}{}
-			<-ctx.Done()
-		}
-		return iamsim.Verdict{}
-	})
+	stuck := newGate()
+	w.sim.SetHook(stuckAt(stuck, "DetachUserPolicy"))
 	var answers []*nats.Subscription
 	for _, l := range leases {
 		answers = append(answers, w.publish(w.ns.Revoke(nameOf(w, l)), ""))
 	}
-	w.eventually("the keys are gone, and that is written down", func() bool {
-		for _, r := range w.records() {
-			if r.KeyGoneAt.IsZero() {
-				return false
-			}
-		}
-		return true
-	})
-	<-stuck // one has a slot, the other waits for it
+	w.keyGone(leases...)
+	w.arrives("one has a slot, and the other waits for it", stuck)
 	slow.sched.Stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -254,17 +225,10 @@ func TestAStopLeavesTheTidyingToOthers(t *testing.T) {
 func TestWhatIsTidiedUpLaterWritesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	first := w.broker()
-	w.put(first, plainSecret)
-	lease := w.lease("ci", "{}")
-	w.quiet()
-	first.stop()
+	lease := w.leftBehind(1, "{}")[0]
 	b := w.crowded(9.9)
 	w.publishFor("", w.ns.Revoke(nameOf(w, lease)), "")
-	w.eventually("the key is gone, and that is written down", func() bool {
-		rec, _ := w.record(lease.Lease.Name)
-		return !rec.KeyGoneAt.IsZero()
-	})
+	w.keyGone(lease)
 	before, _ := w.record(lease.Lease.Name)
 	defer b.FullOfTidying()()
 	w.clock.move(10 * time.Second)
@@ -287,25 +251,16 @@ func TestTidyingUpASessionHoldsNoWorker(t *testing.T) {
 	if r, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, session)), "")); r.Kind != messages.KindRevoked {
 		t.Fatalf("answered %+v %v", r, r.Error)
 	}
-	stuck, free := make(chan struct{}, 100), make(chan struct{})
-	w.sim.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == "DeleteRolePolicy" {
-			stuck <- struct{}{}
-			select {
-			case <-free:
-			case <-ctx.Done():
-			}
-		}
-		return iamsim.Verdict{}
-	})
+	stuck := newGate()
+	w.sim.SetHook(stuckAt(stuck, "DeleteRolePolicy"))
 	w.clock.move(2 * time.Hour)
-	<-stuck
+	w.arrives("the Deny is being tidied up", stuck)
 	user := w.lease("ci", "{}")
 	w.answer(w.publish(w.ns.Revoke(nameOf(w, user)), ""))
 	if n := len(w.sim.RolePolicies("deploy")); w.works(user.Credentials) || n != 2 {
 		t.Errorf("the key works, or the Deny is gone: %d policies", n)
 	}
-	close(free)
+	close(stuck.open)
 	w.state(session.Lease.Name, messages.StateRevoked)
 	w.told(session.Lease.Name, messages.EventIssued, messages.EventRevoked)
 }
@@ -315,28 +270,16 @@ func TestTidyingUpASessionHoldsNoWorker(t *testing.T) {
 func TestOnceTheKeyIsGoneNothingFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	first := w.broker()
-	w.put(first, plainSecret)
-	lease := w.lease("ci", "{}")
-	w.quiet()
-	first.stop()
+	lease := w.leftBehind(1, "{}")[0]
 	w.crowded(9.9)
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == "DeleteAccessKey" {
-			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}
-		}
-		return iamsim.Verdict{}
-	})
+	w.denies("DeleteAccessKey")
 	w.answer(w.publish(w.ns.Revoke(nameOf(w, lease)), ""))
 	if rec, _ := w.record(lease.Lease.Name); !rec.Failing() {
 		t.Fatalf("it does not fail: %+v", rec)
 	}
 	w.sim.SetHook(nil)
 	w.clock.move(time.Minute)
-	w.eventually("the key is gone, and that is written down", func() bool {
-		rec, _ := w.record(lease.Lease.Name)
-		return !rec.KeyGoneAt.IsZero()
-	})
+	w.keyGone(lease)
 	if rec, _ := w.record(lease.Lease.Name); rec.Failing() {
 		t.Errorf("it fails: %s", rec.UndoError)
 	}
@@ -349,17 +292,10 @@ func TestOnceTheKeyIsGoneNothingFails(t *testing.T) {
 func TestUnderBacklogAnUndeliveredLeaseIsToldOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	first := w.broker()
-	w.put(first, plainSecret)
-	lease := w.lease("ci", `{"confirm":true}`)
-	w.quiet()
-	first.stop()
+	lease := w.leftBehind(1, `{"confirm":true}`)[0]
 	slow := w.crowded(9.9)
 	w.clock.move(time.Minute)
-	w.eventually("the key is gone, and that is written down", func() bool {
-		rec, _ := w.record(lease.Lease.Name)
-		return !rec.KeyGoneAt.IsZero()
-	})
+	w.keyGone(lease)
 	w.told(lease.Lease.Name, messages.EventIssued, messages.EventUndelivered)
 	slow.stop()
 	w.broker()

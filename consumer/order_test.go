@@ -11,7 +11,6 @@ import (
 
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
-	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
 func TestRenewalsAreBounded(t *testing.T) {
@@ -150,12 +149,7 @@ func TestAFailedRevocationIsTriedAgain(t *testing.T) {
 	w := newWorld(t)
 	w.put(w.broker(), plainSecret)
 	r := w.lease("ci", `{"ttl":"1h"}`)
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == "DeleteAccessKey" {
-			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}
-		}
-		return iamsim.Verdict{}
-	})
+	w.denies("DeleteAccessKey")
 	a, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, r)), ""))
 	w.refused(a, messages.CodeProviderUnavailable)
 	if w.works(r.Credentials) {

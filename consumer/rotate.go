@@ -1,7 +1,9 @@
 package consumer
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -72,61 +74,125 @@ type rotating struct {
 	name     string
 	pause    time.Duration // between two tries of the new key
 	c        storedConnection
+	kept     storedConnection // c as it was read or written last
 	revision uint64
 }
 
+// look reads the connection.
+func (r *rotating) look(ctx context.Context) error {
+	var err error
+	r.c, r.revision, err = r.load(ctx, r.name)
+	r.kept = r.c
+	return err
+}
+
+// save writes the connection. What others have written into it meanwhile stays, unless
+// that is about its key.
 func (r *rotating) save(ctx context.Context) error {
-	revision, err := r.connections.save(ctx, r.c, r.revision)
-	if errors.Is(err, errConflict) {
+	for {
+		revision, err := r.connections.save(ctx, r.c, r.revision)
+		if err == nil {
+			r.kept, r.revision = r.c, revision
+			return nil
+		}
+		if !errors.Is(err, errConflict) {
+			return err
+		}
+		if err := r.still(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// still makes sure that nobody else has changed the key or the rotation, and takes over
+// what else has changed: who the connection is, what its leases' paths are, when it was
+// needed.
+func (r *rotating) still(ctx context.Context) error {
+	have, revision, err := r.load(ctx, r.name)
+	if err != nil || !have.sameKeys(r.kept) {
 		return messages.Errorf(messages.CodeUnavailable, "the key of %s is being changed by somebody else", r.name).Because(err)
 	}
-	r.revision = revision
-	return err
+	r.kept, r.revision = have, revision
+	r.c = r.c.besideKeys(have)
+	return nil
+}
+
+// besideKeys is the connection with all that another version of it has and that is not
+// about its keys.
+func (c storedConnection) besideKeys(of storedConnection) storedConnection {
+	c.Principal, c.Paths, c.KeptAt, c.UnusedSince = of.Principal, of.Paths, of.KeptAt, of.UnusedSince
+	return c
+}
+
+// sameKeys says whether two versions of a connection have the same keys, and are as far
+// with the same rotation.
+func (c storedConnection) sameKeys(other storedConnection) bool {
+	one, err := json.Marshal(c.besideKeys(other))
+	two, err2 := json.Marshal(other)
+	return err == nil && err2 == nil && bytes.Equal(one, two)
 }
 
 // claim begins the rotation, or takes it over.
 func (r *rotating) claim(ctx context.Context) error {
-	var err error
-	if r.c, r.revision, err = r.load(ctx, r.name); err != nil {
+	if err := r.look(ctx); err != nil {
 		return err
 	}
 	if r.c.Secret == nil {
 		return messages.Errorf(messages.CodeInvalidRequest, "only aws.auth.method %s has a key that can be rotated, and this is %s", messages.AuthAccessKey, r.c.Auth.Method)
 	}
 	if r.c.Rotation != nil {
-		if left := r.c.Rotation.Claimed.Add(claimTime).Sub(r.now()); left > 0 {
-			return messages.Errorf(messages.CodeUnavailable, "the key is being rotated since %s; if that has failed it goes on by itself in %s",
-				r.c.Rotation.Claimed.Format(time.RFC3339), left.Round(time.Second))
-		}
-		next := *r.c.Rotation
-		next.Claimed = r.now().UTC()
-		r.c.Rotation = &next
-		return r.save(ctx)
+		return r.takeOver(ctx)
 	}
-	account, err := r.reach(ctx, r.name)
+	had, err := r.onlyKey(ctx)
 	if err != nil {
 		return err
-	}
-	// What reach has written down is part of what is rotated.
-	if r.c, r.revision, err = r.load(ctx, r.name); err != nil {
-		return err
-	}
-	had, err := account.OwnKeys(ctx)
-	if err != nil {
-		return err
-	}
-	if !slices.Contains(had, r.c.Auth.AccessKeyID) {
-		return errStep("the key %s is not one of its user's", r.c.Auth.AccessKeyID)
-	}
-	if len(had) >= maxOwnKeys {
-		other := slices.DeleteFunc(slices.Clone(had), func(id string) bool { return id == r.c.Auth.AccessKeyID })
-		return errStep("the user has %d access keys, and AWS allows no more; %s is in use; delete %s and try again", len(had), r.c.Auth.AccessKeyID, strings.Join(other, ", "))
 	}
 	r.c.Rotation = &rotation{Had: had, Claimed: r.now().UTC()}
 	if err := r.save(ctx); err != nil {
 		return err
 	}
 	return r.alone(ctx)
+}
+
+// takeOver goes on with a rotation that nobody is at any more.
+func (r *rotating) takeOver(ctx context.Context) error {
+	if left := r.c.Rotation.Claimed.Add(claimTime).Sub(r.now()); left > 0 {
+		return messages.Errorf(messages.CodeUnavailable, "the key is being rotated since %s; if that has failed it goes on by itself in %s",
+			r.c.Rotation.Claimed.Format(time.RFC3339), left.Round(time.Second))
+	}
+	next := *r.c.Rotation
+	next.Claimed = r.now().UTC()
+	r.c.Rotation = &next
+	return r.save(ctx)
+}
+
+// onlyKey lists the keys of the user, which must be one, and the one in use.
+func (r *rotating) onlyKey(ctx context.Context) ([]string, error) {
+	account, err := r.reach(ctx, r.name)
+	if err != nil {
+		return nil, r.blame(ctx, err)
+	}
+	had, err := account.OwnKeys(ctx)
+	if err != nil {
+		return nil, r.blame(ctx, err)
+	}
+	if !slices.Contains(had, r.c.Auth.AccessKeyID) {
+		return nil, r.blame(ctx, errStep("the key %s is not one of its user's", r.c.Auth.AccessKeyID))
+	}
+	if len(had) >= maxOwnKeys {
+		other := slices.DeleteFunc(slices.Clone(had), func(id string) bool { return id == r.c.Auth.AccessKeyID })
+		return nil, r.blame(ctx, errStep("the user has %d access keys, and AWS allows no more; %s is in use; delete %s and try again", len(had), r.c.Auth.AccessKeyID, strings.Join(other, ", ")))
+	}
+	return had, nil
+}
+
+// blame is an error of AWS about the key, unless somebody else has changed that
+// meanwhile: what AWS says then is about another key than the connection's.
+func (r *rotating) blame(ctx context.Context, err error) error {
+	if changed := r.still(ctx); changed != nil {
+		return errors.Join(changed, err)
+	}
+	return err
 }
 
 // alone makes sure that no other connection of the same principal is in rotation:
@@ -201,8 +267,8 @@ func (r *rotating) dropLost(ctx context.Context, account provider.Account, have 
 	for _, other := range others {
 		known = append(known, other.Auth.AccessKeyID)
 	}
-	if _, revision, err := r.load(ctx, r.name); err != nil || revision != r.revision {
-		return errors.Join(messages.Errorf(messages.CodeUnavailable, "the key of %s is being changed by somebody else", r.name), err)
+	if err := r.still(ctx); err != nil {
+		return err
 	}
 	for _, id := range have {
 		if slices.Contains(known, id) {

@@ -2,8 +2,11 @@ package consumer_test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,12 +69,7 @@ func TestRotationsThatCanNotBeAreRefused(t *testing.T) {
 		t.Fatalf("%+v, keys %v", r.Error, w.managerKeys())
 	}
 	w.sim.RevokeKey(second)
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == "CreateAccessKey" {
-			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}
-		}
-		return iamsim.Verdict{}
-	})
+	w.denies("CreateAccessKey")
 	r = w.admin(messages.AdminRotateKey, `{"name":"ci"}`)
 	if r.Error == nil || r.Error.Code != messages.CodeProviderDenied || len(w.managerKeys()) != 1 {
 		t.Fatalf("%+v, keys %v", r.Error, w.managerKeys())
@@ -127,7 +125,7 @@ func TestTwoRotationsAtOnceMakeOneKey(t *testing.T) {
 	for r := range answers {
 		if r.Kind == messages.KindSecret {
 			done++
-		} else if r.Error.Code != messages.CodeUnavailable && r.Error.Code != messages.CodeProviderRejected {
+		} else if r.Error.Code != messages.CodeUnavailable {
 			t.Errorf("%+v", r.Error)
 		}
 	}
@@ -135,4 +133,75 @@ func TestTwoRotationsAtOnceMakeOneKey(t *testing.T) {
 		t.Fatalf("%d were done, keys %v", done, ids)
 	}
 	w.lease("ci", "{}")
+}
+
+// keep writes a connection as another broker would, which has changed it.
+func (w *world) keep(secret string, change func(connection map[string]any)) {
+	w.t.Helper()
+	name, c := "connection."+w.admin(messages.AdminGet, `{"name":"`+secret+`"}`).Secret.Connection.Name, map[string]any{}
+	w.ok(json.Unmarshal([]byte(w.connection(secret)), &c))
+	change(c)
+	kv, err := w.js.KeyValue(w.ctx(), w.ns.StateBucket())
+	w.ok(err)
+	_, err = kv.PutString(w.ctx(), name, mustJSON(c))
+	w.ok(err)
+}
+
+// While AWS is asked, another broker begins a rotation: this one does not take it over.
+func TestARotationThatAnotherHasJustBegunIsLeftToIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.broker()
+	keyID, secret := w.manager()
+	w.putNow(keyed("ci", keyID, secret))
+	var once sync.Once
+	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if ofItself(c, "ListAccessKeys") {
+			once.Do(func() {
+				w.keep("ci", func(c map[string]any) {
+					c["rotation"] = map[string]any{"had": []string{keyID}, "claimed": w.clock.now().UTC()}
+				})
+			})
+		}
+		return iamsim.Verdict{}
+	})
+	r := w.admin(messages.AdminRotateKey, `{"name":"ci"}`)
+	w.refused(r, messages.CodeUnavailable)
+	if ids := w.managerKeys(); len(ids) != 1 || ids[0] != keyID || !strings.Contains(w.connection("ci"), `"claimed"`) {
+		t.Errorf("keys %v, connection %s", ids, w.connection("ci"))
+	}
+}
+
+// What others write down of a connection meanwhile (a new path, that it is needed) ends
+// no rotation, and is not lost.
+func TestARotationGoesOnOverWhatIsNotAboutTheKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.broker()
+	keyID, secret := w.manager()
+	w.putNow(keyed("ci", keyID, secret))
+	w.leased("ci")
+	var lists, paths atomic.Int32
+	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if ofItself(c, "CreateAccessKey") || ofItself(c, "DeleteAccessKey") || ofItself(c, "ListAccessKeys") && lists.Add(1) <= 2 {
+			w.keep("ci", func(c map[string]any) {
+				have, _ := c["paths"].([]any)
+				c["paths"] = append(have, fmt.Sprintf("/other/%d/", paths.Add(1)))
+			})
+		}
+		return iamsim.Verdict{}
+	})
+	r := w.admin(messages.AdminRotateKey, `{"name":"ci"}`)
+	if ids := w.managerKeys(); r.Kind != messages.KindSecret || len(ids) != 1 || ids[0] == keyID {
+		t.Fatalf("%+v, keys %v", r.Error, ids)
+	}
+	kept := w.connection("ci")
+	for n := range paths.Load() {
+		if !strings.Contains(kept, fmt.Sprintf("/other/%d/", n+1)) {
+			t.Errorf("path %d of %d is lost: %s", n+1, paths.Load(), kept)
+		}
+	}
+	if paths.Load() < 4 || strings.Contains(kept, `"rotation"`) {
+		t.Errorf("written over %d times: %s", paths.Load(), kept)
+	}
 }

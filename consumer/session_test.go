@@ -118,12 +118,7 @@ func TestADenyThatIsRefusedIsTriedUntilTheSessionEnds(t *testing.T) {
 	w.sessionRole()
 	r := w.lease("ci", "{}")
 	w.quiet()
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == "PutRolePolicy" {
-			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}
-		}
-		return iamsim.Verdict{}
-	})
+	w.denies("PutRolePolicy")
 	a, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, r)), ""))
 	if a.Kind != messages.KindError || !strings.Contains(a.Error.Message, "PutRolePolicy with AccessDenied") {
 		t.Fatalf("%+v %v", a, a.Error)
@@ -141,4 +136,78 @@ func TestARoleThatMayNotBeAssumedIsToldAtOnce(t *testing.T) {
 	w.sessionRole()
 	w.refused(w.ask("ci", "{}"), messages.CodeProviderDenied)
 	w.told(w.records()[0].Name().String(), messages.EventFailed)
+}
+
+// The event of a session that was cut off could not be told; it is told later.
+func TestACutIsToldOnceItCanBe(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.put(w.broker(), denying(sessionSecret))
+	w.sessionRole()
+	r := w.lease("ci", "{}")
+	w.quiet()
+	w.ok(w.js.DeleteStream(w.ctx(), w.ns.EventStream()))
+	w.publishFor("", w.ns.Revoke(nameOf(w, r)), "")
+	w.eventually("it is cut off and nobody could be told", func() bool {
+		rec, _ := w.record(r.Lease.Name)
+		return rec.Cut() && strings.Contains(w.logs.String(), "can't be served now")
+	})
+	w.broker() // makes the stream again
+	w.quiet()
+	w.told(r.Lease.Name, messages.EventRevoked)
+}
+
+// AWS takes its time to cut a session off, and meanwhile the session expires: the
+// Deny goes all the same.
+func TestADenyThatIsPutAtTheLastMomentIsRemoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.put(w.broker(), denying(sessionSecret))
+	w.sessionRole()
+	r := w.lease("ci", "{}")
+	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if c.Action == "PutRolePolicy" {
+			return iamsim.Verdict{After: func() { w.clock.move(62 * time.Minute) }}
+		}
+		return iamsim.Verdict{}
+	})
+	w.publishFor("", w.ns.Revoke(nameOf(w, r)), "")
+	w.state(r.Lease.Name, messages.StateRevoked)
+	if p := w.sim.RolePolicies("deploy"); len(p) != 1 {
+		t.Fatalf("the role is left with %v", p)
+	}
+	w.told(r.Lease.Name, messages.EventIssued, messages.EventRevoked)
+}
+
+// A session that nobody confirmed is cut off, and its record is needed until it has
+// expired: a repeat of the request is told so, and does not wait for that.
+func TestARepeatAfterACutIsAnswered(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.put(w.broker(), denying(sessionSecret))
+	w.sessionRole()
+	key := []string{messages.HeaderIdempotencyKey, "once"}
+	r := w.ask("ci", `{"confirm":true}`, key...)
+	w.clock.move(11 * time.Second)
+	w.eventually("it is cut off", func() bool { rec, _ := w.record(r.Lease.Name); return rec.Cut() })
+	answer, err := messages.DecodeReply(w.within(5*time.Second, w.publish(w.ns.Request("alice", "ci"), `{"confirm":true}`, key...)))
+	w.ok(err)
+	if answer.Kind != messages.KindError {
+		t.Fatalf("%+v", answer)
+	}
+}
+
+// To its holder a session that was cut off is revoked, so it takes nobody's room.
+func TestACutSessionIsNoLeaseThatIsAlive(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.put(w.broker(), strings.Replace(denying(sessionSecret), `"name"`, `"max_leases_per_identity":1,"name"`, 1))
+	w.sessionRole()
+	r := w.lease("ci", "{}")
+	w.revoked(r)
+	for end := time.Now().Add(2 * time.Second); w.ask("ci", "{}").Kind != messages.KindCredentials; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("there is no room for another")
+		}
+	}
 }

@@ -55,7 +55,7 @@ func kindOf(err error) kind {
 		isAPI && api.ErrorCode == storeFailed && strings.Contains(api.Description, "maximum"):
 		return full
 	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, jetstream.ErrConsumerNotFound),
-		errors.Is(err, errNoLeases):
+		errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, errNoLeases):
 		return missing
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		return disabled
@@ -87,6 +87,10 @@ func isAway(err error) bool {
 // isNATS says whether an error is about a NATS or JetStream that is not there, has no
 // leader or no room, rather than about what it was asked.
 func isNATS(err error) bool { return kindOf(err) != other || isAway(err) }
+
+// mayPass says whether what could not be done because of an error may be done a little
+// later, by this broker or, where this one is being stopped, by another.
+func mayPass(err error) bool { return isNATS(err) || errors.Is(err, context.Canceled) }
 
 // explain puts an operator's words before an error of JetStream.
 func explain(err error) error {

@@ -210,25 +210,6 @@ func (w *world) tryBroker(nc *nats.Conn, change ...func(*consumer.Config)) (*bro
 	return b, nil
 }
 
-// rate is a scheduler that may not have been started yet.
-type rate struct {
-	counts *atomic.Pointer[scheduler.Scheduler]
-}
-
-func (r *rate) Admit(lease messages.LeaseName, message uint64, most int) (time.Duration, bool) {
-	if s := r.counts.Load(); s != nil {
-		return s.Admit(lease, message, most)
-	}
-	return 0, false
-}
-
-func (r *rate) Room(identity, secret string, most int) (time.Duration, bool) {
-	if s := r.counts.Load(); s != nil {
-		return s.Room(identity, secret, most)
-	}
-	return 0, false
-}
-
 // stop ends the broker in good order.
 func (b *broker) stop() {
 	b.once.Do(func() {
@@ -319,6 +300,20 @@ func (w *world) refused(r messages.Reply, code messages.Code) {
 	if r.Kind != messages.KindError || r.Error.Code != code {
 		w.t.Fatalf("want error %s, have %+v %v\n%s", code, r, r.Error, w.logs)
 	}
+}
+
+// leftBehind are leases of [plainSecret] whose broker has been stopped.
+func (w *world) leftBehind(n int, request string) []messages.Reply {
+	w.t.Helper()
+	b := w.broker()
+	w.put(b, plainSecret)
+	leases := make([]messages.Reply, n)
+	for i := range leases {
+		leases[i] = w.lease("ci", request)
+	}
+	w.quiet()
+	b.stop()
+	return leases
 }
 
 // record reads a lease's record from the bucket.
@@ -448,19 +443,6 @@ func (w *world) empty() bool {
 		}
 	}
 	return true
-}
-
-// nothingInAWS waits until the account has no users left.
-func (w *world) nothingInAWS() {
-	w.t.Helper()
-	w.eventually("AWS holds nothing", func() bool { return w.sim.UserCount() == 0 })
-}
-
-// works says whether AWS accepts a delivered key for something, now.
-func (w *world) works(creds *messages.Credentials) bool {
-	w.t.Helper()
-	allowed, err := w.sim.Allowed(creds.AccessKeyID, "s3:GetObject", "arn:aws:s3:::bucket/key")
-	return err == nil && allowed
 }
 
 // searchSecrets looks for every issued secret in the store, the logs and the

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/lessorhq/lessor/messages"
@@ -135,19 +134,11 @@ func (a *auditCmd) auditKeys() ([]messages.AuditKey, error) {
 }
 
 func (a *auditCmd) run(ctx context.Context, env *environment, keys []messages.AuditKey) error {
-	ns, err := a.namespace()
+	js, ns, err := a.streams(env, "lessor audit")
 	if err != nil {
 		return err
 	}
-	nc, err := a.dial(env, "lessor audit", nats.MaxReconnects(-1))
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	js, err := a.jetStream(nc)
-	if err != nil {
-		return err
-	}
+	defer js.Conn().Close()
 	result, err := client.VerifyEvents(ctx, js, client.AuditOptions{Namespace: ns, Keys: keys, AtLeast: a.atLeast})
 	if err != nil {
 		return err

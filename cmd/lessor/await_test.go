@@ -3,6 +3,10 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -10,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"github.com/lessorhq/lessor/cmd/embedded"
 )
@@ -89,17 +94,53 @@ func TestServeComesBackToAServerThatRefusesIt(t *testing.T) {
 	account := &slowAccount{}
 	account.refusals.Store(2) // at its first start
 	o := embedded.Options{StoreDir: t.TempDir(), Listen: freeAddress(t), Configure: func(o *server.Options) { o.CustomClientAuthentication = account }}
-	nats, health := startNATS(t, o), freeAddress(t)
-	t.Cleanup(func() { nats.Close() }) // the last one
-	p := s.start(nil, "serve", "--server", nats.URL(), "--key-file", newKeyFile(t), "--health", health)
+	there, health := startNATS(t, o), freeAddress(t)
+	t.Cleanup(func() { there.Close() }) // the last one
+	p := s.start(nil, "serve", "--server", there.URL(), "--key-file", newKeyFile(t), "--health", health)
 	p.logs("broker is up")
-	nats.Close()
+	there.Close()
 	eventually(t, "it is not ready", func() bool { _, status := probe(health, "/readyz"); return status == http.StatusServiceUnavailable })
 	account.refusals.Store(3) // after the second, nats.go would give up
-	nats = startNATS(t, o)
+	there = startNATS(t, o)
 	eventually(t, "it is ready", func() bool { _, status := probe(health, "/readyz"); return status == http.StatusOK })
 	if n := strings.Count(p.stderr.String(), "uthorization violation"); n > 3 {
 		t.Errorf("%d lines of one refusal", n)
 	}
 	p.stop()
+}
+
+// TestWhatAWaitMends tells errors of a connection that is made, from a server too.
+func TestWhatAWaitMends(t *testing.T) {
+	t.Parallel()
+	crowded := startNATS(t, embedded.Options{StoreDir: t.TempDir(), Listen: freeAddress(t), Configure: func(o *server.Options) { o.MaxConn = 1 }})
+	t.Cleanup(crowded.Close)
+	first, err := nats.Connect(crowded.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(first.Close)
+	_, noRoom := nats.Connect(crowded.URL())
+	for _, tt := range []struct {
+		err   error
+		mends bool
+	}{
+		{noRoom, true},
+		{nats.ErrNoServers, true},
+		{nats.ErrTimeout, true},
+		{nats.ErrStaleConnection, true},
+		{io.EOF, true},
+		{io.ErrUnexpectedEOF, true},
+		{&net.OpError{Op: "dial", Err: errors.New("refused")}, true},
+		{&net.OpError{Op: "read", Err: errors.New("reset")}, true},
+		{&net.OpError{Op: "write", Err: errors.New("reset")}, true},
+		{&net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}, false},
+		{&net.OpError{Op: "local error", Err: errors.New("tls: bad record MAC")}, false},
+		{nats.ErrAuthorization, false}, // but for a moment
+		{nats.ErrSecureConnRequired, false},
+		{errors.New("what nobody expects"), false},
+	} {
+		if tt.err == nil || mayCome(fmt.Errorf("connect: %w", tt.err)) != tt.mends {
+			t.Errorf("a wait mends %v: not %t", tt.err, tt.mends)
+		}
+	}
 }

@@ -116,12 +116,27 @@ func (c *connection) dial(env *environment, name string, options ...nats.Option)
 	return nc, nil
 }
 
-// jetStream is the JetStream of the domain that --js-domain or the context chose.
-func (c *connection) jetStream(nc *nats.Conn) (jetstream.JetStream, error) {
-	if c.jsDomain == "" {
-		return jetstream.New(nc)
+// streams connects a command that reads streams itself, which are where the flags say.
+// The connection is the result's, for the caller to close.
+func (c *connection) streams(env *environment, name string) (jetstream.JetStream, messages.Namespace, error) {
+	ns, err := c.namespace()
+	if err != nil {
+		return nil, ns, err
 	}
-	return jetstream.NewWithDomain(nc, c.jsDomain)
+	nc, err := c.dial(env, name, nats.MaxReconnects(-1))
+	if err != nil {
+		return nil, ns, err
+	}
+	var js jetstream.JetStream
+	if c.jsDomain == "" {
+		js, err = jetstream.New(nc)
+	} else {
+		js, err = jetstream.NewWithDomain(nc, c.jsDomain)
+	}
+	if err != nil {
+		nc.Close()
+	}
+	return js, ns, err
 }
 
 // natsContext puts flags over a context of the nats command's. The selected

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/lessorhq/lessor/messages"
@@ -127,19 +126,11 @@ func sinceTime(s string, now time.Time) (time.Time, error) {
 }
 
 func (e *eventsCmd) run(ctx context.Context, env *environment, f client.EventFilter) error {
-	ns, err := e.namespace()
+	js, ns, err := e.streams(env, "lessor events")
 	if err != nil {
 		return err
 	}
-	nc, err := e.dial(env, "lessor events", nats.MaxReconnects(-1))
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	js, err := e.jetStream(nc)
-	if err != nil {
-		return err
-	}
+	defer js.Conn().Close()
 	show := showEvent
 	if e.json {
 		show = func(w io.Writer, e messages.Event) error { return json.NewEncoder(w).Encode(e) }

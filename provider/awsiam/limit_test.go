@@ -200,6 +200,23 @@ func TestThrottlingLowersTheRateOnceForWhatIsOnItsWay(t *testing.T) {
 	}
 }
 
+// What got through at once before AWS first throttled, out of a burst that it allows, says
+// nothing of what it takes from then on.
+func TestTheRateIsMeasuredAnewOnceAWSThrottles(t *testing.T) {
+	l, now := newLimiter(0), time.Now()
+	for range 100 {
+		l.answered(now, false)
+	}
+	l.answered(now, true)
+	for range 10 {
+		l.answered(now.Add(settle/2), false)
+	}
+	l.answered(now.Add(2*settle), true) // ten in half a second
+	if want := 20 * decrease; math.Abs(l.found-want) > 0.01 {
+		t.Errorf("the rate is %v, not %v", l.found, want)
+	}
+}
+
 // AWS was slow for a moment, and few calls got through: the rate is soon what it was.
 func TestADipIsNoLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

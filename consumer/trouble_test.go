@@ -13,9 +13,9 @@ import (
 	"github.com/lessorhq/lessor/provider"
 )
 
-// TestOperatorsMayTryAgainWhereNATSWasAway: what passes by itself is told from what a
-// command was refused for, and from what nobody expects.
-func TestOperatorsMayTryAgainWhereNATSWasAway(t *testing.T) {
+// TestWhoAsksMayTryAgainWhereNATSWasAway: what passes by itself is told from what
+// somebody was refused for, and from what nobody expects.
+func TestWhoAsksMayTryAgainWhereNATSWasAway(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		err  error
@@ -29,6 +29,7 @@ func TestOperatorsMayTryAgainWhereNATSWasAway(t *testing.T) {
 		{context.Canceled, messages.CodeUnavailable},
 		{jetstream.ErrNoStreamResponse, messages.CodeUnavailable},
 		{jetstream.ErrStreamNotFound, messages.CodeUnavailable},
+		{jetstream.ErrBucketNotFound, messages.CodeUnavailable},
 		{&jetstream.APIError{Code: 503, ErrorCode: notAvailable}, messages.CodeUnavailable},
 		{&jetstream.APIError{Code: 500, ErrorCode: noStorage}, messages.CodeUnavailable},
 		{&jetstream.APIError{Code: 400, ErrorCode: jetstream.JSErrCodeBadRequest}, messages.CodeInternal},
@@ -36,12 +37,18 @@ func TestOperatorsMayTryAgainWhereNATSWasAway(t *testing.T) {
 		{messages.Errorf(messages.CodeSecretNotFound, "not there").Because(nats.ErrTimeout), messages.CodeSecretNotFound},
 		{&provider.Error{Kind: provider.Unavailable, Err: context.DeadlineExceeded}, messages.CodeProviderUnavailable},
 	} {
-		e := adminError(fmt.Errorf("read a key: %w", c.err))
-		if e.Code != c.want {
-			t.Errorf("%v: %v", c.err, e)
+		err := fmt.Errorf("read a key: %w", c.err)
+		answers := []*messages.Error{adminError(err)}
+		if c.want != messages.CodeProviderUnavailable { // the front door asks AWS nothing
+			answers = append(answers, doorError(err))
 		}
-		if c.want == messages.CodeUnavailable && !(e.Retryable && errors.Is(e, c.err)) {
-			t.Errorf("%v: it is not retryable, or the log has no cause: %v", c.err, e)
+		for _, e := range answers {
+			if e.Code != c.want {
+				t.Errorf("%v: %v", c.err, e)
+			}
+			if c.want == messages.CodeUnavailable && !(e.Retryable && errors.Is(e, c.err)) {
+				t.Errorf("%v: it is not retryable, or the log has no cause: %v", c.err, e)
+			}
 		}
 	}
 }

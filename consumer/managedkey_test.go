@@ -2,13 +2,10 @@ package consumer_test
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
@@ -19,45 +16,6 @@ import (
 // same user.
 func west(name, keyID, secret string) string {
 	return strings.Replace(keyed(name, keyID, secret), `"auth"`, `"region":"us-west-2","auth"`, 1)
-}
-
-// begin asks the admin service and leaves the answer for later.
-func (w *world) begin(verb messages.AdminVerb, body string) *nats.Subscription {
-	w.t.Helper()
-	inbox := w.nc.NewInbox()
-	sub, err := w.nc.SubscribeSync(inbox)
-	w.ok(err)
-	w.ok(w.nc.PublishRequest(w.ns.AdminSecret(verb), inbox, []byte(body)))
-	return sub
-}
-
-// gate is where a call to AWS is held up.
-type gate struct{ there, open chan struct{} }
-
-func newGate() gate { return gate{make(chan struct{}, 64), make(chan struct{})} }
-
-// pass is for the call.
-func (g gate) pass(ctx context.Context) {
-	g.there <- struct{}{}
-	select {
-	case <-g.open:
-	case <-ctx.Done():
-	}
-}
-
-// arrives waits until a call is held up.
-func (w *world) arrives(what string, g gate) {
-	w.t.Helper()
-	select {
-	case <-g.there:
-	case <-time.After(patience):
-		w.t.Fatalf("never: %s\n%s", what, w.logs)
-	}
-}
-
-// ofItself says whether a call is about the managing user's own keys.
-func ofItself(c iamsim.Call, action string) bool {
-	return c.Action == action && c.Params.Get("UserName") == ""
 }
 
 // revoked revokes a lease, which must succeed.
@@ -318,16 +276,6 @@ func TestARotationWhoseNewKeyIsGoneMakesAnother(t *testing.T) {
 	w.leased("ci")
 }
 
-// within is the next message, which must come in time.
-func (w *world) within(d time.Duration, sub *nats.Subscription) []byte {
-	w.t.Helper()
-	msg, err := sub.NextMsg(d)
-	if err != nil {
-		w.t.Fatalf("no answer: %v\n%s", err, w.logs)
-	}
-	return msg.Data
-}
-
 // refuseNewKeys has AWS never accept another key of the managing user.
 func refuseNewKeys(keyID string, w *world) func(context.Context, iamsim.Call) iamsim.Verdict {
 	return func(_ context.Context, c iamsim.Call) iamsim.Verdict {
@@ -434,153 +382,4 @@ func TestAConnectionThatCanNotBeReadHurtsNoOther(t *testing.T) {
 	w.leased("ci")
 	w.sim.RevokeKey(keyID)
 	w.revoked(old)
-}
-
-// A message that ends nothing waits on the lease's subject when the definition is
-// deleted by force: nobody looks again.
-func TestAForcedDeletionInsistsOnItsOrders(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	b := w.broker(func(c *consumer.Config) { c.Timing.Expiring = 30 * time.Minute })
-	w.put(b, plainSecret)
-	lease := w.lease("ci", "{}")
-	w.quiet()
-	b.sched.Stop()
-	w.clock.move(30*time.Minute - 4*time.Second) // the announcement is a little early, and comes again
-	w.publishFor("", w.ns.Revoke(nameOf(w, lease)), "", messages.HeaderDue, "soon")
-	r := w.admin(messages.AdminDelete, `{"name":"ci","force":true}`)
-	if r.Kind != messages.KindDeletion || !r.Deletion.Done {
-		t.Fatalf("%+v %v", r.Deletion, r.Error)
-	}
-	w.eventually("the streams are empty", w.reallyEmpty)
-	if rec, _ := w.record(lease.Lease.Name); !rec.State.Ended() {
-		t.Fatalf("the definition is gone, and the lease is %s", rec.State)
-	}
-}
-
-// reallyEmpty asks the server.
-func (w *world) reallyEmpty() bool {
-	s, err := w.js.Stream(w.ctx(), w.ns.Stream(messages.VerbRevoke))
-	w.ok(err)
-	return s.CachedInfo().State.Msgs == 0
-}
-
-// The event of a session that was cut off could not be told; it is told later.
-func TestACutIsToldOnceItCanBe(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.put(w.broker(), denying(sessionSecret))
-	w.sessionRole()
-	r := w.lease("ci", "{}")
-	w.quiet()
-	w.ok(w.js.DeleteStream(w.ctx(), w.ns.EventStream()))
-	w.publishFor("", w.ns.Revoke(nameOf(w, r)), "")
-	w.eventually("it is cut off and nobody could be told", func() bool {
-		rec, _ := w.record(r.Lease.Name)
-		return rec.Cut() && strings.Contains(w.logs.String(), "can't be served now")
-	})
-	w.broker() // makes the stream again
-	w.quiet()
-	w.told(r.Lease.Name, messages.EventRevoked)
-}
-
-// AWS takes its time to cut a session off, and meanwhile the session expires: the
-// Deny goes all the same.
-func TestADenyThatIsPutAtTheLastMomentIsRemoved(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.put(w.broker(), denying(sessionSecret))
-	w.sessionRole()
-	r := w.lease("ci", "{}")
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == "PutRolePolicy" {
-			return iamsim.Verdict{After: func() { w.clock.move(62 * time.Minute) }}
-		}
-		return iamsim.Verdict{}
-	})
-	w.publishFor("", w.ns.Revoke(nameOf(w, r)), "")
-	w.state(r.Lease.Name, messages.StateRevoked)
-	if p := w.sim.RolePolicies("deploy"); len(p) != 1 {
-		t.Fatalf("the role is left with %v", p)
-	}
-	w.told(r.Lease.Name, messages.EventIssued, messages.EventRevoked)
-}
-
-// A session that nobody confirmed is cut off, and its record is needed until it has
-// expired: a repeat of the request is told so, and does not wait for that.
-func TestARepeatAfterACutIsAnswered(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.put(w.broker(), denying(sessionSecret))
-	w.sessionRole()
-	key := []string{messages.HeaderIdempotencyKey, "once"}
-	r := w.ask("ci", `{"confirm":true}`, key...)
-	w.clock.move(11 * time.Second)
-	w.eventually("it is cut off", func() bool { rec, _ := w.record(r.Lease.Name); return rec.Cut() })
-	answer, err := messages.DecodeReply(w.within(5*time.Second, w.publish(w.ns.Request("alice", "ci"), `{"confirm":true}`, key...)))
-	w.ok(err)
-	if answer.Kind != messages.KindError {
-		t.Fatalf("%+v", answer)
-	}
-}
-
-func TestADefinitionThatIsNothingIsDeleted(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.broker()
-	kv, err := w.js.KeyValue(w.ctx(), w.ns.SecretBucket())
-	w.ok(err)
-	_, err = kv.PutString(w.ctx(), "ci", "null")
-	w.ok(err)
-	if r := w.admin(messages.AdminDelete, `{"name":"ci"}`); r.Kind != messages.KindDeletion || !r.Deletion.Done {
-		t.Fatalf("%+v %v", r.Deletion, r.Error)
-	}
-}
-
-// To its holder a session that was cut off is revoked, so it takes nobody's room.
-func TestACutSessionIsNoLeaseThatIsAlive(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.put(w.broker(), strings.Replace(denying(sessionSecret), `"name"`, `"max_leases_per_identity":1,"name"`, 1))
-	w.sessionRole()
-	r := w.lease("ci", "{}")
-	w.revoked(r)
-	for end := time.Now().Add(2 * time.Second); w.ask("ci", "{}").Kind != messages.KindCredentials; time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("there is no room for another")
-		}
-	}
-}
-
-// With a fixed user name a check meets the user of a lease: it leaves it alone.
-func TestACheckLeavesTheUserOfALeaseAlone(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	b := w.broker()
-	w.put(b, strings.Replace(plainSecret, `"name"`, `"username_template":"deployer","allow_fixed_username":true,"name"`, 1))
-	lease := w.lease("ci", "{}")
-	r := w.admin(messages.AdminCheck, `{"name":"ci"}`)
-	t.Logf("%+v", r.Check)
-	if !w.works(lease.Credentials) || w.sim.UserCount() != 1 {
-		t.Fatal("the lease's key does not work any more")
-	}
-	w.revoked(lease)
-	w.nothingInAWS()
-}
-
-// So many definitions that they are more than a message holds.
-func TestAListThatIsTooLongIsAnswered(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	b := w.broker()
-	tags := make([]string, 46)
-	for i := range tags {
-		tags[i] = fmt.Sprintf("%q:%q", fmt.Sprintf("tag-%d", i), strings.Repeat("x", 250))
-	}
-	for i := range 92 {
-		w.put(b, fmt.Sprintf(`{"name":"ci-%d","tags":{%s}}`, i, strings.Join(tags, ",")))
-	}
-	r, err := messages.DecodeReply(w.within(patience, w.begin(messages.AdminList, "")))
-	w.ok(err)
-	w.refused(r, messages.CodeTooLarge)
 }
