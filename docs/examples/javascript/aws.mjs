@@ -1,0 +1,44 @@
+// Calls of IAM's and STS's query API, signed with Signature Version 4: as much as it
+// takes to see that a key works, without a dependency. A program of yours has the AWS
+// SDK, which takes the same credentials.
+
+import { createHash, createHmac } from "node:crypto";
+
+const sha256 = (text) => createHash("sha256").update(text).digest("hex");
+const hmac = (key, text) => createHmac("sha256", key).update(text).digest();
+
+/**
+ * Calls an action and returns the XML that AWS answers; an error has AWS's code.
+ *
+ * @param {{service: "iam" | "sts", action: string, endpoint?: string, region?: string,
+ *   credentials: {accessKeyId: string, secretAccessKey: string, sessionToken?: string}}} call
+ */
+export async function callAWS({ service, action, endpoint, region = "us-east-1", credentials }) {
+  if (service === "iam") region = "us-east-1"; // IAM has one for all
+  const home = service === "iam" ? "https://iam.amazonaws.com" : `https://sts.${region}.amazonaws.com`;
+  const url = new URL(endpoint ?? home);
+  const body = `Action=${action}&Version=${service === "iam" ? "2010-05-08" : "2011-06-15"}`;
+  const time = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
+  const signed = { "content-type": "application/x-www-form-urlencoded", host: url.host, "x-amz-date": time };
+  if (credentials.sessionToken) signed["x-amz-security-token"] = credentials.sessionToken;
+
+  const names = Object.keys(signed).join(";"); // in the order of the alphabet, as they must be
+  const lines = Object.entries(signed).map(([name, value]) => `${name}:${value}\n`).join("");
+  const request = ["POST", "/", "", lines, names, sha256(body)].join("\n");
+  const scope = [time.slice(0, 8), region, service, "aws4_request"];
+  const key = scope.reduce(hmac, `AWS4${credentials.secretAccessKey}`);
+  const signature = hmac(key, ["AWS4-HMAC-SHA256", time, scope.join("/"), sha256(request)].join("\n")).toString("hex");
+
+  const { host: _, ...sent } = signed; // fetch sets it
+  sent.authorization = `AWS4-HMAC-SHA256 Credential=${credentials.accessKeyId}/${scope.join("/")}, SignedHeaders=${names}, Signature=${signature}`;
+  const answer = await fetch(url, { method: "POST", body, headers: sent, signal: AbortSignal.timeout(30_000) });
+  const xml = await answer.text();
+  if (!answer.ok) {
+    const code = element(xml, "Code") ?? answer.status;
+    throw Object.assign(new Error(`${action}: ${code}`), { code });
+  }
+  return xml;
+}
+
+/** The text of the first element of a name. */
+export const element = (xml, name) => xml.match(new RegExp(`<${name}>([^<]*)</${name}>`))?.[1];
