@@ -25,3 +25,24 @@ func LeaseID(identity, secret, idempotencyKey string, sequence uint64, stored ti
 	_ = json.NewEncoder(h).Encode(parts) // a hash takes every write
 	return strings.ToLower(token(h.Sum(nil)))
 }
+
+// PackLeaseID returns the 128 bits that a lease id writes, and false for a text that
+// [LeaseID] does not make: it may be a lease's id all the same.
+func PackLeaseID(id string) (packed [16]byte, ok bool) {
+	if len(id) != packedIDLen {
+		return packed, false
+	}
+	var text, again [packedIDLen]byte
+	copy(text[:], id)
+	if _, err := base32Lower.Decode(packed[:], text[:]); err != nil {
+		return packed, false
+	}
+	base32Lower.Encode(again[:], packed[:]) // the last letter has two bits to spare
+	return packed, again == text
+}
+
+// UnpackLeaseID is the reverse of [PackLeaseID].
+func UnpackLeaseID(packed [16]byte) string { return token(packed[:]) }
+
+// packedIDLen is how many letters write 128 bits.
+const packedIDLen = 26

@@ -19,6 +19,7 @@ var secretly = regexp.MustCompile(`(?i)secret|token|seed|password|passwd|private
 var openly = map[string]string{
 	"messages.Record.Secret":                   "the name of a dynamic secret",
 	"messages.Lease.Secret":                    "the name of a dynamic secret",
+	"messages.glanced.secret":                  "the name of a dynamic secret",
 	"messages.LeaseName.Secret":                "the name of a dynamic secret",
 	"messages.ListRequest.Secret":              "the name of a dynamic secret",
 	"messages.LeaseOrder.Secret":               "the name of a dynamic secret",

@@ -10,8 +10,17 @@
 //
 // The stream holds one pending message a lease, so any number of schedulers may
 // remind, and do not know of one another: there is no leader. A reminder is
-// repeated, at growing intervals, until the record changes. Every few minutes the
-// watch is begun anew, which reads the whole bucket: what the index has missed,
+// repeated, at growing intervals, until the record changes.
+//
+// A start reads the whole bucket, and ticks meanwhile: what is known is served. With
+// many leases that takes seconds, and what is due may be read last. So schedulers that
+// know many write down, a few seconds after they change, when leases are due: the
+// calendar. A start reads it first, and then the records that are newer than it; what
+// it says is a hint, which the bucket corrects.
+//
+// A patrol reads the bucket beside the watch, at a pace that does not depend on how many
+// leases there are, and compares it with the index. Where they differ and go on to, or
+// where the bucket is another than it was, all is read anew: what the index has missed,
 // it learns then, and what it should have forgotten, it forgets.
 //
 // A record that can't be read (it is damaged, or a newer broker's) is set aside: it

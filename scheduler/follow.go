@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,17 +18,22 @@ const (
 	maxRewatch = 5 * time.Second
 )
 
+// errAstray is why a watch is begun anew where the index does not say what the bucket
+// does.
+var errAstray = errors.New("the index is not as the bucket")
+
 // follow keeps the index up to date, by one watch after another.
 func (s *Scheduler) follow(ctx context.Context) {
+	s.recall(ctx)
 	wait := minRewatch
 	for ctx.Err() == nil {
 		err := s.watch(ctx)
-		if err == nil {
-			wait = minRewatch // its time was over
-			continue
-		}
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, errAstray) {
+			wait = minRewatch
+			continue
 		}
 		why := err.Error()
 		level := zerolog.WarnLevel
@@ -43,13 +49,19 @@ func (s *Scheduler) follow(ctx context.Context) {
 	}
 }
 
-// watch reads the whole bucket and then what changes, for as long as a reload is
-// not due. Each watch is a generation: when one has read everything, what it has
-// not seen is not there any more.
+// watch reads the whole bucket and then what changes, until a patrol finds that the
+// index has gone astray. Each watch is a generation: when one has read everything, what
+// it has not seen is not there any more.
 func (s *Scheduler) watch(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
+	var patrols sync.WaitGroup
+	defer patrols.Wait()
 	defer cancel()
 	kv, err := s.js.KeyValue(ctx, s.cfg.Namespace.LeaseBucket())
+	if err != nil {
+		return err
+	}
+	was, err := s.lookAt(ctx)
 	if err != nil {
 		return err
 	}
@@ -59,30 +71,36 @@ func (s *Scheduler) watch(ctx context.Context) error {
 	}
 	defer leave(w)
 	s.generation++
-	reload := time.NewTimer(s.cfg.Reload)
-	defer reload.Stop()
+	s.revision.Store(min(s.revision.Load(), was.State.LastSeq)) // it may have gone back
+	astray := make(chan struct{})
 	begun := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-reload.C:
-			return nil
+		case <-astray:
+			return errAstray
 		case e, ok := <-w.Updates():
 			if !ok {
 				return errors.New("the watch has ended")
 			}
 			if e == nil {
-				forgotten := s.index.keepOnly(s.generation)
-				s.loaded.Store(true)
-				s.broken.Store(nil)
-				s.cfg.Log.Debug().Int("leases", s.index.size()).Int("forgotten", forgotten).
-					Dur("took", time.Since(begun)).Msg("leases loaded")
+				s.know(begun)
+				patrols.Go(func() { s.patrols(ctx, was.Created, astray) })
 				continue
 			}
 			s.learn(e)
 		}
 	}
+}
+
+// know says that the index has all that the bucket has.
+func (s *Scheduler) know(begun time.Time) {
+	forgotten := s.index.keepOnly(s.generation)
+	s.loaded.Store(true)
+	s.broken.Store(nil)
+	s.cfg.Log.Debug().Int("leases", s.index.size()).Int("forgotten", forgotten).
+		Dur("took", time.Since(begun)).Msg("leases loaded")
 }
 
 // leave ends a watch. What it still has to tell is read off: nats.go would wait
@@ -97,6 +115,7 @@ func leave(w jetstream.KeyWatcher) {
 
 // learn takes in what a key says now.
 func (s *Scheduler) learn(e jetstream.KeyValueEntry) {
+	defer func() { s.revision.Store(max(s.revision.Load(), e.Revision())) }()
 	if e.Operation() != jetstream.KeyValuePut {
 		s.index.remove(e.Key())
 		return
@@ -106,7 +125,7 @@ func (s *Scheduler) learn(e jetstream.KeyValueEntry) {
 	if s.index.knows(e.Key(), e.Revision(), s.generation) {
 		return
 	}
-	r, err := messages.DecodeRecordAt(e.Key(), e.Value())
+	g, err := messages.GlanceAt(e.Key(), e.Value())
 	if err != nil {
 		if s.index.setAside(e.Key(), e.Revision(), s.generation) {
 			s.cfg.Log.Error().Err(err).Str("lease", clip(e.Key())).Uint64("revision", e.Revision()).
@@ -114,12 +133,12 @@ func (s *Scheduler) learn(e jetstream.KeyValueEntry) {
 		}
 		return
 	}
-	s.rates.note(r.Name(), r.Origin.Sequence, r.StartedAt, s.cfg.Now())
-	if r.Due.IsZero() {
+	s.rates.note(g.Name, g.Sequence, g.StartedAt, s.cfg.Now())
+	if g.Due.IsZero() {
 		s.index.remove(e.Key())
 		return
 	}
-	s.index.set(e.Key(), r.Due, standingOf(r), e.Revision(), s.generation)
+	s.index.set(e.Key(), g.Due, standingOf(g), e.Revision(), s.generation)
 }
 
 // clip keeps short what may be any key.
@@ -130,15 +149,15 @@ func clip(key string) string {
 	return key
 }
 
-func standingOf(r messages.Record) standing {
+func standingOf(g messages.Glance) standing {
 	switch {
-	case r.Failing():
+	case g.Failing:
 		return failing
-	case r.Cut() || r.Harmless():
+	case g.Spent:
 		return tidying
-	case r.State == messages.StateProvisioning:
+	case g.State == messages.StateProvisioning:
 		return provisioning
-	case r.State == messages.StateActive:
+	case g.State == messages.StateActive:
 		return active
 	}
 	return revoking

@@ -1,21 +1,27 @@
 package scheduler
 
 import (
-	"container/heap"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
 
 // index knows when each live lease is due, and how many there are of what. It is
 // a heap over a map, and safe for use by many goroutines.
+//
+// There may be millions of leases. What it keeps of one has no pointers: the garbage
+// collector does not look at it.
 type index struct {
 	mu     sync.Mutex
-	leases map[string]*entry
-	queue  queue
-	counts map[string]int // of those alive of "<secret>" and of "<identity>.<secret>"
+	names  names
+	places map[key]int32 // of each lease in entries
+	arena  arena
+	queue  []int32        // a heap of places, the earliest first
 	stands [standings]int // of each standing
+	patrol uint16         // the number of the last patrol
+
+	noting  bool    // whether what changes is noted
+	changed []int32 // places of what has, since it was last asked for
 }
 
 // standing is what a lease counts as.
@@ -31,44 +37,54 @@ const (
 	standings
 )
 
-// outside is the position of what is not in the queue.
-const outside = -1
+// What position says of an entry that is not in the queue.
+const (
+	outside = -1
+	unused  = -2 // there is no lease
+)
 
-// entry is one lease. There may be millions: times are Unix milliseconds.
+// entry is one lease. Times are Unix milliseconds.
 type entry struct {
-	name       string
+	key        key
+	position   int32 // in the queue
 	next       int64 // when to remind, or to remind again
 	due        int64 // what the record says
 	revision   uint64
-	position   int32 // in the queue
 	generation uint32
-	reminders  uint8 // since the record changed
+	patrol     uint16 // the last that met it
+	reminders  uint8  // since the record changed
 	standing   standing
 }
 
-func newIndex() *index { return &index{leases: map[string]*entry{}, counts: map[string]int{}} }
-
-// stand adds to the numbers that a lease counts in.
-func (x *index) stand(name string, s standing, n int) {
-	x.stands[s] += n
-	if s == tidying {
-		return // it is not alive
-	}
-	owner := name[:max(0, strings.LastIndexByte(name, '.'))]
-	_, secret, _ := strings.Cut(owner, ".")
-	for _, key := range []string{owner, secret} {
-		if x.counts[key] += n; x.counts[key] == 0 {
-			delete(x.counts, key)
-		}
-	}
-}
+func newIndex() *index { return &index{names: newNames(), places: map[key]int32{}} }
 
 // live is how many live leases of a secret there are, and how many of them are an
 // identity's.
 func (x *index) live(identity, secret string) (ofIdentity, ofSecret int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.counts[identity+"."+secret], x.counts[secret]
+	return x.names.live(identity, secret)
+}
+
+// stand adds to the numbers that a lease counts in.
+func (x *index) stand(k key, s standing, n int) {
+	x.stands[s] += n
+	if s != tidying { // or it is not alive
+		x.names.count(k, n)
+	}
+}
+
+// find returns a lease's entry and its place, or nil.
+func (x *index) find(name string) (*entry, int32) {
+	k, ok := x.names.find(name)
+	if !ok {
+		return nil, 0
+	}
+	place, ok := x.places[k]
+	if !ok {
+		return nil, 0
+	}
+	return x.arena.at(place), place
 }
 
 // knows says whether this revision of a lease's record has been learnt before, and
@@ -76,8 +92,8 @@ func (x *index) live(identity, secret string) (ofIdentity, ofSecret int) {
 func (x *index) knows(name string, revision uint64, generation uint32) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e, ok := x.leases[name]
-	if !ok || e.revision != revision {
+	e, _ := x.find(name)
+	if e == nil || e.revision != revision {
 		return false
 	}
 	e.generation = generation
@@ -88,17 +104,20 @@ func (x *index) knows(name string, revision uint64, generation uint32) bool {
 func (x *index) set(name string, due time.Time, s standing, revision uint64, generation uint32) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e := x.news(name, s, revision, generation)
+	e, place := x.news(name, s, revision, generation)
 	if e == nil {
 		return
 	}
 	e.due = due.UnixMilli()
 	e.next = e.due
 	if e.position == outside {
-		heap.Push(&x.queue, e)
-		return
+		e.position = int32(len(x.queue))
+		x.queue = append(x.queue, place)
 	}
-	heap.Fix(&x.queue, int(e.position))
+	x.fix(e.position)
+	if x.noting {
+		x.changed = append(x.changed, place)
+	}
 }
 
 // setAside says that a revision of a lease's record can't be read. It counts as a
@@ -106,54 +125,53 @@ func (x *index) set(name string, due time.Time, s standing, revision uint64, gen
 func (x *index) setAside(name string, revision uint64, generation uint32) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e := x.news(name, unreadable, revision, generation)
+	e, _ := x.news(name, unreadable, revision, generation)
 	if e == nil {
 		return false
 	}
-	if e.position != outside {
-		heap.Remove(&x.queue, int(e.position))
-		e.position = outside
-	}
+	x.unqueue(e)
 	return true
 }
 
 // news returns the entry that a revision changes, or nil where it is not new.
-func (x *index) news(name string, s standing, revision uint64, generation uint32) *entry {
-	e, ok := x.leases[name]
-	if !ok {
-		e = &entry{name: name, standing: s, position: outside, revision: revision, generation: generation}
-		x.leases[name] = e
-		x.stand(name, s, 1)
-		return e
+func (x *index) news(name string, s standing, revision uint64, generation uint32) (*entry, int32) {
+	e, place := x.find(name)
+	if e == nil {
+		k := x.names.hold(name)
+		e, place = x.arena.take()
+		*e = entry{key: k, standing: s, position: outside, revision: revision, generation: generation}
+		x.places[k] = place
+		x.stand(k, s, 1)
+		return e, place
 	}
 	// Within a generation of the watch news comes in order. A new one reads the
 	// bucket as it is: what it says holds, also where a bucket was restored and
 	// its revisions are lower than they were.
 	if revision == e.revision || (revision < e.revision && generation == e.generation) {
 		e.generation = generation
-		return nil
+		return nil, 0
 	}
-	x.stand(name, e.standing, -1)
-	x.stand(name, s, 1)
+	x.stand(e.key, e.standing, -1)
+	x.stand(e.key, s, 1)
 	e.standing, e.revision, e.generation, e.reminders = s, revision, generation, 0
-	return e
+	return e, place
 }
 
 // remove forgets a lease.
 func (x *index) remove(name string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if e, ok := x.leases[name]; ok {
-		x.drop(e)
+	if e, place := x.find(name); e != nil {
+		x.drop(e, place)
 	}
 }
 
-func (x *index) drop(e *entry) {
-	if e.position != outside {
-		heap.Remove(&x.queue, int(e.position))
-	}
-	delete(x.leases, e.name)
-	x.stand(e.name, e.standing, -1)
+func (x *index) drop(e *entry, place int32) {
+	x.unqueue(e)
+	x.stand(e.key, e.standing, -1)
+	delete(x.places, e.key)
+	x.names.release(e.key)
+	x.arena.free(place)
 }
 
 // reminder is a lease that is due.
@@ -169,14 +187,17 @@ func (x *index) take(now time.Time, limit int, again func(reminders int) time.Du
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var out []reminder
-	for len(out) < limit && len(x.queue) > 0 && x.queue[0].next <= now.UnixMilli() {
-		e := x.queue[0]
-		out = append(out, reminder{name: e.name, due: time.UnixMilli(e.due), last: int(e.reminders)})
+	for len(out) < limit && len(x.queue) > 0 {
+		e := x.arena.at(x.queue[0])
+		if e.next > now.UnixMilli() {
+			break
+		}
+		out = append(out, reminder{name: x.names.name(e.key), due: time.UnixMilli(e.due), last: int(e.reminders)})
 		if e.reminders < 255 {
 			e.reminders++
 		}
 		e.next = now.Add(again(int(e.reminders))).UnixMilli()
-		heap.Fix(&x.queue, 0)
+		x.fix(0)
 	}
 	// Those whose reminder did not get through are due again since a moment ago.
 	slices.SortStableFunc(out, func(a, b reminder) int { return a.due.Compare(b.due) })
@@ -188,9 +209,9 @@ func (x *index) take(now time.Time, limit int, again func(reminders int) time.Du
 func (x *index) hurry(name string, at time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if e, ok := x.leases[name]; ok && e.position != outside && e.next > at.UnixMilli() {
+	if e, _ := x.find(name); e != nil && e.position != outside && e.next > at.UnixMilli() {
 		e.next = at.UnixMilli()
-		heap.Fix(&x.queue, int(e.position))
+		x.fix(e.position)
 	}
 }
 
@@ -198,16 +219,108 @@ func (x *index) hurry(name string, at time.Time) {
 func (x *index) keepOnly(generation uint32) (forgotten int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, e := range x.leases {
+	for place, e := range x.arena.all() {
 		if e.generation != generation {
-			x.drop(e)
+			x.drop(e, place)
 			forgotten++
 		}
 	}
 	return forgotten
 }
 
-// size is how many leases the index knows.
+// beginPatrol numbers a patrol.
+func (x *index) beginPatrol() uint16 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.patrol++
+	return x.patrol
+}
+
+// meet notes that a patrol has met a lease, and returns the revision that is known of
+// it.
+func (x *index) meet(name string, patrol uint16) (revision uint64, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e, _ := x.find(name)
+	if e == nil {
+		return 0, false
+	}
+	e.patrol = patrol
+	return e.revision, true
+}
+
+// unseen are leases, at most limit, that a patrol has not met, though their records are
+// no newer than last.
+func (x *index) unseen(patrol uint16, last uint64, limit int) (names []string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range x.arena.all() {
+		if e.patrol != patrol && e.revision <= last && len(names) < limit {
+			names = append(names, x.names.name(e.key))
+		}
+	}
+	return names
+}
+
+// revisionOf is the revision of a lease's record that is known.
+func (x *index) revisionOf(name string) (revision uint64, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if e, _ := x.find(name); e != nil {
+		return e.revision, true
+	}
+	return 0, false
+}
+
+// suggest adds a lease that may be due at a time, unless it is known: of its record
+// nothing is. The first generation of the watch that has read everything confirms it
+// or forgets it.
+func (x *index) suggest(name string, due time.Time) {
+	if _, ok := x.revisionOf(name); !ok {
+		x.set(name, due, active, 0, 0)
+	}
+}
+
+// appointment is when a lease is due.
+type appointment struct {
+	name string
+	due  time.Time
+}
+
+// appointAnew has the next call of appointments find them all.
+func (x *index) appointAnew() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.noting, x.changed = false, nil
+}
+
+// appointments are those that have changed since the last call, by records newer
+// than a revision. The first call finds them all.
+func (x *index) appointments(since uint64) (out []appointment) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	add := func(e *entry) {
+		if e.position >= 0 && e.revision > since {
+			out = append(out, appointment{x.names.name(e.key), time.UnixMilli(e.due)})
+		}
+	}
+	if !x.noting {
+		x.noting = true
+		for _, e := range x.arena.all() {
+			add(e)
+		}
+		return out
+	}
+	changed := x.changed
+	x.changed = nil
+	slices.Sort(changed)
+	for _, place := range slices.Compact(changed) {
+		add(x.arena.at(place))
+	}
+	return out
+}
+
+// size is how many leases the index knows that are due at some time.
 func (x *index) size() int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -221,24 +334,54 @@ func (x *index) standingNow() [standings]int {
 	return x.stands
 }
 
-// queue is the heap, the earliest first.
-type queue []*entry
+// fix puts what stands at a position of the queue where it belongs. (Not
+// container/heap: what it takes as any would be allocated.)
+func (x *index) fix(position int32) {
+	place := x.queue[position]
+	e := x.arena.at(place)
+	i := int(position)
+	for i > 0 {
+		up := (i - 1) / 2
+		if x.arena.at(x.queue[up]).next <= e.next {
+			break
+		}
+		x.seat(i, x.queue[up])
+		i = up
+	}
+	for {
+		down := 2*i + 1
+		if down >= len(x.queue) {
+			break
+		}
+		if r := down + 1; r < len(x.queue) && x.arena.at(x.queue[r]).next < x.arena.at(x.queue[down]).next {
+			down = r
+		}
+		if e.next <= x.arena.at(x.queue[down]).next {
+			break
+		}
+		x.seat(i, x.queue[down])
+		i = down
+	}
+	x.seat(i, place)
+}
 
-func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].next < q[j].next }
-func (q queue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].position, q[j].position = int32(i), int32(j)
+func (x *index) seat(position int, place int32) {
+	x.queue[position] = place
+	x.arena.at(place).position = int32(position)
 }
-func (q *queue) Push(v any) {
-	e := v.(*entry)
-	e.position = int32(len(*q))
-	*q = append(*q, e)
-}
-func (q *queue) Pop() any {
-	last := len(*q) - 1
-	e := (*q)[last]
-	(*q)[last] = nil
-	*q = (*q)[:last]
-	return e
+
+// unqueue takes an entry out of the queue, if it is in it.
+func (x *index) unqueue(e *entry) {
+	at := e.position
+	if at == outside {
+		return
+	}
+	e.position = outside
+	last := len(x.queue) - 1
+	moved := x.queue[last]
+	x.queue = x.queue[:last]
+	if int(at) < last {
+		x.seat(int(at), moved)
+		x.fix(at)
+	}
 }

@@ -3,10 +3,13 @@ package scheduler
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/lessorhq/lessor/messages"
 )
 
 var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -24,10 +27,13 @@ func TestTheIndexRemembersWhatIsDue(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		x := newIndex()
 		model := map[string]*lease{}
+		written, since := map[string]time.Time{}, uint64(0)
 		now := start
 		name := rapid.Custom(func(t *rapid.T) string {
-			return fmt.Sprintf("%s.%s.%d", rapid.SampledFrom([]string{"alice", "bob"}).Draw(t, "identity"),
-				rapid.SampledFrom([]string{"ci", "db"}).Draw(t, "secret"), rapid.IntRange(0, 5).Draw(t, "id"))
+			// Half of the ids are as requests make them, half are any.
+			id := rapid.SampledFrom([]string{"0", "1", "2", ids[0], ids[1], ids[2]}).Draw(t, "id")
+			return fmt.Sprintf("%s.%s.%s", rapid.SampledFrom([]string{"alice", "bob"}).Draw(t, "identity"),
+				rapid.SampledFrom([]string{"ci", "db"}).Draw(t, "secret"), id)
 		})
 		t.Repeat(map[string]func(*rapid.T){
 			"set": func(t *rapid.T) {
@@ -56,6 +62,64 @@ func TestTheIndexRemembersWhatIsDue(t *testing.T) {
 				if known := x.knows(n, revision, 1); known != (ok && have.revision == revision) {
 					t.Fatalf("known: %v", known)
 				}
+			},
+			"forget": func(t *rapid.T) {
+				kept := map[string]bool{}
+				for range rapid.IntRange(0, 4).Draw(t, "kept") {
+					n := name.Draw(t, "name")
+					if l, ok := model[n]; ok {
+						kept[n] = x.knows(n, l.revision, 2)
+					}
+				}
+				if n := x.keepOnly(2); n != len(model)-len(kept) {
+					t.Fatalf("forgot %d of %d, kept %v", n, len(model), kept)
+				}
+				for n, l := range model {
+					if !kept[n] {
+						delete(model, n)
+					} else if !x.knows(n, l.revision, 1) {
+						t.Fatalf("%s is forgotten", n)
+					}
+				}
+			},
+			"patrol": func(t *rapid.T) {
+				number, last := x.beginPatrol(), rapid.Uint64Range(0, 50).Draw(t, "last")
+				met := map[string]bool{}
+				for range rapid.IntRange(0, 4).Draw(t, "met") {
+					n := name.Draw(t, "name")
+					met[n] = true
+					revision, ok := x.meet(n, number)
+					if l := model[n]; ok != (l != nil) || (ok && revision != l.revision) {
+						t.Fatalf("met %s at %d, %v", n, revision, ok)
+					}
+				}
+				var want []string
+				for n, l := range model {
+					if !met[n] && l.revision <= last {
+						want = append(want, n)
+					}
+				}
+				have := x.unseen(number, last, 100)
+				slices.Sort(want)
+				slices.Sort(have)
+				if !slices.Equal(want, have) {
+					t.Fatalf("not met were %v, want %v", have, want)
+				}
+			},
+			"write down": func(t *rapid.T) {
+				since = rapid.Uint64Range(since, 50).Draw(t, "since") // a calendar goes on
+				for _, a := range x.appointments(since) {
+					written[a.name] = a.due
+				}
+				for n, l := range model {
+					if l.standing != unreadable && l.revision > since && !written[n].Equal(l.due) {
+						t.Fatalf("%s is due at %s, and it is written down for %s", n, l.due, written[n])
+					}
+				}
+			},
+			"write down anew": func(*rapid.T) {
+				x.appointAnew()
+				since = 0
 			},
 			"remove": func(t *rapid.T) {
 				n := name.Draw(t, "name")
@@ -100,11 +164,7 @@ func TestTheIndexRemembersWhatIsDue(t *testing.T) {
 				if x.standingNow() != stands || x.size() != len(model)-stands[unreadable] {
 					t.Fatalf("%v, %d of them due at some time; want %v", x.standingNow(), x.size(), stands)
 				}
-				for i := range x.queue {
-					if x.queue[i].position != int32(i) || (i > 0 && x.queue.Less(i, (i-1)/2)) {
-						t.Fatalf("the heap is none at %d", i)
-					}
-				}
+				checkQueue(t, x)
 				mine, all := 0, 0
 				for n, l := range model {
 					if l.standing == tidying {
@@ -113,7 +173,7 @@ func TestTheIndexRemembersWhatIsDue(t *testing.T) {
 					if len(n) > 8 && n[:9] == "alice.ci." {
 						mine++
 					}
-					if slices.Contains([]string{"alice.ci.", "bob.ci."}, n[:len(n)-1]) {
+					if _, rest, _ := strings.Cut(n, "."); rest[:3] == "ci." {
 						all++
 					}
 				}
@@ -123,6 +183,38 @@ func TestTheIndexRemembersWhatIsDue(t *testing.T) {
 			},
 		})
 	})
+}
+
+// ids are as requests make them.
+var ids = []string{leaseID(0), leaseID(1), leaseID(2)}
+
+func leaseID(n int) string { return messages.LeaseID("a", "b", "", uint64(n), start) }
+
+// checkQueue fails unless the queue is a heap of all that is due at some time.
+func checkQueue(t *rapid.T, x *index) {
+	for i, place := range x.queue {
+		e := x.arena.at(place)
+		if e.position != int32(i) || (i > 0 && e.next < x.arena.at(x.queue[(i-1)/2]).next) {
+			t.Fatalf("the heap is none at %d", i)
+		}
+	}
+	used := 0
+	for place, e := range x.arena.all() {
+		used++
+		if at, ok := x.places[e.key]; !ok || at != place {
+			t.Fatalf("%s is not found at its place", x.names.name(e.key))
+		}
+	}
+	if used != len(x.places) {
+		t.Fatalf("%d places are used, for %d leases", used, len(x.places))
+	}
+	owned := 0
+	for _, o := range x.names.owners {
+		owned += int(o.leases)
+	}
+	if owned != used || len(x.names.odd) > used || len(x.names.numbers) > used || len(x.names.secrets) > used {
+		t.Fatalf("names of leases that are gone are kept: %+v", x.names)
+	}
 }
 
 func TestTheLongestDueComesFirstAndNoMoreThanAsked(t *testing.T) {
@@ -149,23 +241,6 @@ func TestAGenerationForgetsWhatItHasNotSeen(t *testing.T) {
 	}
 	if _, all := x.live("a", "b"); all != 1 {
 		t.Fatalf("%d are counted", all)
-	}
-}
-
-func BenchmarkTick(b *testing.B) {
-	for _, size := range []int{10_000, 1_000_000} {
-		b.Run(fmt.Sprintf("%d leases, 10 due", size), func(b *testing.B) {
-			x := newIndex()
-			for i := range size {
-				x.set(fmt.Sprintf("identity.secret.%026d", i), start.Add(time.Hour+time.Duration(i)*time.Second), active, 1, 1)
-			}
-			now := start
-			b.ReportAllocs()
-			for b.Loop() {
-				now = now.Add(10 * time.Second)
-				x.take(now, 1000, func(int) time.Duration { return 1000 * time.Hour })
-			}
-		})
 	}
 }
 

@@ -29,8 +29,15 @@ type Config struct {
 	Now func() time.Time
 	// Tick is how often the index is looked at; 0 is 200ms.
 	Tick time.Duration
-	// Reload is how often the whole bucket is read anew; 0 is 5 minutes.
-	Reload time.Duration
+	// Patrol is the pause between two patrols, which compare the index with the
+	// bucket; 0 is 5 minutes.
+	Patrol time.Duration
+	// Calendar is from how many leases on the calendar is kept; 0 is 50,000. Below that
+	// the bucket is read in no time.
+	Calendar int
+	// CalendarEvery is how often the calendar is brought up to date where something has
+	// changed; 0 is 10s.
+	CalendarEvery time.Duration
 	// RemindAgain is the wait before a reminder is repeated, which doubles up to
 	// RemindLongest while the record does not change; 0 is 10s and 5 minutes.
 	RemindAgain, RemindLongest time.Duration
@@ -46,7 +53,11 @@ func (c Config) withDefaults() Config {
 		c.Now = time.Now
 	}
 	set(&c.Tick, 200*time.Millisecond)
-	set(&c.Reload, 5*time.Minute)
+	set(&c.Patrol, 5*time.Minute)
+	set(&c.CalendarEvery, 10*time.Second)
+	if c.Calendar == 0 {
+		c.Calendar = 50_000
+	}
 	set(&c.RemindAgain, 10*time.Second)
 	set(&c.RemindLongest, 5*time.Minute)
 	return c
@@ -77,7 +88,9 @@ type Scheduler struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
-	generation uint32 // of the watch; its goroutine's alone
+	generation uint32        // of the watch; its goroutine's alone
+	revision   atomic.Uint64 // the last that the watch has told
+	written    uint64        // up to where the calendar goes by this scheduler; its goroutine's alone
 	loaded     atomic.Bool
 	broken     atomic.Pointer[string] // why there is no watch now; nil: there is
 	complained atomic.Pointer[time.Time]
@@ -99,6 +112,7 @@ func Start(cfg Config) (*Scheduler, error) {
 	s.cancel = cancel
 	s.done.Go(func() { s.follow(ctx) })
 	s.done.Go(func() { s.tick(ctx) })
+	s.done.Go(func() { s.keepCalendar(ctx) })
 	return s, nil
 }
 
@@ -153,7 +167,7 @@ func (s *Scheduler) tick(ctx context.Context) {
 	t := time.NewTicker(s.cfg.Tick)
 	defer t.Stop()
 	for {
-		for s.runOnce(ctx) == maxTake {
+		for s.runOnce(ctx) {
 		}
 		select {
 		case <-ctx.Done():
@@ -163,21 +177,25 @@ func (s *Scheduler) tick(ctx context.Context) {
 	}
 }
 
-// runOnce publishes a reminder for each lease that is due now, and returns how
-// many. Without NATS it leaves them where they are: when it is back, the longest due
-// goes first.
-func (s *Scheduler) runOnce(ctx context.Context) int {
+// runOnce publishes a reminder for each lease that is due now, as far as there is room
+// on the way to the stream, and says whether there may be more. Without NATS it leaves
+// them where they are: when it is back, the longest due goes first.
+func (s *Scheduler) runOnce(ctx context.Context) (more bool) {
 	if s.cfg.Conn.Status() != nats.CONNECTED {
-		return 0
+		return false
 	}
-	due := s.index.take(s.cfg.Now(), maxTake, s.again)
-	for n, r := range due {
+	limit := min(maxTake, maxUnacknowledged-s.js.PublishAsyncPending())
+	if limit <= 0 {
+		return false
+	}
+	due := s.index.take(s.cfg.Now(), limit, s.again)
+	for _, r := range due {
 		if ctx.Err() != nil {
-			return n
+			return false
 		}
 		s.remind(r)
 	}
-	return len(due)
+	return len(due) == limit
 }
 
 // again is the wait before a lease is reminded of again.

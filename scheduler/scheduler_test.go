@@ -22,7 +22,7 @@ const patience = 15 * time.Second
 
 // bench is a NATS server with what a scheduler needs of it.
 type bench struct {
-	t  *testing.T
+	t  testing.TB
 	nc *nats.Conn
 	js jetstream.JetStream
 	kv jetstream.KeyValue
@@ -50,7 +50,7 @@ func (l *logBook) String() string {
 	return l.b.String()
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t testing.TB) *bench {
 	b := &bench{t: t}
 	s, err := embedded.Start(embedded.Options{})
 	b.ok(err)
@@ -273,7 +273,7 @@ func TestABadRecordIsSetAside(t *testing.T) {
 	b.put(good)
 	var log logBook
 	s := b.schedule(func(c *scheduler.Config) {
-		c.Reload = 20 * time.Millisecond
+		c.Patrol = 10 * time.Millisecond
 		c.Log = zerolog.New(&log)
 	})
 	cons := b.reminders()
@@ -282,7 +282,10 @@ func TestABadRecordIsSetAside(t *testing.T) {
 	if id := b.take(cons, patience); id != "good" {
 		t.Fatalf("reminded of %q", id)
 	}
-	b.eventually("they are read again and again", func() bool { return strings.Count(log.String(), `"message":"leases loaded"`) > 3 })
+	b.eventually("they are met again and again", func() bool { return strings.Count(log.String(), `"message":"the index is as the bucket"`) > 3 })
+	if n := strings.Count(log.String(), `"message":"leases loaded"`); n != 1 {
+		t.Errorf("all leases were read %d times", n)
+	}
 	if n := s.Counts(); n != (scheduler.Counts{Provisioning: 1, Unreadable: len(bad)}) || s.Leases() != 1 {
 		t.Errorf("counted %+v", n)
 	}
@@ -347,17 +350,16 @@ func TestLeasesAreCountedByTheirState(t *testing.T) {
 	b.eventually("one is tried again", func() bool { return s.Counts() == want })
 }
 
-// TestAReloadMendsTheIndex: what the watch has not told is learnt, or forgotten,
-// with the next.
-func TestAReloadMendsTheIndex(t *testing.T) {
+// TestAPatrolFindsWhatThereIsNoMore: a purge leaves no marker, so no watch tells.
+func TestAPatrolFindsWhatThereIsNoMore(t *testing.T) {
 	b := newBench(t)
 	b.streams()
-	s := b.schedule(func(c *scheduler.Config) { c.Reload = 200 * time.Millisecond })
+	s := b.schedule(func(c *scheduler.Config) { c.Patrol = 20 * time.Millisecond })
 	b.put(b.lease("one", time.Hour))
 	b.eventually("the lease is known", func() bool { return s.Leases() == 1 })
 	stream, err := b.js.Stream(t.Context(), "KV_"+b.ns.LeaseBucket())
 	b.ok(err)
-	b.ok(stream.Purge(t.Context())) // leaves no marker, so no watch tells
+	b.ok(stream.Purge(t.Context()))
 	b.eventually("it is forgotten", func() bool { return s.Leases() == 0 })
 }
 
@@ -417,4 +419,58 @@ func TestTheRateIsNotKnownBeforeTheLeasesAre(t *testing.T) {
 	if _, known := s.Room("alice", "ci", 1); known {
 		t.Error("it counts, and knows nothing")
 	}
+}
+
+// TestAPatrolFindsWhatTheIndexHasMissed: a lease, and the end of one, that the watch
+// has not told of.
+func TestAPatrolFindsWhatTheIndexHasMissed(t *testing.T) {
+	b := newBench(t)
+	b.streams()
+	for i := range 20 {
+		b.put(b.lease(fmt.Sprintf("l%d", i), time.Hour))
+	}
+	s := b.schedule(func(c *scheduler.Config) { c.Patrol = 20 * time.Millisecond })
+	b.eventually("the leases are known", func() bool { return s.Healthy() == nil && s.Leases() == 20 })
+	s.Lose("alice.ci.l7")
+	b.eventually("it is learnt again", func() bool { return s.Knows("alice.ci.l7") })
+	s.Dream("alice.ci.dream", b.now().Add(time.Hour), 3)
+	b.eventually("the index is mended", func() bool {
+		return s.Leases() == 20 && s.Knows("alice.ci.l7") && !s.Knows("alice.ci.dream")
+	})
+}
+
+// TestAPatrolLeavesAloneWhatChanges: leases come, change and go while it looks.
+func TestAPatrolLeavesAloneWhatChanges(t *testing.T) {
+	b := newBench(t)
+	b.streams()
+	var log logBook
+	s := b.schedule(func(c *scheduler.Config) { c.Patrol, c.Log = time.Millisecond, zerolog.New(&log) })
+	b.eventually("the leases are loaded", func() bool { return s.Healthy() == nil })
+	for i := 0; i < 300 || strings.Count(log.String(), `"message":"the index is as the bucket"`) < 5; i++ {
+		r := b.lease(fmt.Sprintf("l%d", i%30), time.Hour)
+		if i%3 == 2 {
+			r.State, r.Due = messages.StateRevoked, time.Time{}
+		}
+		b.put(r)
+	}
+	if strings.Contains(log.String(), "the index is not as the bucket") {
+		t.Error("all leases were read again for nothing")
+	}
+}
+
+// TestABucketThatWasMadeAnewIsReadAnew: its revisions begin again.
+func TestABucketThatWasMadeAnewIsReadAnew(t *testing.T) {
+	b := newBench(t)
+	b.streams()
+	for range 5 {
+		b.put(b.lease("one", time.Hour))
+	}
+	s := b.schedule(func(c *scheduler.Config) { c.Patrol = 20 * time.Millisecond })
+	b.eventually("the lease is known", func() bool { return s.Healthy() == nil && s.Leases() == 1 })
+	b.ok(b.js.DeleteKeyValue(t.Context(), b.ns.LeaseBucket()))
+	var err error
+	b.kv, err = b.js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: b.ns.LeaseBucket()})
+	b.ok(err)
+	b.put(b.lease("two", time.Hour))
+	b.eventually("the new bucket is read", func() bool { return s.Knows("alice.ci.two") && !s.Knows("alice.ci.one") })
 }

@@ -59,10 +59,14 @@ func workerMay(n messages.Namespace, name string) natsPermissions {
 
 // schedulerMay is what reminding of what is due takes.
 func schedulerMay(n messages.Namespace, name string) natsPermissions {
-	return natsPermissions{
-		publish:   append(watched(n.LeaseBucket()), "$JS.API.STREAM.INFO.KV_"+n.LeaseBucket(), n.VerbFilter(messages.VerbRevoke)),
-		subscribe: inbox(name),
-	}
+	may := natsPermissions{publish: []string{n.VerbFilter(messages.VerbRevoke)}, subscribe: inbox(name)}
+	may.publish = append(may.publish, watched(n.LeaseBucket())...)
+	may.publish = append(may.publish, read(n.LeaseBucket())...)
+	// The calendar.
+	may.publish = append(may.publish, watched(n.StateBucket())...)
+	may.publish = append(may.publish, read(n.StateBucket())...)
+	may.publish = append(may.publish, "$KV."+n.StateBucket()+".due.>", "$KV."+n.StateBucket()+".due-mark")
+	return may
 }
 
 // sweeperMay is what comparing AWS with the leases takes, beyond AWS's own rights: it
