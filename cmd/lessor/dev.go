@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
@@ -31,6 +32,8 @@ type sandbox struct {
 	nats   *embedded.Server
 	sim    *iamsim.Sim    // nil where AWS is elsewhere
 	aws    *iamsim.Server // nil likewise
+	calls  awsiam.Options // how to reach AWS, here or elsewhere
+	keys   *messages.Keyring
 	broker *broker
 	close  []func()
 }
@@ -41,6 +44,19 @@ type sandboxOptions struct {
 	store, natsListen, iamListen, iamEndpoint string
 	minTTL                                    messages.Duration
 	log                                       zerolog.Logger
+
+	durable bool           // every write of the NATS server's is flushed to the disk
+	account iamsim.Options // the simulated AWS account
+	// furnish puts into it what the sample does not need; nil puts nothing.
+	furnish func(*iamsim.Sim)
+	// connect reaches a NATS server that runs already; nil: one is started.
+	connect func(...nats.Option) (*nats.Conn, error)
+	// prepare puts the definitions; nil puts the sample.
+	prepare func(context.Context, *consumer.Secrets) error
+	// called hears of the calls to AWS; nil: nobody does.
+	called func(action string, came awsiam.Came)
+	// change has the last word on the broker's settings; nil changes nothing.
+	change func(*consumer.Config)
 }
 
 // startSandbox starts the sandbox.
@@ -54,43 +70,68 @@ func startSandbox(ctx context.Context, o sandboxOptions) (*sandbox, error) {
 }
 
 func (s *sandbox) start(ctx context.Context, o sandboxOptions) error {
+	if o.connect == nil {
+		if err := s.startNATS(o); err != nil {
+			return err
+		}
+		o.connect = s.nats.Connect
+	}
+	s.calls = awsiam.Options{Endpoint: o.iamEndpoint, Log: o.log}
+	if o.iamEndpoint == "" {
+		if err := s.simulate(o); err != nil {
+			return err
+		}
+	}
+	s.calls.Called = o.called
 	var err error
+	if s.keys, err = sandboxKeys(o.store); err != nil {
+		return err
+	}
+	s.broker, err = s.addBroker(ctx, o)
+	return err
+}
+
+func (s *sandbox) startNATS(o sandboxOptions) error {
 	store := ""
 	if o.store != "" {
 		store = filepath.Join(o.store, "nats")
 	}
-	s.nats, err = embedded.Start(embedded.Options{StoreDir: store, Listen: o.natsListen, LockTimeout: 2 * time.Second, Log: o.log})
+	var err error
+	s.nats, err = embedded.Start(embedded.Options{
+		StoreDir: store, Listen: o.natsListen, Durable: o.durable, LockTimeout: 2 * time.Second, Log: o.log,
+	})
 	if err != nil {
 		return notStarted(err)
 	}
 	s.close = append(s.close, s.nats.Close)
-	options := awsiam.Options{Endpoint: o.iamEndpoint, Log: o.log}
-	if o.iamEndpoint == "" {
-		if options, err = s.simulate(o); err != nil {
-			return err
-		}
-	}
-	keys, err := sandboxKeys(o.store)
+	return nil
+}
+
+// addBroker starts a broker, or one more. It stops with the sandbox.
+func (s *sandbox) addBroker(ctx context.Context, o sandboxOptions) (*broker, error) {
+	nc, err := o.connect(brokerConn(o.log)...)
 	if err != nil {
-		return err
-	}
-	nc, err := s.nats.Connect(brokerConn(o.log)...)
-	if err != nil {
-		return err
+		return nil, err
 	}
 	s.close = append(s.close, nc.Close)
-	s.broker, err = startBroker(ctx, consumer.Config{
-		Conn: nc, Keys: keys, Log: o.log, Provider: awsiam.New(options), MinTTL: o.minTTL,
-	}, putDemoSecret)
+	cfg := consumer.Config{Conn: nc, Keys: s.keys, Log: o.log, Provider: awsiam.New(s.calls), MinTTL: o.minTTL}
+	if o.change != nil {
+		o.change(&cfg)
+	}
+	prepare := o.prepare
+	if prepare == nil {
+		prepare = putDemoSecret
+	}
+	b, err := startBroker(ctx, cfg, prepare)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.close = append(s.close, func() {
 		stopping, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
-		_ = s.broker.Stop(stopping) // what is left goes on with the next start, or with the folder
+		_ = b.Stop(stopping) // what is left goes on with the next start, or with the folder
 	})
-	return nil
+	return b, nil
 }
 
 func putDemoSecret(ctx context.Context, secrets *consumer.Secrets) error {
@@ -112,9 +153,12 @@ func notStarted(err error) error {
 }
 
 // simulate starts the simulated AWS account, with what the sample secret needs.
-func (s *sandbox) simulate(o sandboxOptions) (awsiam.Options, error) {
-	s.sim = iamsim.New(iamsim.Options{})
+func (s *sandbox) simulate(o sandboxOptions) error {
+	s.sim = iamsim.New(o.account)
 	s.sim.AddGroup("demo")
+	if o.furnish != nil {
+		o.furnish(s.sim)
+	}
 	keyID, secret := s.sim.AddPrincipal("lessor-broker")
 	listen := o.iamListen
 	if listen == "" {
@@ -122,12 +166,11 @@ func (s *sandbox) simulate(o sandboxOptions) (awsiam.Options, error) {
 	}
 	var err error
 	if s.aws, err = s.sim.StartOn(listen); err != nil {
-		return awsiam.Options{}, fmt.Errorf("the AWS simulator: %w; choose another address with --iam-listen", err)
+		return fmt.Errorf("the AWS simulator: %w; choose another address with --iam-listen", err)
 	}
 	s.close = append(s.close, func() { _ = s.aws.Close() }) // the process ends anyway
-	return awsiam.Options{
-		Endpoint: s.aws.URL, Credentials: credentials.NewStaticCredentialsProvider(keyID, secret, ""), Log: o.log,
-	}, nil
+	s.calls.Endpoint, s.calls.Credentials = s.aws.URL, credentials.NewStaticCredentialsProvider(keyID, secret, "")
+	return nil
 }
 
 // sandboxKeys are kept with the store, or made for once.

@@ -61,7 +61,7 @@ the key dies when the lease ends, and nothing is left behind in AWS.`,
 		&cobra.Group{ID: operators, Title: "For those who run a broker:"},
 	)
 	root.AddCommand(
-		newDemoCmd(env), newDevCmd(env), newSoakCmd(env), newServeCmd(env), newKeyCmd(env), newNATSConfigCmd(env), newSweepCmd(env), newRetryCmd(env), newRestoreCmd(env),
+		newDemoCmd(env), newDevCmd(env), newSoakCmd(env), newBenchCmd(env), newServeCmd(env), newKeyCmd(env), newNATSConfigCmd(env), newSweepCmd(env), newRetryCmd(env), newRestoreCmd(env),
 		newSecretCmd(env), newPolicyCmd(env),
 		newRequestCmd(env), newRenewCmd(env), newRevokeCmd(env),
 		newListCmd(env), newShowCmd(env), newEventsCmd(env), newAuditCmd(env),

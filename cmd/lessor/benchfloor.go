@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/awsiam"
+)
+
+// benchFloor makes and removes users by the calls that a lease needs, and nothing
+// else: the AWS SDK in a bare loop.
+type benchFloor struct {
+	iam        *iam.Client
+	definition messages.DynamicSecret
+	users      atomic.Int64
+}
+
+// benchUser is a user that the floor has made.
+type benchUser struct{ name, key string }
+
+// callsOfALease is what AWS can't do without: to make the user of the sample, with a
+// group, a managed and an inline policy, and a key; and as many to remove it.
+const callsOfALease = 5
+
+func newBenchFloor(ctx context.Context, o awsiam.Options) (*benchFloor, error) {
+	d, err := parseSecret(demoSecret)
+	if err != nil {
+		return nil, err
+	}
+	client := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.MaxIdleConns, t.MaxIdleConnsPerHost, t.MaxConnsPerHost = 0, awsiam.DefaultMaxConns, awsiam.DefaultMaxConns
+	})
+	load := []func(*config.LoadOptions) error{config.WithRegion(d.AWS.Region), config.WithHTTPClient(client)}
+	if o.Credentials != nil {
+		load = append(load, config.WithCredentialsProvider(o.Credentials))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
+	if err != nil {
+		return nil, err
+	}
+	return &benchFloor{
+		iam:        iam.NewFromConfig(cfg, func(s *iam.Options) { s.BaseEndpoint = aws.String(o.Endpoint) }),
+		definition: d,
+	}, nil
+}
+
+// benchPolicy is an inline policy as long as a lease's with hard expiry.
+const benchPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::demo/*"},` +
+	`{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"2099-01-01T00:00:00Z"}}}]}`
+
+// benchPolicyName is the name of the inline policy.
+const benchPolicyName = "bench"
+
+// create makes a user: first it, then everything else at once.
+func (f *benchFloor) create(ctx context.Context) (benchUser, error) {
+	u := benchUser{name: fmt.Sprintf("bench-%d", f.users.Add(1))}
+	name := aws.String(u.name)
+	_, err := f.iam.CreateUser(ctx, &iam.CreateUserInput{
+		UserName: name, Path: aws.String(f.definition.AWS.Path),
+		Tags: []types.Tag{{Key: aws.String("purpose"), Value: aws.String("bench")}, {Key: aws.String("lease"), Value: name}},
+	})
+	if err != nil {
+		return u, err
+	}
+	rest, ctx := errgroup.WithContext(ctx)
+	rest.Go(func() error { return f.putPolicy(ctx, u.name) })
+	rest.Go(func() error {
+		_, err := f.iam.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{UserName: name, PolicyArn: aws.String(f.definition.AWS.ManagedPolicies[0])})
+		return err
+	})
+	rest.Go(func() error {
+		_, err := f.iam.AddUserToGroup(ctx, &iam.AddUserToGroupInput{UserName: name, GroupName: aws.String(f.definition.AWS.Groups[0])})
+		return err
+	})
+	rest.Go(func() error {
+		out, err := f.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: name})
+		if err == nil {
+			u.key = aws.ToString(out.AccessKey.AccessKeyId)
+		}
+		return err
+	})
+	err = rest.Wait()
+	return u, err
+}
+
+// putPolicy is also all that AWS needs for a renewal with hard expiry.
+func (f *benchFloor) putPolicy(ctx context.Context, user string) error {
+	_, err := f.iam.PutUserPolicy(ctx, &iam.PutUserPolicyInput{
+		UserName: aws.String(user), PolicyName: aws.String(benchPolicyName), PolicyDocument: aws.String(benchPolicy),
+	})
+	return err
+}
+
+// remove removes a user: everything else at once, then it.
+func (f *benchFloor) remove(ctx context.Context, u benchUser) error {
+	name := aws.String(u.name)
+	rest, all := errgroup.WithContext(ctx)
+	rest.Go(func() error {
+		_, err := f.iam.DeleteAccessKey(all, &iam.DeleteAccessKeyInput{UserName: name, AccessKeyId: aws.String(u.key)})
+		return err
+	})
+	rest.Go(func() error {
+		_, err := f.iam.DetachUserPolicy(all, &iam.DetachUserPolicyInput{UserName: name, PolicyArn: aws.String(f.definition.AWS.ManagedPolicies[0])})
+		return err
+	})
+	rest.Go(func() error {
+		_, err := f.iam.RemoveUserFromGroup(all, &iam.RemoveUserFromGroupInput{UserName: name, GroupName: aws.String(f.definition.AWS.Groups[0])})
+		return err
+	})
+	rest.Go(func() error {
+		_, err := f.iam.DeleteUserPolicy(all, &iam.DeleteUserPolicyInput{UserName: name, PolicyName: aws.String(benchPolicyName)})
+		return err
+	})
+	if err := rest.Wait(); err != nil {
+		return err
+	}
+	_, err := f.iam.DeleteUser(ctx, &iam.DeleteUserInput{UserName: name})
+	return err
+}
+
+// run makes n users, or as many as can be begun in time, and removes them. A nil floor
+// has nothing to run.
+func (f *benchFloor) run(ctx context.Context, within time.Duration, n, atOnce int) (made, removed benchRun, err error) {
+	if f == nil {
+		return made, removed, nil
+	}
+	users := make([]benchUser, n)
+	made, err = benchLoadWithin(ctx, within, n, atOnce, func(ctx context.Context, i int) (err error) {
+		users[i], err = f.create(ctx)
+		return err
+	})
+	if err != nil {
+		return made, removed, err
+	}
+	removed, err = benchLoad(ctx, len(made.each), atOnce, func(ctx context.Context, i int) error { return f.remove(ctx, users[i]) })
+	return made, removed, err
+}
