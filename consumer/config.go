@@ -42,6 +42,9 @@ type Config struct {
 	// are an identity's, for secrets that limit them; false while that is not
 	// known, and then requests for such secrets wait. nil: it is never known.
 	Live func(identity, secret string) (ofIdentity, ofSecret int, known bool)
+	// Known says that a lease was alive a moment ago; false says nothing. It saves a
+	// look at the bucket. nil: it is never known.
+	Known func(messages.LeaseName) bool
 	// Waiting is told, again and again, what [New] and [Consumer.Start] wait for while
 	// NATS is not all there; nil tells nobody.
 	Waiting func(error)
@@ -151,6 +154,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Live == nil {
 		c.Live = func(string, string) (int, int, bool) { return 0, 0, false }
+	}
+	if c.Known == nil {
+		c.Known = func(messages.LeaseName) bool { return false }
 	}
 	if c.Waiting == nil {
 		c.Waiting = func(error) {}

@@ -184,7 +184,13 @@ func (c *Consumer) doorRenew(ctx context.Context, k knock) error {
 	if _, err := messages.DecodeRenewRequest(k.Data()); err != nil {
 		return err
 	}
-	return c.doorOrder(ctx, k, c.cfg.Namespace.Renew)
+	name := leaseOf(k)
+	if !c.cfg.Known(name) { // leases are renewed often, and most requesters know theirs
+		if _, err := c.get(ctx, name); err != nil {
+			return err
+		}
+	}
+	return c.doorOrder(ctx, k, c.cfg.Namespace.Renew(name))
 }
 
 // doorRevoke puts a revocation on its stream.
@@ -192,18 +198,23 @@ func (c *Consumer) doorRevoke(ctx context.Context, k knock) error {
 	if _, err := messages.DecodeRevokeRequest(k.Data()); err != nil {
 		return err
 	}
-	return c.doorOrder(ctx, k, c.cfg.Namespace.Revoke)
-}
-
-// doorOrder puts a message about a lease on its stream, if there is such a
-// lease. A stream takes one pending message a lease: where there is one already,
-// this one waits until that is handled.
-func (c *Consumer) doorOrder(ctx context.Context, k knock, subject func(messages.LeaseName) string) error {
-	name := messages.LeaseName{Identity: k.tokens[0], Secret: k.tokens[1], ID: k.tokens[2]}
+	name := leaseOf(k)
 	if _, err := c.get(ctx, name); err != nil {
 		return err
 	}
-	msg := c.inside(k, subject(name))
+	return c.doorOrder(ctx, k, c.cfg.Namespace.Revoke(name))
+}
+
+// leaseOf is the lease that a knock's subject names.
+func leaseOf(k knock) messages.LeaseName {
+	return messages.LeaseName{Identity: k.tokens[0], Secret: k.tokens[1], ID: k.tokens[2]}
+}
+
+// doorOrder puts a message about a lease that there is on its stream. A stream takes
+// one pending message a lease: where there is one already, this one waits until that is
+// handled.
+func (c *Consumer) doorOrder(ctx context.Context, k knock, subject string) error {
+	msg := c.inside(k, subject)
 	// What is pending may be for this very broker to handle: when it stops, there
 	// is nothing to wait for.
 	waiting, cancel := context.WithCancel(ctx)
@@ -280,7 +291,7 @@ func (c *Consumer) doorGet(ctx context.Context, k knock) error {
 	if err := messages.DecodeNothing(k.Data()); err != nil {
 		return err
 	}
-	answer, err := c.get(ctx, messages.LeaseName{Identity: k.tokens[0], Secret: k.tokens[1], ID: k.tokens[2]})
+	answer, err := c.get(ctx, leaseOf(k))
 	if err != nil {
 		return err
 	}

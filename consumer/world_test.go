@@ -184,6 +184,10 @@ func (w *world) tryBroker(nc *nats.Conn, change ...func(*consumer.Config)) (*bro
 		}
 		return 0, 0, false
 	}
+	cfg.Known = func(name messages.LeaseName) bool {
+		s := counts.Load()
+		return s != nil && s.Known(name)
+	}
 	cfg.Rate = &rate{&counts}
 	for _, f := range change {
 		f(&cfg)

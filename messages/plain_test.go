@@ -32,6 +32,7 @@ var openly = map[string]string{
 	"consumer.struct.Secret":                   "the name of a dynamic secret",
 	"consumer.inbound.tokens":                  "of a subject",
 	"consumer.knock.tokens":                    "of a subject",
+	"main.benchCmd.secret":                     "the name of a dynamic secret",
 	"main.connection.password":                 "of NATS, as a flag, which the system shows to everybody anyway: use --creds",
 	"main.connection.token":                    "of NATS, likewise",
 	"main.struct.SecretAccessKey":              "what lessor request prints for the AWS tools",

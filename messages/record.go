@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 )
 
@@ -207,20 +208,12 @@ var ErrNewerRecord = fmt.Errorf("the record is of a newer version than %d", Reco
 // DecodeRecord reads a record. It takes no field that it does not know: writing
 // the record back would lose it.
 func DecodeRecord(data []byte) (Record, error) {
-	var v struct {
-		Version int `json:"v"`
-	}
-	if err := json.Unmarshal(data, &v); err != nil {
-		return Record{}, damaged(err)
-	}
-	if v.Version > RecordVersion {
-		return Record{}, fmt.Errorf("%w: %d", ErrNewerRecord, v.Version)
-	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
 	var r Record
-	if err := d.Decode(&r); err != nil {
-		return Record{}, damaged(err)
+	if err := decodeStrictly(data, &r); err != nil {
+		return Record{}, notARecord(data, err)
+	}
+	if r.Version > RecordVersion {
+		return Record{}, newer(r.Version)
 	}
 	if r.Version != RecordVersion || !r.State.known() || r.Attempt < 1 || r.UndoTries < 0 {
 		return Record{}, fmt.Errorf("damaged lease record: version %d, state %q, attempt %d", r.Version, clip(string(r.State)), r.Attempt)
@@ -233,6 +226,32 @@ func DecodeRecord(data []byte) (Record, error) {
 	}
 	return r, nil
 }
+
+// decodeStrictly reads one JSON value, in which there is nothing that into has not.
+func decodeStrictly(data []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("something stands behind it")
+	}
+	return nil
+}
+
+// notARecord is the error for what can't be read: a newer record, or a damaged one.
+func notARecord(data []byte, cause error) error {
+	var v struct {
+		Version int `json:"v"`
+	}
+	if err := json.Unmarshal(data, &v); err == nil && v.Version > RecordVersion {
+		return newer(v.Version)
+	}
+	return damaged(cause)
+}
+
+func newer(version int) error { return fmt.Errorf("%w: %d", ErrNewerRecord, version) }
 
 // damaged is the error for a record that is none.
 func damaged(cause error) error { return &damagedError{cause} }

@@ -150,6 +150,12 @@ func (s *Scheduler) Live(identity, secret string) (ofIdentity, ofSecret int, loa
 	return ofIdentity, ofSecret, s.loaded.Load()
 }
 
+// Known says that a lease was alive a moment ago. False says nothing.
+func (s *Scheduler) Known(name messages.LeaseName) bool {
+	_, ok := s.index.revisionOf(name.String())
+	return ok && s.Healthy() == nil
+}
+
 // Healthy returns nil if the scheduler knows all leases and hears of their
 // changes, or else what is wrong.
 func (s *Scheduler) Healthy() error {

@@ -84,7 +84,7 @@ func refuseEmpty(ctx context.Context, in middleware.DeserializeInput, next middl
 	if err != nil || !ok || r.StatusCode >= 300 {
 		return out, m, err
 	}
-	body := bufio.NewReader(r.Body)
+	body := bufio.NewReaderSize(r.Body, 16) // the smallest there is: what is read passes it by
 	if _, err := body.Peek(1); errors.Is(err, io.EOF) {
 		return out, m, errEmpty
 	}
