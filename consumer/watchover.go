@@ -82,7 +82,7 @@ func (c *Consumer) lookOnce(ctx context.Context, missed map[string]bool) map[str
 		}
 	}
 	for _, v := range verbs {
-		look("consumer "+c.cfg.Namespace.Consumer(v), func() error { return c.lookAtConsumer(ctx, v) }, func() error {
+		_ = look("consumer "+c.cfg.Namespace.Consumer(v), func() error { return c.lookAtConsumer(ctx, v) }, func() error {
 			_, err := c.cfg.ensureConsumer(ctx, c.js, v)
 			return err
 		})

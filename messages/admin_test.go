@@ -462,3 +462,14 @@ func TestAdminReplySubjectsThatAreAttacks(t *testing.T) {
 	}
 	wantCode(t, messages.Namespace{}.CheckAdminReply("x.y"), messages.CodeInvalidReply, "_INBOX., _INBOX_<name>. or _R_.")
 }
+
+// An order whose reason no revocation may say would be answered as if its leases ended,
+// and each of its messages be refused.
+func TestAnOrdersReasonIsOneThatARevocationMaySay(t *testing.T) {
+	for _, reason := range []string{`a\nb`, `\u0000`, `\u001b[31m`, strings.Repeat("é", messages.MaxReason+1)} {
+		_, err := messages.DecodeLeaseOrder(messages.AdminLeaseRevoke, []byte(`{"secret":"ci","reason":"`+reason+`"}`))
+		wantCode(t, err, messages.CodeInvalidRequest, "reason")
+		_, err = messages.DecodeRevokeRequest([]byte(`{"reason":"` + reason + `"}`))
+		wantCode(t, err, messages.CodeInvalidRequest, "reason")
+	}
+}

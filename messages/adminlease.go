@@ -1,7 +1,5 @@
 package messages
 
-import "unicode/utf8"
-
 // What an operator asks of leases, whosever they are: the token behind
 // "lessor.admin.lease.".
 const (
@@ -102,10 +100,8 @@ func (o LeaseOrder) Check(v AdminVerb) error {
 		return Errorf(CodeInvalidRequest, "lease, identity or secret is missing: which leases are meant?")
 	case o.Force && o.Lease == "":
 		return Errorf(CodeInvalidRequest, "force needs a lease: it is for one at a time")
-	case utf8.RuneCountInString(o.Reason) > MaxReason:
-		return Errorf(CodeInvalidRequest, "reason has %d characters, the limit is %d", utf8.RuneCountInString(o.Reason), MaxReason)
 	}
-	return nil
+	return checkText("reason", o.Reason, MaxReason) // as [DecodeRevokeRequest] does, which reads it once more
 }
 
 // UnreadableRecord is what stands at a key of the lease bucket and can't be read: it

@@ -4,8 +4,10 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -28,8 +30,8 @@ type AuditKey struct{ public ed25519.PublicKey }
 
 // ParseAuditKey reads an audit key, as String writes it.
 func ParseAuditKey(s string) (AuditKey, error) {
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || len(raw) != ed25519.PublicKeySize {
+	raw, err := decodeExactly(s, ed25519.PublicKeySize)
+	if err != nil {
 		return AuditKey{}, Errorf(CodeInvalidRequest, "an audit key has 43 letters, digits, - and _, as \"lessor audit keys\" prints")
 	}
 	return AuditKey{public: raw}, nil
@@ -39,8 +41,17 @@ func ParseAuditKey(s string) (AuditKey, error) {
 func (k AuditKey) String() string { return base64.RawURLEncoding.EncodeToString(k.public) }
 
 func (k AuditKey) verify(data []byte, signature string) bool {
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(signature)
+	raw, err := decodeExactly(signature, ed25519.SignatureSize)
 	return err == nil && len(k.public) == ed25519.PublicKeySize && ed25519.Verify(k.public, data, raw)
+}
+
+// decodeExactly reads the one spelling of so many bytes: base64 alone would read over
+// line breaks, and a signature that is stored again could look like another.
+func decodeExactly(s string, size int) ([]byte, error) {
+	if len(s) != base64.RawURLEncoding.EncodedLen(size) || strings.ContainsAny(s, "\r\n") {
+		return nil, errors.New("it is of another length, or has line breaks")
+	}
+	return base64.RawURLEncoding.Strict().DecodeString(s)
 }
 
 // SignEvent signs an event as it is published: its subject, its message id and its

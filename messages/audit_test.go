@@ -18,15 +18,17 @@ func TestASignatureIsUnderSubjectIDAndBody(t *testing.T) {
 		t.Fatal("what a broker signed does not verify")
 	}
 	for name, forged := range map[string]bool{
-		"another subject":    messages.VerifyEvent(keys, strings.Replace(subject, "alice", "bob", 1), id, body, s),
-		"another id":         messages.VerifyEvent(keys, subject, id+"1", body, s),
-		"another body":       messages.VerifyEvent(keys, subject, id, append(body, ' '), s),
-		"no signature":       messages.VerifyEvent(keys, subject, id, body, ""),
-		"half of it":         messages.VerifyEvent(keys, subject, id, body, s[:43]),
-		"another's key":      messages.VerifyEvent(ring(seed(2)).AuditKeys(), subject, id, body, s),
-		"no key":             messages.VerifyEvent(nil, subject, id, body, s),
-		"a key of nothing":   messages.VerifyEvent([]messages.AuditKey{{}}, subject, id, body, s),
-		"a mark's signature": messages.VerifyEvent(keys, subject, id, body, broker.Mark(messages.AuditMarks{}, noon, 7).Marks[0].Signature),
+		"another subject":         messages.VerifyEvent(keys, strings.Replace(subject, "alice", "bob", 1), id, body, s),
+		"another id":              messages.VerifyEvent(keys, subject, id+"1", body, s),
+		"another body":            messages.VerifyEvent(keys, subject, id, append(body, ' '), s),
+		"no signature":            messages.VerifyEvent(keys, subject, id, body, ""),
+		"half of it":              messages.VerifyEvent(keys, subject, id, body, s[:43]),
+		"a line break in it":      messages.VerifyEvent(keys, subject, id, body, s[:4]+"\r"+s[4:]),
+		"a line break at its end": messages.VerifyEvent(keys, subject, id, body, s+"\n"),
+		"another's key":           messages.VerifyEvent(ring(seed(2)).AuditKeys(), subject, id, body, s),
+		"no key":                  messages.VerifyEvent(nil, subject, id, body, s),
+		"a key of nothing":        messages.VerifyEvent([]messages.AuditKey{{}}, subject, id, body, s),
+		"a mark's signature":      messages.VerifyEvent(keys, subject, id, body, broker.Mark(messages.AuditMarks{}, noon, 7).Marks[0].Signature),
 	} {
 		if forged {
 			t.Errorf("%s: it verifies", name)
@@ -48,7 +50,8 @@ func TestAuditKeysAreReadAsTheyAreWritten(t *testing.T) {
 			t.Errorf("%s came back as %s, %v", k, back, err)
 		}
 	}
-	for _, s := range []string{"", "x", strings.Repeat("A", 42), strings.Repeat("A", 44), publicKey(seed(1)), string(seed(1))} {
+	key := ring(seed(1)).AuditKeys()[0].String()
+	for _, s := range []string{"", "x", key + "\n", key[:20] + "\r" + key[20:], strings.Repeat("A", 42), strings.Repeat("A", 44), publicKey(seed(1)), string(seed(1))} {
 		if _, err := messages.ParseAuditKey(s); err == nil {
 			t.Errorf("%q is taken", s)
 		} else if len(s) > 5 && strings.Contains(err.Error(), s) {

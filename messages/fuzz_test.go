@@ -228,7 +228,7 @@ func FuzzDecodeLeaseQuery(f *testing.F) {
 
 func FuzzDecodeLeaseOrder(f *testing.F) {
 	for _, v := range []messages.AdminVerb{messages.AdminLeaseRetry, messages.AdminLeaseRevoke} {
-		for _, s := range []string{``, `{}`, `{"lease":"a.b.c","reason":"x","force":true}`, `{"identity":"alice","secret":"ci"}`, `{"lease":"a.b.c","secret":"ci"}`, `{"secret":"ci","force":true}`, `{"identity":">"}`, `[]`} {
+		for _, s := range []string{``, `{}`, `{"lease":"a.b.c","reason":"x","force":true}`, `{"secret":"ci","reason":"a\nb"}`, `{"identity":"alice","secret":"ci"}`, `{"lease":"a.b.c","secret":"ci"}`, `{"secret":"ci","force":true}`, `{"identity":">"}`, `[]`} {
 			f.Add(string(v), []byte(s))
 		}
 	}
@@ -244,6 +244,9 @@ func FuzzDecodeLeaseOrder(f *testing.F) {
 		}
 		if v == messages.AdminLeaseRevoke && o.Lease == "" && o.Identity == "" && o.Secret == "" {
 			t.Errorf("all leases are revoked: %+v", o)
+		}
+		if _, err := messages.DecodeRevokeRequest(mustJSON(t, messages.RevokeRequest{Reason: o.Reason})); err != nil {
+			t.Errorf("taken, and no revocation may say it: %q: %v", o.Reason, err)
 		}
 		if again, err := messages.DecodeLeaseOrder(v, mustJSON(t, o)); err != nil || again != o {
 			t.Errorf("came back as %+v, %v; was %+v", again, err, o)

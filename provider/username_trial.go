@@ -182,7 +182,7 @@ func others(thrown byte) [2]byte {
 }
 
 func chance(seed int) *rand.ChaCha8 {
-	return rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), 1})
+	return rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), 1}) // #nosec G115 -- the low bytes are meant
 }
 
 // identityCharacters and maxIdentity are the rule for identities

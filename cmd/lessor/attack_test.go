@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -43,6 +44,7 @@ const (
 	bySize    = "the broker bounds bodies and keys"
 	byRation  = "the door asks for the lease first, and tells so many refusals a minute"
 	byStream  = "the streams' own settings"
+	byServer  = "the NATS server bounds a subject, and ends the connection"
 	byAPI     = "JetStream's API takes no fields that it does not know"
 )
 
@@ -57,9 +59,9 @@ type siege struct {
 	revision   uint64              // of the victim's record
 }
 
-func newSiege(t *testing.T, setup natsSetup) *siege {
+func newSiege(t *testing.T, setup natsSetup, change ...func(*server.Options)) *siege {
 	t.Helper()
-	w := newNATSWorld(t, setup)
+	w := newNATSWorld(t, setup, change...)
 	w.serve()
 	s := &siege{natsWorld: w, alice: w.connect("requester", "alice"), bob: w.connect("requester", "bob"), js: w.inspect()}
 	s.own = *s.lease(s.alice, "alice", "").Lease
@@ -439,7 +441,7 @@ var identityAttacks = []attack{
 			return ""
 		})
 	}},
-	{name: "a name of 10 kB", alone: "the NATS server bounds a subject, and ends the connection", do: func(s *siege) func() string {
+	{name: "a name of 10 kB", alone: byServer, do: func(s *siege) func() string {
 		nc := s.connect("requester", "alice", nats.NoReconnect())
 		long := strings.Repeat("b", 10<<10)
 		s.ok(nc.PublishRequest(s.ns.API("request", long, "ci"), nc.NewInbox(), nil))

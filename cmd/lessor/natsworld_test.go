@@ -70,7 +70,7 @@ type natsWorld struct {
 // natsWitness is a user in the brokers' account who may do everything.
 const natsWitness = "witness"
 
-func newNATSWorld(t *testing.T, setup natsSetup) *natsWorld {
+func newNATSWorld(t *testing.T, setup natsSetup, change ...func(*server.Options)) *natsWorld {
 	t.Helper()
 	w := &natsWorld{t: t, setup: setup, dir: t.TempDir(), sim: iamsim.New(iamsim.Options{})}
 	var err error
@@ -78,7 +78,12 @@ func newNATSWorld(t *testing.T, setup natsSetup) *natsWorld {
 	w.ok(err)
 	t.Cleanup(func() { _ = w.aws.Close() }) // the account goes with the test
 	w.configure()
-	w.server, err = embedded.Start(embedded.Options{Listen: "127.0.0.1:0", Configure: w.serverOptions})
+	w.server, err = embedded.Start(embedded.Options{Listen: "127.0.0.1:0", Configure: func(o *server.Options) {
+		w.serverOptions(o)
+		for _, f := range change {
+			f(o)
+		}
+	}})
 	w.ok(err)
 	t.Cleanup(w.server.Close)
 	return w

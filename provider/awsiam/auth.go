@@ -23,9 +23,9 @@ const (
 	envBaseSecret = "DYNAMIC_SECRET_AWS_SECRET_ACCESS_KEY"
 	envIRSA       = "KUBERNETES_AUTO_FETCH_SERVICE_ACCOUNT_TOKEN"
 	envRole       = "AWS_ROLE_ARN"
-	envWebToken   = "AWS_WEB_IDENTITY_TOKEN_FILE"
+	envWebToken   = "AWS_WEB_IDENTITY_TOKEN_FILE" // #nosec G101 -- the name of a variable
 	envAgentURL   = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
-	envAgentToken = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
+	envAgentToken = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" // #nosec G101 -- the name of a variable
 )
 
 // sessionLife is how long the broker's own sessions last: the most that every

@@ -94,7 +94,7 @@ func (c *cache) refresh(f *flight) {
 	c.due = now.Add(refreshAgain)
 	if f.err == nil {
 		c.present, c.brought = f.credentials, now
-		if due := f.credentials.Expires.Add(rand.N(refreshWindow/2) - refreshWindow); due.After(c.due) {
+		if due := f.credentials.Expires.Add(rand.N(refreshWindow/2) - refreshWindow); due.After(c.due) { // #nosec G404 -- brokers are to ask at different times, and no more
 			c.due = due
 		}
 	} else if c.present.HasKeys() && now.Before(c.present.Expires) {

@@ -77,7 +77,7 @@ func (e *noCredentials) failure(op string, err error) *provider.Error {
 
 // agentWords is how EKS Pod Identity's agent passes on what AWS has told it:
 // "[request id]: (AccessDeniedException): …, fault: client".
-var agentWords = regexp.MustCompile(`^\[[^\]]*\]: \(([A-Za-z]+)\): `)
+var agentWords = regexp.MustCompile(`^\[[^\]]*\]: \(([A-Za-z]{1,128})\): `)
 
 // agentCode is AWS's code, also where the agent hides it in a text.
 func agentCode(err error) string {

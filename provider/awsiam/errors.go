@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/aws/smithy-go"
 
@@ -97,7 +98,12 @@ func words(err error) string {
 	if !ok {
 		return ""
 	}
-	text := strings.Join(strings.Fields(e.ErrorMessage()), " ")
+	text := strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1 // it would do something to a terminal
+		}
+		return r
+	}, strings.ToValidUTF8(strings.Join(strings.Fields(e.ErrorMessage()), " "), ""))
 	if text == "UnknownError" { // the SDK's word for none
 		return ""
 	}

@@ -71,7 +71,7 @@ func (a *account) beginSession(ctx context.Context, c provider.Creation) (messag
 // sessionSeconds is a session's length in the whole seconds that AWS takes. A
 // fraction is cut, so that the session does not outlive its lease by it.
 func sessionSeconds(d time.Duration) int32 {
-	return int32(min(max(d, messages.MinSession.Std())/time.Second, math.MaxInt32))
+	return int32(min(max(d, messages.MinSession.Std())/time.Second, math.MaxInt32)) // #nosec G115 -- it is bounded on both sides
 }
 
 // sessionTags are all tags of a session: the configured ones and lessor's own.

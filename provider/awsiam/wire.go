@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http/httptrace"
+	"regexp"
 	"sync/atomic"
 
 	"github.com/aws/smithy-go"
@@ -107,8 +108,12 @@ func code(err error) string {
 // answered is AWS's code for an error of whatever call.
 func answered(err error) string {
 	e, ok := errors.AsType[smithy.APIError](err)
-	if !ok || e.ErrorCode() == "UnknownError" {
-		return "" // the SDK's word for an answer that it can't read
+	if !ok || e.ErrorCode() == "UnknownError" || !codeGrammar.MatchString(e.ErrorCode()) {
+		return "" // UnknownError is the SDK's word for an answer that it can't read
 	}
 	return e.ErrorCode()
 }
+
+// codeGrammar is what AWS's codes look like. They are shown to requesters and stay in
+// records, so something else in their place is none.
+var codeGrammar = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,128}$`)
