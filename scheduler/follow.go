@@ -121,8 +121,8 @@ func (s *Scheduler) learn(e jetstream.KeyValueEntry) {
 		return
 	}
 	// A watch that is begun anew tells everything again: what has not changed is not
-	// read again.
-	if s.index.knows(e.Key(), e.Revision(), s.generation) {
+	// read again. The first tells nothing twice.
+	if s.generation > 1 && s.index.knows(e.Key(), e.Revision(), s.generation) {
 		return
 	}
 	g, err := messages.GlanceAt(e.Key(), e.Value())
