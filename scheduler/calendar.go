@@ -31,13 +31,16 @@ const (
 	pageKept    = time.Hour // when it is over, for what could not be done in time
 	pageBytes   = 512 << 10 // of one message
 	calendarKey = "due"
-	markKey     = "due-mark"
 	// recallAhead is how far ahead a start looks into the calendar: longer than it takes
 	// to read the bucket.
 	recallAhead = 2 * time.Minute
 	// recallTimeout is how long a start waits for the calendar.
 	recallTimeout = 5 * time.Second
 )
+
+// CalendarMark is the key of the state bucket whose value is the revision of the lease
+// bucket up to which the calendar goes.
+const CalendarMark = "due-mark"
 
 // pageOf is the number of the page with a time.
 func pageOf(t time.Time) int64 { return t.UnixMilli() / page.Milliseconds() }
@@ -168,7 +171,7 @@ func (s *Scheduler) writeCalendar(ctx context.Context) error {
 			lines = lines[end:]
 		}
 	}
-	if err := s.writeState(ctx, markKey, strconv.AppendUint(nil, revision, 10)); err != nil {
+	if err := s.writeState(ctx, CalendarMark, strconv.AppendUint(nil, revision, 10)); err != nil {
 		return err
 	}
 	s.written = revision
@@ -199,7 +202,7 @@ func (s *Scheduler) readMark(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	m, err := stream.GetLastMsgForSubject(ctx, "$KV."+s.cfg.Namespace.StateBucket()+"."+markKey)
+	m, err := stream.GetLastMsgForSubject(ctx, "$KV."+s.cfg.Namespace.StateBucket()+"."+CalendarMark)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return 0, jetstream.ErrKeyNotFound
 	}

@@ -130,6 +130,10 @@ func (s *Server) URL() string {
 	return s.nats.ClientURL()
 }
 
+// Durable says whether every write is flushed to the disk before it is acknowledged, as
+// the running server has it.
+func (s *Server) Durable() bool { return s.nats.JetStreamConfig().SyncAlways }
+
 // Connect connects to the server inside the process, whether it listens or not.
 // Such a connection does not find the server again after a restart.
 func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {

@@ -72,6 +72,9 @@ func TestRestartKeepsData(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "made", "when missing")
 			s := start(t, embedded.Options{StoreDir: dir, Durable: durable})
+			if s.Durable() != durable {
+				t.Errorf("durable: %v", s.Durable())
+			}
 			put(t, bucket(t, s.Connect, 1), "a", "1")
 			s.Close()
 			s.Close() // may be called again

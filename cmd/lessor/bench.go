@@ -29,6 +29,10 @@ type benchCmd struct {
 	durable, json, check          bool
 	only                          []string
 	profiles                      string
+
+	sizes    []int
+	sized    bool // --sizes was given
+	pictures string
 }
 
 // Sizes of what is loaded and of what falls due at once, by default.
@@ -58,6 +62,7 @@ leases of its own. Its AWS side is not seen; --iam-endpoint names it for the flo
   lessor bench --only latency,throughput --json > bench.json
   lessor bench --durable --only throughput
   lessor bench --only restore,due --live 1000000 --profile ./profiles
+  lessor bench --only growth --sizes 10000,100000,1000000 --svg ./pictures
   # a broker that runs already, such as that of "lessor dev"
   lessor bench --server nats://127.0.0.1:4222 --identity alice --secret demo`,
 		Args: noArguments,
@@ -71,6 +76,7 @@ leases of its own. Its AWS side is not seen; --iam-endpoint names it for the flo
 					*size = many
 				}
 			}
+			b.sized = cmd.Flags().Changed("sizes")
 			if err := b.validate(env); err != nil {
 				return err
 			}
@@ -85,7 +91,7 @@ leases of its own. Its AWS side is not seen; --iam-endpoint names it for the flo
 func (b *benchCmd) flags(cmd *cobra.Command) {
 	b.connection.register(cmd)
 	f := cmd.Flags()
-	f.StringSliceVar(&b.only, "only", nil, "`parts` to run, separated by commas (default: all)")
+	f.StringSliceVar(&b.only, "only", nil, "`parts` to run, separated by commas (default: all but growth)")
 	f.IntVar(&b.requesters, "requesters", 64, "requesters at work at once")
 	f.IntVar(&b.leases, "leases", 800, "leases in each part that issues many")
 	f.DurationVar(&b.within, "within", 2*time.Second, "most time for each round of them: what is not begun by then is left out; 0s: as long as it takes")
@@ -103,6 +109,8 @@ func (b *benchCmd) flags(cmd *cobra.Command) {
 	f.BoolVar(&b.realAWS, "real-aws", false, "let --iam-endpoint be elsewhere than on this machine: users are made and deleted there")
 	f.BoolVar(&b.json, "json", false, "print the report as JSON")
 	f.BoolVar(&b.check, "check", false, "exit with 1 where a bound is missed")
+	f.IntSliceVar(&b.sizes, "sizes", []int{10_000, 100_000, 1_000_000}, "`numbers` of live leases for the part growth, separated by commas")
+	f.StringVar(&b.pictures, "svg", "", "`folder` for the curves of the part growth, as pictures")
 	f.StringVar(&b.profiles, "profile", "", "`folder` for CPU and allocation profiles of each part")
 }
 
@@ -141,6 +149,9 @@ func (b *benchCmd) validate(env *environment) error {
 	if err := b.checkParts(); err != nil {
 		return err
 	}
+	if err := b.checkGrowth(); err != nil {
+		return err
+	}
 	if !b.remote() {
 		return nil // variables that lead elsewhere are not looked at
 	}
@@ -174,9 +185,12 @@ func (b *benchCmd) checkEndpoint() error {
 
 // checkParts fills in which parts run.
 func (b *benchCmd) checkParts() error {
-	var known []string
+	var known, usual []string
 	for _, p := range benchParts {
 		known = append(known, p.name)
+		if !p.extra {
+			usual = append(usual, p.name)
+		}
 	}
 	for _, name := range b.only {
 		if !slices.Contains(known, name) {
@@ -185,7 +199,7 @@ func (b *benchCmd) checkParts() error {
 	}
 	chosen := len(b.only) > 0
 	if !chosen {
-		b.only = known
+		b.only = usual
 	}
 	for _, p := range benchParts {
 		if b.elsewhere(p) && slices.Contains(b.only, p.name) {
@@ -208,6 +222,11 @@ func (b *benchCmd) run(ctx context.Context, env *environment) error {
 	if b.profiles != "" {
 		if err := os.MkdirAll(b.profiles, 0o700); err != nil {
 			return fmt.Errorf("--profile: %w", err)
+		}
+	}
+	if b.pictures != "" {
+		if err := os.MkdirAll(b.pictures, 0o755); err != nil {
+			return fmt.Errorf("--svg: %w", err)
 		}
 	}
 	m := &bench{benchCmd: b, env: env, progress: env.progress(), report: newBenchReport(b)}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -58,7 +59,7 @@ func TestABenchMeasuresEverything(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "profiles")
 	left := t.TempDir()
 	p := start(t, map[string]string{"TMPDIR": left}, "bench", "--json", "--profile", dir,
-		"--leases", "6", "--requesters", "3", "--latency", "5ms", "--live", "200", "--due", "200")
+		"--leases", "4", "--requesters", "3", "--latency", "5ms", "--live", "100", "--due", "40")
 	r := benched(t, p)
 	for part, names := range map[string]string{
 		"latency": "issue_p50 issue_p99 renew_p50 renew_p99 revoke_p50 revoke_p99 renew_soft_p50 renew_soft_p99 expiry_lag_p50 expiry_lag_p99 " +
@@ -81,6 +82,9 @@ func TestABenchMeasuresEverything(t *testing.T) {
 				t.Errorf("no profile %s: %v", file, err)
 			}
 		}
+	}
+	if slices.ContainsFunc(r.Figures, func(f benchFigure) bool { return f.Part == partGrowth }) {
+		t.Error("what takes long was measured unasked")
 	}
 	for figure, want := range map[[2]string]float64{
 		{"latency", "issue_calls"}: 5, {"latency", "revoke_calls"}: 5, {"latency", "renew_calls"}: 1, {"latency", "list_calls"}: 0,
@@ -112,10 +116,49 @@ func TestABenchMeasuresEverything(t *testing.T) {
 	}
 }
 
+// TestABenchOfGrowth measures with one number of leases after another, and draws that.
+func TestABenchOfGrowth(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "made", "pictures")
+	r := benched(t, start(t, nil, "bench", "--json", "--only", "growth", "--sizes", "100,200", "--svg", dir))
+	var got []string
+	for _, f := range r.Figures {
+		got = append(got, fmt.Sprintf("%d %s %t", f.Leases, f.Name, f.Floor != nil))
+		if f.Part != partGrowth || f.Value <= 0 && !strings.HasPrefix(f.Name, "memory") && f.Name != "idle" { // so few leases weigh less than all else
+			t.Errorf("%+v", f)
+		}
+		if f.Name == "restore_time" && f.What != fmt.Sprintf("until all %d are", f.Leases) {
+			t.Errorf("%+v", f)
+		}
+	}
+	var want []string
+	for _, size := range []string{"100", "200"} {
+		for _, name := range []string{"restored true", "restore_time true", "restored_cpu true", "missed false", "memory false", "memory_peak false", "idle false"} {
+			want = append(want, size+" "+name)
+		}
+	}
+	if want = append(want, "0 cpu true"); !slices.Equal(got, want) {
+		t.Errorf("it measures %q", got)
+	}
+	if table := r.table(); strings.Count(table, "GROWTH, 100 LEASES") != 1 || strings.Count(table, "GROWTH, 200 LEASES") != 1 {
+		t.Errorf("the report:\n%s", table)
+	}
+	for _, name := range []string{"restore", "memory", "due"} {
+		svg, err := os.ReadFile(filepath.Join(dir, "growth-"+name+".svg"))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if d := draw(t, string(svg)); len(d.dots["p0"]) != 2 || !slices.Contains(d.texts, r.machine()) {
+			t.Errorf("%s has %v", name, d)
+		}
+	}
+}
+
 // TestABenchOfADurableServerSaysSo, and has the writes as its measure.
 func TestABenchOfADurableServerSaysSo(t *testing.T) {
 	t.Parallel()
-	p := start(t, nil, "bench", "--durable", "--only", "throughput", "--leases", "6", "--requesters", "3", "--json")
+	p := start(t, nil, "bench", "--durable", "--only", "throughput", "--leases", "4", "--requesters", "3", "--json")
 	r := benched(t, p)
 	if f := r.figure(t, "throughput", "issue_by_writes"); !r.Durable || f.Bound != "≥ 850 or ≥ 0.80 × floor" || f.Holds == nil {
 		t.Errorf("durable: %v, %+v", r.Durable, f)
@@ -136,7 +179,7 @@ func TestABenchOfABrokerElsewhere(t *testing.T) {
 	endpoint := s.variables["AWS_ENDPOINT_URL"]
 	delete(s.variables, "AWS_ENDPOINT_URL") // the flag says it
 	_, _, x := dev(t, s, "--iam-endpoint", endpoint)
-	p := s.start(nil, "bench", "--json", "--server", x.variables["NATS_URL"], "--iam-endpoint", endpoint, "--leases", "6", "--requesters", "3")
+	p := s.start(nil, "bench", "--json", "--server", x.variables["NATS_URL"], "--iam-endpoint", endpoint, "--leases", "4", "--requesters", "3")
 	r := benched(t, p)
 	var parts []string
 	for _, f := range r.Figures {

@@ -15,6 +15,7 @@ import (
 type benchRun struct {
 	took time.Duration   // all of it
 	each []time.Duration // one by one
+	many int             // that were not timed one by one
 	cpu  time.Duration   // that this process computed meanwhile; 0: nobody knows
 }
 
@@ -56,17 +57,20 @@ func benchLoadWithin(ctx context.Context, within time.Duration, n, atOnce int, d
 
 // and joins two runs that were not at the same time.
 func (r benchRun) and(other benchRun) benchRun {
-	return benchRun{r.took + other.took, slices.Concat(r.each, other.each), r.cpu + other.cpu}
+	return benchRun{r.took + other.took, slices.Concat(r.each, other.each), r.many + other.many, r.cpu + other.cpu}
 }
 
+// count is how many there were.
+func (r benchRun) count() int { return len(r.each) + r.many }
+
 // rate is how many there were a second.
-func (r benchRun) rate() float64 { return float64(len(r.each)) / r.took.Seconds() }
+func (r benchRun) rate() float64 { return float64(r.count()) / r.took.Seconds() }
 
 // computed is the figure of how long this process computed for each: NATS, AWS and
 // requesters included, as far as they are in it. On a machine that others use, too, it
 // tells more than the time does.
 func (r benchRun) computed(name, what string, floor benchRun, floorWhat string) benchFigure {
-	each := func(r benchRun) float64 { return float64(r.cpu.Microseconds()) / max(1, float64(len(r.each))) }
+	each := func(r benchRun) float64 { return float64(r.cpu.Microseconds()) / max(1, float64(r.count())) }
 	return benchFigure{Name: name + "_cpu", What: "CPU time for each " + what, Value: each(r), Unit: "µs"}.
 		besideIf(floor.cpu > 0, each(floor), floorWhat)
 }

@@ -25,25 +25,31 @@ type bench struct {
 type benchPart struct {
 	name, what string
 	alone      bool // it needs a NATS server and an AWS account to itself
+	extra      bool // it runs only where it is named
 	limit      time.Duration
 	run        func(*bench, context.Context) error
 }
 
 // benchParts are all, in the order in which they run.
 var benchParts = []benchPart{
-	{"latency", "one lease after another: time, calls and round trips; expiry", false, 5 * time.Minute, (*bench).measureLatency},
-	{"throughput", "many leases at once, with an AWS that takes no time", false, 30 * time.Minute, (*bench).measureThroughput},
-	{"renewals", "many renewals at once, without hard expiry", false, 30 * time.Minute, (*bench).measureRenewals},
-	{"requesters", "many requesters, with an AWS that takes its time", false, 30 * time.Minute, (*bench).measureRequesters},
-	{"restore", "a broker starts and finds many live leases", true, 10 * time.Minute, (*bench).measureRestore},
-	{"due", "many leases fall due in the same second", true, 10 * time.Minute, (*bench).measureDue},
-	{"replicas", "several brokers on a cluster, and one", true, 30 * time.Minute, (*bench).measureReplicas},
+	{"latency", "one lease after another: time, calls and round trips; expiry", false, false, 5 * time.Minute, (*bench).measureLatency},
+	{"throughput", "many leases at once, with an AWS that takes no time", false, false, 30 * time.Minute, (*bench).measureThroughput},
+	{"renewals", "many renewals at once, without hard expiry", false, false, 30 * time.Minute, (*bench).measureRenewals},
+	{"requesters", "many requesters, with an AWS that takes its time", false, false, 30 * time.Minute, (*bench).measureRequesters},
+	{"restore", "a broker starts and finds many live leases", true, false, 10 * time.Minute, (*bench).measureRestore},
+	{"due", "many leases fall due in the same second", true, false, 10 * time.Minute, (*bench).measureDue},
+	{"replicas", "several brokers on a cluster, and one", true, false, 30 * time.Minute, (*bench).measureReplicas},
+	{partGrowth, "what restore does, with each of --sizes", true, true, 2 * time.Hour, (*bench).measureGrowth},
 }
 
 func benchPartsHelp() string {
 	var b strings.Builder
 	for _, p := range benchParts {
-		fmt.Fprintf(&b, "  %-11s %s\n", p.name, p.what)
+		fmt.Fprintf(&b, "  %-11s %s", p.name, p.what)
+		if p.extra {
+			b.WriteString("; runs where --only names it")
+		}
+		b.WriteString("\n")
 	}
 	return b.String()
 }

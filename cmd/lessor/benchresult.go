@@ -14,6 +14,7 @@ import (
 // benchFigure is something that was measured, its floor, and the bound it has.
 type benchFigure struct {
 	Part      string   `json:"part"`
+	Leases    int      `json:"leases,omitempty"` // that there are, where a part measures with several numbers of them
 	Name      string   `json:"name"`
 	What      string   `json:"what"`
 	Value     float64  `json:"value"`
@@ -147,11 +148,11 @@ func (r *benchReport) print(env *environment, asJSON bool) error {
 func (r *benchReport) table() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	part := ""
+	last := ""
 	for _, f := range r.Figures {
-		if f.Part != part {
-			part = f.Part
-			fmt.Fprintf(w, "%s\tmeasured\tfloor\tratio\tbound\t\tthe floor is\n", strings.ToUpper(part))
+		if heading := f.heading(); heading != last {
+			last = heading
+			fmt.Fprintf(w, "%s\tmeasured\tfloor\tratio\tbound\t\tthe floor is\n", heading)
 		}
 		floor, ratio, holds := "", "", ""
 		if f.Floor != nil {
@@ -170,9 +171,22 @@ func (r *benchReport) table() string {
 	return b.String()
 }
 
+// heading is what stands above a figure in the table.
+func (f benchFigure) heading() string {
+	if f.Leases == 0 {
+		return strings.ToUpper(f.Part)
+	}
+	return fmt.Sprintf("%s, %d LEASES", strings.ToUpper(f.Part), f.Leases)
+}
+
+// machine says on what was measured.
+func (r *benchReport) machine() string {
+	return fmt.Sprintf("%s, %s, %d CPUs, lessor %s", r.Go, r.System, r.CPUs, r.Version)
+}
+
 // summary says under which conditions the figures hold.
 func (r *benchReport) summary() string {
-	s := fmt.Sprintf("%s, %s, %d CPUs, lessor %s", r.Go, r.System, r.CPUs, r.Version)
+	s := r.machine()
 	if r.Where != "embedded" {
 		return fmt.Sprintf("%s; a broker elsewhere; %d requesters; %s", s, r.Requesters, r.Took)
 	}

@@ -99,6 +99,7 @@ func (w *benchWorld) embed(ctx context.Context, b *bench, n benchNeeds) (err err
 		return err
 	}
 	if w.options.connect == nil {
+		b.report.Durable = w.nats.Durable() // rather than what it was told
 		w.options.connect = w.nats.Connect
 	}
 	if w.nc, err = w.options.connect(nats.Name("lessor bench")); err != nil {

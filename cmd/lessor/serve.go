@@ -289,7 +289,7 @@ func (s *serveCmd) nats(ctx context.Context, env *environment, log zerolog.Logge
 		return nil, nil, nil, fmt.Errorf("the embedded NATS server: %w", err)
 	}
 	if url := server.URL(); url != "" {
-		log.Info().Str("url", url).Bool("durable", s.durable).Msg("embedded NATS server")
+		log.Info().Str("url", url).Bool("durable", server.Durable()).Msg("embedded NATS server")
 	}
 	return nc, keys, func() { nc.Close(); server.Close() }, nil
 }
