@@ -16,11 +16,12 @@ type account struct {
 	order     userOrder        // the same users
 	unmanaged int              // how many of them are not managing principals
 
-	groups    map[string]*group    // by lower-case name
-	roles     map[string]*role     // by lower-case name
-	policies  map[string]string    // customer managed policies: document by ARN
-	virtual   map[string]*user     // virtual MFA devices: who uses them, by serial number
-	providers map[string]*provider // OIDC providers by host
+	groups     map[string]*group    // by lower-case name
+	roles      map[string]*role     // by lower-case name
+	policies   map[string]string    // customer managed policies: document by ARN
+	policyRead map[string]*policy   // by document; see read
+	virtual    map[string]*user     // virtual MFA devices: who uses them, by serial number
+	providers  map[string]*provider // OIDC providers by host
 
 	keys     map[string]*accessKey // by id, those that still work after deletion included
 	dying    []*accessKey          // deleted keys that still work, oldest first
@@ -31,14 +32,15 @@ type account struct {
 func newAccount(id, partition string, maxUsers int, r *random) *account {
 	return &account{
 		id: id, partition: partition, maxUsers: maxUsers, random: r,
-		users:     map[string]*user{},
-		groups:    map[string]*group{},
-		roles:     map[string]*role{},
-		policies:  map[string]string{},
-		virtual:   map[string]*user{},
-		providers: map[string]*provider{},
-		keys:      map[string]*accessKey{},
-		sessions:  sessions{byKey: map[string]*session{}},
+		users:      map[string]*user{},
+		groups:     map[string]*group{},
+		roles:      map[string]*role{},
+		policies:   map[string]string{},
+		policyRead: map[string]*policy{},
+		virtual:    map[string]*user{},
+		providers:  map[string]*provider{},
+		keys:       map[string]*accessKey{},
+		sessions:   sessions{byKey: map[string]*session{}},
 	}
 }
 

@@ -42,25 +42,44 @@ func (s statement) covers(action, resource string, f facts) bool {
 }
 
 // decideAll asks policies together. One that cannot be read allows nothing.
-func decideAll(documents []string, action, resource string, f facts) decision {
+func (a *account) decideAll(documents []string, action, resource string, f facts) decision {
 	d := silent
 	for _, doc := range documents {
-		if p, err := parseIdentityPolicy(doc); err == nil {
+		if p, err := a.read(doc); err == nil {
 			d = max(d, p.decide(action, resource, f))
 		}
 	}
 	return d
 }
 
+// maxRead is how many policies are kept read.
+const maxRead = 256
+
+// read reads a policy that a caller has. The same few are asked with every call.
+func (a *account) read(document string) (*policy, error) {
+	if p, ok := a.policyRead[document]; ok {
+		return p, nil
+	}
+	p, err := parseIdentityPolicy(document)
+	if err != nil {
+		return nil, err
+	}
+	if len(a.policyRead) >= maxRead {
+		clear(a.policyRead)
+	}
+	a.policyRead[document] = p
+	return p, nil
+}
+
 // evaluate says whether a caller may do something, and if not, the reason in AWS's words.
 func (a *account) evaluate(c *caller, action, resource string, f facts) (bool, string) {
-	identity := decideAll(a.identityPolicies(c), action, resource, f)
+	identity := a.decideAll(a.identityPolicies(c), action, resource, f)
 	if identity == denied {
 		return false, "with an explicit deny in an identity-based policy"
 	}
 	if c.user != nil && c.user.boundary != "" {
 		doc, _ := a.managedPolicy(c.user.boundary)
-		switch decideAll([]string{doc}, action, resource, f) {
+		switch a.decideAll([]string{doc}, action, resource, f) {
 		case denied:
 			return false, "with an explicit deny in a permissions boundary"
 		case silent:
@@ -68,7 +87,7 @@ func (a *account) evaluate(c *caller, action, resource string, f facts) (bool, s
 		}
 	}
 	if c.session != nil && c.session.policies != nil {
-		switch decideAll(c.session.policies, action, resource, f) {
+		switch a.decideAll(c.session.policies, action, resource, f) {
 		case denied:
 			return false, "with an explicit deny in a session policy"
 		case silent:
