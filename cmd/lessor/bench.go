@@ -225,7 +225,7 @@ func (b *benchCmd) run(ctx context.Context, env *environment) error {
 		}
 	}
 	if b.pictures != "" {
-		if err := os.MkdirAll(b.pictures, 0o755); err != nil {
+		if err := os.MkdirAll(b.pictures, 0o755); err != nil { // #nosec G301 -- pictures are for everybody to see
 			return fmt.Errorf("--svg: %w", err)
 		}
 	}
