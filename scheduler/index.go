@@ -272,6 +272,14 @@ func (x *index) revisionOf(name string) (revision uint64, ok bool) {
 	return 0, false
 }
 
+// readable says whether there is a lease whose record can be read.
+func (x *index) readable(name string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e, _ := x.find(name)
+	return e != nil && e.standing != unreadable
+}
+
 // suggest adds a lease that may be due at a time, unless it is known: of its record
 // nothing is. The first generation of the watch that has read everything confirms it
 // or forgets it.

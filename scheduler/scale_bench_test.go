@@ -25,8 +25,7 @@ var scales = []struct {
 func scaled(t testing.TB, leases int, due func(i int) time.Duration) *bench {
 	b := newBench(t)
 	b.streams()
-	_, err := b.js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: b.ns.StateBucket()})
-	b.ok(err)
+	b.state()
 	js, err := jetstream.New(b.nc, jetstream.WithPublishAsyncMaxPending(8192), jetstream.WithPublishAsyncTimeout(5*time.Minute),
 		jetstream.WithPublishAsyncErrHandler(func(_ jetstream.JetStream, _ *nats.Msg, err error) { t.Error(err) }))
 	b.ok(err)

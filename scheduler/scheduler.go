@@ -150,10 +150,10 @@ func (s *Scheduler) Live(identity, secret string) (ofIdentity, ofSecret int, loa
 	return ofIdentity, ofSecret, s.loaded.Load()
 }
 
-// Known says that a lease was alive a moment ago. False says nothing.
+// Known says that a lease was alive a moment ago, by a record that can be read. False
+// says nothing.
 func (s *Scheduler) Known(name messages.LeaseName) bool {
-	_, ok := s.index.revisionOf(name.String())
-	return ok && s.Healthy() == nil
+	return s.index.readable(name.String()) && s.Healthy() == nil
 }
 
 // Healthy returns nil if the scheduler knows all leases and hears of their

@@ -68,7 +68,11 @@ func TestABrokerNeedsWhatItMay(t *testing.T) {
 				w.ok(err)
 			}
 			w.serve()
+			// As one that knows many leases.
+			many, err := scheduler.Start(scheduler.Config{Conn: w.conn, Now: w.now, Calendar: 1, CalendarEvery: 10 * time.Millisecond})
+			w.ok(err)
 			w.life()
+			many.Stop()
 			w.reconnect()
 			subscribed := w.subscriptions()
 			due := w.renewed()
@@ -615,7 +619,7 @@ func TestRolesAreEnough(t *testing.T) {
 	c, err := consumer.New(ctx, cfg)
 	w.ok(err)
 	w.ok(c.Start(ctx))
-	s, err := scheduler.Start(scheduler.Config{Conn: conn("scheduler"), Now: w.now, Tick: 10 * time.Millisecond})
+	s, err := scheduler.Start(scheduler.Config{Conn: conn("scheduler"), Now: w.now, Tick: 10 * time.Millisecond, Calendar: 1, CalendarEvery: 10 * time.Millisecond})
 	w.ok(err)
 	w.pass(time.Hour)
 	audrey := w.connect("auditor", "audrey")
