@@ -252,9 +252,12 @@ func (w *natsWorld) serve(change ...func(*consumer.Config)) {
 		w.config = consumer.Config{
 			Keys: keys, Now: w.now, ProbeEvery: time.Millisecond, ChoresEvery: 5 * time.Millisecond, MinTTL: messages.Duration(time.Second),
 			RetryMin: 10 * time.Millisecond, RetryMax: 50 * time.Millisecond,
-			AckWait:  3 * time.Second, // of what was on its way to a connection that was lost
-			Provider: awsiam.New(awsiam.Options{Endpoint: w.aws.URL, Credentials: credentials.NewStaticCredentialsProvider(id, secret, "")}),
-			Workers:  consumer.Workers{Request: 8, Renew: 4, Revoke: 8, Confirm: 2},
+			AckWait: 3 * time.Second, // of what was on its way to a connection that was lost
+			// Where somebody listens to everything, NATS takes a lost connection's pulls for
+			// served until they expire, ten times this long.
+			PullHeartbeat: time.Second,
+			Provider:      awsiam.New(awsiam.Options{Endpoint: w.aws.URL, Credentials: credentials.NewStaticCredentialsProvider(id, secret, "")}),
+			Workers:       consumer.Workers{Request: 8, Renew: 4, Revoke: 8, Confirm: 2},
 		}
 	}
 	w.conn = w.brokerConn()
