@@ -98,3 +98,34 @@ func BenchmarkEvent(b *testing.B) {
 		messages.NewEvent("inst", name, messages.EventIssued, "1", noon, messages.EventData{Lease: lease})
 	}
 }
+
+// BenchmarkSeal seals credentials for the broker itself, and for a requester's xkey.
+func BenchmarkSeal(b *testing.B) {
+	broker := ring(seed(1))
+	for name, recipient := range map[string]string{"broker": "", "xkey": publicKey(seed(2))} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				must(broker.Seal(recipient, contents()))
+			}
+		})
+	}
+}
+
+func BenchmarkCheckXKey(b *testing.B) {
+	xkey := publicKey(seed(2))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := messages.CheckXKey(xkey); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSignEvent(b *testing.B) {
+	broker, body := ring(seed(1)), make([]byte, 600)
+	b.ReportAllocs()
+	for b.Loop() {
+		broker.SignEvent("lessor.event.alice.ci.06ct.issued", "alice.ci.06ct.1.issued", body)
+	}
+}

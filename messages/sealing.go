@@ -6,12 +6,15 @@ import (
 	"crypto/ecdh"
 	"crypto/ed25519"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nkeys"
+	"golang.org/x/crypto/nacl/box"
 )
 
 // Sealed is a box that only one key opens: NaCl's box as nkeys writes it
@@ -40,6 +43,7 @@ type Keyring struct {
 type ringKey struct {
 	pair   nkeys.KeyPair
 	public string
+	own    [32]byte           // what the key shares with itself: it seals each lease's credentials once for its own keyring
 	mac    []byte             // key of the confirm tokens
 	sign   ed25519.PrivateKey // signs events
 }
@@ -63,19 +67,11 @@ func ParseKeyring(file []byte) (*Keyring, error) {
 		if len(line) == 0 || line[0] == '#' {
 			continue
 		}
-		pair, err := nkeys.FromCurveSeed(line)
+		k, err := newRingKey(line)
 		if err != nil {
 			return nil, Errorf(CodeInvalidRequest, "line %d of the key file is not a curve seed (SX…)", n)
 		}
-		public, err := pair.PublicKey()
-		if err != nil {
-			return nil, Errorf(CodeInvalidRequest, "line %d of the key file is not a curve seed (SX…)", n)
-		}
-		signing := derive(line, "lessor event signature")
-		r.keys = append(r.keys, ringKey{
-			pair: pair, public: public, mac: derive(line, "lessor confirm token"), sign: ed25519.NewKeyFromSeed(signing),
-		})
-		clear(signing)
+		r.keys = append(r.keys, k)
 	}
 	if err := s.Err(); err != nil {
 		return nil, Errorf(CodeInvalidRequest, "the key file can't be read").Because(err)
@@ -84,6 +80,39 @@ func ParseKeyring(file []byte) (*Keyring, error) {
 		return nil, Errorf(CodeInvalidRequest, "the key file has no key; make one with \"lessor key new\"")
 	}
 	return &r, nil
+}
+
+func newRingKey(seed []byte) (k ringKey, err error) {
+	if k.pair, err = nkeys.FromCurveSeed(seed); err != nil {
+		return k, err
+	}
+	if k.public, err = k.pair.PublicKey(); err != nil {
+		return k, err
+	}
+	_, private, err := nkeys.DecodeSeed(seed)
+	if err != nil {
+		return k, err
+	}
+	defer clear(private)
+	public, err := nkeys.Decode(nkeys.PrefixByteCurve, []byte(k.public))
+	if err != nil {
+		return k, err
+	}
+	box.Precompute(&k.own, (*[32]byte)(public), (*[32]byte)(private))
+	k.mac = derive(seed, "lessor confirm token")
+	signing := derive(seed, "lessor event signature")
+	defer clear(signing)
+	k.sign = ed25519.NewKeyFromSeed(signing)
+	return k, nil
+}
+
+// sealOwn is what the pair's Seal makes for the key itself, without multiplying
+// points each time.
+func (k *ringKey) sealOwn(plain []byte) []byte {
+	var nonce [24]byte
+	_, _ = rand.Read(nonce[:]) // never fails (crypto/rand)
+	head := append([]byte(nkeys.XKeyVersionV1), nonce[:]...)
+	return box.SealAfterPrecomputation(head, plain, &nonce, &k.own)
 }
 
 // derive makes a key of another use from a seed. What it protects tells nothing of
@@ -96,8 +125,10 @@ func derive(seed []byte, use string) []byte {
 
 // Wipe overwrites the keys. The keyring can't be used any more.
 func (r *Keyring) Wipe() {
-	for _, k := range r.keys {
+	for i := range r.keys {
+		k := &r.keys[i]
 		k.pair.Wipe()
+		clear(k.own[:])
 		clear(k.mac)
 		clear(k.sign)
 	}
@@ -116,10 +147,7 @@ func (r *Keyring) PublicKeys() []string {
 // Seal puts contents in a box for the holder of the curve public key, or, where
 // recipient is "", for this keyring itself.
 func (r *Keyring) Seal(recipient string, c Contents) (*Sealed, error) {
-	first := r.keys[0]
-	if recipient == "" {
-		recipient = first.public
-	}
+	first := &r.keys[0]
 	plain, err := json.Marshal(struct {
 		Contents
 		Credentials *wireCredentials `json:"credentials"`
@@ -128,11 +156,14 @@ func (r *Keyring) Seal(recipient string, c Contents) (*Sealed, error) {
 		return nil, err
 	}
 	defer clear(plain)
-	box, err := first.pair.Seal(plain, recipient)
+	if recipient == "" {
+		return &Sealed{From: first.public, Box: first.sealOwn(plain)}, nil
+	}
+	sealed, err := first.pair.Seal(plain, recipient)
 	if err != nil {
 		return nil, err
 	}
-	return &Sealed{From: first.public, Box: box}, nil
+	return &Sealed{From: first.public, Box: sealed}, nil
 }
 
 // Open opens a box that the keyring sealed for itself.
@@ -173,11 +204,11 @@ func keep(pair nkeys.KeyPair, from, to, purpose string, value Sensitive) (*Seale
 		return nil, err
 	}
 	defer clear(plain)
-	box, err := pair.Seal(plain, to)
+	sealed, err := pair.Seal(plain, to)
 	if err != nil {
 		return nil, err
 	}
-	return &Sealed{From: from, Box: box}, nil
+	return &Sealed{From: from, Box: sealed}, nil
 }
 
 // Kept returns what [Keyring.Keep] sealed.
@@ -270,8 +301,7 @@ func CheckXKey(xkey string) error {
 	if err != nil {
 		return Errorf(CodeInvalidRequest, "xkey must be a curve public key (X…)")
 	}
-	probe := sha256.Sum256([]byte("any scalar does: the product with a point of low order is zero"))
-	scalar, err := ecdh.X25519().NewPrivateKey(probe[:])
+	scalar, err := anyScalar()
 	if err != nil {
 		return Errorf(CodeInternal, "xkey could not be checked").Because(err)
 	}
@@ -283,6 +313,12 @@ func CheckXKey(xkey string) error {
 	}
 	return nil
 }
+
+// anyScalar is what points are multiplied with to see whether they are of low order.
+var anyScalar = sync.OnceValues(func() (*ecdh.PrivateKey, error) {
+	probe := sha256.Sum256([]byte("any scalar does: the product with a point of low order is zero"))
+	return ecdh.X25519().NewPrivateKey(probe[:])
+})
 
 // canonical says whether a point has its one spelling: below the prime 2^255-19,
 // little-endian. X25519 reads others as the same point.

@@ -72,6 +72,16 @@ func TestOnlyTheBrokerOpensWhatItSealedForItself(t *testing.T) {
 	wantCode(t, err, messages.CodeInternal, box.From)
 }
 
+func TestNoTwoBoxesAreAlike(t *testing.T) {
+	broker := ring(seed(1))
+	for _, recipient := range []string{"", publicKey(seed(2))} {
+		one, other := must(broker.Seal(recipient, contents())), must(broker.Seal(recipient, contents()))
+		if bytes.Equal(one.Box, other.Box) {
+			t.Errorf("for %q the same contents make the same box: a nonce is used twice", recipient)
+		}
+	}
+}
+
 func TestTheErrorForAnUnknownKeyIsShortAndOnOneLine(t *testing.T) {
 	_, err := ring(seed(1)).Open(&messages.Sealed{From: "X\r\n\x1b" + strings.Repeat("A", 10_000)})
 	wantCode(t, err, messages.CodeInternal)
