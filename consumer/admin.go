@@ -205,7 +205,7 @@ func (c *Consumer) adminCheck(ctx context.Context, r micro.Request) (messages.Re
 	if err != nil {
 		return messages.Reply{}, err
 	}
-	check, err := c.check(ctx, d)
+	check, err := c.check(ctx, d.DynamicSecret)
 	if err != nil {
 		return messages.Reply{}, err
 	}
@@ -221,7 +221,7 @@ func (c *Consumer) adminRotateKey(ctx context.Context, r micro.Request) (message
 	if err != nil {
 		return messages.Reply{}, err
 	}
-	if err := c.connections.rotate(ctx, provider.ConnectionOf(d, c.cfg.ProjectID).Name, c.cfg); err != nil {
+	if err := c.connections.rotate(ctx, provider.ConnectionOf(d.DynamicSecret, c.cfg.ProjectID).Name, c.cfg); err != nil {
 		return messages.Reply{}, err
 	}
 	info, err := c.secrets.info(ctx, o.Name)

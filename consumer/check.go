@@ -68,7 +68,7 @@ func (c *Consumer) beginCheck(ctx context.Context, d messages.DynamicSecret, con
 		return held{}, err
 	}
 	name := messages.LeaseName{Identity: checkIdentity, Secret: d.Name, ID: id}
-	username, err := c.username(d, name)
+	username, err := c.username(newRecipe(d, nil), name)
 	if err != nil {
 		return held{}, err
 	}

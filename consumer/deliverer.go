@@ -31,6 +31,7 @@ type deliverer struct {
 	stop    chan struct{}
 	once    sync.Once // for stop
 	turns   turns     // of those who publish the same delivery: a status says no more than which it is about
+	flushes sharing   // of all deliveries
 
 	mu      sync.Mutex
 	unheard map[attempt]bool // deliveries under way, and whether nobody heard them
@@ -114,23 +115,32 @@ func (d *deliverer) publish(ctx context.Context, msg *nats.Msg) (heard bool, err
 	if err := d.conn.PublishMsg(msg); err != nil {
 		return false, err
 	}
+	if _, err := d.flushes.do(ctx, "", d.flush); err != nil {
+		return false, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.unheard[a], nil
+}
+
+// flush returns when NATS has taken all that was published before, and what it said
+// of that is noted.
+func (d *deliverer) flush(ctx context.Context) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	if err := d.conn.FlushWithContext(ctx); err != nil {
-		return false, err
+		return nil, err
 	}
 	noted := make(chan struct{})
 	select {
 	case d.settled <- noted:
 		<-noted
+		return nil, nil
 	case <-ctx.Done():
-		return false, ctx.Err()
+		return nil, ctx.Err()
 	case <-d.stop:
-		return false, context.Canceled
+		return nil, context.Canceled
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return !d.unheard[a], nil
 }
 
 // close ends it. It may be called more than once.

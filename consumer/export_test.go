@@ -10,7 +10,8 @@ import (
 
 // CachedSecret is the definition that a broker would go by now.
 func CachedSecret(c *Consumer, ctx context.Context, name string) (messages.DynamicSecret, error) {
-	return c.secrets.cached(ctx, name)
+	d, err := c.secrets.cached(ctx, name)
+	return d.DynamicSecret, err
 }
 
 // Publisher is what hands deliveries to NATS. The function it returns says whether
@@ -34,4 +35,12 @@ func (c *Consumer) HasReserve() bool {
 func (c *Consumer) FullOfTidying() (free func()) {
 	c.tidying.waiting.Add(maxTidying)
 	return func() { c.tidying.waiting.Add(-maxTidying) }
+}
+
+// Sharing is what has those who want the same done share it.
+type Sharing struct{ sharing }
+
+// Do is its one method.
+func (s *Sharing) Do(ctx context.Context, key string, f func(context.Context) (any, error)) (any, error) {
+	return s.do(ctx, key, f)
 }

@@ -67,8 +67,8 @@ func (c *Consumer) roomFor(ctx context.Context, k knock, key string) error {
 		return nil // the worker says what is wrong with it
 	}
 	name := messages.LeaseName{Identity: k.tokens[0], Secret: k.tokens[1]}
-	err = c.checkLimits(d, name)
-	if most := c.mostOf(d); err == nil && most > 0 {
+	err = c.checkLimits(d.DynamicSecret, name)
+	if most := c.mostOf(d.DynamicSecret); err == nil && most > 0 {
 		wait, known := c.cfg.Rate.Room(name.Identity, name.Secret, most)
 		err = rateError(name, most, wait, known)
 	}

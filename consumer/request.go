@@ -137,7 +137,7 @@ func (c *Consumer) begin(ctx context.Context, m *inbound, a ask, old held) {
 	case err != nil:
 		c.transient(m, err)
 		return
-	case !reflect.DeepEqual(fresh, d):
+	case !reflect.DeepEqual(fresh.DynamicSecret, d.DynamicSecret):
 		c.secrets.learn(d.Name, fresh)
 		c.beginAgain(ctx, m, a, rec)
 		return
@@ -326,7 +326,7 @@ func (c *Consumer) late(a ask) bool {
 
 // plan works out the lease that a request asks for. An error about the request
 // is a [messages.Error].
-func (c *Consumer) plan(ctx context.Context, a ask, d messages.DynamicSecret) (messages.Plan, error) {
+func (c *Consumer) plan(ctx context.Context, a ask, d recipe) (messages.Plan, error) {
 	if d.RequireSealed && a.request.XKey == "" {
 		return messages.Plan{}, messages.Errorf(messages.CodeSealedRequired, "%s gives sealed credentials only: send an xkey", d.Name)
 	}
@@ -337,17 +337,17 @@ func (c *Consumer) plan(ctx context.Context, a ask, d messages.DynamicSecret) (m
 	if err != nil {
 		return messages.Plan{}, err
 	}
-	if err := c.checkLimits(d, a.name); err != nil {
+	if err := c.checkLimits(d.DynamicSecret, a.name); err != nil {
 		return messages.Plan{}, err
 	}
-	if err := c.admit(d, a); err != nil {
+	if err := c.admit(d.DynamicSecret, a); err != nil {
 		return messages.Plan{}, err
 	}
 	username, err := c.username(d, a.name)
 	if err != nil {
 		return messages.Plan{}, err
 	}
-	conn := provider.ConnectionOf(d, c.cfg.ProjectID)
+	conn := provider.ConnectionOf(d.DynamicSecret, c.cfg.ProjectID)
 	if err := c.connections.keep(ctx, conn); err != nil {
 		return messages.Plan{}, final(err)
 	}
@@ -356,7 +356,7 @@ func (c *Consumer) plan(ctx context.Context, a ask, d messages.DynamicSecret) (m
 	}
 	return messages.Plan{
 		Name: a.name, Origin: a.origin, Request: a.request, Connection: conn.Name, Region: d.AWS.Region,
-		User: user(d, username), TTL: ttl, DefaultTTL: d.DefaultTTL, MaxTTL: d.MaxTTL,
+		User: user(d.DynamicSecret, username), TTL: ttl, DefaultTTL: d.DefaultTTL, MaxTTL: d.MaxTTL,
 	}, nil
 }
 
@@ -399,8 +399,8 @@ func (c *Consumer) checkLimits(d messages.DynamicSecret, name messages.LeaseName
 	return nil
 }
 
-func (c *Consumer) username(d messages.DynamicSecret, name messages.LeaseName) (string, error) {
-	t, err := provider.ParseUsername(d.UsernameTemplate)
+func (c *Consumer) username(d recipe, name messages.LeaseName) (string, error) {
+	t, err := d.names()
 	if err != nil {
 		return "", messages.Errorf(messages.CodeInvalidSecret, "username_template: %s", err)
 	}

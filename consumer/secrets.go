@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -44,15 +45,29 @@ type Secrets struct {
 	projectID   string
 	minTTL      messages.Duration
 
+	reads sharing // of definitions, from the bucket
+
 	mu       sync.RWMutex
-	known    map[string]messages.DynamicSecret
+	known    map[string]recipe
 	deleting map[string]bool
+}
+
+// recipe is a definition in use.
+type recipe struct {
+	messages.DynamicSecret
+	stored []byte // what it was read from
+	// names makes its user names; the error is about its template.
+	names func() (*provider.UsernameTemplate, error)
+}
+
+func newRecipe(d messages.DynamicSecret, stored []byte) recipe {
+	return recipe{d, stored, sync.OnceValues(func() (*provider.UsernameTemplate, error) { return provider.ParseUsername(d.UsernameTemplate) })}
 }
 
 func newSecrets(b *bucket, connections *connections, cfg Config) *Secrets {
 	return &Secrets{
 		bucket: b, provider: cfg.Provider, connections: connections, projectID: cfg.ProjectID, minTTL: cfg.MinTTL,
-		known: map[string]messages.DynamicSecret{}, deleting: map[string]bool{},
+		known: map[string]recipe{}, deleting: map[string]bool{},
 	}
 }
 
@@ -309,42 +324,54 @@ func errNoSecret(name string) error {
 }
 
 // cached returns a definition from memory, or else from the bucket.
-func (s *Secrets) cached(ctx context.Context, name string) (messages.DynamicSecret, error) {
-	s.mu.RLock()
-	d, ok := s.known[name]
-	s.mu.RUnlock()
-	if ok {
+func (s *Secrets) cached(ctx context.Context, name string) (recipe, error) {
+	if d, ok := s.inMemory(name); ok {
 		return d, nil
 	}
 	return s.fresh(ctx, name)
 }
 
-// fresh returns a definition from the bucket's leader. Where there is none the
-// error is [messages.CodeSecretNotFound].
-func (s *Secrets) fresh(ctx context.Context, name string) (messages.DynamicSecret, error) {
-	data, _, err := s.bucket.get(ctx, name)
+func (s *Secrets) inMemory(name string) (recipe, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	d, ok := s.known[name]
+	return d, ok
+}
+
+// fresh returns a definition from the bucket's leader, as it stood at some moment after
+// the call. Where there is none the error is [messages.CodeSecretNotFound]. Each request
+// asks, so requests share their reads, and what has not changed is not read anew.
+func (s *Secrets) fresh(ctx context.Context, name string) (recipe, error) {
+	value, err := s.reads.do(ctx, name, func(ctx context.Context) (any, error) {
+		data, _, err := s.bucket.get(ctx, name)
+		return data, err
+	})
 	if errors.Is(err, errNotFound) {
-		return messages.DynamicSecret{}, errNoSecret(name)
+		return recipe{}, errNoSecret(name)
 	}
 	if err != nil {
-		return messages.DynamicSecret{}, err
+		return recipe{}, err
+	}
+	data, _ := value.([]byte)
+	if d, ok := s.inMemory(name); ok && bytes.Equal(d.stored, data) {
+		return d, nil
 	}
 	return decodeStored(name, data)
 }
 
 // decodeStored reads a definition that gives leases.
-func decodeStored(name string, data []byte) (messages.DynamicSecret, error) {
+func decodeStored(name string, data []byte) (recipe, error) {
 	stored, err := openStored(name, data)
 	if stored.Deleting {
 		err = messages.Errorf(messages.CodeSecretDeleting, "%s is being deleted", name)
 	}
 	if err != nil {
-		return messages.DynamicSecret{}, err
+		return recipe{}, err
 	}
-	return stored.Definition, nil
+	return newRecipe(stored.Definition, data), nil
 }
 
-func (s *Secrets) learn(name string, d messages.DynamicSecret) {
+func (s *Secrets) learn(name string, d recipe) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.known[name] = d
