@@ -45,6 +45,10 @@ type Config struct {
 	// Known says that a lease was alive a moment ago; false says nothing. It saves a
 	// look at the bucket. nil: it is never known.
 	Known func(messages.LeaseName) bool
+	// Current says that, as far as is known, a lease's record is still as it was at that
+	// revision. It saves a look at the bucket, and may be wrong: what is written by it
+	// is compared. nil: it is never known.
+	Current func(lease messages.LeaseName, revision uint64) bool
 	// Waiting is told, again and again, what [New] and [Consumer.Start] wait for while
 	// NATS is not all there; nil tells nobody.
 	Waiting func(error)
@@ -157,6 +161,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Known == nil {
 		c.Known = func(messages.LeaseName) bool { return false }
+	}
+	if c.Current == nil {
+		c.Current = func(messages.LeaseName, uint64) bool { return false }
 	}
 	if c.Waiting == nil {
 		c.Waiting = func(error) {}

@@ -22,6 +22,10 @@ func (c *Consumer) handleConfirm(ctx context.Context, m *inbound) {
 		return
 	}
 	m.log = m.log.With().Str("lease", name.String()).Logger()
+	if rec, ok := c.recall(m, name); ok && c.belongs(m, rec) {
+		c.confirm(ctx, m, rec)
+		return
+	}
 	rec, err := c.leases.load(ctx, name)
 	if errors.Is(err, errNotFound) {
 		m.done()
@@ -31,12 +35,17 @@ func (c *Consumer) handleConfirm(ctx context.Context, m *inbound) {
 		c.transient(m, err)
 		return
 	}
-	if !slices.Contains(c.cfg.Keys.ConfirmTokens(name.String(), rec.Attempt), m.tokens[3]) {
+	if !c.belongs(m, rec) {
 		m.log.Warn().Msg("a confirmation that does not belong to the lease's delivery, or was made with another key file")
 		m.done()
 		return
 	}
 	c.confirm(ctx, m, rec)
+}
+
+// belongs says whether a confirmation is that of the lease's delivery.
+func (c *Consumer) belongs(m *inbound, rec held) bool {
+	return slices.Contains(c.cfg.Keys.ConfirmTokens(rec.Name().String(), rec.Attempt), m.tokens[3])
 }
 
 func (c *Consumer) confirm(ctx context.Context, m *inbound, rec held) {

@@ -88,7 +88,7 @@ func (c *Consumer) open(ctx context.Context) error {
 		b.wrote = func(err error) { c.wrote("KV_"+b.name, err) }
 	}
 	c.reserve = newReserve(state, c.cfg.Reserve)
-	c.leases = &leaseStore{bucket: lease, tombstoneAge: c.cfg.TombstoneAge}
+	c.leases = &leaseStore{bucket: lease, tombstoneAge: c.cfg.TombstoneAge, memory: newMemory(c.cfg.Current)}
 	if err := checkKeys(ctx, state, c.cfg.Keys); err != nil {
 		return err
 	}

@@ -44,3 +44,28 @@ type Sharing struct{ sharing }
 func (s *Sharing) Do(ctx context.Context, key string, f func(context.Context) (any, error)) (any, error) {
 	return s.do(ctx, key, f)
 }
+
+// MaxRemembered is how many records a half of a memory takes.
+const MaxRemembered = maxRemembered
+
+// Memory is what a broker remembers of records.
+type Memory struct{ *memory }
+
+// NewMemory returns one that believes all that it has.
+func NewMemory() Memory {
+	return Memory{newMemory(func(messages.LeaseName, uint64) bool { return true })}
+}
+
+// Keep has a record at a revision remembered.
+func (m Memory) Keep(name messages.LeaseName, revision uint64, s messages.State) {
+	m.keep(held{Record: messages.Record{Identity: name.Identity, Secret: name.Secret, ID: name.ID, State: s}, revision: revision})
+}
+
+// Recall returns at which revision a lease is remembered.
+func (m Memory) Recall(name messages.LeaseName) (uint64, bool) {
+	rec, ok := m.recall(name)
+	return rec.revision, ok
+}
+
+// Len is how many records are remembered.
+func (m Memory) Len() int { return len(m.younger) + len(m.older) }

@@ -185,10 +185,8 @@ func (c *Consumer) doorRenew(ctx context.Context, k knock) error {
 		return err
 	}
 	name := leaseOf(k)
-	if !c.cfg.Known(name) { // leases are renewed often, and most requesters know theirs
-		if _, err := c.get(ctx, name); err != nil {
-			return err
-		}
+	if err := c.isThere(ctx, name); err != nil {
+		return err
 	}
 	return c.doorOrder(ctx, k, c.cfg.Namespace.Renew(name))
 }
@@ -199,10 +197,21 @@ func (c *Consumer) doorRevoke(ctx context.Context, k knock) error {
 		return err
 	}
 	name := leaseOf(k)
-	if _, err := c.get(ctx, name); err != nil {
+	if err := c.isThere(ctx, name); err != nil {
 		return err
 	}
 	return c.doorOrder(ctx, k, c.cfg.Namespace.Revoke(name))
+}
+
+// isThere says why an order about a lease need not be stored: it is not there. Most
+// requesters know theirs, so mostly the bucket need not be asked, unless it is known to
+// be in trouble: then they are told now, and do not wait for an answer.
+func (c *Consumer) isThere(ctx context.Context, name messages.LeaseName) error {
+	if c.cfg.Known(name) && c.troubles.err() == nil {
+		return nil
+	}
+	_, err := c.get(ctx, name)
+	return err
 }
 
 // leaseOf is the lease that a knock's subject names.

@@ -38,6 +38,16 @@ func (c *Consumer) decodeOrder(m *inbound) (order, error) {
 	return o, err
 }
 
+// recall returns what this broker remembers of the lease that a message is about
+// ([memory]). A message that comes again is decided by the bucket: what it asks for may
+// have been done.
+func (c *Consumer) recall(m *inbound, name messages.LeaseName) (held, bool) {
+	if m.again() {
+		return held{}, false
+	}
+	return c.leases.memory.recall(name)
+}
+
 // confirmedUnread looks whether a confirmation of the lease waits on its stream:
 // it was stored in time, and the broker was down or behind. If so the reminder
 // comes again, when the confirmation has been handled.

@@ -20,6 +20,9 @@ func (c *Consumer) handleRenew(ctx context.Context, m *inbound) {
 		c.reject(ctx, m, o.replyTo, err, nil)
 		return
 	}
+	if c.renewAtOnce(ctx, m, o, q) {
+		return
+	}
 	rec, err := c.leases.load(ctx, o.name)
 	if errors.Is(err, errNotFound) {
 		c.reject(ctx, m, o.replyTo, messages.Errorf(messages.CodeLeaseNotFound, "there is no lease %s", o.name), nil)
@@ -39,6 +42,30 @@ func (c *Consumer) handleRenew(ctx context.Context, m *inbound) {
 		return
 	}
 	c.renew(ctx, m, o, rec, end)
+}
+
+// renewAtOnce renews a lease by what is remembered of its record, where AWS need not be
+// told. Where it returns false nothing is decided: the record must be read. That may
+// then say that this very renewal counts, if the write's answer was lost.
+func (c *Consumer) renewAtOnce(ctx context.Context, m *inbound, o order, q messages.RenewRequest) bool {
+	rec, ok := c.recall(m, o.name)
+	if !ok {
+		return false
+	}
+	end, err := rec.RenewalEnd(q, m.stored, c.cfg.MinTTL)
+	if err != nil {
+		return false
+	}
+	next, err := rec.Renew(end, m.sequence, m.stored, c.cfg.Timing)
+	if err != nil || next.DenyAfter() != rec.DenyAfter() {
+		return false
+	}
+	after, err := c.leases.save(ctx, next, rec.revision)
+	if err != nil {
+		return false
+	}
+	c.renewed(ctx, m, o, after)
+	return true
 }
 
 // renew moves the end: at AWS first, where it enforces it, so that the lease
@@ -64,6 +91,11 @@ func (c *Consumer) renew(ctx context.Context, m *inbound, o order, rec held, end
 		c.transient(m, err)
 		return
 	}
+	c.renewed(ctx, m, o, after)
+}
+
+// renewed tells of a renewal that has just been written.
+func (c *Consumer) renewed(ctx context.Context, m *inbound, o order, after held) {
 	m.log.Info().Time("expires_at", after.ExpiresAt).Int("renewals", after.Renewals).Msg("renewed")
 	c.answerRenewed(ctx, m, o, after)
 }

@@ -21,6 +21,15 @@ func (c *Consumer) handleRevoke(ctx context.Context, m *inbound) {
 		c.reject(ctx, m, o.replyTo, err, nil)
 		return
 	}
+	reason := messages.ReasonRequested
+	switch said := messages.Reason(m.Headers().Get(messages.HeaderReason)); said {
+	case messages.ReasonOperator, messages.ReasonSecretDeleted:
+		reason = said
+	}
+	if rec, ok := c.recall(m, o.name); ok && !reminder {
+		c.revoke(ctx, m, o, rec, reason, q.Reason)
+		return
+	}
 	rec, err := c.leases.load(ctx, o.name)
 	if errors.Is(err, errNotFound) {
 		if reminder {
@@ -37,11 +46,6 @@ func (c *Consumer) handleRevoke(ctx context.Context, m *inbound) {
 	if reminder {
 		c.remind(ctx, m, rec)
 		return
-	}
-	reason := messages.ReasonRequested
-	switch said := messages.Reason(m.Headers().Get(messages.HeaderReason)); said {
-	case messages.ReasonOperator, messages.ReasonSecretDeleted:
-		reason = said
 	}
 	c.revoke(ctx, m, o, rec, reason, q.Reason)
 }

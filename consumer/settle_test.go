@@ -35,7 +35,7 @@ func TestADeliverySettlesItsOwnAttemptOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Consumer{cfg: cfg, js: js, leases: &leaseStore{bucket: b, tombstoneAge: time.Hour}}
+	c := &Consumer{cfg: cfg, js: js, leases: &leaseStore{bucket: b, tombstoneAge: time.Hour, memory: newMemory(nil)}}
 	now := time.Now()
 	plan := messages.Plan{Name: messages.LeaseName{Identity: "alice", Secret: "ci", ID: "x7"}, TTL: messages.Duration(time.Hour), MaxTTL: messages.Duration(time.Hour)}
 	rec := messages.NewRecord(plan, now, cfg.Timing)

@@ -128,6 +128,7 @@ func isConflict(err error) bool {
 type leaseStore struct {
 	*bucket
 	tombstoneAge time.Duration
+	memory       *memory
 }
 
 // held is a record and the revision that it was read or written at.
@@ -189,7 +190,10 @@ func (s *leaseStore) save(ctx context.Context, next messages.Record, revision ui
 	}
 	revision, err = s.put(ctx, next.Name().String(), data, revision, ttl)
 	if err != nil {
+		s.memory.forget(next.Name())
 		return held{}, err
 	}
-	return held{Record: next, revision: revision}, nil
+	saved := held{Record: next, revision: revision}
+	s.memory.keep(saved)
+	return saved, nil
 }

@@ -156,6 +156,14 @@ func (s *Scheduler) Known(name messages.LeaseName) bool {
 	return s.index.readable(name.String()) && s.Healthy() == nil
 }
 
+// Current says that a live lease's record is the one of that revision, as far as the
+// watch has told: it has told of that one, or of nothing so late. False says nothing.
+func (s *Scheduler) Current(name messages.LeaseName, revision uint64) bool {
+	told := s.revision.Load() // before the index is asked: what is told meanwhile is in it
+	known, ok := s.index.revisionOf(name.String())
+	return (ok && known == revision || known < revision && told < revision) && s.Healthy() == nil
+}
+
 // Healthy returns nil if the scheduler knows all leases and hears of their
 // changes, or else what is wrong.
 func (s *Scheduler) Healthy() error {

@@ -474,3 +474,36 @@ func TestABucketThatWasMadeAnewIsReadAnew(t *testing.T) {
 	b.put(b.lease("two", time.Hour))
 	b.eventually("the new bucket is read", func() bool { return s.Knows("alice.ci.two") && !s.Knows("alice.ci.one") })
 }
+
+func TestARecordIsCurrentAsFarAsTheWatchHasTold(t *testing.T) {
+	b := newBench(t)
+	b.streams()
+	s := b.schedule()
+	r := b.lease("a", time.Hour)
+	b.put(r)
+	revision := func() uint64 {
+		e, err := b.kv.Get(t.Context(), r.Name().String())
+		b.ok(err)
+		return e.Revision()
+	}
+	first := revision()
+	b.eventually("the first is told", func() bool { return s.Knows(r.Name().String()) })
+	if !s.Current(r.Name(), first) {
+		t.Error("the revision that was told is not current")
+	}
+	if !s.Current(r.Name(), first+1) {
+		t.Error("a revision that can't have been told yet is not current")
+	}
+	b.put(r)
+	b.eventually("the second is told", func() bool { return !s.Current(r.Name(), first) })
+	if !s.Current(r.Name(), revision()) {
+		t.Error("the second is not current")
+	}
+	b.put(b.lease("other", time.Hour))
+	b.eventually("something later is told", func() bool { return !s.Current(r.Name(), revision()+1) })
+	if !s.Current(r.Name(), revision()) {
+		t.Error("another lease's record has made this one's old")
+	}
+	b.ok(b.kv.Delete(t.Context(), r.Name().String()))
+	b.eventually("its end is told", func() bool { return !s.Current(r.Name(), first+1) })
+}

@@ -45,6 +45,11 @@ func (c *counter) known(lease messages.LeaseName) bool {
 	return s != nil && s.Known(lease)
 }
 
+func (c *counter) current(lease messages.LeaseName, revision uint64) bool {
+	s := c.Load()
+	return s != nil && s.Current(lease, revision)
+}
+
 // Admit and Room make it the consumer's [consumer.Rate].
 func (c *counter) Admit(lease messages.LeaseName, message uint64, most int) (wait time.Duration, known bool) {
 	s := c.Load()
@@ -67,7 +72,7 @@ func (c *counter) Room(identity, secret string, most int) (wait time.Duration, k
 // definitions that requests may name.
 func startBroker(ctx context.Context, cfg consumer.Config, prepare func(context.Context, *consumer.Secrets) error) (*broker, error) {
 	var counts counter
-	cfg.Live, cfg.Known, cfg.Rate = counts.live, counts.known, &counts
+	cfg.Live, cfg.Known, cfg.Current, cfg.Rate = counts.live, counts.known, counts.current, &counts
 	c, err := consumer.New(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("the broker does not start: %w", err)
