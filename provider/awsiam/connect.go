@@ -55,7 +55,7 @@ func (p *Provider) connect(ctx context.Context, c provider.Connection) (*account
 	// The SDK copies a buildable client, and its pool of connections, for each
 	// service and each configuration. Frozen, it is shared.
 	if p.frozen == nil {
-		p.frozen = freeze(cfg.HTTPClient)
+		p.frozen = inOneWrite{freeze(cfg.HTTPClient)}
 	}
 	cfg.HTTPClient = p.frozen
 	cfg.APIOptions = append(cfg.APIOptions, addWire)
@@ -66,8 +66,11 @@ func (p *Provider) connect(ctx context.Context, c provider.Connection) (*account
 	cfg.Credentials = own
 	calls.cache, _ = own.(*cache)
 	return &account{
-		connection:     c,
-		iam:            iam.NewFromConfig(cfg, func(s *iam.Options) { setEndpoint(&s.BaseEndpoint, o.Endpoint) }),
+		connection: c,
+		iam: iam.NewFromConfig(cfg, func(s *iam.Options) {
+			setEndpoint(&s.BaseEndpoint, o.Endpoint)
+			s.EndpointResolverV2 = &resolvedOnce{EndpointResolverV2: iam.NewDefaultEndpointResolverV2()}
+		}),
 		sts:            sts.NewFromConfig(cfg, func(s *sts.Options) { setEndpoint(&s.BaseEndpoint, o.Endpoint) }),
 		calls:          calls,
 		join:           func(number string) { p.budgets.join(calls.budget, number) },

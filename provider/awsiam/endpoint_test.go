@@ -1,0 +1,120 @@
+package awsiam
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"reflect"
+	"sync/atomic"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	endpoints "github.com/aws/smithy-go/endpoints"
+)
+
+// countingConn counts what is written to it.
+type countingConn struct {
+	net.Conn
+	writes *atomic.Int64
+}
+
+func (c countingConn) Write(p []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(p)
+}
+
+// Each call is one write to its connection: headers and body are one packet.
+func TestACallIsOneWrite(t *testing.T) {
+	b := newBench(t)
+	id, secret := b.AddPrincipal("counted")
+	var writes atomic.Int64
+	p := New(Options{Endpoint: b.server.URL, Credentials: static(id, secret)})
+	p.http = p.http.WithTransportOptions(func(tr *http.Transport) {
+		tr.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, address)
+			return countingConn{conn, &writes}, err
+		}
+	})
+	b.account = b.connect(p)
+	c := b.create()
+	if err := b.account.Delete(t.Context(), deletion(c.AccessKeyID)); err != nil {
+		t.Fatal(err)
+	}
+	b.expectGone()
+	if calls := int64(len(b.Calls())); writes.Load() != calls {
+		t.Errorf("%d calls were %d writes", calls, writes.Load())
+	}
+}
+
+// countingResolver counts how often the SDK's rules are gone through.
+type countingResolver struct {
+	iam.EndpointResolverV2
+	asked int
+}
+
+func (r *countingResolver) ResolveEndpoint(ctx context.Context, p iam.EndpointParameters) (endpoints.Endpoint, error) {
+	r.asked++
+	return r.EndpointResolverV2.ResolveEndpoint(ctx, p)
+}
+
+func TestAnEndpointIsResolvedOnce(t *testing.T) {
+	sdk := iam.NewDefaultEndpointResolverV2()
+	inner := &countingResolver{EndpointResolverV2: sdk}
+	r := &resolvedOnce{EndpointResolverV2: inner}
+	// All that an endpoint depends on, changed one by one and back.
+	params := func(region, endpoint *string, fips, dual bool) iam.EndpointParameters {
+		return iam.EndpointParameters{Region: region, Endpoint: endpoint, UseFIPS: &fips, UseDualStack: &dual}
+	}
+	east, china, gov, custom := aws.String("us-east-1"), aws.String("cn-north-1"), aws.String("us-gov-west-1"), aws.String("http://127.0.0.1:1")
+	all := []iam.EndpointParameters{
+		params(east, nil, false, false), params(china, nil, false, false), params(gov, nil, false, false), params(east, custom, false, false),
+		params(east, nil, true, false), params(east, nil, false, true), params(east, nil, false, false),
+	}
+	for i, p := range all {
+		want, err := sdk.ResolveEndpoint(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if got, err := r.ResolveEndpoint(t.Context(), p); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("the %dth is %+v, %v; the SDK says %+v", i, got, err, want)
+			}
+		}
+		if inner.asked != i+1 {
+			t.Errorf("%d parameters were resolved %d times", i+1, inner.asked)
+		}
+	}
+}
+
+// What can't be resolved is no endpoint, and is asked again.
+func TestAnEndpointThatCanNotBeResolved(t *testing.T) {
+	inner := &countingResolver{EndpointResolverV2: iam.NewDefaultEndpointResolverV2()}
+	r := &resolvedOnce{EndpointResolverV2: inner}
+	for range 2 {
+		if _, err := r.ResolveEndpoint(t.Context(), iam.EndpointParameters{Endpoint: aws.String("http://127.0.0.1:1"), UseFIPS: aws.Bool(true), UseDualStack: aws.Bool(false)}); err == nil {
+			t.Error("a custom endpoint with FIPS was resolved")
+		}
+	}
+	if inner.asked != 2 {
+		t.Errorf("asked %d times", inner.asked)
+	}
+}
+
+// failingBody is a body that can't be read.
+type failingBody struct{ closed bool }
+
+func (*failingBody) Read([]byte) (int, error) { return 0, net.ErrClosed }
+func (b *failingBody) Close() error           { b.closed = true; return nil }
+
+func TestABodyThatCanNotBeReadIsNoCall(t *testing.T) {
+	body := &failingBody{}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://127.0.0.1:1", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ContentLength = 10
+	if _, err := (inOneWrite{http.DefaultClient}).Do(r); err == nil || !body.closed {
+		t.Errorf("got %v, closed %v", err, body.closed)
+	}
+}
