@@ -52,12 +52,10 @@ func (p *Provider) connect(ctx context.Context, c provider.Connection) (*account
 		return nil, &provider.Error{Kind: provider.Unavailable, Op: "the AWS configuration", Err: err}
 	}
 	agent := agentClient(cfg.HTTPClient)
-	// The SDK copies a buildable client, and its pool of connections, for each
-	// service and each configuration. Frozen, it is shared.
-	if p.frozen == nil {
-		p.frozen = inOneWrite{freeze(cfg.HTTPClient)}
+	if p.sender == nil {
+		p.sender = newSender(cfg.HTTPClient, o.AttemptTimeout)
 	}
-	cfg.HTTPClient = p.frozen
+	cfg.HTTPClient = p.sender
 	cfg.APIOptions = append(cfg.APIOptions, addWire)
 	own, err := newAuthentication(o, c, cfg, agent, log).provider()
 	if err != nil {
@@ -89,13 +87,6 @@ func httpClient(o Options) *awshttp.BuildableClient {
 			t.MaxIdleConnsPerHost = o.MaxConns
 			t.MaxConnsPerHost = o.MaxConns
 		})
-}
-
-func freeze(c aws.HTTPClient) aws.HTTPClient {
-	if b, ok := c.(*awshttp.BuildableClient); ok {
-		return b.Freeze()
-	}
-	return c
 }
 
 // sdkLogger takes what the SDK would write to standard error.

@@ -72,7 +72,7 @@ func TestTheKeyGoesFirst(t *testing.T) {
 	log := &wireLog{HTTPClient: awshttp.NewBuildableClient()}
 	id, secret := b.AddPrincipal("watched")
 	p := New(Options{Endpoint: b.server.URL, Credentials: static(id, secret)})
-	p.frozen = log
+	p.sender = log
 	if err := b.connect(p).Delete(t.Context(), deletion(c.AccessKeyID)); err != nil {
 		t.Fatal(err)
 	}

@@ -2,50 +2,13 @@ package awsiam
 
 import (
 	"context"
-	"net"
-	"net/http"
 	"reflect"
-	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	endpoints "github.com/aws/smithy-go/endpoints"
 )
-
-// countingConn counts what is written to it.
-type countingConn struct {
-	net.Conn
-	writes *atomic.Int64
-}
-
-func (c countingConn) Write(p []byte) (int, error) {
-	c.writes.Add(1)
-	return c.Conn.Write(p)
-}
-
-// Each call is one write to its connection: headers and body are one packet.
-func TestACallIsOneWrite(t *testing.T) {
-	b := newBench(t)
-	id, secret := b.AddPrincipal("counted")
-	var writes atomic.Int64
-	p := New(Options{Endpoint: b.server.URL, Credentials: static(id, secret)})
-	p.http = p.http.WithTransportOptions(func(tr *http.Transport) {
-		tr.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := new(net.Dialer).DialContext(ctx, network, address)
-			return countingConn{conn, &writes}, err
-		}
-	})
-	b.account = b.connect(p)
-	c := b.create()
-	if err := b.account.Delete(t.Context(), deletion(c.AccessKeyID)); err != nil {
-		t.Fatal(err)
-	}
-	b.expectGone()
-	if calls := int64(len(b.Calls())); writes.Load() != calls {
-		t.Errorf("%d calls were %d writes", calls, writes.Load())
-	}
-}
 
 // countingResolver counts how often the SDK's rules are gone through.
 type countingResolver struct {
@@ -98,23 +61,5 @@ func TestAnEndpointThatCanNotBeResolved(t *testing.T) {
 	}
 	if inner.asked != 2 {
 		t.Errorf("asked %d times", inner.asked)
-	}
-}
-
-// failingBody is a body that can't be read.
-type failingBody struct{ closed bool }
-
-func (*failingBody) Read([]byte) (int, error) { return 0, net.ErrClosed }
-func (b *failingBody) Close() error           { b.closed = true; return nil }
-
-func TestABodyThatCanNotBeReadIsNoCall(t *testing.T) {
-	body := &failingBody{}
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://127.0.0.1:1", body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.ContentLength = 10
-	if _, err := (inOneWrite{http.DefaultClient}).Do(r); err == nil || !body.closed {
-		t.Errorf("got %v, closed %v", err, body.closed)
 	}
 }

@@ -68,7 +68,7 @@ type Provider struct {
 	budgets budgets
 
 	mu       sync.Mutex
-	frozen   aws.HTTPClient // http as the environment wants it; nil before the first connection
+	sender   aws.HTTPClient // http as the environment wants it; nil before the first connection
 	accounts map[string]*account
 }
 
