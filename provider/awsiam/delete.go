@@ -114,6 +114,7 @@ func (a *account) stripAtOnce(ctx, rest context.Context, d provider.Deletion, re
 	written := make(chan struct{})
 	key := make(chan error, 1)
 	go func() {
+		growStack()
 		key <- a.missing(ctx, d.User, a.removeKey(ctx, d, sync.OnceFunc(func() { close(written) })))
 	}()
 	select {

@@ -85,6 +85,7 @@ func (a *account) together(ctx context.Context, steps []step) error {
 	)
 	for _, s := range steps {
 		wg.Go(func() {
+			growStack()
 			err := a.run(ctx, waiting, s)
 			mu.Lock()
 			defer mu.Unlock()
@@ -121,3 +122,16 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
+
+// growStack makes room for the SDK's calls, which are some forty functions deep. A new
+// goroutine's stack is smaller, and would be moved with what is on it two or three
+// times on the way down.
+//
+//go:noinline
+func growStack() {
+	var room [20 << 10]byte
+	keep(&room)
+}
+
+//go:noinline
+func keep(*[20 << 10]byte) {}
