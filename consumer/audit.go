@@ -35,7 +35,9 @@ func (c *Consumer) mark(ctx context.Context) error {
 			return err
 		}
 	}
-	if n := len(marks.Marks); n > 0 && c.cfg.Now().Sub(marks.Marks[n-1].At) < markEvery {
+	// Marks go by the server's clock, which may be far from this broker's.
+	now := c.cfg.Now()
+	if n := len(marks.Marks); n > 0 && (now.Sub(marks.Marks[n-1].At) < markEvery || now.Sub(c.marked) < markEvery) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
@@ -49,8 +51,12 @@ func (c *Consumer) mark(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err = c.connections.state.put(ctx, messages.AuditMarksKey, data, revision, 0); errors.Is(err, errConflict) {
-		return nil // another was faster
+	_, err = c.connections.state.put(ctx, messages.AuditMarksKey, data, revision, 0)
+	if errors.Is(err, errConflict) {
+		err = nil // another was faster
+	}
+	if err == nil {
+		c.marked = now
 	}
 	return err
 }

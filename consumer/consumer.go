@@ -22,6 +22,9 @@ type Consumer struct {
 	log          zerolog.Logger
 	installation string
 	leases       *leaseStore
+	events       *committer
+	marked       time.Time // when this broker noted last where the event stream stands; its chore's alone
+	queues       map[messages.Verb]*committer
 	secrets      *Secrets
 	connections  *connections
 	deliveries   *deliverer
@@ -86,6 +89,16 @@ func (c *Consumer) open(ctx context.Context) error {
 	}
 	for _, b := range []*bucket{lease, secret, state} {
 		b.wrote = func(err error) { c.wrote("KV_"+b.name, err) }
+	}
+	least := c.cfg.GroupCommit
+	if least > 0 && !lease.stream.CachedInfo().Config.AllowAtomicPublish {
+		c.log.Warn().Msg("the NATS server can't commit writes together, it is older than 2.12; each goes by itself")
+		least = 0
+	}
+	lease.writes.least, c.events = least, &committer{js: c.js, least: least}
+	c.queues = map[messages.Verb]*committer{}
+	for _, v := range verbs {
+		c.queues[v] = &committer{js: c.js, least: least}
 	}
 	c.reserve = newReserve(state, c.cfg.Reserve)
 	c.leases = &leaseStore{bucket: lease, tombstoneAge: c.cfg.TombstoneAge, memory: newMemory(c.cfg.Current)}

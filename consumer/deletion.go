@@ -112,9 +112,9 @@ func (c *Consumer) order(ctx context.Context, name messages.LeaseName, why messa
 		msg.Data = body
 	}
 	if insist {
-		return c.storeWhenFree(ctx, ctx, msg)
+		return c.storeWhenFree(ctx, ctx, messages.VerbRevoke, msg)
 	}
-	if err := c.store(ctx, msg); !isPending(err) {
+	if err := c.store(ctx, messages.VerbRevoke, msg); !isPending(err) {
 		return err
 	}
 	return nil

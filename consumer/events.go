@@ -17,7 +17,19 @@ import (
 // emit tells what happened. It is called before the message that caused it is
 // acknowledged: after a crash it is told again, with the same id, and the event
 // stream keeps it once.
-func (c *Consumer) emit(ctx context.Context, name messages.LeaseName, t messages.EventType, occurrence string, data messages.EventData, opts ...jetstream.PublishOpt) error {
+func (c *Consumer) emit(ctx context.Context, name messages.LeaseName, t messages.EventType, occurrence string, data messages.EventData) error {
+	return c.emitAfter(ctx, place{}, name, t, occurrence, data)
+}
+
+// place is where the last event of a subject stands in the event stream; 0: there is
+// none. The zero value is any.
+type place struct {
+	subject string
+	last    uint64
+}
+
+// emitAfter is emit, if the last event of a subject stands where it is thought to.
+func (c *Consumer) emitAfter(ctx context.Context, after place, name messages.LeaseName, t messages.EventType, occurrence string, data messages.EventData) error {
 	e := messages.NewEvent(c.installation, name, t, occurrence, c.cfg.Now(), data)
 	body, err := json.Marshal(e)
 	if err != nil {
@@ -28,7 +40,12 @@ func (c *Consumer) emit(ctx context.Context, name messages.LeaseName, t messages
 	msg := nats.NewMsg(c.cfg.Namespace.Event(name, t))
 	msg.Data = body
 	msg.Header.Set(messages.HeaderSignature, c.cfg.Keys.SignEvent(msg.Subject, e.ID, body))
-	_, err = c.js.PublishMsg(ctx, msg, append(opts, jetstream.WithMsgID(e.ID))...)
+	msg.Header.Set(jetstream.MsgIDHeader, e.ID)
+	if after.subject != "" {
+		msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(after.last, 10))
+		msg.Header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, after.subject)
+	}
+	_, err = c.events.publish(ctx, msg)
 	c.wrote(c.cfg.Namespace.EventStream(), err)
 	if err != nil {
 		return fmt.Errorf("event %s of %s: %w", t, name, err)
@@ -37,7 +54,11 @@ func (c *Consumer) emit(ctx context.Context, name messages.LeaseName, t messages
 }
 
 // tell emits an event about a lease as its record has it.
-func (c *Consumer) tell(ctx context.Context, r messages.Record, t messages.EventType, opts ...jetstream.PublishOpt) error {
+func (c *Consumer) tell(ctx context.Context, r messages.Record, t messages.EventType) error {
+	return c.tellAfter(ctx, place{}, r, t)
+}
+
+func (c *Consumer) tellAfter(ctx context.Context, after place, r messages.Record, t messages.EventType) error {
 	data := messages.EventData{Lease: r.Lease()}
 	occurrence := strconv.Itoa(r.Attempt)
 	switch t {
@@ -54,7 +75,7 @@ func (c *Consumer) tell(ctx context.Context, r messages.Record, t messages.Event
 		data.Error = data.Lease.Error
 		occurrence += "." + strconv.Itoa(r.UndoTries)
 	}
-	return c.emit(ctx, r.Name(), t, occurrence, data, opts...)
+	return c.emitAfter(ctx, after, r.Name(), t, occurrence, data)
 }
 
 // tellIssued tells that a lease's key exists. Where the end of that key is told
@@ -68,7 +89,7 @@ func (c *Consumer) tellIssued(ctx context.Context, rec held) error {
 	end := c.cfg.Namespace.Event(r.Name(), messages.EventRevoked)
 	// An end that is told may be that of an earlier attempt.
 	for last := uint64(0); ; {
-		err := c.tell(ctx, r, messages.EventIssued, jetstream.WithExpectLastSequenceForSubject(last, end))
+		err := c.tellAfter(ctx, place{end, last}, r, messages.EventIssued)
 		if !isConflict(err) {
 			return err
 		}

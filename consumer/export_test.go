@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/messages"
 )
@@ -69,3 +70,32 @@ func (m Memory) Recall(name messages.LeaseName) (uint64, bool) {
 
 // Len is how many records are remembered.
 func (m Memory) Len() int { return len(m.younger) + len(m.older) }
+
+// Committer is what writes to a stream.
+type Committer struct{ *committer }
+
+// NewCommitter returns one for which so many make a batch.
+func NewCommitter(js jetstream.JetStream, least int) *Committer {
+	return &Committer{&committer{js: js, least: least}}
+}
+
+// Publish is its one method.
+func (c *Committer) Publish(ctx context.Context, msg *nats.Msg) (uint64, error) {
+	return c.publish(ctx, msg)
+}
+
+// Hold has what is published wait until f returns, as if a write were under way.
+func (c *Committer) Hold(f func()) {
+	c.mu.Lock()
+	c.busy = true
+	c.mu.Unlock()
+	f()
+	c.run()
+}
+
+// Waiting is how many wait.
+func (c *Committer) Waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.waiting)
+}

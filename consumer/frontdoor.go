@@ -171,7 +171,7 @@ func (c *Consumer) doorRequest(ctx context.Context, k knock) error {
 	if key != "" {
 		msg.Header.Set(messages.HeaderIdempotencyKey, key)
 	}
-	err := c.store(ctx, msg)
+	err := c.store(ctx, messages.VerbRequest, msg)
 	if isPending(err) {
 		return messages.Errorf(messages.CodeUnavailable, "%d requests of %s for %s wait already; ask again in a moment", maxQueued, k.tokens[0], k.tokens[1]).
 			After(limitPause).Because(err)
@@ -188,7 +188,7 @@ func (c *Consumer) doorRenew(ctx context.Context, k knock) error {
 	if err := c.isThere(ctx, name); err != nil {
 		return err
 	}
-	return c.doorOrder(ctx, k, c.cfg.Namespace.Renew(name))
+	return c.doorOrder(ctx, k, messages.VerbRenew, c.cfg.Namespace.Renew(name))
 }
 
 // doorRevoke puts a revocation on its stream.
@@ -200,7 +200,7 @@ func (c *Consumer) doorRevoke(ctx context.Context, k knock) error {
 	if err := c.isThere(ctx, name); err != nil {
 		return err
 	}
-	return c.doorOrder(ctx, k, c.cfg.Namespace.Revoke(name))
+	return c.doorOrder(ctx, k, messages.VerbRevoke, c.cfg.Namespace.Revoke(name))
 }
 
 // isThere says why an order about a lease need not be stored: it is not there. Most
@@ -222,7 +222,7 @@ func leaseOf(k knock) messages.LeaseName {
 // doorOrder puts a message about a lease that there is on its stream. A stream takes
 // one pending message a lease: where there is one already, this one waits until that is
 // handled.
-func (c *Consumer) doorOrder(ctx context.Context, k knock, subject string) error {
+func (c *Consumer) doorOrder(ctx context.Context, k knock, v messages.Verb, subject string) error {
 	msg := c.inside(k, subject)
 	// What is pending may be for this very broker to handle: when it stops, there
 	// is nothing to wait for.
@@ -234,14 +234,14 @@ func (c *Consumer) doorOrder(ctx context.Context, k knock, subject string) error
 		return errPending.Because(err)
 	}
 	defer done()
-	return c.storeWhenFree(ctx, waiting, msg)
+	return c.storeWhenFree(ctx, waiting, v, msg)
 }
 
 // storeWhenFree stores a message on a stream that takes one pending message a
 // subject, when the one before has been handled or waiting ends.
-func (c *Consumer) storeWhenFree(ctx, waiting context.Context, msg *nats.Msg) error {
+func (c *Consumer) storeWhenFree(ctx, waiting context.Context, v messages.Verb, msg *nats.Msg) error {
 	for wait := minPendingWait; ; wait = min(2*wait, maxPendingWait) {
-		err := c.store(ctx, msg)
+		err := c.store(ctx, v, msg)
 		if !isPending(err) {
 			return err
 		}
@@ -272,11 +272,11 @@ func (c *Consumer) inside(k knock, subject string) *nats.Msg {
 	return msg
 }
 
-// store puts a message on its stream.
-func (c *Consumer) store(ctx context.Context, msg *nats.Msg) error {
+// store puts a message on its verb's stream.
+func (c *Consumer) store(ctx context.Context, v messages.Verb, msg *nats.Msg) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	_, err := c.js.PublishMsg(ctx, msg)
+	_, err := c.queues[v].publish(ctx, msg)
 	if !isPending(err) {
 		c.wrote("the streams of the verbs", err)
 	}

@@ -344,7 +344,7 @@ func (c *Consumer) goOn(ctx context.Context, due []heldLease, revision uint64) e
 	for _, l := range due {
 		msg := nats.NewMsg(c.cfg.Namespace.Revoke(l.Name()))
 		msg.Header.Set(messages.HeaderDue, l.Due.UTC().Format(time.RFC3339))
-		if err := c.store(ctx, msg); err != nil && !isPending(err) {
+		if err := c.store(ctx, messages.VerbRevoke, msg); err != nil && !isPending(err) {
 			return nil // the scheduler reminds of them in some minutes
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,7 +31,8 @@ type bucket struct {
 	js     jetstream.JetStream
 	stream jetstream.Stream
 	name   string
-	prefix string      // $KV.<bucket>.
+	prefix string // $KV.<bucket>.
+	writes *committer
 	wrote  func(error) // hears how each write went
 }
 
@@ -41,7 +43,7 @@ func openBucket(ctx context.Context, js jetstream.JetStream, name string) (*buck
 	if err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", name, err)
 	}
-	return &bucket{js: js, stream: s, name: name, prefix: "$KV." + name + ".", wrote: func(error) {}}, nil
+	return &bucket{js: js, stream: s, name: name, prefix: "$KV." + name + ".", writes: &committer{js: js}, wrote: func(error) {}}, nil
 }
 
 // get returns value and revision. At a key that was deleted, or whose value has
@@ -68,19 +70,16 @@ func (b *bucket) get(ctx context.Context, key string) ([]byte, uint64, error) {
 func (b *bucket) put(ctx context.Context, key string, value []byte, revision uint64, ttl time.Duration) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	opts := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(revision)}
+	msg := nats.NewMsg(b.prefix + key)
+	msg.Data = value
 	if ttl > 0 {
-		opts = append(opts, jetstream.WithMsgTTL(ttl))
+		msg.Header.Set(jetstream.MsgTTLHeader, ttl.String())
 	}
-	ack, err := b.js.PublishMsg(ctx, &nats.Msg{Subject: b.prefix + key, Data: value}, opts...)
-	if isConflict(err) {
-		return 0, errConflict
-	}
-	b.wrote(err)
-	if err != nil {
+	now, err := b.publish(ctx, msg, revision)
+	if err != nil && !errors.Is(err, errConflict) {
 		return 0, fmt.Errorf("write %s%s: %w", b.prefix, key, err)
 	}
-	return ack.Sequence, nil
+	return now, err
 }
 
 // remove deletes the key if its revision is still the one given, or else returns
@@ -90,15 +89,22 @@ func (b *bucket) remove(ctx context.Context, key string, revision uint64) error 
 	defer cancel()
 	msg := nats.NewMsg(b.prefix + key)
 	msg.Header.Set("KV-Operation", "DEL")
-	_, err := b.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(revision))
-	if isConflict(err) {
-		return errConflict
-	}
-	b.wrote(err)
-	if err != nil {
+	_, err := b.publish(ctx, msg, revision)
+	if err != nil && !errors.Is(err, errConflict) {
 		return fmt.Errorf("delete %s%s: %w", b.prefix, key, err)
 	}
-	return nil
+	return err
+}
+
+// publish writes a message if the revision of its key is still the one given.
+func (b *bucket) publish(ctx context.Context, msg *nats.Msg, revision uint64) (uint64, error) {
+	msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
+	now, err := b.writes.publish(ctx, msg)
+	if isConflict(err) {
+		return 0, errConflict
+	}
+	b.wrote(err)
+	return now, err
 }
 
 // keys returns the keys that match a filter and that there are now, by the

@@ -49,6 +49,8 @@ func (c Config) streams() []jetstream.StreamConfig {
 			Storage:     jetstream.FileStorage,
 			MaxMsgSize:  maxMessage,
 			Duplicates:  noDuplicates,
+
+			AllowAtomicPublish: c.GroupCommit > 0,
 		}
 		if v == messages.VerbRequest {
 			// No identity fills the queue for the others.
@@ -75,11 +77,12 @@ func (c Config) streams() []jetstream.StreamConfig {
 		DenyDelete:  true,
 		DenyPurge:   true,
 		AllowDirect: true,
+
+		AllowAtomicPublish: c.GroupCommit > 0,
 	})
-	for _, b := range []string{n.LeaseBucket(), n.SecretBucket(), n.StateBucket()} {
-		s = append(s, bucketStream(b))
-	}
-	return s
+	leases := bucketStream(n.LeaseBucket())
+	leases.AllowAtomicPublish = c.GroupCommit > 0
+	return append(s, leases, bucketStream(n.SecretBucket()), bucketStream(n.StateBucket()))
 }
 
 // bucketStream is a KV bucket, as nats.go makes it but for two things: reads go
@@ -157,6 +160,7 @@ func (c Config) adjust(ctx context.Context, js jetstream.JetStream, have, want j
 	next.AllowMsgTTL = want.AllowMsgTTL
 	next.AllowDirect = want.AllowDirect
 	next.AllowRollup = false
+	next.AllowAtomicPublish = have.AllowAtomicPublish || want.AllowAtomicPublish                           // another broker may need it
 	next.DenyDelete, next.DenyPurge = have.DenyDelete || want.DenyDelete, have.DenyPurge || want.DenyPurge // they can't be taken back
 	next.Duplicates = want.Duplicates
 	if c.Replicas > 0 {
@@ -186,7 +190,7 @@ func isBucket(s jetstream.StreamConfig) bool { return strings.HasPrefix(s.Name, 
 
 func same(a, b jetstream.StreamConfig) bool {
 	return slices.Equal(a.Subjects, b.Subjects) && a.Discard == b.Discard && a.DiscardNewPerSubject == b.DiscardNewPerSubject &&
-		a.MaxMsgsPerSubject == b.MaxMsgsPerSubject && a.AllowMsgTTL == b.AllowMsgTTL && a.AllowDirect == b.AllowDirect &&
+		a.MaxMsgsPerSubject == b.MaxMsgsPerSubject && a.AllowMsgTTL == b.AllowMsgTTL && a.AllowDirect == b.AllowDirect && a.AllowAtomicPublish == b.AllowAtomicPublish &&
 		a.AllowRollup == b.AllowRollup && a.DenyDelete == b.DenyDelete && a.DenyPurge == b.DenyPurge && a.Duplicates == b.Duplicates && a.Replicas == b.Replicas
 }
 
