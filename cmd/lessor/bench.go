@@ -41,6 +41,10 @@ const (
 	benchManyDurable = 20_000 // each is a write that waits for the disk
 )
 
+// benchRequestersDurable is how many requesters there are by default where each write
+// waits for the disk: what is written together waits once.
+const benchRequestersDurable = 128
+
 func newBenchCmd(env *environment) *cobra.Command {
 	var b benchCmd
 	cmd := &cobra.Command{
@@ -76,6 +80,9 @@ leases of its own. Its AWS side is not seen; --iam-endpoint names it for the flo
 					*size = many
 				}
 			}
+			if b.durable && !cmd.Flags().Changed("requesters") {
+				b.requesters = benchRequestersDurable
+			}
 			b.sized = cmd.Flags().Changed("sizes")
 			if err := b.validate(env); err != nil {
 				return err
@@ -92,7 +99,7 @@ func (b *benchCmd) flags(cmd *cobra.Command) {
 	b.connection.register(cmd)
 	f := cmd.Flags()
 	f.StringSliceVar(&b.only, "only", nil, "`parts` to run, separated by commas (default: all but growth)")
-	f.IntVar(&b.requesters, "requesters", 64, "requesters at work at once")
+	f.IntVar(&b.requesters, "requesters", 64, "requesters at work at once; with --durable 128 by default")
 	f.IntVar(&b.leases, "leases", 800, "leases in each part that issues many")
 	f.DurationVar(&b.within, "within", 2*time.Second, "most time for each round of them: what is not begun by then is left out; 0s: as long as it takes")
 	f.DurationVar(&b.latency, "latency", 50*time.Millisecond, "how long the simulated AWS takes for a call, where that matters")
@@ -230,6 +237,7 @@ func (b *benchCmd) run(ctx context.Context, env *environment) error {
 		}
 	}
 	m := &bench{benchCmd: b, env: env, progress: env.progress(), report: newBenchReport(b)}
+	env.suit(b.durable)
 	err := m.measure(ctx)
 	m.progress.end()
 	if ctx.Err() != nil {

@@ -114,7 +114,7 @@ func (s *sandbox) addBroker(ctx context.Context, o sandboxOptions) (*broker, err
 		return nil, err
 	}
 	s.close = append(s.close, nc.Close)
-	cfg := consumer.Config{Conn: nc, Keys: s.keys, Log: o.log, Provider: awsiam.New(s.calls), MinTTL: o.minTTL}
+	cfg := consumer.Config{Conn: nc, Keys: s.keys, Log: o.log, Provider: awsiam.New(s.calls), MinTTL: o.minTTL, GroupCommit: groupCommit(o.durable)}
 	if o.change != nil {
 		o.change(&cfg)
 	}

@@ -29,6 +29,9 @@ type environment struct {
 	// Terminal says whether a person sits at the other end of a stream; nil:
 	// nobody does.
 	Terminal func(stream any) bool
+	// Suit suits the process to a broker, one with a NATS server that flushes each write
+	// or another; nil: it is not this program's alone.
+	Suit func(durable bool)
 
 	notes sync.Mutex // NATS reports errors from its own goroutines
 }
@@ -36,6 +39,14 @@ type environment struct {
 func systemEnvironment() *environment {
 	return &environment{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Now: time.Now, Terminal: isTerminal,
+		Suit: func(durable bool) { suitProcess(os.Getenv, durable) },
+	}
+}
+
+// suit is Suit, for environments that have none.
+func (e *environment) suit(durable bool) {
+	if e.Suit != nil {
+		e.Suit(durable)
 	}
 }
 

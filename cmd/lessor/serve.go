@@ -24,6 +24,7 @@ import (
 type serveCmd struct {
 	connection
 	embedded, durable      bool
+	group                  bool
 	store, listen, keyFile string
 	secrets, health, level string
 	projectID              string
@@ -78,6 +79,7 @@ definition whose file has gone stays in force until it is deleted.`,
 	f.StringVar(&s.store, "store", "", "`folder` of the embedded server's data and of the broker's key")
 	f.StringVar(&s.listen, "listen", "", "`address` at which the embedded server takes clients (default: none)")
 	f.BoolVar(&s.durable, "durable", false, "embedded server: every write is on the disk before it counts")
+	f.BoolVar(&s.group, "group-commit", false, "NATS flushes every write to the disk (sync_interval: always): commit together what is written at once; --durable does")
 	f.StringVar(&s.keyFile, "key-file", "", "`file` with the broker's key (default with --embedded: made in the store)")
 	f.StringVar(&s.secrets, "secrets", "", "`folder` with one YAML file a dynamic secret; changes in it are taken up")
 	f.StringVar(&s.projectID, "project-id", "", "external `id` for the roles that the broker assumes, where a definition names none")
@@ -164,6 +166,7 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 		return err
 	}
 	log := zerolog.New(env.Stderr).Level(level).With().Timestamp().Logger()
+	env.suit(s.durable)
 	state, counts := newReadiness(), newMetrics(version())
 	if s.health != "" {
 		stop, at, err := serveHealth(s.health, state, counts.handler())
@@ -204,7 +207,7 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 		Timing: messages.Timing{Confirm: s.confirmWithin, Expiring: s.expiringBefore.Std()},
 		MinTTL: s.minTTL, Replicas: s.replicas, Restored: s.restored, Waiting: state.waits,
 		SweepEvery: s.sweepEvery, SweepGrace: s.sweepGrace, ChoresEvery: s.choreEvery, MaxRequestsPerMinute: s.perMinute,
-		Workers: consumer.Workers{Request: s.workers, Revoke: s.workers},
+		Workers: consumer.Workers{Request: s.workers, Revoke: s.workers}, GroupCommit: groupCommit(s.durable || s.group),
 	}, func(ctx context.Context, secrets *consumer.Secrets) error {
 		if s.secrets == "" {
 			return nil
@@ -236,6 +239,14 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 	}
 	log.Info().Msg("stopped")
 	return nil
+}
+
+// groupCommit is from how many writes on they are committed together.
+func groupCommit(flushed bool) int {
+	if flushed {
+		return consumer.DefaultGroup
+	}
+	return 0
 }
 
 // introduce says who the broker is at AWS, or that it is nobody. Without AWS it
