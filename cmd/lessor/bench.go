@@ -22,13 +22,13 @@ type benchCmd struct {
 	iamEndpoint string
 	realAWS bool
 
-	requesters, leases, live, due int
-	replicas, nodes               int
-	latency, within               time.Duration
-	rate                          float64
-	durable, json, check          bool
-	only                          []string
-	profiles                      string
+	requesters, leases, live, due, day int
+	replicas, nodes                    int
+	latency, within                    time.Duration
+	rate                               float64
+	durable, json, check               bool
+	only                               []string
+	profiles                           string
 
 	sizes    []int
 	sized    bool // --sizes was given
@@ -40,6 +40,9 @@ const (
 	benchMany        = 100_000
 	benchManyDurable = 20_000 // each is a write that waits for the disk
 )
+
+// benchDay is how many leases the part day has by default: a minute's work.
+const benchDay = 24_000
 
 // benchRequestersDurable is how many requesters there are by default where each write
 // waits for the disk: what is written together waits once.
@@ -98,7 +101,7 @@ leases of its own. Its AWS side is not seen; --iam-endpoint names it for the flo
 func (b *benchCmd) flags(cmd *cobra.Command) {
 	b.connection.register(cmd)
 	f := cmd.Flags()
-	f.StringSliceVar(&b.only, "only", nil, "`parts` to run, separated by commas (default: all but growth)")
+	f.StringSliceVar(&b.only, "only", nil, "`parts` to run, separated by commas (default: all but day and growth)")
 	f.IntVar(&b.requesters, "requesters", 64, "requesters at work at once; with --durable 128 by default")
 	f.IntVar(&b.leases, "leases", 800, "leases in each part that issues many")
 	f.DurationVar(&b.within, "within", 2*time.Second, "most time for each round of them: what is not begun by then is left out; 0s: as long as it takes")
@@ -107,6 +110,7 @@ func (b *benchCmd) flags(cmd *cobra.Command) {
 	f.BoolVar(&b.durable, "durable", false, "have NATS flush every write to the disk")
 	f.IntVar(&b.live, "live", benchMany, "live leases that a broker finds when it starts; with --durable 20000 by default")
 	f.IntVar(&b.due, "due", benchMany, "leases that fall due in the same second; with --durable 20000 by default")
+	f.IntVar(&b.day, "day", benchDay, "leases of the part day, all in all; each costs some milliseconds")
 	f.IntVar(&b.replicas, "replicas", 2, "brokers that are compared with one")
 	f.IntVar(&b.nodes, "nodes", 3, "NATS servers under the replicas: 1, 3 or 5")
 	f.StringVarP(&b.identity, "identity", "i", "alice", "who asks, with --server; NATS must allow it")
@@ -130,7 +134,7 @@ func (b *benchCmd) validate(env *environment) error {
 		value, low, high int
 	}{
 		{"requesters", b.requesters, 1, 10_000}, {"leases", b.leases, 1, 1_000_000}, {"live", b.live, 1, 10_000_000},
-		{"due", b.due, 1, 10_000_000}, {"replicas", b.replicas, 2, 16},
+		{"due", b.due, 1, 10_000_000}, {"day", b.day, hoursOfADay, 100_000_000}, {"replicas", b.replicas, 2, 16},
 	} {
 		if n.value < n.low || n.value > n.high {
 			return usagef("--%s is %d; it may be %d to %d", n.flag, n.value, n.low, n.high)

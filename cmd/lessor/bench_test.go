@@ -83,7 +83,7 @@ func TestABenchMeasuresEverything(t *testing.T) {
 			}
 		}
 	}
-	if slices.ContainsFunc(r.Figures, func(f benchFigure) bool { return f.Part == partGrowth }) {
+	if slices.ContainsFunc(r.Figures, func(f benchFigure) bool { return f.Part == partGrowth || f.Part == partDay }) {
 		t.Error("what takes long was measured unasked")
 	}
 	for figure, want := range map[[2]string]float64{
@@ -113,6 +113,20 @@ func TestABenchMeasuresEverything(t *testing.T) {
 	}
 	if rest, err := os.ReadDir(left); err != nil || len(rest) > 0 {
 		t.Errorf("it leaves %v behind, %v", rest, err)
+	}
+}
+
+// TestABenchOfADay has two leases an hour.
+func TestABenchOfADay(t *testing.T) {
+	t.Parallel()
+	r := benched(t, start(t, nil, "bench", "--json", "--only", "day", "--day", "48", "--requesters", "2"))
+	for _, name := range []string{"late_cpu", "late_time"} {
+		if f := r.figure(t, partDay, name); f.Value <= 0 || f.Floor == nil || *f.Floor <= 0 || f.Bound != "" {
+			t.Errorf("%+v", f)
+		}
+	}
+	if f := r.figure(t, partDay, "late_cpu"); !strings.Contains(f.What, "48 leases") {
+		t.Errorf("%+v", f)
 	}
 }
 

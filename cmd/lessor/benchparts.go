@@ -39,6 +39,7 @@ var benchParts = []benchPart{
 	{"restore", "a broker starts and finds many live leases", true, false, 10 * time.Minute, (*bench).measureRestore},
 	{"due", "many leases fall due in the same second", true, false, 10 * time.Minute, (*bench).measureDue},
 	{"replicas", "several brokers on a cluster, and one", true, false, 30 * time.Minute, (*bench).measureReplicas},
+	{partDay, "a day of leases that last an hour, by a clock that is moved", true, true, 12 * time.Hour, (*bench).measureDay},
 	{partGrowth, "what restore does, with each of --sizes", true, true, 2 * time.Hour, (*bench).measureGrowth},
 }
 

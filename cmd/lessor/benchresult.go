@@ -77,6 +77,11 @@ func ratioAtLeast(limit float64) benchBound {
 	return benchBound{"≥ " + number(limit) + " × floor", func(f benchFigure) bool { return f.Ratio != nil && *f.Ratio >= limit }}
 }
 
+// ratioAtMost is a bound of a figure that has a floor.
+func ratioAtMost(limit float64) benchBound {
+	return benchBound{"≤ " + number(limit) + " × floor", func(f benchFigure) bool { return f.Ratio != nil && *f.Ratio <= limit }}
+}
+
 // or holds where one of two bounds does.
 func (b benchBound) or(other benchBound) benchBound {
 	return benchBound{b.text + " or " + other.text, func(f benchFigure) bool { return b.holds(f) || other.holds(f) }}
@@ -112,7 +117,7 @@ type benchReport struct {
 
 func newBenchReport(b *benchCmd) *benchReport {
 	r := &benchReport{
-		Version: version(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0),
+		Version: version(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(),
 		Where: "embedded", Durable: b.durable, Latency: b.latency.String(), Rate: b.rate, Requesters: b.requesters,
 	}
 	if b.remote() {

@@ -28,10 +28,10 @@ type benchRates struct {
 }
 
 // rates issues leases and revokes them, in turns with the floor.
-func (b *bench) rates(ctx context.Context, w *benchWorld) (r benchRates, err error) {
+func (b *bench) rates(ctx context.Context, w *benchWorld, leases int) (r benchRates, err error) {
 	w.calls.take()
 	for round := range benchRounds {
-		n := max(1, b.leases/benchRounds)
+		n := max(1, leases/benchRounds)
 		b.tell("round %d of %d", round+1, benchRounds)
 		if b.rate == 0 { // the SDK alone would only be throttled
 			made, removed, err := w.floor.run(ctx, b.within, n, b.requesters)
@@ -112,7 +112,7 @@ func (b *bench) measureThroughput(ctx context.Context) error {
 		return err
 	}
 	_, _, warmSTS := w.calls.take()
-	r, err := b.rates(ctx, w)
+	r, err := b.rates(ctx, w, b.leases)
 	if err != nil {
 		return err
 	}
@@ -231,9 +231,13 @@ func (b *bench) renewMany(ctx context.Context, w *benchWorld, leases benchLeases
 	return all, writes, nil
 }
 
+// benchWaves is how many times as many leases this part has: the requesters go together,
+// in waves, and the last wave of a round, which few are left for, must not count much.
+const benchWaves = 4
+
 // measureRequesters has many requesters ask an AWS that takes its time.
 func (b *bench) measureRequesters(ctx context.Context) error {
-	w, err := b.world(ctx, benchNeeds{latency: b.latency, leases: b.leases})
+	w, err := b.world(ctx, benchNeeds{latency: b.latency, leases: benchWaves * b.leases})
 	if err != nil {
 		return err
 	}
@@ -241,7 +245,7 @@ func (b *bench) measureRequesters(ctx context.Context) error {
 	if err := w.warm(ctx); err != nil {
 		return err
 	}
-	r, err := b.rates(ctx, w)
+	r, err := b.rates(ctx, w, benchWaves*b.leases)
 	if err != nil {
 		return err
 	}
