@@ -23,7 +23,7 @@ func (c *Consumer) adminLeases(ctx context.Context, r micro.Request) (messages.R
 	}
 	leases := []messages.Lease{}
 	var bad []messages.UnreadableRecord
-	err = c.leases.each(ctx, filter, func(key string, rec held, err error) {
+	err = c.leases.listed(q.State)(ctx, filter, func(key string, rec held, err error) {
 		var u *unreadable
 		if errors.As(err, &u) {
 			bad = append(bad, messages.UnreadableRecord{Key: u.key, Revision: u.revision, Why: u.why.Error()})

@@ -64,12 +64,12 @@ func (c *Consumer) goOnDeleting(ctx context.Context, o messages.SecretOrder) (me
 		return d, err
 	}
 	var alive []messages.LeaseName
-	err = c.leases.each(ctx, "*."+o.Name+".*", func(key string, rec held, err error) {
+	err = c.leases.eachLive(ctx, "*."+o.Name+".*", func(key string, rec held, err error) {
 		switch {
 		case err != nil:
 			d.Leases, d.Failing, d.Error = d.Leases+1, d.Failing+1, fmt.Sprintf("the record of %s can't be read", key)
 			return
-		case rec.State.Ended() || rec.Cut():
+		case rec.Cut():
 			return
 		case rec.State != messages.StateRevoking:
 			alive = append(alive, rec.Name())

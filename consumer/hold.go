@@ -258,7 +258,7 @@ type heldLease struct {
 // right.
 func (c *Consumer) heldLeases(ctx context.Context, h hold) ([]heldLease, error) {
 	var due []heldLease
-	err := c.leases.each(ctx, ">", func(_ string, rec held, err error) {
+	err := c.leases.eachLive(ctx, ">", func(_ string, rec held, err error) {
 		if err == nil && rec.revision <= h.Sequence && endsLease(rec.Task(c.cfg.Now())) {
 			due = append(due, heldLease{held: rec})
 		}

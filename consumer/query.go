@@ -54,7 +54,7 @@ func fit(leases []messages.Lease, limit int) (int, error) {
 // after its page's start.
 func (c *Consumer) scan(ctx context.Context, identity string, q messages.ListRequest) ([]messages.Lease, error) {
 	leases := []messages.Lease{}
-	err := c.leases.each(ctx, leaseFilter(identity, q.Secret), func(key string, rec held, err error) {
+	err := c.leases.listed(q.State)(ctx, leaseFilter(identity, q.Secret), func(key string, rec held, err error) {
 		if err != nil {
 			return // operators are told
 		}
@@ -68,6 +68,34 @@ func (c *Consumer) scan(ctx context.Context, identity string, q messages.ListReq
 // each reads all records whose keys match a filter, once each. One that can't be
 // read comes with the error of [readRecord].
 func (s *leaseStore) each(ctx context.Context, filter string, visit func(key string, rec held, err error)) error {
+	return s.walk(ctx, filter, func(key string, value []byte, revision uint64) {
+		rec, err := readRecord(key, value, revision)
+		visit(key, held{Record: rec, revision: revision}, err)
+	})
+}
+
+// eachLive is each but for leases that are over: of a day's leases those are most, and
+// they are only glanced at.
+func (s *leaseStore) eachLive(ctx context.Context, filter string, visit func(key string, rec held, err error)) error {
+	return s.walk(ctx, filter, func(key string, value []byte, revision uint64) {
+		if g, err := messages.GlanceAt(key, value); err == nil && g.State.Ended() {
+			return
+		}
+		rec, err := readRecord(key, value, revision)
+		visit(key, held{Record: rec, revision: revision}, err)
+	})
+}
+
+// listed is each, as far as a list of leases in that state needs it ([wanted]).
+func (s *leaseStore) listed(state messages.State) func(context.Context, string, func(string, held, error)) error {
+	if state == "" {
+		return s.eachLive
+	}
+	return s.each
+}
+
+// walk reads all values whose keys match a filter, once each.
+func (s *leaseStore) walk(ctx context.Context, filter string, visit func(key string, value []byte, revision uint64)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	kv, err := s.js.KeyValue(ctx, s.name)
@@ -95,8 +123,7 @@ func (s *leaseStore) each(ctx context.Context, filter string, visit func(key str
 				continue // written again meanwhile
 			}
 			seen[e.Key()] = true
-			rec, err := readRecord(e.Key(), e.Value(), e.Revision())
-			visit(e.Key(), held{Record: rec, revision: e.Revision()}, err)
+			visit(e.Key(), e.Value(), e.Revision())
 		}
 	}
 }
@@ -105,22 +132,21 @@ func (s *leaseStore) each(ctx context.Context, filter string, visit func(key str
 // which not even that can be read may name any.
 func (s *leaseStore) usedConnections(ctx context.Context) (used func(name string) bool, err error) {
 	names, any := map[string]bool{}, false
-	err = s.each(ctx, ">", func(_ string, rec held, err error) {
+	err = s.eachLive(ctx, ">", func(_ string, rec held, err error) {
 		var bad *unreadable
-		switch {
-		case errors.As(err, &bad):
-			names[bad.remains.Connection] = true
-			any = any || bad.remains.Connection == ""
-		case !rec.State.Ended():
+		if !errors.As(err, &bad) {
 			names[rec.Connection] = true
+			return
 		}
+		names[bad.remains.Connection] = true
+		any = any || bad.remains.Connection == ""
 	})
 	return func(name string) bool { return any || names[name] }, err
 }
 
-// missed reads the records that a watch has not told of: one that is written
-// while the watch begins comes only later.
-func (s *leaseStore) missed(ctx context.Context, filter string, seen map[string]bool, visit func(string, held, error)) error {
+// missed reads what a watch has not told of: a record that is written while the watch
+// begins comes only later.
+func (s *leaseStore) missed(ctx context.Context, filter string, seen map[string]bool, visit func(string, []byte, uint64)) error {
 	keys, err := s.keys(ctx, filter)
 	if err != nil {
 		return err
@@ -136,8 +162,7 @@ func (s *leaseStore) missed(ctx context.Context, filter string, seen map[string]
 		if err != nil {
 			return err
 		}
-		rec, err := readRecord(key, data, revision)
-		visit(key, held{Record: rec, revision: revision}, err)
+		visit(key, data, revision)
 	}
 	return nil
 }

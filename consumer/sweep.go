@@ -419,15 +419,12 @@ type knownUsers struct {
 // user whose name is left in it, if any; by its tag it is found in any case.
 func (s *leaseStore) users(ctx context.Context) (knownUsers, error) {
 	known := knownUsers{names: map[string]bool{}}
-	err := s.each(ctx, ">", func(_ string, rec held, err error) {
-		var bad *unreadable
-		switch {
-		case errors.As(err, &bad):
-			known.unread = true
-			known.names[strings.ToLower(bad.remains.Username)] = true
-		case !rec.State.Ended():
-			known.names[strings.ToLower(rec.User.Name)] = true
+	err := s.eachLive(ctx, ">", func(_ string, rec held, err error) {
+		name := rec.User.Name
+		if bad := (*unreadable)(nil); errors.As(err, &bad) {
+			known.unread, name = true, bad.remains.Username
 		}
+		known.names[strings.ToLower(name)] = true
 	})
 	return known, err
 }
