@@ -115,8 +115,10 @@ func (c *committer) write(ctx context.Context, group []*commit) {
 	var refused *jetstream.APIError
 	switch {
 	case err == nil:
-		for i, w := range group {
-			w.end(ack.Sequence-uint64(len(group)-1-i), nil)
+		seq := ack.Sequence - ack.BatchSize // a batch is in one piece
+		for _, w := range group {
+			seq++
+			w.end(seq, nil)
 		}
 	case errors.As(err, &refused), errors.Is(err, nats.ErrNoResponders): // so nothing was written
 		c.each(ctx, group)

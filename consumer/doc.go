@@ -19,6 +19,11 @@
 // was not delivered for sure is sent again, unchanged. If the message does not
 // come again the record is due at some time, and a revocation cleans up.
 //
+// What a broker has written it remembers for a while: an order about a lease that it
+// wrote last is decided by that, as far as nothing happens before the record is written
+// by compare-and-set. Where NATS flushes each write to the disk, what many leases write
+// at the same time is committed together.
+//
 // # An end
 //
 // Whatever ends a lease (it expired, somebody revoked it, nobody took delivery,

@@ -38,23 +38,23 @@ func (c *collections) follow() {
 }
 
 // adjust sets how much the heap may grow by, where that is another number than before.
-func (c *collections) adjust(live uint64) {
+func (c *collections) adjust(live float64) {
 	percent := growth(live)
-	if before := c.percent.Swap(percent); before != percent {
-		debug.SetGCPercent(int(percent))
+	if before := c.percent.Swap(int64(percent)); before != int64(percent) {
+		debug.SetGCPercent(percent)
 	}
 }
 
 // growth is how much a heap may grow by, in steps: to set it stops the world.
-func growth(live uint64) int64 {
+func growth(live float64) int {
 	const step = 50
 	percent := min(mostPercent, 100*collectionRoom/max(live, 1))
-	return max(100, int64(percent)/step*step)
+	return max(100, int(percent)/step*step)
 }
 
 // liveHeap is what the last collection has left.
-func liveHeap() uint64 {
+func liveHeap() float64 {
 	s := []runtimemetrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	runtimemetrics.Read(s)
-	return s[0].Value.Uint64()
+	return float64(s[0].Value.Uint64())
 }

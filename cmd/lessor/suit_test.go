@@ -11,11 +11,11 @@ import (
 )
 
 func TestASmallHeapIsCollectedRarely(t *testing.T) {
-	for live, want := range map[uint64]int64{
+	for live, want := range map[float64]int{
 		0: mostPercent, 1 << 20: mostPercent, 16 << 20: 400, 20 << 20: 300, 64 << 20: 100, 65 << 20: 100, 1 << 40: 100,
 	} {
 		if got := growth(live); got != want {
-			t.Errorf("a heap of %d bytes may grow by %d %%, want %d", live, got, want)
+			t.Errorf("a heap of %g bytes may grow by %d %%, want %d", live, got, want)
 		}
 	}
 }
