@@ -52,7 +52,7 @@ func (c *committer) publish(ctx context.Context, msg *nats.Msg) (uint64, error) 
 	c.waiting = append(c.waiting, w)
 	if !c.busy {
 		c.busy = true
-		go c.run()
+		go c.run() // #nosec G118 -- it writes what others wait for, too
 	}
 	c.mu.Unlock()
 	select {
