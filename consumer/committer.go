@@ -1,9 +1,12 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -59,10 +62,19 @@ func (c *committer) publish(ctx context.Context, msg *nats.Msg) (uint64, error) 
 	case <-w.done:
 		return w.seq, w.err
 	case <-ctx.Done():
-		return 0, ctx.Err() // it may be written all the same
+		c.drop(w)
+		return 0, ctx.Err() // unless it was dropped in time, it may be written all the same
 	}
 }
 
+// drop takes back a message that still waits: nobody waits for it any more.
+func (c *committer) drop(w *commit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = slices.DeleteFunc(c.waiting, func(other *commit) bool { return other == w })
+}
+
+// alone writes a message that waits for no others.
 func (c *committer) alone(ctx context.Context, msg *nats.Msg) (uint64, error) {
 	ack, err := c.js.PublishMsg(ctx, msg)
 	if err != nil {
@@ -71,35 +83,63 @@ func (c *committer) alone(ctx context.Context, msg *nats.Msg) (uint64, error) {
 	return ack.Sequence, nil
 }
 
+// stalled is how long those who come wait for a write that is under way. One whose
+// acknowledgement is lost must not hold up all others.
+const stalled = 250 * time.Millisecond
+
 // run writes what waits until nothing does.
 func (c *committer) run() {
 	for group := c.next(); len(group) > 0; group = c.next() {
-		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-		c.write(ctx, group)
-		cancel()
+		written := make(chan struct{})
+		go func() {
+			defer close(written)
+			ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+			defer cancel()
+			c.write(ctx, group)
+		}()
+		patience := time.NewTimer(stalled)
+		select {
+		case <-written:
+		case <-patience.C:
+		}
+		patience.Stop()
 	}
 }
 
-// next takes a group of those that wait, in their order. Of those that compare
-// themselves with what stands at their subject it takes one a subject: the next
-// compares itself with what becomes of that.
+// next takes a group of those that wait, in their order. What would be refused because
+// of another in the group has the next: of those that compare themselves with what
+// stands at a subject it takes one a subject, and of an id one.
 func (c *committer) next() (group []*commit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	subjects := map[string]bool{}
+	taken := map[string]bool{}
 	var later []*commit
 	for _, w := range c.waiting {
-		compares := w.msg.Header.Get(jetstream.ExpectedLastSubjSeqHeader) != ""
-		if len(group) == mostInGroup || compares && subjects[w.msg.Subject] {
+		compares, on := compared(w.msg)
+		if len(group) == mostInGroup || slices.ContainsFunc(compares, func(s string) bool { return taken[s] }) {
 			later = append(later, w)
 			continue
 		}
-		subjects[w.msg.Subject] = true
+		for _, s := range append(compares, on) {
+			taken[s] = true
+		}
 		group = append(group, w)
 	}
 	c.waiting = later
 	c.busy = len(group) > 0
 	return group
+}
+
+// compared is what a message compares itself with, and where it goes: subjects and, as
+// no subject may be spelled, its id.
+func compared(m *nats.Msg) (with []string, to string) {
+	if m.Header.Get(jetstream.ExpectedLastSubjSeqHeader) != "" {
+		with = append(with, cmp.Or(m.Header.Get(jetstream.ExpectedLastSubjSeqSubjHeader), m.Subject))
+	}
+	if id := m.Header.Get(jetstream.MsgIDHeader); id != "" {
+		with = append(with, "id "+id)
+	}
+	return with, m.Subject
 }
 
 func (c *committer) write(ctx context.Context, group []*commit) {
@@ -112,7 +152,6 @@ func (c *committer) write(ctx context.Context, group []*commit) {
 		msgs[i] = copyOf(w.msg) // it may have to go by itself yet, and the batch has headers of its own
 	}
 	ack, err := jetstreamext.PublishMsgBatch(ctx, c.js, msgs, jetstreamext.BatchFlowControl{})
-	var refused *jetstream.APIError
 	switch {
 	case err == nil:
 		seq := ack.Sequence - ack.BatchSize // a batch is in one piece
@@ -120,12 +159,26 @@ func (c *committer) write(ctx context.Context, group []*commit) {
 			seq++
 			w.end(seq, nil)
 		}
-	case errors.As(err, &refused), errors.Is(err, nats.ErrNoResponders): // so nothing was written
-		c.each(ctx, group)
-	default:
+	case !wroteNothing(err):
 		for _, w := range group {
 			w.end(0, err)
 		}
+	case len(group) == 1:
+		c.each(ctx, group)
+	default: // one half may have nothing that is refused
+		c.write(ctx, group[:len(group)/2])
+		c.write(ctx, group[len(group)/2:])
+	}
+}
+
+// wroteNothing says whether an error is one of before anything of a batch was written.
+func wroteNothing(err error) bool {
+	var refused *jetstream.APIError
+	switch {
+	case errors.As(err, &refused):
+		return refused.ErrorCode != storeFailed || isPending(err) // a disk may have taken a part
+	default:
+		return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrMaxPayload)
 	}
 }
 

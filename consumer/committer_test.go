@@ -140,7 +140,7 @@ func TestOneThatIsRefusedTakesNoneAlong(t *testing.T) {
 			if !isRefused(errs[i]) || string(m.Data) != "was here" {
 				t.Errorf("the one that is out of date: %v; there is %q", errs[i], m.Data)
 			}
-		case errs[i] != nil || string(m.Data) != "new" || m.Sequence != seqs[i] || isBatched(m):
+		case errs[i] != nil || string(m.Data) != "new" || m.Sequence != seqs[i]:
 			t.Errorf("message %d: %v; there is %q at %d, told %d", i, errs[i], m.Data, m.Sequence, seqs[i])
 		}
 	}
@@ -272,6 +272,67 @@ func TestAStreamThatTakesNoBatches(t *testing.T) {
 	}
 	if m := g.last("c"); string(m.Data) != "c" {
 		t.Errorf("there is %q", m.Data)
+	}
+}
+
+// What nobody waits for any more is not written.
+func TestWhoGoesAwayTakesItBack(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 2, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	g.Hold(func() {
+		gone := make(chan error)
+		go func() { _, err := g.Publish(ctx, compared("a", 0, "")); gone <- err }()
+		for g.Waiting() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+		if err := <-gone; !errors.Is(err, context.Canceled) {
+			t.Errorf("who went away has %v", err)
+		}
+	})
+	if info, err := g.stream.Info(t.Context()); err != nil || info.State.LastSeq != 0 {
+		t.Errorf("%d messages were written, %v", info.State.LastSeq, err)
+	}
+}
+
+// One whose acknowledgement does not come holds up nobody else for as long as it waits.
+func TestALostAcknowledgementHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 2, nil)
+	heard := make(chan *nats.Msg, 1)
+	if _, err := g.nc.ChanSubscribe("silent", heard); err != nil {
+		t.Fatal(err)
+	}
+	silent, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = g.Publish(silent, nats.NewMsg("silent"))
+	}()
+	<-heard
+	ctx, enough := context.WithTimeout(t.Context(), 3*time.Second) // the silent one has five
+	defer enough()
+	if _, err := g.Publish(ctx, compared("a", 0, "")); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	<-ended
+}
+
+// An end that is told and a beginning that must not come after it are no group.
+func TestWhatComparesItselfWithAnotherSubject(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 2, nil)
+	begins := nats.NewMsg("x.begins")
+	begins.Header.Set(jetstream.ExpectedLastSubjSeqHeader, "0")
+	begins.Header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, "x.ends")
+	_, errs := g.atOnce(nats.NewMsg("x.ends"), begins, compared("other", 0, ""))
+	if errs[0] != nil || errs[2] != nil || errs[1] != nil && !isRefused(errs[1]) {
+		t.Error(errs)
+	}
+	if m := g.last("other"); !isBatched(m) {
+		t.Error("another was taken out of its group")
 	}
 }
 

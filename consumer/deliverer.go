@@ -44,7 +44,7 @@ type attempt struct{ confirm, inbox string }
 // at. What does not fit is lost, and the delivery counts as heard.
 const deliveryBuffer = 64 << 10
 
-// flushTimeout bounds the wait for NATS to have taken a delivery.
+// flushTimeout bounds one wait for NATS to have taken deliveries.
 const flushTimeout = 5 * time.Second
 
 func newDeliverer(conn *nats.Conn, n messages.Namespace) (*deliverer, error) {

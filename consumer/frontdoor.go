@@ -240,11 +240,13 @@ func (c *Consumer) doorOrder(ctx context.Context, k knock, v messages.Verb, subj
 // storeWhenFree stores a message on a stream that takes one pending message a
 // subject, when the one before has been handled or waiting ends.
 func (c *Consumer) storeWhenFree(ctx, waiting context.Context, v messages.Verb, msg *nats.Msg) error {
+	put := c.queues[v].publish
 	for wait := minPendingWait; ; wait = min(2*wait, maxPendingWait) {
-		err := c.store(ctx, v, msg)
+		err := c.storeBy(ctx, put, msg)
 		if !isPending(err) {
 			return err
 		}
+		put = c.queues[v].alone // it may be refused again and again, and take others along
 		if pause(waiting, wait) != nil {
 			return errPending.Because(err)
 		}
@@ -274,9 +276,13 @@ func (c *Consumer) inside(k knock, subject string) *nats.Msg {
 
 // store puts a message on its verb's stream.
 func (c *Consumer) store(ctx context.Context, v messages.Verb, msg *nats.Msg) error {
+	return c.storeBy(ctx, c.queues[v].publish, msg)
+}
+
+func (c *Consumer) storeBy(ctx context.Context, put func(context.Context, *nats.Msg) (uint64, error), msg *nats.Msg) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	_, err := c.queues[v].publish(ctx, msg)
+	_, err := put(ctx, msg)
 	if !isPending(err) {
 		c.wrote("the streams of the verbs", err)
 	}

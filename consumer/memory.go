@@ -23,8 +23,9 @@ type memory struct {
 	younger, older map[string]held
 }
 
-// maxRemembered is how many records a half takes. A record is about 1 KiB, and shares
-// what comes from its definition; an AWS account has 5,000 users unless AWS raised that.
+// maxRemembered is how many records a half takes. A record is about 1 KiB, and less where
+// it has never been read: then it shares what comes from its definition. An AWS account
+// has 5,000 users unless AWS raised that.
 const maxRemembered = 8192
 
 func newMemory(current func(messages.LeaseName, uint64) bool) *memory {
@@ -63,7 +64,7 @@ func (m *memory) recall(name messages.LeaseName) (held, bool) {
 	return rec, ok
 }
 
-// forget is for a record that somebody else has written.
+// forget is for a record that somebody else has written, or may have.
 func (m *memory) forget(name messages.LeaseName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -105,13 +105,50 @@ func TestWhatIsRememberedMayBeOutOfDate(t *testing.T) {
 			gone := w.lease(secret, "")
 			w.quiet()
 			w.meanwhile(gone.Lease.Name, endedElsewhere)
-			a, _ = w.answer(w.publish(w.ns.Renew(nameOf(w, gone)), `{"ttl":"2h"}`))
-			w.refused(a, messages.CodeLeaseEnded)
+			writes, err := w.nc.SubscribeSync("$KV." + w.ns.LeaseBucket() + "." + gone.Lease.Name)
+			w.ok(err)
+			for range 3 {
+				a, _ = w.answer(w.publish(w.ns.Renew(nameOf(w, gone)), `{"ttl":"2h"}`))
+				w.refused(a, messages.CodeLeaseEnded)
+			}
+			w.ok(w.nc.Flush())
+			if n, _, _ := writes.Pending(); n > 1 {
+				t.Errorf("what had been refused was written %d times", n)
+			}
 			if a, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, gone)), "")); a.Kind != messages.KindRevoked {
 				t.Errorf("%+v %v", a, a.Error)
 			}
 		})
 	}
+}
+
+// A renewal that counted, and could not be told, comes again to the broker that
+// remembers it: it counts once.
+func TestARenewalThatComesAgainCountsOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.broker()
+	w.put(b, softSecret)
+	lease := w.lease("soft", "")
+	w.quiet()
+	events, err := w.js.Stream(w.ctx(), w.ns.EventStream())
+	w.ok(err)
+	cfg := events.CachedInfo().Config
+	deaf := cfg
+	deaf.Subjects = []string{"elsewhere.>"}
+	_, err = w.js.UpdateStream(w.ctx(), deaf)
+	w.ok(err)
+	answers := w.publish(w.ns.Renew(nameOf(w, lease)), `{"ttl":"2h"}`)
+	w.eventually("it counts, and can't be told", func() bool {
+		rec, _ := w.record(lease.Lease.Name)
+		return rec.Renewals > 0 && w.lines(`"request_id":"renew:1"`) > 1
+	})
+	_, err = w.js.UpdateStream(w.ctx(), cfg)
+	w.ok(err)
+	if a, _ := w.answer(answers); a.Kind != messages.KindRenewed || a.Lease.Renewals != 1 {
+		t.Errorf("%+v %v", a, a.Error)
+	}
+	w.told(lease.Lease.Name, messages.EventIssued, messages.EventRenewed)
 }
 
 // A confirmation counts for the delivery that it answers, and not for what a broker

@@ -43,7 +43,7 @@ type Keyring struct {
 type ringKey struct {
 	pair   nkeys.KeyPair
 	public string
-	own    [32]byte           // what the key shares with itself: it seals each lease's credentials once for its own keyring
+	own    *[32]byte          // what the key shares with itself: it seals each lease's credentials once for its own keyring
 	mac    []byte             // key of the confirm tokens
 	sign   ed25519.PrivateKey // signs events
 }
@@ -98,7 +98,8 @@ func newRingKey(seed []byte) (k ringKey, err error) {
 	if err != nil {
 		return k, err
 	}
-	box.Precompute(&k.own, (*[32]byte)(public), (*[32]byte)(private))
+	k.own = new([32]byte)
+	box.Precompute(k.own, (*[32]byte)(public), (*[32]byte)(private))
 	k.mac = derive(seed, "lessor confirm token")
 	signing := derive(seed, "lessor event signature")
 	defer clear(signing)
@@ -112,7 +113,7 @@ func (k *ringKey) sealOwn(plain []byte) []byte {
 	var nonce [24]byte
 	_, _ = rand.Read(nonce[:]) // never fails (crypto/rand)
 	head := append([]byte(nkeys.XKeyVersionV1), nonce[:]...)
-	return box.SealAfterPrecomputation(head, plain, &nonce, &k.own)
+	return box.SealAfterPrecomputation(head, plain, &nonce, k.own)
 }
 
 // derive makes a key of another use from a seed. What it protects tells nothing of

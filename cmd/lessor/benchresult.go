@@ -117,7 +117,7 @@ type benchReport struct {
 
 func newBenchReport(b *benchCmd) *benchReport {
 	r := &benchReport{
-		Version: version(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(),
+		Version: version(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0),
 		Where: "embedded", Durable: b.durable, Latency: b.latency.String(), Rate: b.rate, Requesters: b.requesters,
 	}
 	if b.remote() {

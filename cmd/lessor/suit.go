@@ -13,6 +13,7 @@ func suitProcess(getenv func(string) string, durable bool) {
 	if durable && getenv("GOMAXPROCS") == "" {
 		// A goroutine that waits for the disk keeps its processor for a moment, and then
 		// waits for one. A NATS server that flushes each write has some that mostly do that.
+		// From here on Go does not follow changes of a container's CPU limit.
 		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
 	}
 	if getenv("GOGC") == "" {

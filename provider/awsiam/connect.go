@@ -86,6 +86,7 @@ func httpClient(o Options) *awshttp.BuildableClient {
 			t.MaxIdleConns = 0 // bounded for each host
 			t.MaxIdleConnsPerHost = o.MaxConns
 			t.MaxConnsPerHost = o.MaxConns
+			t.WriteBufferSize = writeBuffer
 		})
 }
 

@@ -32,8 +32,12 @@ func newSender(c aws.HTTPClient, timeout time.Duration) aws.HTTPClient {
 	return sender{c, timeout}
 }
 
-// maxInOneWrite bounds what is copied; IAM's largest call is a policy of some KiB.
-const maxInOneWrite = 64 << 10
+// maxInOneWrite bounds what is copied, and writeBuffer is what a connection writes at
+// once: IAM's largest call, a policy with its escapes, fits in.
+const (
+	maxInOneWrite = 64 << 10
+	writeBuffer   = 16 << 10
+)
 
 // Do is described at [aws.HTTPClient]. The request has no GetBody, as before: net/http
 // must not send it again by itself.

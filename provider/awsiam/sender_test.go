@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -83,4 +84,34 @@ func TestAnAnswerEnds(t *testing.T) {
 	b := &bench{t: t}
 	_, err = b.connect(p).Create(t.Context(), lease())
 	expectError(t, err, provider.Unavailable, provider.LeftUnknown)
+}
+
+// An answer's body comes when its headers have been read, and is whole.
+func TestAnAnswerMayComeInParts(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan struct{})
+	slow := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.(http.Flusher).Flush()
+		<-read
+		_, _ = w.Write([]byte("the rest"))
+	})}
+	go func() { _ = slow.Serve(l) }()
+	t.Cleanup(func() { _ = slow.Close() })
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+l.Addr().String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := newSender(httpClient(Options{MaxConns: 1}), 10*time.Second).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	close(read)
+	body, err := io.ReadAll(answer.Body)
+	if closing := answer.Body.Close(); err != nil || closing != nil || string(body) != "the rest" {
+		t.Errorf("%q, %v, %v", body, err, closing)
+	}
 }
