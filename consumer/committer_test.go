@@ -74,7 +74,7 @@ func (g *group) atOnce(msgs ...*nats.Msg) (seqs []uint64, errs []error) {
 		for i, m := range msgs {
 			all.Go(func() { seqs[i], errs[i] = g.Publish(ctx, m) })
 		}
-		for g.Waiting() < len(msgs) {
+		for g.Waiting() < len(msgs) && ctx.Err() == nil {
 			time.Sleep(time.Millisecond)
 		}
 	})

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -86,11 +87,20 @@ func (c *Committer) Publish(ctx context.Context, msg *nats.Msg) (uint64, error) 
 
 // Hold has what is published wait until f returns, as if a write were under way.
 func (c *Committer) Hold(f func()) {
-	c.mu.Lock()
-	c.busy = true
-	c.mu.Unlock()
+	for !c.begin() {
+		time.Sleep(time.Millisecond) // whoever wrote before looks once more for what waits
+	}
 	f()
 	c.run()
+}
+
+// begin is to be busy, if nobody is.
+func (c *Committer) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.busy
+	c.busy = true
+	return !was
 }
 
 // Waiting is how many wait.
