@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // adminLeases answers with a page of all identities' leases.
@@ -65,7 +66,7 @@ func (c *Consumer) adminRetry(ctx context.Context, r micro.Request) (messages.Re
 	if err != nil {
 		return messages.Reply{}, err
 	}
-	return c.orderAll(ctx, o, messages.Record.Failing)
+	return c.orderAll(ctx, o, record.Record.Failing)
 }
 
 // adminRevoke has leases end.
@@ -77,11 +78,11 @@ func (c *Consumer) adminRevoke(ctx context.Context, r micro.Request) (messages.R
 	if o.Force {
 		return c.giveUpOn(ctx, o)
 	}
-	return c.orderAll(ctx, o, func(rec messages.Record) bool { return !rec.State.Ended() && !rec.Cut() })
+	return c.orderAll(ctx, o, func(rec record.Record) bool { return !rec.State.Ended() && !rec.SessionDenied() })
 }
 
 // orderAll has all leases end that an order means.
-func (c *Consumer) orderAll(ctx context.Context, o messages.LeaseOrder, meant func(messages.Record) bool) (messages.Reply, error) {
+func (c *Consumer) orderAll(ctx context.Context, o messages.LeaseOrder, meant func(record.Record) bool) (messages.Reply, error) {
 	filter := o.Lease
 	if filter == "" {
 		filter = leaseFilter(o.Identity, o.Secret)
@@ -143,7 +144,7 @@ func (c *Consumer) giveUpOn(ctx context.Context, o messages.LeaseOrder) (message
 	if err != nil {
 		return messages.Reply{}, err
 	}
-	c.log.Warn().Str("lease", name.String()).Str("username", rec.User.Name).Str("error", rec.UndoError).Msg("an operator gives up a lease that could not be revoked; the sweep looks for its user")
+	c.log.Warn().Str("lease", name.String()).Str("username", rec.User.Name).Str("error", rec.TeardownError).Msg("an operator gives up a lease that could not be revoked; the sweep looks for its user")
 	return messages.Reply{Kind: messages.KindRevoked, Lease: after.Lease()}, c.tellEnded(ctx, after)
 }
 

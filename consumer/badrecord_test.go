@@ -12,6 +12,7 @@ import (
 
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // bucket is a KV bucket, for whoever spoils what is in it.
@@ -160,7 +161,7 @@ func (w *world) state2(kv jetstream.KeyValue, name string, s messages.State) {
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		e, err := kv.Get(w.ctx(), name)
 		w.ok(err)
-		if r, err := messages.DecodeRecord(e.Value()); err == nil && r.State == s {
+		if r, err := record.Decode(e.Value()); err == nil && r.State == s {
 			return
 		}
 	}

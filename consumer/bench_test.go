@@ -10,6 +10,7 @@ import (
 
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 	"github.com/lessorhq/lessor/provider/awsiam"
 )
@@ -57,7 +58,7 @@ func BenchmarkBareCalls(b *testing.B) {
 	b.SetParallelism(requesters)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			user := messages.User{
+			user := record.User{
 				Name: fmt.Sprintf("bare-%d", n.Add(1)), Path: d.AWS.Path, Groups: d.AWS.Groups,
 				ManagedPolicies: d.AWS.ManagedPolicies, InlinePolicy: []byte(d.AWS.InlinePolicy),
 			}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -74,11 +75,11 @@ func (c *Consumer) beginCheck(ctx context.Context, d messages.DynamicSecret, con
 	}
 	timing := c.cfg.Timing
 	timing.Provision = 2 * checkTime
-	plan := messages.Plan{
+	plan := record.Plan{
 		Name: name, Connection: conn.Name, Region: d.AWS.Region, User: user(d, username),
 		TTL: d.DefaultTTL, DefaultTTL: d.DefaultTTL, MaxTTL: d.MaxTTL,
 	}
-	return c.leases.save(ctx, messages.NewRecord(plan, c.cfg.Now(), timing), 0)
+	return c.leases.save(ctx, record.New(plan, c.cfg.Now(), timing), 0)
 }
 
 func (c *Consumer) try(ctx context.Context, rec held) provider.Trial {
@@ -114,5 +115,5 @@ func (c *Consumer) endCheck(ctx context.Context, rec held, left provider.Left) (
 		return "", err
 	}
 	after, err := c.undo(ctx, c.log.With().Str("lease", rec.Name().String()).Logger(), ending, undoing{known: left == provider.LeftUser})
-	return after.UndoError, err
+	return after.TeardownError, err
 }

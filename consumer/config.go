@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -34,8 +35,8 @@ type Config struct {
 	// Rand makes user names and ids; nil is crypto/rand.Reader.
 	Rand io.Reader
 	// Timing is how long leases may stay where somebody must move them; zero
-	// fields have the defaults of [messages.Timing].
-	Timing messages.Timing
+	// fields have the defaults of [record.Timing].
+	Timing record.Timing
 	// MinTTL is the shortest lease; 0 is one minute.
 	MinTTL messages.Duration
 	// Live tells how many live leases of a secret there are, and how many of them

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -169,7 +170,7 @@ func (a *connections) keep(ctx context.Context, c provider.Connection) error {
 }
 
 // of returns the account that a lease's record names.
-func (a *connections) of(ctx context.Context, r messages.Record) (provider.Account, error) {
+func (a *connections) of(ctx context.Context, r record.Record) (provider.Account, error) {
 	return a.reach(ctx, r.Connection)
 }
 

@@ -209,7 +209,7 @@ func TestAConnectionGoesWithTheLastThatNamesIt(t *testing.T) {
 	}
 	w.denies("DeleteAccessKey")
 	w.admin(messages.AdminDelete, `{"name":"ci","force":true}`)
-	w.eventually("it has failed", func() bool { rec, _ := w.record(lease.Lease.Name); return rec.UndoError != "" })
+	w.eventually("it has failed", func() bool { rec, _ := w.record(lease.Lease.Name); return rec.TeardownError != "" })
 	w.clock.move(20 * time.Minute)
 	time.Sleep(200 * time.Millisecond) // some rounds of chores; that nothing happens gives no signal
 	if !kept() {

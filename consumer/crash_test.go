@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
@@ -200,7 +201,7 @@ var scenarios = []scenario{{
 		w.eventually("the session is cut off", func() bool {
 			w.clock.move(time.Second)
 			rec, _ := w.record(lease.Lease.Name)
-			return rec.Cut() && !w.works(lease.Credentials)
+			return rec.SessionDenied() && !w.works(lease.Credentials)
 		})
 		w.clock.move(62 * time.Minute)
 		w.state(lease.Lease.Name, messages.StateRevoked)
@@ -315,7 +316,7 @@ func (w *world) alive(lease messages.Reply) {
 // over checks that a lease is over for a reason, and nothing left of it.
 func (w *world) over(lease messages.Reply, reason messages.Reason) {
 	w.t.Helper()
-	var rec messages.Record
+	var rec record.Record
 	w.eventually("the lease is over", func() bool {
 		w.clock.move(time.Second) // a user that may be too young to be seen gets older
 		rec, _ = w.record(lease.Lease.Name)

@@ -69,12 +69,12 @@ func (c *Consumer) goOnDeleting(ctx context.Context, o messages.SecretOrder) (me
 		case err != nil:
 			d.Leases, d.Failing, d.Error = d.Leases+1, d.Failing+1, fmt.Sprintf("the record of %s can't be read", key)
 			return
-		case rec.Cut():
+		case rec.SessionDenied():
 			return
 		case rec.State != messages.StateRevoking:
 			alive = append(alive, rec.Name())
-		case rec.UndoError != "":
-			d.Failing, d.Error = d.Failing+1, rec.UndoError
+		case rec.TeardownError != "":
+			d.Failing, d.Error = d.Failing+1, rec.TeardownError
 		}
 		d.Leases++
 	})

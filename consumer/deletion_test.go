@@ -104,7 +104,7 @@ func TestAForcedDeletionDropsTheDefinitionAndHuntsTheUsers(t *testing.T) {
 		t.Fatalf("%+v %v", r.Deletion, r.Error)
 	}
 	w.refused(w.ask("ci", "{}"), messages.CodeSecretNotFound)
-	w.eventually("it has failed", func() bool { rec, _ := w.record(lease.Lease.Name); return rec.UndoError != "" })
+	w.eventually("it has failed", func() bool { rec, _ := w.record(lease.Lease.Name); return rec.TeardownError != "" })
 	w.sim.SetHook(nil)
 	w.over(lease, messages.ReasonSecretDeleted)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // emit tells what happened. It is called before the message that caused it is
@@ -54,11 +55,11 @@ func (c *Consumer) emitAfter(ctx context.Context, after place, name messages.Lea
 }
 
 // tell emits an event about a lease as its record has it.
-func (c *Consumer) tell(ctx context.Context, r messages.Record, t messages.EventType) error {
+func (c *Consumer) tell(ctx context.Context, r record.Record, t messages.EventType) error {
 	return c.tellAfter(ctx, place{}, r, t)
 }
 
-func (c *Consumer) tellAfter(ctx context.Context, after place, r messages.Record, t messages.EventType) error {
+func (c *Consumer) tellAfter(ctx context.Context, after place, r record.Record, t messages.EventType) error {
 	data := messages.EventData{Lease: r.Lease()}
 	occurrence := strconv.Itoa(r.Attempt)
 	switch t {
@@ -73,7 +74,7 @@ func (c *Consumer) tellAfter(ctx context.Context, after place, r messages.Record
 	case messages.EventRevokeFailed:
 		data.Reason = r.Reason
 		data.Error = data.Lease.Error
-		occurrence += "." + strconv.Itoa(r.UndoTries)
+		occurrence += "." + strconv.Itoa(r.TeardownTries)
 	}
 	return c.emitAfter(ctx, after, r.Name(), t, occurrence, data)
 }
@@ -85,7 +86,7 @@ func (c *Consumer) tellAfter(ctx context.Context, after place, r messages.Record
 func (c *Consumer) tellIssued(ctx context.Context, rec held) error {
 	r := rec.Record
 	// Whoever ends the lease may be the one who tells: as it was.
-	r.State, r.Reason, r.EndedAt, r.ValidUntil, r.UndoError = messages.StateActive, "", time.Time{}, time.Time{}, ""
+	r.State, r.Reason, r.EndedAt, r.ValidUntil, r.TeardownError = messages.StateActive, "", time.Time{}, time.Time{}, ""
 	end := c.cfg.Namespace.Event(r.Name(), messages.EventRevoked)
 	// An end that is told may be that of an earlier attempt.
 	for last := uint64(0); ; {

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // CachedSecret is the definition that a broker would go by now.
@@ -60,7 +61,7 @@ func NewMemory() Memory {
 
 // Keep has a record at a revision remembered.
 func (m Memory) Keep(name messages.LeaseName, revision uint64, s messages.State) {
-	m.keep(held{Record: messages.Record{Identity: name.Identity, Secret: name.Secret, ID: name.ID, State: s}, revision: revision})
+	m.keep(held{Record: record.Record{Identity: name.Identity, Secret: name.Secret, ID: name.ID, State: s}, revision: revision})
 }
 
 // Recall returns at which revision a lease is remembered.

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // A lease bucket that was restored from a backup knows the ends that leases had then,
@@ -259,7 +260,7 @@ type heldLease struct {
 func (c *Consumer) heldLeases(ctx context.Context, h hold) ([]heldLease, error) {
 	var due []heldLease
 	err := c.leases.eachLive(ctx, ">", func(_ string, rec held, err error) {
-		if err == nil && rec.revision <= h.Sequence && endsLease(rec.Task(c.cfg.Now())) {
+		if err == nil && rec.revision <= h.Sequence && endsLease(rec.Action(c.cfg.Now())) {
 			due = append(due, heldLease{held: rec})
 		}
 	})
@@ -280,8 +281,8 @@ func (c *Consumer) heldLeases(ctx context.Context, h hold) ([]heldLease, error) 
 }
 
 // endsLease says whether a task ends a lease that is not ending yet.
-func endsLease(t messages.Task) bool {
-	return t == messages.TaskExpire || t == messages.TaskGiveUp || t == messages.TaskAbandon
+func endsLease(t record.Action) bool {
+	return t == record.ActionExpire || t == record.ActionGiveUp || t == record.ActionAbandon
 }
 
 // renewedSince looks in the events for an end of the lease that is later than its

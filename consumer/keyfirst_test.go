@@ -30,7 +30,7 @@ func (w *world) keyGone(leases ...messages.Reply) {
 	for _, l := range leases {
 		w.eventually("the key is gone, and that is written down", func() bool {
 			rec, _ := w.record(l.Lease.Name)
-			return !rec.KeyGoneAt.IsZero()
+			return !rec.KeyDeletedAt.IsZero()
 		})
 	}
 }
@@ -104,7 +104,7 @@ func TestAfterAFailedTryThePolicyGoesAfterTheKey(t *testing.T) {
 		w.clock.move(time.Minute)
 		w.eventually("one more try", func() bool {
 			rec, _ := w.record(lease.Lease.Name)
-			return rec.UndoTries > tries
+			return rec.TeardownTries > tries
 		})
 		for _, c := range w.sim.Calls() {
 			if c.Action != "DeleteAccessKey" && c.Action != "PutUserPolicy" {
@@ -281,7 +281,7 @@ func TestOnceTheKeyIsGoneNothingFails(t *testing.T) {
 	w.clock.move(time.Minute)
 	w.keyGone(lease)
 	if rec, _ := w.record(lease.Lease.Name); rec.Failing() {
-		t.Errorf("it fails: %s", rec.UndoError)
+		t.Errorf("it fails: %s", rec.TeardownError)
 	}
 	r, _ := w.answer(w.publish(w.ns.Renew(nameOf(w, lease)), `{"ttl":"1h"}`))
 	w.refused(r, messages.CodeLeaseEnded)

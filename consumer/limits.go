@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // limitPause is what those are told to wait who have met a limit of which nobody knows
@@ -77,7 +78,7 @@ func (c *Consumer) roomFor(ctx context.Context, k knock, key string) error {
 		return nil // there is room, or that is not known yet
 	}
 	if key != "" {
-		name.ID = messages.LeaseID(name.Identity, name.Secret, key, 0, time.Time{})
+		name.ID = record.LeaseID(name.Identity, name.Secret, key, 0, time.Time{})
 		if _, err := c.leases.load(ctx, name); err == nil {
 			return nil
 		}

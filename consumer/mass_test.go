@@ -194,7 +194,7 @@ func TestInAMassExpiryEveryKeyDiesBeforeTheFirstUser(t *testing.T) {
 	})
 	gone := func() (n int) {
 		for _, r := range w.records() {
-			if !r.KeyGoneAt.IsZero() {
+			if !r.KeyDeletedAt.IsZero() {
 				n++
 			}
 		}

@@ -7,15 +7,16 @@ import (
 
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // meanwhile changes a lease's record as another broker does.
-func (w *world) meanwhile(name string, change func(messages.Record) (messages.Record, error)) {
+func (w *world) meanwhile(name string, change func(record.Record) (record.Record, error)) {
 	w.t.Helper()
 	kv := w.bucket(w.ns.LeaseBucket())
 	e, err := kv.Get(w.ctx(), name)
 	w.ok(err)
-	r, err := messages.DecodeRecordAt(name, e.Value())
+	r, err := record.DecodeAt(name, e.Value())
 	w.ok(err)
 	r, err = change(r)
 	w.ok(err)
@@ -74,13 +75,13 @@ func TestWhatIsRememberedMayBeOutOfDate(t *testing.T) {
 	b := w.broker()
 	w.put(b, softSecret)
 	w.put(b, plainSecret)
-	renewedElsewhere := func(end time.Duration) func(r messages.Record) (messages.Record, error) {
-		return func(r messages.Record) (messages.Record, error) {
-			return r.Renew(r.IssuedAt.Add(end), 1000, w.clock.now(), messages.Timing{}.WithDefaults())
+	renewedElsewhere := func(end time.Duration) func(r record.Record) (record.Record, error) {
+		return func(r record.Record) (record.Record, error) {
+			return r.Renew(r.IssuedAt.Add(end), 1000, w.clock.now(), record.Timing{}.WithDefaults())
 		}
 	}
-	endedElsewhere := func(r messages.Record) (messages.Record, error) {
-		r, err := r.End(messages.ReasonRequested, "", w.clock.now(), messages.Timing{}.WithDefaults())
+	endedElsewhere := func(r record.Record) (record.Record, error) {
+		r, err := r.End(messages.ReasonRequested, "", w.clock.now(), record.Timing{}.WithDefaults())
 		if err != nil {
 			return r, err
 		}
@@ -161,8 +162,8 @@ func TestAConfirmationIsNotJudgedByMemoryAlone(t *testing.T) {
 	answers := w.publish(w.ns.Request("alice", "ci"), `{"confirm":true}`)
 	lease, delivery := w.answer(answers)
 	w.quiet()
-	w.meanwhile(lease.Lease.Name, func(r messages.Record) (messages.Record, error) {
-		return r.Renew(r.IssuedAt.Add(2*time.Hour), 1000, w.clock.now(), messages.Timing{}.WithDefaults())
+	w.meanwhile(lease.Lease.Name, func(r record.Record) (record.Record, error) {
+		return r.Renew(r.IssuedAt.Add(2*time.Hour), 1000, w.clock.now(), record.Timing{}.WithDefaults())
 	})
 	w.ok(delivery.Respond(nil))
 	w.eventually("it is confirmed", func() bool {
@@ -182,8 +183,8 @@ func TestAReplicaIsNotAskedInVain(t *testing.T) {
 	w.put(b, softSecret)
 	lease := w.lease("soft", "")
 	w.quiet()
-	w.meanwhile(lease.Lease.Name, func(r messages.Record) (messages.Record, error) {
-		return r.Renew(r.IssuedAt.Add(2*time.Hour), 1000, w.clock.now(), messages.Timing{}.WithDefaults())
+	w.meanwhile(lease.Lease.Name, func(r record.Record) (record.Record, error) {
+		return r.Renew(r.IssuedAt.Add(2*time.Hour), 1000, w.clock.now(), record.Timing{}.WithDefaults())
 	})
 	current = false
 	refused, err := w.nc.SubscribeSync("$KV." + w.ns.LeaseBucket() + "." + lease.Lease.Name)

@@ -158,7 +158,7 @@ func TestAFailedRevocationIsTriedAgain(t *testing.T) {
 	w.clock.move(6 * time.Second)
 	w.eventually("it was tried again", func() bool {
 		rec, _ := w.record(r.Lease.Name)
-		return rec.UndoTries >= 2 && strings.Contains(rec.UndoError, "DeleteAccessKey")
+		return rec.TeardownTries >= 2 && strings.Contains(rec.TeardownError, "DeleteAccessKey")
 	})
 	w.sim.SetHook(nil)
 	w.clock.move(time.Minute)

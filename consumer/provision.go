@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -111,7 +112,7 @@ func (c *Consumer) holds(mine held) func(context.Context) error {
 
 // provisionTime is how long AWS may take for the attempt: no longer than somebody
 // waits for it.
-func (c *Consumer) provisionTime(r messages.Record, deadline time.Time) time.Duration {
+func (c *Consumer) provisionTime(r record.Record, deadline time.Time) time.Duration {
 	now := c.cfg.Now()
 	left := r.Due.Sub(now) - time.Duration(float64(c.cfg.Timing.Provision)*provisionMargin)
 	if deadline.IsZero() {
@@ -120,7 +121,7 @@ func (c *Consumer) provisionTime(r messages.Record, deadline time.Time) time.Dur
 	return min(left, deadline.Sub(now))
 }
 
-func (c *Consumer) owner(r messages.Record) provider.Owner {
+func (c *Consumer) owner(r record.Record) provider.Owner {
 	return provider.Owner{Installation: c.installation, Lease: r.Name().String(), Attempt: r.Attempt}
 }
 
@@ -195,7 +196,7 @@ func (c *Consumer) takeBack(ctx context.Context, mine, now held, accessKeyID str
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timing.Undo)
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timing.Teardown)
 	defer cancel()
 	d := provider.Deletion{User: mine.User, Owner: c.owner(mine.Record), Young: c.young(mine.Record)}
 	if !c.hasUser(now, mine) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -101,7 +102,7 @@ func (c *Consumer) renewed(ctx context.Context, m *inbound, o order, after held)
 }
 
 // extend sets the date from which AWS refuses the user to the record's.
-func (c *Consumer) extend(ctx context.Context, r messages.Record) error {
+func (c *Consumer) extend(ctx context.Context, r record.Record) error {
 	account, err := c.connections.of(ctx, r)
 	if err != nil {
 		return err
@@ -151,7 +152,7 @@ func (c *Consumer) agree(ctx context.Context, lost held) error {
 // come over the Deny with which the undoing holds back a key that it could not
 // delete yet.
 func (c *Consumer) denyNow(ctx context.Context, rec held) error {
-	if rec.User.HardExpiry == messages.HardExpiryNone || !rec.KeyGoneAt.IsZero() {
+	if rec.User.HardExpiry == messages.HardExpiryNone || !rec.KeyDeletedAt.IsZero() {
 		return nil // nothing has been set, or nobody is to be refused
 	}
 	account, err := c.connections.of(ctx, rec.Record)

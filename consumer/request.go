@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
 
 // ask is a request, decoded.
 type ask struct {
 	name     messages.LeaseName
-	origin   messages.Origin
+	origin   record.Origin
 	request  messages.LeaseRequest
 	replyTo  string
 	deadline time.Time // zero: none
@@ -58,8 +59,8 @@ func (c *Consumer) decodeAsk(m *inbound) (ask, error) {
 		}
 	}
 	a.keyed = key != ""
-	a.name = messages.LeaseName{Identity: identity, Secret: secret, ID: messages.LeaseID(identity, secret, key, m.sequence, m.stored)}
-	a.origin = messages.Origin{Sequence: m.sequence, Stored: m.stored, Fingerprint: a.request.Fingerprint()}
+	a.name = messages.LeaseName{Identity: identity, Secret: secret, ID: record.LeaseID(identity, secret, key, m.sequence, m.stored)}
+	a.origin = record.Origin{Sequence: m.sequence, Stored: m.stored, Fingerprint: a.request.Fingerprint()}
 	return a, nil
 }
 
@@ -111,7 +112,7 @@ func (c *Consumer) begin(ctx context.Context, m *inbound, a ask, old held) {
 		c.refuse(ctx, m, a, err)
 		return
 	}
-	next := messages.NewRecord(plan, c.cfg.Now(), c.cfg.Timing)
+	next := record.New(plan, c.cfg.Now(), c.cfg.Timing)
 	if old.Attempt > 0 {
 		if next, err = old.Again(plan, c.cfg.Now(), c.cfg.Timing); err != nil {
 			c.transient(m, err)
@@ -209,7 +210,7 @@ func (c *Consumer) resume(ctx context.Context, m *inbound, a ask, rec held) {
 	own := own(m, rec)
 	busy := rec.State == messages.StateProvisioning && !own && c.cfg.Now().Before(rec.Due)
 	// The record of a session that was cut off is needed until that has expired.
-	ending := rec.WillBeRepeatable() && !rec.Cut() && c.worthAnother(own, rec)
+	ending := rec.WillBeRepeatable() && !rec.SessionDenied() && c.worthAnother(own, rec)
 	switch {
 	case (busy || ending) && c.late(a):
 		c.reject(ctx, m, a.replyTo, errLate, nil)
@@ -310,13 +311,13 @@ func (c *Consumer) takeOver(ctx context.Context, m *inbound, a ask, rec held) {
 	m.log.Info().Int("attempt", taken.Attempt).Msg("taken over")
 	if c.late(a) {
 		left := provider.LeftUnknown
-		if rec.Untouched {
+		if rec.NothingMade {
 			left = provider.LeftNothing
 		}
 		c.fail(ctx, m, a, taken, messages.Errorf(messages.CodeDeadlineExceeded, "the deadline passed before the lease was made"), left)
 		return
 	}
-	c.provision(ctx, m, a, taken, !rec.Untouched)
+	c.provision(ctx, m, a, taken, !rec.NothingMade)
 }
 
 // late says whether nobody waits for the lease any more.
@@ -326,35 +327,35 @@ func (c *Consumer) late(a ask) bool {
 
 // plan works out the lease that a request asks for. An error about the request
 // is a [messages.Error].
-func (c *Consumer) plan(ctx context.Context, a ask, d recipe) (messages.Plan, error) {
+func (c *Consumer) plan(ctx context.Context, a ask, d recipe) (record.Plan, error) {
 	if d.RequireSealed && a.request.XKey == "" {
-		return messages.Plan{}, messages.Errorf(messages.CodeSealedRequired, "%s gives sealed credentials only: send an xkey", d.Name)
+		return record.Plan{}, messages.Errorf(messages.CodeSealedRequired, "%s gives sealed credentials only: send an xkey", d.Name)
 	}
 	if d.RequireConfirm && !a.request.Confirm {
-		return messages.Plan{}, messages.Errorf(messages.CodeConfirmRequired, "%s wants deliveries confirmed: send \"confirm\": true and answer the delivery", d.Name)
+		return record.Plan{}, messages.Errorf(messages.CodeConfirmRequired, "%s wants deliveries confirmed: send \"confirm\": true and answer the delivery", d.Name)
 	}
 	ttl, err := d.ResolveTTL(a.request.TTL, c.cfg.MinTTL)
 	if err != nil {
-		return messages.Plan{}, err
+		return record.Plan{}, err
 	}
 	if err := c.checkLimits(d.DynamicSecret, a.name); err != nil {
-		return messages.Plan{}, err
+		return record.Plan{}, err
 	}
 	if err := c.admit(d.DynamicSecret, a); err != nil {
-		return messages.Plan{}, err
+		return record.Plan{}, err
 	}
 	username, err := c.username(d, a.name)
 	if err != nil {
-		return messages.Plan{}, err
+		return record.Plan{}, err
 	}
 	conn := provider.ConnectionOf(d.DynamicSecret, c.cfg.ProjectID)
 	if err := c.connections.keep(ctx, conn); err != nil {
-		return messages.Plan{}, final(err)
+		return record.Plan{}, final(err)
 	}
 	if err := c.connections.use(ctx, conn.Name, d.AWS.Path); err != nil {
-		return messages.Plan{}, err
+		return record.Plan{}, err
 	}
-	return messages.Plan{
+	return record.Plan{
 		Name: a.name, Origin: a.origin, Request: a.request, Connection: conn.Name, Region: d.AWS.Region,
 		User: user(d.DynamicSecret, username), TTL: ttl, DefaultTTL: d.DefaultTTL, MaxTTL: d.MaxTTL,
 	}, nil
@@ -371,8 +372,8 @@ func final(err error) error {
 }
 
 // user is what a definition makes: an IAM user, or a session of a role.
-func user(d messages.DynamicSecret, name string) messages.User {
-	return messages.User{
+func user(d messages.DynamicSecret, name string) record.User {
+	return record.User{
 		Name: name, Path: d.AWS.Path, Boundary: d.AWS.PermissionsBoundary, Groups: d.AWS.Groups,
 		ManagedPolicies: d.AWS.ManagedPolicies, InlinePolicy: []byte(d.AWS.InlinePolicy), Tags: d.Tags, HardExpiry: d.HardExpiry,
 		Role: d.AWS.RoleARN, ExternalID: d.AWS.ExternalID, DenyOnRevoke: d.AWS.DenyOnRevoke,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 func (c *Consumer) handleRevoke(ctx context.Context, m *inbound) {
@@ -56,9 +57,9 @@ const maxSkew = 5 * time.Second
 
 // remind does what is due about a lease, if anything is.
 func (c *Consumer) remind(ctx context.Context, m *inbound, rec held) {
-	task := rec.Task(c.cfg.Now())
-	if m.again() && rec.State == messages.StateRevoking && !rec.Cut() {
-		task = messages.TaskUndo // whoever began it with this message is gone
+	task := rec.Action(c.cfg.Now())
+	if m.again() && rec.State == messages.StateRevoking && !rec.SessionDenied() {
+		task = record.ActionTeardown // whoever began it with this message is gone
 	}
 	if endsLease(task) {
 		back, err := c.heldBack(ctx, rec)
@@ -73,33 +74,33 @@ func (c *Consumer) remind(ctx context.Context, m *inbound, rec held) {
 		}
 	}
 	switch task {
-	case messages.TaskNone:
+	case record.ActionNone:
 		if early := rec.Due.Sub(c.cfg.Now()); early > 0 && early <= maxSkew {
 			m.later(early)
 			return
 		}
-		if m.again() && (rec.State.Ended() || rec.Cut()) {
+		if m.again() && (rec.State.Ended() || rec.SessionDenied()) {
 			if err := c.tellEnded(ctx, rec); err != nil {
 				c.transient(m, err)
 				return
 			}
 		}
 		m.done()
-	case messages.TaskAnnounce:
+	case record.ActionAnnounce:
 		c.announce(ctx, m, rec)
-	case messages.TaskUndo:
-		next, err := rec.UndoAgain(c.cfg.Now(), c.cfg.Timing)
+	case record.ActionTeardown:
+		next, err := rec.RetryTeardown(c.cfg.Now(), c.cfg.Timing)
 		c.endWith(ctx, m, order{name: rec.Name()}, rec, next, err)
-	case messages.TaskAbandon:
+	case record.ActionAbandon:
 		why := messages.Errorf(messages.CodeAbandoned, "nobody finished making the lease")
 		next, err := rec.Fail(why, false, c.cfg.Now(), c.cfg.Timing)
 		c.endWith(ctx, m, order{name: rec.Name()}, rec, next, err)
-	case messages.TaskGiveUp:
+	case record.ActionGiveUp:
 		if c.confirmedUnread(ctx, m, rec) {
 			return
 		}
 		c.revoke(ctx, m, order{name: rec.Name()}, rec, messages.ReasonUndelivered, "")
-	case messages.TaskExpire:
+	case record.ActionExpire:
 		if c.renewalUnread(ctx, m, rec) {
 			return
 		}
@@ -110,7 +111,7 @@ func (c *Consumer) remind(ctx context.Context, m *inbound, rec held) {
 // revoke ends a lease, for whatever reason.
 func (c *Consumer) revoke(ctx context.Context, m *inbound, o order, rec held, reason messages.Reason, note string) {
 	switch {
-	case rec.State.Ended(), rec.Cut() && rec.Task(c.cfg.Now()) == messages.TaskNone:
+	case rec.State.Ended(), rec.SessionDenied() && rec.Action(c.cfg.Now()) == record.ActionNone:
 		if m.again() {
 			if err := c.tellEnded(ctx, rec); err != nil {
 				c.transient(m, err)
@@ -119,7 +120,7 @@ func (c *Consumer) revoke(ctx context.Context, m *inbound, o order, rec held, re
 		}
 		c.answerEnded(m, o, rec)
 	case rec.State == messages.StateRevoking:
-		next, err := rec.UndoAgain(c.cfg.Now(), c.cfg.Timing)
+		next, err := rec.RetryTeardown(c.cfg.Now(), c.cfg.Timing)
 		c.endWith(ctx, m, o, rec, next, err)
 	default:
 		next, err := rec.End(reason, note, c.cfg.Now(), c.cfg.Timing)
@@ -128,7 +129,7 @@ func (c *Consumer) revoke(ctx context.Context, m *inbound, o order, rec held, re
 }
 
 // endWith writes the record that says that the lease ends, and ends it.
-func (c *Consumer) endWith(ctx context.Context, m *inbound, o order, rec held, next messages.Record, err error) {
+func (c *Consumer) endWith(ctx context.Context, m *inbound, o order, rec held, next record.Record, err error) {
 	if err != nil {
 		c.transient(m, err)
 		return
@@ -171,11 +172,11 @@ func (c *Consumer) undoFor(ctx context.Context, m *inbound, o order, ending held
 	switch {
 	case err != nil:
 		c.transient(m, err)
-	case o.replyTo != "" && after.Harmless() && after.UndoError == "" && !ending.Harmless():
+	case o.replyTo != "" && after.AccessEnded() && after.TeardownError == "" && !ending.AccessEnded():
 		c.tidy(m, o, after, true) // whoever asks is told when everything is gone
 	default:
 		if after.State.Ended() && after.Reason == messages.ReasonExpired {
-			c.cfg.Meter.Expired(max(0, cmp.Or(after.KeyGoneAt, c.cfg.Now()).Sub(after.ExpiresAt)))
+			c.cfg.Meter.Expired(max(0, cmp.Or(after.KeyDeletedAt, c.cfg.Now()).Sub(after.ExpiresAt)))
 		}
 		c.answerEnded(m, o, after)
 	}
@@ -185,10 +186,10 @@ func (c *Consumer) undoFor(ctx context.Context, m *inbound, o order, ending held
 func (c *Consumer) answerEnded(m *inbound, o order, rec held) {
 	answer := messages.Reply{Kind: messages.KindRevoked, Lease: rec.Lease()}
 	m.outcome = OutcomeRevoked
-	if !rec.State.Ended() && !rec.Cut() {
+	if !rec.State.Ended() && !rec.SessionDenied() {
 		answer = messages.ErrorReply(messages.Errorf(messages.CodeProviderUnavailable,
 			"the lease is being revoked and could not be yet; there is nothing to do, it is tried again until it is: %s",
-			cmp.Or(rec.UndoError, "AWS takes no more calls for now")), rec.Lease())
+			cmp.Or(rec.TeardownError, "AWS takes no more calls for now")), rec.Lease())
 		m.outcome = string(answer.Error.Code)
 	}
 	if m.verb == messages.VerbRequest {

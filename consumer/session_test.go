@@ -150,7 +150,7 @@ func TestACutIsToldOnceItCanBe(t *testing.T) {
 	w.publishFor("", w.ns.Revoke(nameOf(w, r)), "")
 	w.eventually("it is cut off and nobody could be told", func() bool {
 		rec, _ := w.record(r.Lease.Name)
-		return rec.Cut() && strings.Contains(w.logs.String(), "can't be served now")
+		return rec.SessionDenied() && strings.Contains(w.logs.String(), "can't be served now")
 	})
 	w.broker() // makes the stream again
 	w.quiet()
@@ -189,7 +189,7 @@ func TestARepeatAfterACutIsAnswered(t *testing.T) {
 	key := []string{messages.HeaderIdempotencyKey, "once"}
 	r := w.ask("ci", `{"confirm":true}`, key...)
 	w.clock.move(11 * time.Second)
-	w.eventually("it is cut off", func() bool { rec, _ := w.record(r.Lease.Name); return rec.Cut() })
+	w.eventually("it is cut off", func() bool { rec, _ := w.record(r.Lease.Name); return rec.SessionDenied() })
 	answer, err := messages.DecodeReply(w.within(5*time.Second, w.publish(w.ns.Request("alice", "ci"), `{"confirm":true}`, key...)))
 	w.ok(err)
 	if answer.Kind != messages.KindError {

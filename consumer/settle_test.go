@@ -9,6 +9,7 @@ import (
 
 	"github.com/lessorhq/lessor/cmd/embedded"
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // A delivery of attempt 1 that could not be written down at once does not settle
@@ -27,7 +28,7 @@ func TestADeliverySettlesItsOwnAttemptOnly(t *testing.T) {
 	defer nc.Close()
 	js, _ := jetstream.New(nc)
 	ctx := context.Background()
-	cfg := Config{Conn: nc, Timing: messages.Timing{}.WithDefaults(), Now: time.Now, EventAge: time.Hour}
+	cfg := Config{Conn: nc, Timing: record.Timing{}.WithDefaults(), Now: time.Now, EventAge: time.Hour}
 	if err := cfg.ensureStreams(ctx, js); err != nil {
 		t.Fatal(err)
 	}
@@ -37,10 +38,10 @@ func TestADeliverySettlesItsOwnAttemptOnly(t *testing.T) {
 	}
 	c := &Consumer{cfg: cfg, js: js, leases: &leaseStore{bucket: b, tombstoneAge: time.Hour, memory: newMemory(nil)}}
 	now := time.Now()
-	plan := messages.Plan{Name: messages.LeaseName{Identity: "alice", Secret: "ci", ID: "x7"}, TTL: messages.Duration(time.Hour), MaxTTL: messages.Duration(time.Hour)}
-	rec := messages.NewRecord(plan, now, cfg.Timing)
+	plan := record.Plan{Name: messages.LeaseName{Identity: "alice", Secret: "ci", ID: "x7"}, TTL: messages.Duration(time.Hour), MaxTTL: messages.Duration(time.Hour)}
+	rec := record.New(plan, now, cfg.Timing)
 	var at held
-	step := func(r messages.Record, err error) held {
+	step := func(r record.Record, err error) held {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)

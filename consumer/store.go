@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // errConflict says that somebody else has written the key since it was read.
@@ -139,7 +140,7 @@ type leaseStore struct {
 
 // held is a record and the revision that it was read or written at.
 type held struct {
-	messages.Record
+	record.Record
 	revision uint64
 }
 
@@ -159,7 +160,7 @@ func (s *leaseStore) load(ctx context.Context, name messages.LeaseName) (held, e
 type unreadable struct {
 	key      string
 	revision uint64
-	remains  messages.Remains
+	remains  record.Partial
 	why      error
 }
 
@@ -170,10 +171,10 @@ func (u *unreadable) Unwrap() error { return u.why }
 
 // readRecord reads what stands at a key. The error is of the code
 // [messages.CodeRecordUnreadable], and its cause is an [unreadable].
-func readRecord(key string, data []byte, revision uint64) (messages.Record, error) {
-	r, err := messages.DecodeRecordAt(key, data)
+func readRecord(key string, data []byte, revision uint64) (record.Record, error) {
+	r, err := record.DecodeAt(key, data)
 	if err != nil {
-		return r, errUnreadable.Because(&unreadable{key: key, revision: revision, remains: messages.RecordRemains(data), why: err})
+		return r, errUnreadable.Because(&unreadable{key: key, revision: revision, remains: record.DecodePartial(data), why: err})
 	}
 	return r, nil
 }
@@ -185,7 +186,7 @@ var errUnreadable = messages.Errorf(messages.CodeRecordUnreadable,
 func isUnreadable(err error) bool { return messages.IsCode(err, messages.CodeRecordUnreadable) }
 
 // save writes next over the record at that revision, by compare-and-set.
-func (s *leaseStore) save(ctx context.Context, next messages.Record, revision uint64) (held, error) {
+func (s *leaseStore) save(ctx context.Context, next record.Record, revision uint64) (held, error) {
 	data, err := next.Encode()
 	if err != nil {
 		return held{}, err

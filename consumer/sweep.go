@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -300,14 +301,14 @@ func (c *Consumer) orphaned(ctx context.Context, account provider.Account, u pro
 // removeOrphan writes down that it removes a user, does, and tells. What it could not
 // tell the next sweep does: the user is removed all the same.
 func (c *Consumer) removeOrphan(ctx context.Context, connection string, account provider.Account, o orphan) error {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timing.Undo)
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timing.Teardown)
 	defer cancel()
 	r := removal{Username: o.user.Name, Lease: o.owner.Lease}
 	revision, err := c.noteRemoval(ctx, connection, r)
 	if err != nil {
 		return err
 	}
-	err = account.Delete(ctx, provider.Deletion{User: messages.User{Name: o.user.Name, Path: o.user.Path}, Owner: o.owner})
+	err = account.Delete(ctx, provider.Deletion{User: record.User{Name: o.user.Name, Path: o.user.Path}, Owner: o.owner})
 	if err != nil {
 		return err
 	}

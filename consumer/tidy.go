@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // tidying is the undoing of what is harmless. It is no worker's: in a mass expiry
@@ -35,7 +35,7 @@ func (t *tidying) isFull() bool { return t.waiting.Load() >= maxTidying }
 // isTidying says whether all that is left of a lease is to tidy up: a user with which
 // nobody can do anything, or the Deny of a session that has expired.
 func (c *Consumer) isTidying(rec held) bool {
-	return rec.Harmless() || rec.Cut() && !c.mustWait(rec)
+	return rec.AccessEnded() || rec.SessionDenied() && !c.mustWait(rec)
 }
 
 // tidy goes on with the undoing of a lease that can harm nobody any more, when there
@@ -67,7 +67,7 @@ func (c *Consumer) tidyLater(m *inbound, rec held) {
 
 // notYet is how long to wait with what AWS takes no calls for: the same for a lease
 // each time, and spread over many, so that they don't come all at once.
-func notYet(r messages.Record) time.Duration {
+func notYet(r record.Record) time.Duration {
 	spread := float64(crc32.ChecksumIEEE([]byte(r.ID))) / (1 << 32)
-	return messages.MinUndoWait + time.Duration(spread*float64(messages.MinUndoWait))
+	return record.MinTeardownWait + time.Duration(spread*float64(record.MinTeardownWait))
 }

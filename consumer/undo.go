@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -35,7 +36,7 @@ func (c *Consumer) undo(ctx context.Context, log zerolog.Logger, rec held, u und
 	if cut {
 		return c.cutOff(ctx, log, rec)
 	}
-	told := !rec.CutAt.IsZero()
+	told := !rec.DeniedAt.IsZero()
 	for {
 		next, err := rec.Ended(c.cfg.Now())
 		if err != nil {
@@ -87,7 +88,7 @@ func (c *Consumer) mustWait(rec held) bool {
 // cutOff writes down that a session can do nothing any more, and tells. To whom it
 // was given it is revoked; the record stays until the Deny can be removed.
 func (c *Consumer) cutOff(ctx context.Context, log zerolog.Logger, rec held) (held, error) {
-	next, err := rec.CutOff(c.cfg.Now())
+	next, err := rec.DenySession(c.cfg.Now())
 	if err != nil {
 		return rec, err
 	}
@@ -127,7 +128,7 @@ func (c *Consumer) remove(ctx context.Context, rec held, u undoing, cut bool) er
 	if err != nil {
 		return err
 	}
-	patience := c.cfg.Timing.Undo * 5 / 6
+	patience := c.cfg.Timing.Teardown * 5 / 6
 	if c.isTidying(rec) {
 		patience *= tidyTime
 	}
@@ -140,9 +141,9 @@ func (c *Consumer) remove(ctx context.Context, rec held, u undoing, cut bool) er
 		User:        rec.User,
 		Owner:       c.owner(rec.Record),
 		AccessKeyID: rec.AccessKeyID,
-		KeyGone:     !rec.KeyGoneAt.IsZero(),
+		KeyGone:     !rec.KeyDeletedAt.IsZero(),
 		KeyFirst:    u.again || c.isDenied(rec.Record),
-		Brief:       !rec.Harmless(),
+		Brief:       !rec.AccessEnded(),
 		Ours:        u.known || !rec.IssuedAt.IsZero(),
 		Young:       c.young(rec.Record),
 	})
@@ -150,13 +151,13 @@ func (c *Consumer) remove(ctx context.Context, rec held, u undoing, cut bool) er
 
 // isDenied says whether AWS refuses the lease's key by now, or will before the lease
 // is tried again: the Deny is in the user's policy, and must stay as long as the key.
-func (c *Consumer) isDenied(r messages.Record) bool {
+func (c *Consumer) isDenied(r record.Record) bool {
 	deny := r.DenyAfter()
-	return !deny.IsZero() && !c.cfg.Now().Add(c.cfg.Timing.Undo).Before(deny)
+	return !deny.IsZero() && !c.cfg.Now().Add(c.cfg.Timing.Teardown).Before(deny)
 }
 
 // young says whether AWS may not show the lease's user yet.
-func (c *Consumer) young(r messages.Record) bool { return c.cfg.Now().Sub(r.StartedAt) < youngUser }
+func (c *Consumer) young(r record.Record) bool { return c.cfg.Now().Sub(r.StartedAt) < youngUser }
 
 // undoFailed writes down how far it came, why no further, and when to try again.
 func (c *Consumer) undoFailed(ctx context.Context, log zerolog.Logger, rec held, e error) (held, error) {
@@ -164,7 +165,7 @@ func (c *Consumer) undoFailed(ctx context.Context, log zerolog.Logger, rec held,
 	next := rec.Record
 	var err error
 	if why.KeyGone {
-		if next, err = next.KeyGone(c.cfg.Now()); err != nil {
+		if next, err = next.KeyDeleted(c.cfg.Now()); err != nil {
 			return rec, err
 		}
 	}
@@ -177,24 +178,24 @@ func (c *Consumer) undoFailed(ctx context.Context, log zerolog.Logger, rec held,
 	if invisible {
 		cause = "AWS does not show the user, which may be too young to be seen"
 	}
-	if next, err = next.UndoFailed(cause, c.cfg.Now()); err != nil {
+	if next, err = next.TeardownFailed(cause, c.cfg.Now()); err != nil {
 		return rec, err
 	}
 	log.Warn().Err(e).Str("username", rec.User.Name).Time("again_at", next.Due).Msg("could not be undone yet")
 	after, mine, err := c.saveUndoing(ctx, rec, next)
-	if mine && !invisible && rec.UndoError != cause {
+	if mine && !invisible && rec.TeardownError != cause {
 		err = c.tell(ctx, after.Record, messages.EventRevokeFailed)
 	}
 	return after, err
 }
 
 // undoLater is for what AWS takes no calls for now, which is no failure.
-func (c *Consumer) undoLater(ctx context.Context, log zerolog.Logger, rec held, next messages.Record, why error) (held, error) {
-	next, err := next.UndoLater(notYet(next), c.cfg.Now())
+func (c *Consumer) undoLater(ctx context.Context, log zerolog.Logger, rec held, next record.Record, why error) (held, error) {
+	next, err := next.DeferTeardown(notYet(next), c.cfg.Now())
 	if err != nil {
 		return rec, err
 	}
-	log.Info().Str("why", safe(why)).Str("username", rec.User.Name).Bool("key_gone", !next.KeyGoneAt.IsZero()).Time("again_at", next.Due).
+	log.Info().Str("why", safe(why)).Str("username", rec.User.Name).Bool("key_gone", !next.KeyDeletedAt.IsZero()).Time("again_at", next.Due).
 		Msg("AWS takes no more calls for now; the rest is undone later")
 	after, _, err := c.saveUndoing(ctx, rec, next)
 	return after, err
@@ -202,7 +203,7 @@ func (c *Consumer) undoLater(ctx context.Context, log zerolog.Logger, rec held, 
 
 // saveUndoing writes a record that is being undone. Where somebody else undoes it
 // too, theirs counts, and is what it returns.
-func (c *Consumer) saveUndoing(ctx context.Context, rec held, next messages.Record) (after held, mine bool, err error) {
+func (c *Consumer) saveUndoing(ctx context.Context, rec held, next record.Record) (after held, mine bool, err error) {
 	after, err = c.leases.save(ctx, next, rec.revision)
 	if errors.Is(err, errConflict) {
 		after, err = c.leases.load(ctx, rec.Name())

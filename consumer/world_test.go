@@ -20,6 +20,7 @@ import (
 	"github.com/lessorhq/lessor/cmd/embedded"
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider/awsiam"
 	"github.com/lessorhq/lessor/provider/iamsim"
 	"github.com/lessorhq/lessor/scheduler"
@@ -322,28 +323,28 @@ func (w *world) leftBehind(n int, request string) []messages.Reply {
 }
 
 // record reads a lease's record from the bucket.
-func (w *world) record(name string) (messages.Record, bool) {
+func (w *world) record(name string) (record.Record, bool) {
 	w.t.Helper()
 	kv, err := w.js.KeyValue(w.ctx(), w.ns.LeaseBucket())
 	w.ok(err)
 	e, err := kv.Get(w.ctx(), name)
 	if err != nil {
-		return messages.Record{}, false
+		return record.Record{}, false
 	}
-	r, err := messages.DecodeRecord(e.Value())
+	r, err := record.Decode(e.Value())
 	w.ok(err)
 	return r, true
 }
 
 // records reads all records.
-func (w *world) records() []messages.Record {
+func (w *world) records() []record.Record {
 	w.t.Helper()
 	kv, err := w.js.KeyValue(w.ctx(), w.ns.LeaseBucket())
 	w.ok(err)
 	watch, err := kv.WatchAll(w.ctx())
 	w.ok(err)
 	defer func() { _ = watch.Stop() }()
-	var all []messages.Record
+	var all []record.Record
 	for e := range watch.Updates() {
 		if e == nil {
 			break
@@ -351,7 +352,7 @@ func (w *world) records() []messages.Record {
 		if e.Operation() != jetstream.KeyValuePut {
 			continue
 		}
-		r, err := messages.DecodeRecord(e.Value())
+		r, err := record.Decode(e.Value())
 		w.ok(err)
 		all = append(all, r)
 	}
@@ -383,9 +384,9 @@ func (w *world) dump() string {
 }
 
 // state waits until the lease is in a state.
-func (w *world) state(name string, s messages.State) messages.Record {
+func (w *world) state(name string, s messages.State) record.Record {
 	w.t.Helper()
-	var rec messages.Record
+	var rec record.Record
 	w.eventually("lease "+name+" is "+string(s), func() bool {
 		r, ok := w.record(name)
 		rec = r

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 func BenchmarkDecodeLeaseRequest(b *testing.B) {
@@ -47,14 +48,14 @@ func BenchmarkRecord(b *testing.B) {
 		b.SetBytes(int64(len(data)))
 		b.ReportAllocs()
 		for b.Loop() {
-			must(messages.DecodeRecordAt(key, data))
+			must(record.DecodeAt(key, data))
 		}
 	})
 	b.Run("glance", func(b *testing.B) {
 		b.SetBytes(int64(len(data)))
 		b.ReportAllocs()
 		for b.Loop() {
-			must(messages.GlanceAt(key, data))
+			must(record.Summarize(key, data))
 		}
 	})
 }

@@ -81,7 +81,7 @@ func readTexts(data []byte, into *map[string]string) *fault {
 	f := eachField(data, func(name string, raw json.RawMessage) *fault {
 		var text string
 		if err := json.Unmarshal(raw, &text); err != nil {
-			return &fault{clip(name), wrongType(raw, &text)}
+			return &fault{Printable(name), wrongType(raw, &text)}
 		}
 		texts[name] = text
 		return nil
@@ -106,7 +106,7 @@ func eachField(data []byte, do func(name string, raw json.RawMessage) *fault) *f
 		}
 		name, _ := t.(string)
 		if seen[name] {
-			return &fault{clip(name), " is given twice"}
+			return &fault{Printable(name), " is given twice"}
 		}
 		seen[name] = true
 		var raw json.RawMessage
@@ -134,8 +134,9 @@ func names(fields []field) string {
 	return strings.Join(n, ", ")
 }
 
-// clip keeps a stranger's text short and on one line.
-func clip(s string) string {
+// Printable returns text from outside in a form that is safe in logs and errors: on
+// one line, with control characters replaced, and at most 120 characters long.
+func Printable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return '?'

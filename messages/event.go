@@ -113,7 +113,7 @@ func DecodeEvent(data []byte) (Event, error) {
 		return Event{}, Errorf(CodeInvalidRequest, "this is not an event of lessor's").Because(err)
 	}
 	if e.SpecVersion != "1.0" || e.Type == "" {
-		return Event{}, Errorf(CodeInvalidRequest, "this is not an event of lessor's: specversion %q, type %q", clip(e.SpecVersion), clip(e.Type))
+		return Event{}, Errorf(CodeInvalidRequest, "this is not an event of lessor's: specversion %q, type %q", Printable(e.SpecVersion), Printable(e.Type))
 	}
 	return e, nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 func TestEventsKeepTheirFormat(t *testing.T) {
@@ -63,7 +64,7 @@ func TestUnknownIsNoToken(t *testing.T) {
 }
 
 func TestNoEventShowsASecretKey(t *testing.T) {
-	r := must(messages.NewRecord(plan(), noon, timing).Activate("AKIAX", must(ring(seed(1)).Seal("", contents())), noon, timing))
+	r := must(record.New(plan(), noon, timing).Activate("AKIAX", must(ring(seed(1)).Seal("", contents())), noon, timing))
 	e := messages.NewEvent("5kf3", r.Name(), messages.EventIssued, "1", noon, messages.EventData{Lease: r.Lease()})
 	out := string(mustJSON(t, e))
 	wantHidden(t, "the event", out)

@@ -49,7 +49,7 @@ func fieldFault(name string, raw json.RawMessage, into any, err error) *fault {
 	if _, ok := into.(*time.Time); ok {
 		return &fault{name, " must be a time in RFC 3339, such as 2026-11-22T22:00:30Z"}
 	}
-	return &fault{name, ": " + clip(err.Error())}
+	return &fault{name, ": " + Printable(err.Error())}
 }
 
 // wrongType says what a value is and what it must be, in words that also fit

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // FuzzDecodeStoredSecret reads what may stand in the bucket of definitions: what can
@@ -54,7 +55,7 @@ func FuzzDecodeRecordAt(f *testing.F) {
 	f.Add("", []byte(`{}`))
 	f.Add("a.b.c", []byte(`{"v":1,"`+strings.Repeat("x", 3000)+`":1}`))
 	f.Fuzz(func(t *testing.T, key string, data []byte) {
-		r, err := messages.DecodeRecordAt(key, data)
+		r, err := record.DecodeAt(key, data)
 		if err != nil {
 			if len(err.Error()) > 120*4+400 || strings.ContainsAny(err.Error(), "\r\n") {
 				t.Errorf("the error has %d bytes: %v", len(err.Error()), err)
@@ -91,12 +92,12 @@ func FuzzLeaseID(f *testing.F) {
 				return
 			}
 		}
-		id := messages.LeaseID(identity, secret, key, sequence, noon.Add(time.Duration(at)))
+		id := record.LeaseID(identity, secret, key, sequence, noon.Add(time.Duration(at)))
 		if err := messages.CheckToken("id", id); err != nil || len(id) != 26 {
 			t.Errorf("%q is no id: %v", id, err)
 		}
 		same := identity == identity2 && secret == secret2 && key == key2 && (key != "" || sequence == sequence2 && at == at2)
-		if other := messages.LeaseID(identity2, secret2, key2, sequence2, noon.Add(time.Duration(at2))); (id == other) != same {
+		if other := record.LeaseID(identity2, secret2, key2, sequence2, noon.Add(time.Duration(at2))); (id == other) != same {
 			t.Errorf("the ids are %s and %s", id, other)
 		}
 	})

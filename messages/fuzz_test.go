@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // fuzzBody checks a decoder of bodies: an error is ours and short, and what is
@@ -351,23 +352,23 @@ func addRecords(f *testing.F) {
 func FuzzDecodeRecord(f *testing.F) {
 	addRecords(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := messages.DecodeRecord(data)
+		r, err := record.Decode(data)
 		if err != nil {
-			if !reflect.DeepEqual(r, messages.Record{}) {
+			if !reflect.DeepEqual(r, record.Record{}) {
 				t.Errorf("an error, and a record: %+v", r)
 			}
 			return
 		}
-		left := messages.RecordRemains(data)
+		left := record.DecodePartial(data)
 		if left.Username != r.User.Name || left.Connection != r.Connection {
 			t.Errorf("of %+v remains %+v", r, left)
 		}
-		_, _, _ = r.Lease(), r.DenyAfter(), r.Task(noon)
+		_, _, _ = r.Lease(), r.DenyAfter(), r.Action(noon)
 		if cut := r.Cut(); cut && (r.State != messages.StateRevoking || r.Lease().State != messages.StateRevoked) {
 			t.Errorf("cut off while %s, and shown as %s", r.State, r.Lease().State)
 		}
 		if stored, err := r.Encode(); err == nil {
-			back, err := messages.DecodeRecord(stored)
+			back, err := record.Decode(stored)
 			if err != nil {
 				t.Fatalf("%v: %s", err, stored)
 			}
@@ -381,7 +382,7 @@ func FuzzDecodeRecord(f *testing.F) {
 				continue
 			}
 			if stored, err := next.Encode(); err == nil {
-				if _, err := messages.DecodeRecord(stored); err != nil {
+				if _, err := record.Decode(stored); err != nil {
 					t.Errorf("%s: left what can't be read: %v: %s", name, err, stored)
 				}
 			}

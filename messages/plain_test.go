@@ -17,7 +17,7 @@ var secretly = regexp.MustCompile(`(?i)secret|token|seed|password|passwd|private
 // openly are struct fields that are called so and hold no secret, or hold one where it
 // can't be otherwise, with the reason.
 var openly = map[string]string{
-	"messages.Record.Secret":                   "the name of a dynamic secret",
+	"record.Record.Secret":                     "the name of a dynamic secret",
 	"messages.Lease.Secret":                    "the name of a dynamic secret",
 	"messages.glanced.secret":                  "the name of a dynamic secret",
 	"messages.LeaseName.Secret":                "the name of a dynamic secret",

@@ -169,7 +169,7 @@ func (r ListRequest) checked() (ListRequest, error) {
 			return ListRequest{}, err
 		}
 	}
-	if r.State != "" && !r.State.known() {
+	if r.State != "" && !r.State.Valid() {
 		return ListRequest{}, Errorf(CodeInvalidRequest, "state must be one of provisioning, active, revoking, revoked, failed")
 	}
 	if r.Limit < 0 || r.Limit > MaxPage {

@@ -8,6 +8,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base32"
 	"encoding/json"
 	"strings"
 	"sync"
@@ -182,7 +183,7 @@ func (r *Keyring) key(public string) (ringKey, error) {
 			return k, nil
 		}
 	}
-	return ringKey{}, Errorf(CodeInternal, "sealed by the broker's key %s, which is not in the key file", clip(public))
+	return ringKey{}, Errorf(CodeInternal, "sealed by the broker's key %s, which is not in the key file", Printable(public))
 }
 
 // kept is what [Keyring.Keep] puts in a box: what it is for stands inside, so that
@@ -224,12 +225,12 @@ func (r *Keyring) Kept(purpose string, s *Sealed) (Sensitive, error) {
 func openKept(pair nkeys.KeyPair, s *Sealed, purpose string) (Sensitive, error) {
 	plain, err := pair.Open(s.Box, s.From)
 	if err != nil {
-		return Sensitive{}, Errorf(CodeInternal, "what is kept for %s does not open with the broker's key", clip(purpose)).Because(err)
+		return Sensitive{}, Errorf(CodeInternal, "what is kept for %s does not open with the broker's key", Printable(purpose)).Because(err)
 	}
 	defer clear(plain)
 	var v kept
 	if err := json.Unmarshal(plain, &v); err != nil || v.For != purpose {
-		return Sensitive{}, Errorf(CodeInternal, "what is kept for %s is something else", clip(purpose))
+		return Sensitive{}, Errorf(CodeInternal, "what is kept for %s is something else", Printable(purpose))
 	}
 	return NewSensitive(v.Value), nil
 }
@@ -262,7 +263,7 @@ func openWith(pair nkeys.KeyPair, s *Sealed) (Contents, error) {
 
 // ConfirmToken is the last token of a delivery's confirm subject: proof that the
 // broker made it, for this lease and attempt. It is computed and not stored, so
-// that nobody finds it in a record.
+// that a reader of the record does not learn it.
 func (r *Keyring) ConfirmToken(lease string, attempt int) string {
 	return r.keys[0].confirmToken(lease, attempt)
 }
@@ -280,8 +281,11 @@ func (r *Keyring) ConfirmTokens(lease string, attempt int) []string {
 func (k ringKey) confirmToken(lease string, attempt int) string {
 	m := hmac.New(sha256.New, k.mac)
 	_ = json.NewEncoder(m).Encode([]any{lease, attempt}) // a hash takes every write
-	return token(m.Sum(nil))
+	return confirmEncoding.EncodeToString(m.Sum(nil)[:16])
 }
+
+// confirmEncoding makes 16 bytes a subject token of 26 characters.
+var confirmEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
 
 // xkeyLength is that of the one spelling of a curve public key: nkeys would read
 // over line breaks in it, and a letter behind it.

@@ -11,15 +11,16 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 const second = messages.Duration(time.Second)
 
 // sessionPlan is the plan of a session of a role, which a revocation denies
 // everything.
-func sessionPlan() messages.Plan {
+func sessionPlan() record.Plan {
 	p := plan()
-	p.User = messages.User{
+	p.User = record.User{
 		Name: "lessor-alice-x1y2", ManagedPolicies: []string{"arn:aws:iam::aws:policy/ReadOnlyAccess"},
 		InlinePolicy: []byte(`{"Version":"2012-10-17","Statement":[]}`), Tags: map[string]string{"team": "platform"},
 		Role: "arn:aws:iam::123456789012:role/leased", ExternalID: "lessor:7", DenyOnRevoke: true,
@@ -30,8 +31,8 @@ func sessionPlan() messages.Plan {
 
 // sessionIn makes a session's record in each state. It begins at noon and ends at
 // one.
-func sessionIn(state messages.State) messages.Record {
-	r := messages.NewRecord(sessionPlan(), noon, timing)
+func sessionIn(state messages.State) record.Record {
+	r := record.New(sessionPlan(), noon, timing)
 	switch state {
 	case messages.StateActive:
 		r = must(r.Activate("ASIAX", &messages.Sealed{From: "XABC", Box: []byte("box")}, noon, timing))
@@ -49,8 +50,8 @@ func sessionIn(state messages.State) messages.Record {
 }
 
 // cutSession is a session that was cut off at 12:06.
-func cutSession() messages.Record {
-	return must(sessionIn(messages.StateRevoking).CutOff(noon.Add(6 * time.Minute)))
+func cutSession() record.Record {
+	return must(sessionIn(messages.StateRevoking).DenySession(noon.Add(6 * time.Minute)))
 }
 
 // denied says whether undoing the lease now has a Deny put on the role, which must
@@ -74,34 +75,34 @@ func (l *lifetime) checkNotRenewable(t *rapid.T) {
 
 // checkSessionStep checks what must hold, of sessions, between a record and the one
 // before it.
-func (l *lifetime) checkSessionStep(t *rapid.T, before messages.Record, name string) {
+func (l *lifetime) checkSessionStep(t *rapid.T, before record.Record, name string) {
 	r := l.record
 	newLease := name == "new" || name == "again"
 	switch {
-	case newLease && !r.CutAt.IsZero():
-		t.Fatalf("%s: begins with a Deny of %s", name, r.CutAt)
-	case !newLease && before.CutAt.IsZero() && !r.CutAt.IsZero() && name != "cut off":
+	case newLease && !r.DeniedAt.IsZero():
+		t.Fatalf("%s: begins with a Deny of %s", name, r.DeniedAt)
+	case !newLease && before.DeniedAt.IsZero() && !r.DeniedAt.IsZero() && name != "cut off":
 		t.Fatalf("%s: cut it off", name)
-	case before.Cut() && !r.State.Ended() && !r.CutAt.Equal(before.CutAt):
-		t.Fatalf("%s: moved the cut from %s to %s", name, before.CutAt, r.CutAt)
+	case before.Cut() && !r.State.Ended() && !r.DeniedAt.Equal(before.DeniedAt):
+		t.Fatalf("%s: moved the cut from %s to %s", name, before.DeniedAt, r.DeniedAt)
 	case before.Cut() && l.now.Before(before.SessionEnd()) && r.State != messages.StateRevoking:
 		t.Fatalf("%s: is %s at %s, and the session works until %s without its Deny", name, r.State, l.now, before.SessionEnd())
-	case name == "cut off" && r.UndoError != "":
-		t.Fatalf("cut off, and could not be: %s", r.UndoError)
+	case name == "cut off" && r.TeardownError != "":
+		t.Fatalf("cut off, and could not be: %s", r.TeardownError)
 	}
 	if before.State.Ended() || !r.State.Ended() {
 		return
 	}
 	// It has ended just now. Could its credentials still work?
 	ms := l.now.UTC().Truncate(time.Millisecond)
-	works := before.User.IsSession() && !before.IssuedAt.IsZero() && before.CutAt.IsZero() && ms.Before(before.ExpiresAt)
+	works := before.User.IsSession() && !before.IssuedAt.IsZero() && before.DeniedAt.IsZero() && ms.Before(before.ExpiresAt)
 	switch want := before.ExpiresAt; {
 	case works && !r.ValidUntil.Equal(want):
 		t.Fatalf("%s: the credentials work until %s, and it says %s", name, want, r.ValidUntil)
 	case !works && !r.ValidUntil.IsZero():
 		t.Fatalf("%s: the credentials do not work, and it says until %s", name, r.ValidUntil)
-	case before.Cut() && !r.EndedAt.Equal(before.CutAt):
-		t.Fatalf("%s: ended at %s, and was cut off at %s", name, r.EndedAt, before.CutAt)
+	case before.Cut() && !r.EndedAt.Equal(before.DeniedAt):
+		t.Fatalf("%s: ended at %s, and was cut off at %s", name, r.EndedAt, before.DeniedAt)
 	case !before.Cut() && !r.EndedAt.Equal(ms):
 		t.Fatalf("%s: ended at %s, and it was %s", name, r.EndedAt, ms)
 	}
@@ -116,17 +117,17 @@ func (l *lifetime) checkSessionStep(t *rapid.T, before messages.Record, name str
 }
 
 // checkSession checks what must hold of every record, of sessions and of users.
-func checkSession(t *rapid.T, r messages.Record) {
-	if !r.CutAt.IsZero() && (!r.User.IsSession() || r.State != messages.StateRevoking) {
+func checkSession(t *rapid.T, r record.Record) {
+	if !r.DeniedAt.IsZero() && (!r.User.IsSession() || r.State != messages.StateRevoking) {
 		t.Fatalf("cut off, %s, and of the role %q", r.State, r.User.Role)
 	}
-	if r.Cut() == r.CutAt.IsZero() {
-		t.Fatalf("cut at %s, and Cut is %v", r.CutAt, r.Cut())
+	if r.Cut() == r.DeniedAt.IsZero() {
+		t.Fatalf("cut at %s, and Cut is %v", r.DeniedAt, r.Cut())
 	}
 	if !r.SessionEnd().After(r.ExpiresAt) {
 		t.Fatalf("the session ends at %s, not after its lease at %s", r.SessionEnd(), r.ExpiresAt)
 	}
-	if r.Cut() && (r.Due.Before(r.SessionEnd()) || r.Task(r.SessionEnd().Add(-1)) != messages.TaskNone) {
+	if r.Cut() && (r.Due.Before(r.SessionEnd()) || r.Action(r.SessionEnd().Add(-1)) != record.ActionNone) {
 		t.Fatalf("cut off until %s, and due at %s", r.SessionEnd(), r.Due)
 	}
 	if !r.ValidUntil.IsZero() && (!r.State.Ended() || !r.ValidUntil.Equal(r.ExpiresAt) || !r.EndedAt.Before(r.ValidUntil)) {
@@ -135,7 +136,7 @@ func checkSession(t *rapid.T, r messages.Record) {
 	lease := r.Lease()
 	state, ended := r.State, r.EndedAt
 	if r.Cut() {
-		state, ended = messages.StateRevoked, r.CutAt
+		state, ended = messages.StateRevoked, r.DeniedAt
 		if !r.Settled() || !r.DeliverBy.IsZero() || !r.ConfirmBy.IsZero() {
 			t.Fatalf("cut off, and to be delivered: %+v", r)
 		}
@@ -153,7 +154,7 @@ func TestSessionTransitions(t *testing.T) {
 	want := map[messages.State]messages.State{revoking: revoking}
 	for _, from := range states {
 		before := sessionIn(from)
-		next, err := before.CutOff(noon.Add(time.Hour))
+		next, err := before.DenySession(noon.Add(time.Hour))
 		if !reflect.DeepEqual(before, sessionIn(from)) {
 			t.Errorf("%s: the old record was changed", from)
 		}
@@ -171,14 +172,14 @@ func TestSessionTransitions(t *testing.T) {
 	}
 	for _, from := range []messages.State{provisioning, active, revoking} {
 		r := inState(from)
-		if next, err := r.CutOff(noon); err == nil || !reflect.DeepEqual(next, r) {
+		if next, err := r.DenySession(noon); err == nil || !reflect.DeepEqual(next, r) {
 			t.Errorf("%s, an IAM user: led to %s, %v", from, next.State, err)
 		}
 	}
 }
 
 func TestCutOffWaitsForTheSessionsEndAndNothingElseChanges(t *testing.T) {
-	undoing := must(sessionIn(messages.StateRevoking).UndoFailed("AWS is away", noon.Add(5*time.Minute)))
+	undoing := must(sessionIn(messages.StateRevoking).TeardownFailed("AWS is away", noon.Add(5*time.Minute)))
 	end := noon.Add(time.Hour + time.Minute)
 	for _, c := range []struct {
 		name     string
@@ -191,9 +192,9 @@ func TestCutOffWaitsForTheSessionsEndAndNothingElseChanges(t *testing.T) {
 		{"at the end", end, end, end},
 		{"after it", end.Add(time.Minute), end.Add(time.Minute), end.Add(time.Minute)},
 	} {
-		got := must(undoing.CutOff(c.now))
+		got := must(undoing.DenySession(c.now))
 		want := undoing
-		want.CutAt, want.Due, want.UndoError = c.cut, c.due, ""
+		want.DeniedAt, want.Due, want.TeardownError = c.cut, c.due, ""
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got\n%+v, want\n%+v", c.name, got, want)
 		}
@@ -203,7 +204,7 @@ func TestCutOffWaitsForTheSessionsEndAndNothingElseChanges(t *testing.T) {
 // The Deny may have to be put there again; the session ended with the first.
 func TestTheFirstCutCounts(t *testing.T) {
 	r := cutSession()
-	again := must(r.CutOff(noon.Add(30 * time.Minute)))
+	again := must(r.DenySession(noon.Add(30 * time.Minute)))
 	if !reflect.DeepEqual(again, r) {
 		t.Errorf("got\n%+v, want\n%+v", again, r)
 	}
@@ -217,11 +218,11 @@ func TestSessionEndIsAMinuteBehindTheLeases(t *testing.T) {
 
 func TestIsSession(t *testing.T) {
 	for _, c := range []struct {
-		user messages.User
+		user record.User
 		want bool
 	}{
-		{messages.User{}, false}, {messages.User{Name: "a", Path: "/lessor/", ExternalID: "7", DenyOnRevoke: true}, false},
-		{messages.User{Role: "arn:aws:iam::123456789012:role/leased"}, true}, {sessionPlan().User, true}, {plan().User, false},
+		{record.User{}, false}, {record.User{Name: "a", Path: "/lessor/", ExternalID: "7", DenyOnRevoke: true}, false},
+		{record.User{Role: "arn:aws:iam::123456789012:role/leased"}, true}, {sessionPlan().User, true}, {plan().User, false},
 	} {
 		if got := c.user.IsSession(); got != c.want {
 			t.Errorf("%+v: got %v", c.user, got)
@@ -235,7 +236,7 @@ func TestCut(t *testing.T) {
 			t.Errorf("%s is cut off", s)
 		}
 		r := sessionIn(s)
-		r.CutAt = noon
+		r.DeniedAt = noon
 		if r.Cut() != (s == messages.StateRevoking) {
 			t.Errorf("%s with a cut: %v", s, r.Cut())
 		}
@@ -250,7 +251,7 @@ func TestACutSessionIsLeftAloneUntilItHasExpired(t *testing.T) {
 	r := cutSession()
 	end := r.SessionEnd()
 	for name, early := range map[string]time.Time{"long before": noon.Add(10 * time.Minute), "at the lease's end": r.ExpiresAt, "a moment before": end.Add(-1)} {
-		if task := r.Task(early); task != messages.TaskNone {
+		if task := r.Action(early); task != record.ActionNone {
 			t.Errorf("%s there is %q to do", name, task)
 		}
 		next, err := r.Ended(early)
@@ -260,24 +261,24 @@ func TestACutSessionIsLeftAloneUntilItHasExpired(t *testing.T) {
 			t.Errorf("error %q names not both lease and end", err)
 		}
 		// Somebody looks all the same, an operator or a clock that is ahead.
-		for how, later := range map[string]messages.Record{
-			"claimed": must(r.UndoAgain(early, timing)), "failed": must(r.UndoFailed("away", early)), "cut again": must(r.CutOff(early)),
+		for how, later := range map[string]record.Record{
+			"claimed": must(r.RetryTeardown(early, timing)), "failed": must(r.TeardownFailed("away", early)), "cut again": must(r.DenySession(early)),
 		} {
 			if later.Due.Before(end) {
 				t.Errorf("%s %s: due at %s, before %s", how, name, later.Due, end)
 			}
-			if !later.CutAt.Equal(r.CutAt) {
-				t.Errorf("%s %s: cut at %s", how, name, later.CutAt)
+			if !later.DeniedAt.Equal(r.DeniedAt) {
+				t.Errorf("%s %s: cut at %s", how, name, later.DeniedAt)
 			}
 		}
 	}
-	if task := r.Task(end); task != messages.TaskUndo {
+	if task := r.Action(end); task != record.ActionTeardown {
 		t.Errorf("at its end there is %q to do", task)
 	}
-	if got := must(r.UndoAgain(end, timing)); !got.Due.Equal(end.Add(30 * time.Second)) {
+	if got := must(r.RetryTeardown(end, timing)); !got.Due.Equal(end.Add(30 * time.Second)) {
 		t.Errorf("claimed at the end, and due at %s", got.Due)
 	}
-	if got := must(r.UndoFailed("away", end)); !got.Due.Equal(end.Add(messages.MinUndoWait)) {
+	if got := must(r.TeardownFailed("away", end)); !got.Due.Equal(end.Add(record.MinTeardownWait)) {
 		t.Errorf("failed at the end, and due at %s", got.Due)
 	}
 	if _, err := r.Ended(end); err != nil {
@@ -293,7 +294,7 @@ func TestTombstonesOfSessionsSayHowLongTheyWork(t *testing.T) {
 	never := must(sessionIn(messages.StateProvisioning).End(messages.ReasonSecretDeleted, "", noon, timing))
 	for _, c := range []struct {
 		name         string
-		record       messages.Record
+		record       record.Record
 		now          time.Time
 		ended, valid time.Time
 	}{
@@ -302,17 +303,17 @@ func TestTombstonesOfSessionsSayHowLongTheyWork(t *testing.T) {
 		{"a moment before its end", issued, expires.Add(-1), expires.Add(-time.Millisecond), expires},
 		{"at its end", issued, expires, expires, time.Time{}},
 		{"a moment after its end", issued, expires.Add(time.Millisecond), expires.Add(time.Millisecond), time.Time{}},
-		{"cut off", cut, cut.SessionEnd(), cut.CutAt, time.Time{}},
-		{"cut off, tidied up late", cut, cut.SessionEnd().Add(time.Hour), cut.CutAt, time.Time{}},
+		{"cut off", cut, cut.SessionEnd(), cut.DeniedAt, time.Time{}},
+		{"cut off, tidied up late", cut, cut.SessionEnd().Add(time.Hour), cut.DeniedAt, time.Time{}},
 		{"never issued", never, noon.Add(time.Minute), noon.Add(time.Minute), time.Time{}},
 		{"an IAM user", inState(messages.StateRevoking), noon, noon, time.Time{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tomb := must(c.record.Ended(c.now))
-			if !tomb.EndedAt.Equal(c.ended) || !tomb.ValidUntil.Equal(c.valid) || !tomb.CutAt.IsZero() {
-				t.Errorf("ended %s, valid until %s, cut at %s", tomb.EndedAt, tomb.ValidUntil, tomb.CutAt)
+			if !tomb.EndedAt.Equal(c.ended) || !tomb.ValidUntil.Equal(c.valid) || !tomb.DeniedAt.IsZero() {
+				t.Errorf("ended %s, valid until %s, cut at %s", tomb.EndedAt, tomb.ValidUntil, tomb.DeniedAt)
 			}
-			if !reflect.DeepEqual(tomb.User, messages.User{Name: c.record.User.Name}) {
+			if !reflect.DeepEqual(tomb.User, record.User{Name: c.record.User.Name}) {
 				t.Errorf("the tombstone keeps %+v", tomb.User)
 			}
 			if l := tomb.Lease(); l.State != messages.StateRevoked || !l.EndedAt.Equal(c.ended) || !l.ValidUntil.Equal(c.valid) {
@@ -346,7 +347,7 @@ func TestLeaseSaysHowLongASessionThatIsLeftWorks(t *testing.T) {
 }
 
 func TestCutSessionIsAgainOnlyWhenItsDenyIsGone(t *testing.T) {
-	cut := must(must(sessionIn(messages.StateActive).End(messages.ReasonUndelivered, "", noon, timing)).CutOff(noon))
+	cut := must(must(sessionIn(messages.StateActive).End(messages.ReasonUndelivered, "", noon, timing)).DenySession(noon))
 	// Nor is anybody told to wait for that: it may be hours.
 	if cut.Repeatable() || cut.WillBeRepeatable() {
 		t.Errorf("repeatable %v, will be %v", cut.Repeatable(), cut.WillBeRepeatable())
@@ -355,7 +356,7 @@ func TestCutSessionIsAgainOnlyWhenItsDenyIsGone(t *testing.T) {
 		t.Error("began again beside its Deny")
 	}
 	tomb := must(cut.Ended(cut.SessionEnd()))
-	if next := must(tomb.Again(sessionPlan(), noon, timing)); !next.CutAt.IsZero() || !next.ValidUntil.IsZero() || !next.EndedAt.IsZero() {
+	if next := must(tomb.Again(sessionPlan(), noon, timing)); !next.DeniedAt.IsZero() || !next.ValidUntil.IsZero() || !next.EndedAt.IsZero() {
 		t.Errorf("began again with what was: %+v", next)
 	}
 }
@@ -364,7 +365,7 @@ func TestSessionsAreNotRenewable(t *testing.T) {
 	active := must(sessionIn(messages.StateActive).Confirmed(noon, timing))
 	for _, c := range []struct {
 		name   string
-		record messages.Record
+		record record.Record
 		stored time.Time
 		code   messages.Code
 	}{

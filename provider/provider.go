@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // Provider issues credentials.
@@ -87,12 +88,12 @@ type Account interface {
 	Create(context.Context, Creation) (messages.Credentials, error)
 	// Extend sets the date after which the system refuses the user. It is not
 	// called for users without hard expiry, and not for sessions.
-	Extend(ctx context.Context, user messages.User, denyAfter time.Time) error
+	Extend(ctx context.Context, user record.User, denyAfter time.Time) error
 	// Delete removes what the deletion says: the user, or the Deny that Cut has
 	// put. That there is nothing left to remove is no error.
 	Delete(context.Context, Deletion) error
 	// Cut denies everything to a session until it is deleted.
-	Cut(ctx context.Context, session messages.User) error
+	Cut(ctx context.Context, session record.User) error
 	// Backlog says that calls to the account wait now, because the system does not
 	// take more of them. Deletions of keys go before them; whoever ends leases is Brief
 	// then, and comes back for the user, so that in a mass expiry no user is tidied up
@@ -152,7 +153,7 @@ type Owner struct {
 // Owner's lease has begun is taken over, and keys that it has are deleted, because
 // nobody knows their secret.
 type Creation struct {
-	User  messages.User
+	User  record.User
 	Owner Owner
 	// DenyAfter is when the system must refuse the user; zero: never.
 	DenyAfter time.Time
@@ -167,7 +168,7 @@ type Creation struct {
 
 // Deletion is a user to be removed.
 type Deletion struct {
-	User  messages.User
+	User  record.User
 	Owner Owner
 	// AccessKeyID is the user's key; "" where it isn't known: then the system
 	// is asked.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/scheduler"
 )
 
@@ -62,7 +62,7 @@ func TestWhatIsDueIsServedBeforeTheLeasesAreLoaded(t *testing.T) {
 	b.streams()
 	state := b.state()
 	renewed, ended := b.lease("renewed", time.Minute), b.lease("ended", time.Minute)
-	for _, r := range []messages.Record{b.lease("later", time.Hour), b.lease("due", time.Minute), renewed, ended} {
+	for _, r := range []record.Record{b.lease("later", time.Hour), b.lease("due", time.Minute), renewed, ended} {
 		b.put(r)
 	}
 	first := b.schedule(keepsCalendar)

@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // Bounds of the wait before a watch that broke is begun anew.
@@ -125,7 +126,7 @@ func (s *Scheduler) learn(e jetstream.KeyValueEntry) {
 	if s.generation > 1 && s.index.knows(e.Key(), e.Revision(), s.generation) {
 		return
 	}
-	g, err := messages.GlanceAt(e.Key(), e.Value())
+	g, err := record.Summarize(e.Key(), e.Value())
 	if err != nil {
 		if s.index.setAside(e.Key(), e.Revision(), s.generation) {
 			s.cfg.Log.Error().Err(err).Str("lease", clip(e.Key())).Uint64("revision", e.Revision()).
@@ -149,11 +150,11 @@ func clip(key string) string {
 	return key
 }
 
-func standingOf(g messages.Glance) standing {
+func standingOf(g record.Summary) standing {
 	switch {
 	case g.Failing:
 		return failing
-	case g.Spent:
+	case g.AccessEnded:
 		return tidying
 	case g.State == messages.StateProvisioning:
 		return provisioning

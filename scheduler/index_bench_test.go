@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 var sizes = []struct {
@@ -21,7 +22,7 @@ func manyNames(n, identities int) []string {
 	names := make([]string, n)
 	for i := range names {
 		identity, secret := fmt.Sprintf("team-%07d", i%identities), fmt.Sprintf("secret-%d", i%10)
-		names[i] = messages.LeaseName{Identity: identity, Secret: secret, ID: messages.LeaseID(identity, secret, "", uint64(i), start)}.String()
+		names[i] = messages.LeaseName{Identity: identity, Secret: secret, ID: record.LeaseID(identity, secret, "", uint64(i), start)}.String()
 	}
 	return names
 }
@@ -173,7 +174,7 @@ func (d *day) hour(leases int) (took time.Duration) {
 		for range leases*(second+1)/3600 - leases*second/3600 {
 			d.lease++
 			identity := fmt.Sprintf("team-%03d", d.lease%1000)
-			names = append(names, identity+".ci."+messages.LeaseID(identity, "ci", "", d.lease, start))
+			names = append(names, identity+".ci."+record.LeaseID(identity, "ci", "", d.lease, start))
 		}
 		renewed := d.renew[d.now.Unix()]
 		delete(d.renew, d.now.Unix())

@@ -7,9 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lessorhq/lessor/messages/record"
 	"pgregory.net/rapid"
-
-	"github.com/lessorhq/lessor/messages"
 )
 
 var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -188,7 +187,7 @@ func TestTheIndexRemembersWhatIsDue(t *testing.T) {
 // ids are as requests make them.
 var ids = []string{leaseID(0), leaseID(1), leaseID(2)}
 
-func leaseID(n int) string { return messages.LeaseID("a", "b", "", uint64(n), start) }
+func leaseID(n int) string { return record.LeaseID("a", "b", "", uint64(n), start) }
 
 // checkQueue fails unless the queue is a heap of all that is due at some time.
 func checkQueue(t *rapid.T, x *index) {

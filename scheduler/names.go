@@ -3,8 +3,6 @@ package scheduler
 import (
 	"encoding/binary"
 	"strings"
-
-	"github.com/lessorhq/lessor/messages"
 )
 
 // key stands for a lease's name: the number of its owner, and its id packed. An id
@@ -57,7 +55,7 @@ func (n *names) find(name string) (key, bool) {
 	if !ok {
 		return key{}, false
 	}
-	packed, ok := messages.PackLeaseID(id)
+	packed, ok := packLeaseID(id)
 	if ok {
 		return key{packed, number}, true
 	}
@@ -79,7 +77,7 @@ func (n *names) hold(name string) key {
 		number = n.add(strings.Clone(owner)) // name may be part of something larger
 	}
 	n.owners[number].leases++
-	if packed, ok := messages.PackLeaseID(id); ok {
+	if packed, ok := packLeaseID(id); ok {
 		return key{packed, number}
 	}
 	n.oddLast++
@@ -122,7 +120,7 @@ func (n *names) name(k key) string {
 	if k.owner&numbered != 0 {
 		return n.oddNames[binary.BigEndian.Uint64(k.id[:])]
 	}
-	return n.owners[k.owner].name + "." + messages.UnpackLeaseID(k.id)
+	return n.owners[k.owner].name + "." + unpackLeaseID(k.id)
 }
 
 // count adds to the live leases of a key's owner and secret.

@@ -7,10 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/lessorhq/lessor/messages"
 )
 
 // Bounds of a patrol.
@@ -152,7 +151,7 @@ func (s *Scheduler) compare(key string, m *nats.Msg, revision uint64, number uin
 	case m.Header.Get("KV-Operation") != "" || m.Header.Get(jetstream.MarkerReasonHeader) != "":
 		return doubt{}
 	}
-	if g, err := messages.GlanceAt(key, m.Data); err == nil && g.Due.IsZero() {
+	if g, err := record.Summarize(key, m.Data); err == nil && g.Due.IsZero() {
 		return doubt{} // it has ended
 	}
 	return doubt{key, "is not known"}
@@ -219,7 +218,7 @@ func (s *Scheduler) differs(ctx context.Context, key string) (what string, revis
 		return "", 0, err
 	}
 	over := m.Header.Get("KV-Operation") != "" || m.Header.Get(jetstream.MarkerReasonHeader) != ""
-	if g, err := messages.GlanceAt(key, m.Data); err == nil && g.Due.IsZero() {
+	if g, err := record.Summarize(key, m.Data); err == nil && g.Due.IsZero() {
 		over = true
 	}
 	if over == !ok && (over || known == m.Sequence) {

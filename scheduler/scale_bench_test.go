@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/scheduler"
 )
 
@@ -43,20 +44,20 @@ func scaled(t testing.TB, leases int, due func(i int) time.Duration) *bench {
 }
 
 // fullLease is an active lease with all that most have: about 850 bytes.
-func (b *bench) fullLease(i int, due time.Duration) messages.Record {
+func (b *bench) fullLease(i int, due time.Duration) record.Record {
 	identity, secret := fmt.Sprintf("team-%03d", i%1000), fmt.Sprintf("secret-%d", i%10)
 	now := b.now().Add(-10 * time.Minute)
-	r := messages.NewRecord(messages.Plan{
-		Name:       messages.LeaseName{Identity: identity, Secret: secret, ID: messages.LeaseID(identity, secret, "", uint64(i), now)},
-		Origin:     messages.Origin{Sequence: uint64(i), Stored: now, Fingerprint: strings.Repeat("f", 26)},
+	r := record.New(record.Plan{
+		Name:       messages.LeaseName{Identity: identity, Secret: secret, ID: record.LeaseID(identity, secret, "", uint64(i), now)},
+		Origin:     record.Origin{Sequence: uint64(i), Stored: now, Fingerprint: strings.Repeat("f", 26)},
 		Connection: "default-eu-central-1", Region: "eu-central-1",
-		User: messages.User{
+		User: record.User{
 			Name: fmt.Sprintf("lessor-%s-%016d", identity, i), Path: "/lessor/ci/", Groups: []string{"deployers"},
 			ManagedPolicies: []string{"arn:aws:iam::aws:policy/ReadOnlyAccess"}, HardExpiry: messages.HardExpiryLease,
 			InlinePolicy: []byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}`),
 		},
 		TTL: messages.Duration(time.Hour), DefaultTTL: messages.Duration(time.Hour), MaxTTL: messages.Duration(24 * time.Hour),
-	}, now, messages.Timing{})
+	}, now, record.Timing{})
 	r.State, r.IssuedAt, r.DeliveredAt = messages.StateActive, r.StartedAt, r.StartedAt
 	r.AccessKeyID = fmt.Sprintf("AKIA%016d", i)
 	r.Due = b.now().Add(due)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lessorhq/lessor/cmd/embedded"
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/scheduler"
 )
 
@@ -109,14 +110,14 @@ func (b *bench) schedule(change ...func(*scheduler.Config)) *scheduler.Scheduler
 }
 
 // lease is a record of a lease that is due.
-func (b *bench) lease(id string, in time.Duration) messages.Record {
-	r := messages.NewRecord(messages.Plan{
+func (b *bench) lease(id string, in time.Duration) record.Record {
+	r := record.New(record.Plan{
 		Name: messages.LeaseName{Identity: "alice", Secret: "ci", ID: id}, TTL: messages.Duration(time.Hour), MaxTTL: messages.Duration(time.Hour),
-	}, b.now(), messages.Timing{Provision: in})
+	}, b.now(), record.Timing{Provision: in})
 	return r
 }
 
-func (b *bench) put(r messages.Record) {
+func (b *bench) put(r record.Record) {
 	b.t.Helper()
 	data, err := r.Encode()
 	b.ok(err)
@@ -178,7 +179,7 @@ func TestAReminderComesWhenALeaseIsDueAndAgainUntilItsRecordChanges(t *testing.T
 			t.Fatal("two reminders at once")
 		}
 	}
-	next, err := r.TakeOver(messages.Origin{}, b.now(), messages.Timing{Provision: time.Hour})
+	next, err := r.TakeOver(record.Origin{}, b.now(), record.Timing{Provision: time.Hour})
 	b.ok(err)
 	b.put(next)
 	b.eventually("the news is known", func() bool {
@@ -203,7 +204,7 @@ func TestAnEndedLeaseIsForgotten(t *testing.T) {
 	b.put(r)
 	b.put(b.lease("two", time.Hour))
 	b.eventually("the leases are known", func() bool { return s.Leases() == 2 })
-	tomb, err := r.Fail(messages.Errorf(messages.CodeInternal, "x"), true, b.now(), messages.Timing{})
+	tomb, err := r.Fail(messages.Errorf(messages.CodeInternal, "x"), true, b.now(), record.Timing{})
 	b.ok(err)
 	b.put(tomb)
 	b.eventually("one is forgotten", func() bool { return s.Leases() == 1 })
@@ -243,7 +244,7 @@ func TestManySchedulersRemindOnce(t *testing.T) {
 }
 
 // badRecords are values at keys of the lease bucket that no broker can read.
-func badRecords(t *testing.T, good messages.Record) map[string][]byte {
+func badRecords(t *testing.T, good record.Record) map[string][]byte {
 	data, err := good.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -334,17 +335,17 @@ func TestLeasesAreCountedByTheirState(t *testing.T) {
 	ending := b.lease("ending", time.Hour)
 	ending.State = messages.StateRevoking
 	failing := b.lease("failing", time.Hour)
-	failing.State, failing.UndoError, failing.UndoTries = messages.StateRevoking, "AWS answered DeleteUser with AccessDenied", 1
+	failing.State, failing.TeardownError, failing.TeardownTries = messages.StateRevoking, "AWS answered DeleteUser with AccessDenied", 1
 	ended := b.lease("ended", time.Hour)
 	ended.State, ended.Due = messages.StateRevoked, time.Time{}
 	working := b.lease("active", time.Hour)
 	working.State = messages.StateActive
-	for _, r := range []messages.Record{begun, ending, failing, ended, working} {
+	for _, r := range []record.Record{begun, ending, failing, ended, working} {
 		b.put(r)
 	}
 	want := scheduler.Counts{Provisioning: 1, Active: 1, Revoking: 2, Failing: 1}
 	b.eventually("they are counted", func() bool { return s.Counts() == want })
-	failing.UndoError = ""
+	failing.TeardownError = ""
 	b.put(failing)
 	want.Failing = 0
 	b.eventually("one is tried again", func() bool { return s.Counts() == want })

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // attack is something that somebody does who should not. It returns what tells, when
@@ -86,19 +87,19 @@ func (s *siege) next() *siege {
 }
 
 // record reads a lease's record as the broker does.
-func (s *siege) record(name string) (messages.Record, uint64, bool) {
+func (s *siege) record(name string) (record.Record, uint64, bool) {
 	s.t.Helper()
 	stream, err := s.js.Stream(s.t.Context(), "KV_"+s.ns.LeaseBucket())
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return messages.Record{}, 0, false
+		return record.Record{}, 0, false
 	}
 	s.ok(err)
 	m, err := stream.GetLastMsgForSubject(s.t.Context(), "$KV."+s.ns.LeaseBucket()+"."+name)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return messages.Record{}, 0, false
+		return record.Record{}, 0, false
 	}
 	s.ok(err)
-	rec, err := messages.DecodeRecord(m.Data)
+	rec, err := record.Decode(m.Data)
 	return rec, m.Sequence, err == nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -25,25 +26,25 @@ const (
 
 // liveLease is the record of a lease that was issued an hour ago. They differ as those
 // of different requesters do.
-func liveLease(d messages.DynamicSecret, i int, issued, expires time.Time) (messages.Record, error) {
+func liveLease(d messages.DynamicSecret, i int, issued, expires time.Time) (record.Record, error) {
 	identity := fmt.Sprintf("team-%03d", i%1000)
 	ttl := messages.Duration(expires.Sub(issued).Round(time.Second))
-	id := messages.LeaseID(identity, d.Name, "", uint64(i), issued)
-	r := messages.NewRecord(messages.Plan{
+	id := record.LeaseID(identity, d.Name, "", uint64(i), issued)
+	r := record.New(record.Plan{
 		Name:       messages.LeaseName{Identity: identity, Secret: d.Name, ID: id},
-		Origin:     messages.Origin{Sequence: uint64(i), Stored: issued, Fingerprint: messages.LeaseRequest{}.Fingerprint()},
+		Origin:     record.Origin{Sequence: uint64(i), Stored: issued, Fingerprint: messages.LeaseRequest{}.Fingerprint()},
 		Connection: provider.ConnectionOf(d, "").Name, Region: d.AWS.Region,
-		User: messages.User{
+		User: record.User{
 			Name: fmt.Sprintf("demo-%s-%012d", identity, i), Path: d.AWS.Path, Groups: d.AWS.Groups,
 			ManagedPolicies: d.AWS.ManagedPolicies, InlinePolicy: []byte(d.AWS.InlinePolicy), Tags: d.Tags, HardExpiry: d.HardExpiry,
 		},
 		TTL: ttl, DefaultTTL: d.DefaultTTL, MaxTTL: ttl,
-	}, issued, messages.Timing{}.WithDefaults())
-	r, err := r.Activate(fmt.Sprintf("AKIA%016d", i), &messages.Sealed{}, issued, messages.Timing{}.WithDefaults())
+	}, issued, record.Timing{}.WithDefaults())
+	r, err := r.Activate(fmt.Sprintf("AKIA%016d", i), &messages.Sealed{}, issued, record.Timing{}.WithDefaults())
 	if err != nil {
 		return r, err
 	}
-	return r.Deliver(issued, messages.Timing{}.WithDefaults())
+	return r.Deliver(issued, record.Timing{}.WithDefaults())
 }
 
 // What bounds the writing of many messages.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lessorhq/lessor/cmd/embedded"
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
@@ -170,7 +171,7 @@ func (s *site) settled(server *embedded.Server, c *crowd) {
 		s.t.Fatal(err)
 	}
 	audit := newSoakAudit(&soakWorld{js: js}, newSoakTally())
-	var alive []messages.Record
+	var alive []record.Record
 	eventually(s.t, "every delivery is settled", func() bool {
 		if alive, err = audit.alive(s.t.Context()); err != nil {
 			s.t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/lessorhq/lessor/cmd/embedded"
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 	"github.com/lessorhq/lessor/provider/awsiam"
 )
@@ -204,7 +205,7 @@ func (s *serveCmd) run(ctx context.Context, env *environment) error {
 	b, err := startBroker(ctx, consumer.Config{
 		Conn: nc, Namespace: ns, Keys: keys, Log: log, Now: now,
 		Provider: aws, ProjectID: s.projectID, Meter: counts,
-		Timing: messages.Timing{Confirm: s.confirmWithin, Expiring: s.expiringBefore.Std()},
+		Timing: record.Timing{Confirm: s.confirmWithin, Expiring: s.expiringBefore.Std()},
 		MinTTL: s.minTTL, Replicas: s.replicas, Restored: s.restored, Waiting: state.waits,
 		SweepEvery: s.sweepEvery, SweepGrace: s.sweepGrace, ChoresEvery: s.choreEvery, MaxRequestsPerMinute: s.perMinute,
 		Workers: consumer.Workers{Request: s.workers, Revoke: s.workers}, GroupCommit: groupCommit(s.durable || s.group),

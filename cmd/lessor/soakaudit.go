@@ -18,6 +18,7 @@ import (
 
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 const (
@@ -121,7 +122,7 @@ func (a *soakAudit) judgeAll(users []soakUser) {
 
 // judge compares a user with its lease's record, read after it. Renewing says whether
 // a renewal of the lease waits.
-func (a *soakAudit) judge(u soakUser, rec messages.Record, asked time.Time, renewing func() bool) {
+func (a *soakAudit) judge(u soakUser, rec record.Record, asked time.Time, renewing func() bool) {
 	if rec.IssuedAt.IsZero() || rec.User.Name != u.Name {
 		return
 	}
@@ -134,7 +135,7 @@ func (a *soakAudit) judge(u soakUser, rec messages.Record, asked time.Time, rene
 			a.tally.most("longest time (in s) that a key outlived its lease", int(late.Seconds()))
 		}
 		if waits := a.outlives(u.Lease, rec.ExpiresAt, late); waits > bound {
-			a.tally.violated("late", u.Lease, "it ended at %s; %s, due %s, %d tries to undo it: %s", rec.ExpiresAt, rec.State, rec.Due, rec.UndoTries, rec.UndoError)
+			a.tally.violated("late", u.Lease, "it ended at %s; %s, due %s, %d tries to undo it: %s", rec.ExpiresAt, rec.State, rec.Due, rec.TeardownTries, rec.TeardownError)
 		}
 	}
 	// A renewal that was stored in time counts, and moves AWS first: the record may
@@ -166,19 +167,19 @@ func (a *soakAudit) strike(kind, lease, format string, args ...any) {
 }
 
 // record reads a lease's record, by the leader's word.
-func (a *soakAudit) record(ctx context.Context, lease string) (messages.Record, error) {
+func (a *soakAudit) record(ctx context.Context, lease string) (record.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	bucket := messages.Namespace{}.LeaseBucket()
 	s, err := a.w.js.Stream(ctx, "KV_"+bucket)
 	if err != nil {
-		return messages.Record{}, err
+		return record.Record{}, err
 	}
 	m, err := s.GetLastMsgForSubject(ctx, "$KV."+bucket+"."+lease)
 	if err != nil {
-		return messages.Record{}, err
+		return record.Record{}, err
 	}
-	return messages.DecodeRecord(m.Data)
+	return record.Decode(m.Data)
 }
 
 // renewing says whether a renewal of a lease waits to be handled; also where that
@@ -216,7 +217,7 @@ func (a *soakAudit) settle(ctx context.Context) {
 // notClosing says whether a lease is not even being closed. With one that is, and
 // no user left in AWS, the broker only makes sure that AWS does not show a young
 // user late: that takes up to two minutes, and then the wait between two tries.
-func notClosing(r messages.Record) bool { return r.State != messages.StateRevoking }
+func notClosing(r record.Record) bool { return r.State != messages.StateRevoking }
 
 // queued are the queues that have messages.
 func (a *soakAudit) queued(ctx context.Context) (map[string]uint64, error) {
@@ -236,7 +237,7 @@ func (a *soakAudit) queued(ctx context.Context) (map[string]uint64, error) {
 }
 
 // alive are the leases that have not ended.
-func (a *soakAudit) alive(ctx context.Context) ([]messages.Record, error) {
+func (a *soakAudit) alive(ctx context.Context) ([]record.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	kv, err := a.w.js.KeyValue(ctx, messages.Namespace{}.LeaseBucket())
@@ -248,7 +249,7 @@ func (a *soakAudit) alive(ctx context.Context) ([]messages.Record, error) {
 		return nil, err
 	}
 	defer func() { _ = watch.Stop() }()
-	var all []messages.Record
+	var all []record.Record
 	for {
 		select {
 		case <-ctx.Done():
@@ -257,7 +258,7 @@ func (a *soakAudit) alive(ctx context.Context) ([]messages.Record, error) {
 			if e == nil {
 				return all, nil
 			}
-			rec, err := messages.DecodeRecord(e.Value())
+			rec, err := record.Decode(e.Value())
 			if err != nil {
 				return nil, err
 			}
@@ -302,7 +303,7 @@ func (a *soakAudit) last(ctx context.Context) error {
 }
 
 // judgeLast counts what is left.
-func (a *soakAudit) judgeLast(users []soakUser, alive []messages.Record, queued map[string]uint64, keys int) {
+func (a *soakAudit) judgeLast(users []soakUser, alive []record.Record, queued map[string]uint64, keys int) {
 	for _, u := range users {
 		a.tally.violated("users_left", u.Name, "lease %s, since %s", u.Lease, u.Created)
 	}
@@ -311,7 +312,7 @@ func (a *soakAudit) judgeLast(users []soakUser, alive []messages.Record, queued 
 			a.tally.lost("leases with nothing left in AWS, whose young user is looked for again")
 			continue
 		}
-		a.tally.violated("leases_left", rec.Name().String(), "%s, due %s, %d tries to undo it: %s", rec.State, rec.Due, rec.UndoTries, rec.UndoError)
+		a.tally.violated("leases_left", rec.Name().String(), "%s, due %s, %d tries to undo it: %s", rec.State, rec.Due, rec.TeardownTries, rec.TeardownError)
 	}
 	for verb, n := range queued {
 		a.tally.violated("queued", verb, "%d messages", n)
@@ -362,7 +363,7 @@ func (a *soakAudit) tellCalls(calls soakCalls) {
 }
 
 // readEvents keeps the events, and judges the story that they tell.
-func (a *soakAudit) readEvents(ctx context.Context, alive []messages.Record) error {
+func (a *soakAudit) readEvents(ctx context.Context, alive []record.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var all []messages.Event
@@ -383,7 +384,7 @@ func (a *soakAudit) readEvents(ctx context.Context, alive []messages.Record) err
 
 // judgeEvents makes sure that of each key beginning and end are told, once and in
 // this order. Those of leases that are alive need no end.
-func (a *soakAudit) judgeEvents(events []messages.Event, alive []messages.Record) {
+func (a *soakAudit) judgeEvents(events []messages.Event, alive []record.Record) {
 	begun, over := map[string]string{}, map[string]bool{} // by attempt, for a lease may be begun anew
 	undelivered, given := map[string]bool{}, map[string]bool{}
 	for _, e := range events {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/lessorhq/lessor/cmd/embedded"
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // impostor answers requesters as a broker would, and wrongly.
@@ -89,10 +90,10 @@ func refuses(code messages.Code) func() messages.Reply {
 }
 
 // shamRecord is what a record would say of shamLease.
-func shamRecord(state messages.State, ended time.Duration) messages.Record {
+func shamRecord(state messages.State, ended time.Duration) record.Record {
 	l := shamLease(-ended)
-	return messages.Record{
-		State: state, Identity: l.Identity, Secret: l.Secret, ID: l.ID, Attempt: 1, User: messages.User{Name: l.Username},
+	return record.Record{
+		State: state, Identity: l.Identity, Secret: l.Secret, ID: l.ID, Attempt: 1, User: record.User{Name: l.Username},
 		IssuedAt: l.ExpiresAt.Add(-time.Minute), ExpiresAt: l.ExpiresAt, AccessKeyID: l.AccessKeyID,
 	}
 }
@@ -118,7 +119,7 @@ func TestEachFigureCanBeBad(t *testing.T) {
 	}{
 		"users_left": {do: func(_ context.Context, s *sham) { s.audit.judgeLast([]soakUser{shamUser()}, nil, nil, 1) }},
 		"leases_left": {do: func(_ context.Context, s *sham) {
-			s.audit.judgeLast(nil, []messages.Record{shamRecord(messages.StateActive, 0)}, nil, 1)
+			s.audit.judgeLast(nil, []record.Record{shamRecord(messages.StateActive, 0)}, nil, 1)
 		}},
 		"queued":   {do: func(_ context.Context, s *sham) { s.audit.judgeLast(nil, nil, map[string]uint64{"revoke": 2}, 1) }},
 		"rotation": {do: func(_ context.Context, s *sham) { s.audit.judgeLast(nil, nil, nil, 2) }},
@@ -259,7 +260,7 @@ func TestWhatIsRightIsNotHeldAgainstABroker(t *testing.T) {
 		s.audit.judge(shamUser(), shamRecord(messages.StateActive, 5*time.Second), time.Now(), renews) // it will move
 		s.audit.judgeAll([]soakUser{shamUser()})
 	}
-	s.audit.judgeLast(nil, []messages.Record{shamRecord(messages.StateRevoking, 0)}, nil, 1)
+	s.audit.judgeLast(nil, []record.Record{shamRecord(messages.StateRevoking, 0)}, nil, 1)
 	s.audit.judgeEvents([]messages.Event{
 		shamEvent(messages.EventIssued, "AKIA1"), shamEvent(messages.EventRevoked, "AKIA1"), shamEvent(messages.EventRevoked, "AKIA1"),
 	}, nil)

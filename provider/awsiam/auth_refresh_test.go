@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/rs/zerolog"
 
-	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
@@ -262,7 +262,7 @@ func TestAnAnswerToAssumeRoleIsNoAnswerToTheCall(t *testing.T) {
 	}
 	a.SetHook(nil)
 	a.ResetCalls()
-	user := provider.Creation{User: messages.User{Name: userName, Path: "/"}, Owner: lease().Owner}
+	user := provider.Creation{User: record.User{Name: userName, Path: "/"}, Owner: lease().Owner}
 	if _, err := c.Create(t.Context(), user); err != nil || !slices.Contains(a.actions(), "CreateUser") {
 		t.Errorf("it does not heal: %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -21,7 +22,7 @@ func TestEachMethodUsesItsOwnCredentials(t *testing.T) {
 			if n := a.asked(); n != way.calls {
 				t.Errorf("it took %d calls", n)
 			}
-			user := provider.Creation{User: messages.User{Name: userName, Path: "/"}, Owner: lease().Owner}
+			user := provider.Creation{User: record.User{Name: userName, Path: "/"}, Owner: lease().Owner}
 			if _, err := c.Create(t.Context(), user); err != nil {
 				t.Error(err)
 			}

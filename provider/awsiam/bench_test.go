@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
@@ -75,7 +76,7 @@ func (b *bench) connect(p *Provider) provider.Account {
 // one managed policy, an inline policy and a hard expiry.
 func lease() provider.Creation {
 	return provider.Creation{
-		User: messages.User{
+		User: record.User{
 			Name: userName, Path: "/lessor/ci/", Boundary: boundary,
 			Groups:          []string{"deployers"},
 			ManagedPolicies: []string{managedPolicy},

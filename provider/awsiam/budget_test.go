@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
@@ -111,7 +112,7 @@ func TestCallsWaitByRank(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(o *Options) { o.MaxConns = 1 }) // nothing overtakes on the wire
 	b.AddRole("deploy", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}}`)
-	session := messages.User{Name: "lessor-alice-s", Role: leasedRoleARN, DenyOnRevoke: true}
+	session := record.User{Name: "lessor-alice-s", Role: leasedRoleARN, DenyOnRevoke: true}
 	leased := b.addLeased(20)
 	var wg sync.WaitGroup
 	each := func(n int, do func(i int) error) {
@@ -252,7 +253,7 @@ func TestWhatEndsAccessGoesWithTheKeys(t *testing.T) {
 	d := b.addLeased(1)[0]
 	unknown := d
 	unknown.AccessKeyID, unknown.Ours = "", false
-	session := messages.User{Name: "lessor-alice-s", Role: leasedRoleARN, DenyOnRevoke: true}
+	session := record.User{Name: "lessor-alice-s", Role: leasedRoleARN, DenyOnRevoke: true}
 	a := b.account.(*account)
 	for name, end := range map[string]func(context.Context) error{
 		"a session":      func(ctx context.Context) error { return a.Cut(ctx, session) },

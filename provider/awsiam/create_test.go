@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
@@ -35,7 +35,7 @@ func TestCreateTakesTwoRoundTrips(t *testing.T) {
 func TestCreateMakesNoCallForWhatIsNotWanted(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	c := provider.Creation{User: messages.User{Name: userName}, Owner: lease().Owner}
+	c := provider.Creation{User: record.User{Name: userName}, Owner: lease().Owner}
 	if _, err := b.account.Create(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
@@ -281,16 +281,16 @@ func TestCreateOfAUserThatNeverBecomesVisible(t *testing.T) {
 		o.Backoff = func(int) time.Duration { cancel(); return time.Hour }
 	})
 	b.SetFaults(iamsim.Faults{UserVisibleAfter: time.Hour})
-	_, err = b.account.Create(ctx, provider.Creation{User: messages.User{Name: userName}, Owner: lease().Owner})
+	_, err = b.account.Create(ctx, provider.Creation{User: record.User{Name: userName}, Owner: lease().Owner})
 	expectError(t, err, provider.NotVisible, provider.LeftUser)
 }
 
 // A policy or a group that does not exist is not waited for as a user is.
 func TestCreateWithSomethingThatDoesNotExist(t *testing.T) {
 	t.Parallel()
-	for action, change := range map[string]func(*messages.User){
-		"AttachUserPolicy": func(u *messages.User) { u.ManagedPolicies = []string{"arn:aws:iam::123456789012:policy/none"} },
-		"AddUserToGroup":   func(u *messages.User) { u.Groups = []string{"none"} },
+	for action, change := range map[string]func(*record.User){
+		"AttachUserPolicy": func(u *record.User) { u.ManagedPolicies = []string{"arn:aws:iam::123456789012:policy/none"} },
+		"AddUserToGroup":   func(u *record.User) { u.Groups = []string{"none"} },
 	} {
 		b := newBench(t)
 		c := lease()

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -22,7 +23,7 @@ func TestABrokerWithoutCredentialsSaysSo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = account.Create(t.Context(), provider.Creation{User: messages.User{Name: "u", Path: "/"}, Owner: provider.Owner{Attempt: 1}})
+	_, err = account.Create(t.Context(), provider.Creation{User: record.User{Name: "u", Path: "/"}, Owner: provider.Owner{Attempt: 1}})
 	e := provider.AsError(err)
 	if !e.Unsigned || e.Left != provider.LeftNothing || e.Kind != provider.Unavailable || !strings.Contains(e.Safe(), "no credentials") {
 		t.Fatalf("%+v", e)

@@ -8,7 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
-	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -31,7 +31,7 @@ var (
 // in another account is out of the broker's reach: IAM knows the roles of its
 // caller's account only, and would take the policy for a role there that happens
 // to have the same name.
-func (a *account) Cut(ctx context.Context, session messages.User) error {
+func (a *account) Cut(ctx context.Context, session record.User) error {
 	if !mayCut(session) {
 		return &provider.Error{Kind: provider.Rejected, Op: "PutRolePolicy", Err: errNotCuttable}
 	}
@@ -78,7 +78,7 @@ func (a *account) endSession(ctx context.Context, d provider.Deletion) error {
 
 // mayCut says whether a session is one that Cut denies everything. The name is
 // looked at once more: with a * in it, it would stand for other sessions, too.
-func mayCut(session messages.User) bool {
+func mayCut(session record.User) bool {
 	return session.DenyOnRevoke && sessionNameGrammar.MatchString(session.Name) && roleARN.MatchString(session.Role)
 }
 

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
@@ -134,14 +134,14 @@ func TestCutNeedsRoomOnTheRole(t *testing.T) {
 
 func TestCutRefuses(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*messages.User){
-		"a session that may not be cut": func(u *messages.User) { u.DenyOnRevoke = false },
-		"a name that stands for all":    func(u *messages.User) { u.Name = "*" },
-		"a name with a variable":        func(u *messages.User) { u.Name = "${aws:username}" },
-		"a name that is too short":      func(u *messages.User) { u.Name = "a" },
-		"a user":                        func(u *messages.User) { u.Role = "" },
-		"what is no role":               func(u *messages.User) { u.Role = "arn:aws:iam::123456789012:user/ci" },
-		"a role of another account":     func(u *messages.User) { u.Role = strings.Replace(u.Role, "123456789012", "210987654321", 1) },
+	for name, change := range map[string]func(*record.User){
+		"a session that may not be cut": func(u *record.User) { u.DenyOnRevoke = false },
+		"a name that stands for all":    func(u *record.User) { u.Name = "*" },
+		"a name with a variable":        func(u *record.User) { u.Name = "${aws:username}" },
+		"a name that is too short":      func(u *record.User) { u.Name = "a" },
+		"a user":                        func(u *record.User) { u.Role = "" },
+		"what is no role":               func(u *record.User) { u.Role = "arn:aws:iam::123456789012:user/ci" },
+		"a role of another account":     func(u *record.User) { u.Role = strings.Replace(u.Role, "123456789012", "210987654321", 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

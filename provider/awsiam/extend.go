@@ -10,13 +10,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
 
 // Extend sets the date of the expiry's Deny. It may be repeated. A user that does
 // not exist is Rejected; so is a zero date, which would lift the Deny, and so is a
 // session.
-func (a *account) Extend(ctx context.Context, user messages.User, denyAfter time.Time) error {
+func (a *account) Extend(ctx context.Context, user record.User, denyAfter time.Time) error {
 	if user.IsSession() {
 		return &provider.Error{Kind: provider.Rejected, Op: "the renewal", Err: errNotRenewable}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -134,7 +135,7 @@ func definitions() map[string]messages.DynamicSecret {
 func (w *limited) creation(attempt int) provider.Creation {
 	a := w.secret.AWS
 	c := provider.Creation{
-		User: messages.User{
+		User: record.User{
 			Name: userName, Path: a.Path, Boundary: a.PermissionsBoundary, Groups: a.Groups, ManagedPolicies: a.ManagedPolicies,
 			InlinePolicy: json.RawMessage(a.InlinePolicy), Tags: w.secret.Tags, HardExpiry: w.secret.HardExpiry,
 			Role: a.RoleARN, ExternalID: a.ExternalID, DenyOnRevoke: a.DenyOnRevoke,

@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/smithy-go"
 
-	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -21,7 +21,7 @@ import (
 // path has none to a user whose path is not known. A denial alone proves nothing,
 // so the users of the path are listed, which is allowed whatever the path. By its
 // ARN AWS names a user that it has found, if only where a person has moved it.
-func (a *account) missing(ctx context.Context, u messages.User, err error) error {
+func (a *account) missing(ctx context.Context, u record.User, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -54,7 +54,7 @@ func (a *account) isListed(ctx context.Context, path, name string) (there bool, 
 }
 
 // isElsewhere says of a denial that AWS has found the user, below another path.
-func isElsewhere(u messages.User, err error) bool {
+func isElsewhere(u record.User, err error) bool {
 	e := provider.AsError(err)
 	arn := strings.ToLower(e.Resource)
 	return e.Kind == provider.Denied && strings.HasSuffix(arn, strings.ToLower("/"+u.Name)) &&

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // policyName names the one inline policy of lessor's users.
@@ -100,7 +101,7 @@ func plain(document []byte) (string, error) {
 }
 
 // hasPolicy says whether a user has lessor's inline policy.
-func hasPolicy(u messages.User) bool {
+func hasPolicy(u record.User) bool {
 	return len(u.InlinePolicy) > 0 || u.HardExpiry == messages.HardExpiryLease || u.HardExpiry == messages.HardExpiryMaxTTL
 }
 

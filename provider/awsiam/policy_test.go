@@ -7,9 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lessorhq/lessor/messages/record"
 	"pgregory.net/rapid"
-
-	"github.com/lessorhq/lessor/messages"
 )
 
 func TestCompose(t *testing.T) {
@@ -31,11 +30,11 @@ func TestCompose(t *testing.T) {
 	}
 	// What encoding/json has escaped on the way through a record costs nothing.
 	const angles = `{"Version":"2012-10-17","Statement":[{"Sid":"<&>"}]}`
-	record, err := messages.Record{User: messages.User{InlinePolicy: []byte(angles)}}.Encode()
+	record, err := record.Record{User: record.User{InlinePolicy: []byte(angles)}}.Encode()
 	if err != nil || strings.Contains(string(record), "<") {
 		t.Fatalf("%s (%v)", record, err)
 	}
-	var read messages.Record
+	var read record.Record
 	if err := json.Unmarshal(record, &read); err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
@@ -69,7 +70,7 @@ func (b *sessionBench) as(c aws.CredentialsProvider) provider.Account {
 // sessionLease is a lease of a session, as the broker asks for it.
 func sessionLease(name string) provider.Creation {
 	return provider.Creation{
-		User: messages.User{
+		User: record.User{
 			Name: name, Role: leasedARN, ExternalID: "lessor:7", DenyOnRevoke: true,
 			InlinePolicy: []byte(`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": ["s3:Get*", "iam:ListUsers"], "Resource": "*"}}`),
 			Tags:         map[string]string{"team": "platform"},
@@ -185,7 +186,7 @@ func TestASessionIsAskedForAsConfigured(t *testing.T) {
 	// What is not configured is not sent.
 	b.AddRole("open", strings.Replace(trustUs, `,"Condition":{"StringEquals":{"sts:ExternalId":"lessor:7"}}`, "", 1))
 	b.ResetCalls()
-	b.begin(provider.Creation{User: messages.User{Name: "bob-x7", Role: "arn:aws:iam::123456789012:role/open"}, Owner: c.Owner})
+	b.begin(provider.Creation{User: record.User{Name: "bob-x7", Role: "arn:aws:iam::123456789012:role/open"}, Owner: c.Owner})
 	for _, key := range []string{"ExternalId", "Policy", "PolicyArns.member.1.arn", "Tags.member.4.Key"} {
 		if params := b.Calls()[0].Params; params.Has(key) {
 			t.Errorf("%s is %q", key, params.Get(key))

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -98,7 +99,7 @@ func (a *account) try(ctx context.Context, t attempt) provider.TriedCall {
 
 // tryDelete deletes the user, and clears it first where one of the calls before
 // has failed. A user that can't be found is gone if an earlier answer was lost.
-func (a *account) tryDelete(ctx context.Context, u messages.User) provider.TriedCall {
+func (a *account) tryDelete(ctx context.Context, u record.User) provider.TriedCall {
 	call := provider.TriedCall{Op: "DeleteUser"}
 	var o outcome
 	err := a.deleteUser(o.follow(ctx), u.Name)

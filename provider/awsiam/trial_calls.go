@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
 
@@ -29,7 +30,7 @@ func attempts(steps []step, first int, about ...string) []attempt {
 }
 
 // attachments are what a user has several of.
-func attachments(u messages.User) []string {
+func attachments(u record.User) []string {
 	return append(append([]string(nil), u.ManagedPolicies...), u.Groups...)
 }
 

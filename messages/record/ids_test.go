@@ -1,4 +1,4 @@
-package messages_test
+package record_test
 
 import (
 	"testing"
@@ -7,6 +7,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // A broker of another version must find the same lease: these never change.
@@ -22,28 +23,28 @@ func TestLeaseIDsAreStable(t *testing.T) {
 		{"alice", "ci", `<a href="x">&</a>`, 0, time.Time{}, "7hm5ad3hwnzff05s6f1h64jrkg"},
 		{"alice", "ci", "", 1<<64 - 1, noon.Add(time.Nanosecond), "9rwh5csasej720hazvakdd4cm4"},
 	} {
-		if got := messages.LeaseID(c.identity, c.secret, c.key, c.sequence, c.stored); got != c.want {
+		if got := record.LeaseID(c.identity, c.secret, c.key, c.sequence, c.stored); got != c.want {
 			t.Errorf("%+v: got %s", c, got)
 		}
 	}
 }
 
 func TestWithAKeyNothingElseOfTheMessageCounts(t *testing.T) {
-	want := messages.LeaseID("alice", "ci", "k", 1, noon)
-	if got := messages.LeaseID("alice", "ci", "k", 2, noon.Add(time.Hour)); got != want {
+	want := record.LeaseID("alice", "ci", "k", 1, noon)
+	if got := record.LeaseID("alice", "ci", "k", 2, noon.Add(time.Hour)); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
 func TestWithoutAKeyTheMessagesPlaceAndTimeCount(t *testing.T) {
-	base := messages.LeaseID("alice", "ci", "", 1, noon)
-	if got := messages.LeaseID("alice", "ci", "", 1, noon.In(time.FixedZone("east", 3600))); got != base {
+	base := record.LeaseID("alice", "ci", "", 1, noon)
+	if got := record.LeaseID("alice", "ci", "", 1, noon.In(time.FixedZone("east", 3600))); got != base {
 		t.Errorf("the zone counts: %s and %s", got, base)
 	}
 	for name, got := range map[string]string{
-		"sequence":                 messages.LeaseID("alice", "ci", "", 2, noon),
-		"time, for a stream anew":  messages.LeaseID("alice", "ci", "", 1, noon.Add(1)),
-		"a key that looks like it": messages.LeaseID("alice", "ci", "1", 1, noon),
+		"sequence":                 record.LeaseID("alice", "ci", "", 2, noon),
+		"time, for a stream anew":  record.LeaseID("alice", "ci", "", 1, noon.Add(1)),
+		"a key that looks like it": record.LeaseID("alice", "ci", "1", 1, noon),
 	} {
 		if got == base {
 			t.Errorf("%s does not count", name)
@@ -61,7 +62,7 @@ func TestLeaseIDsAreOfTheirPartsAlone(t *testing.T) {
 		}
 		sequence := rapid.Uint64Range(0, 3).Draw(t, "sequence")
 		a, b := draw("a"), draw("b")
-		id := func(p [3]string) string { return messages.LeaseID(p[0], p[1], p[2], sequence, noon) }
+		id := func(p [3]string) string { return record.LeaseID(p[0], p[1], p[2], sequence, noon) }
 		if (id(a) == id(b)) != (a == b) {
 			t.Fatalf("%q is %s, %q is %s", a, id(a), b, id(b))
 		}

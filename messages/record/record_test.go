@@ -1,4 +1,4 @@
-package messages_test
+package record_test
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 var update = flag.Bool("update", false, "write the golden files of testdata anew")
@@ -45,14 +46,14 @@ func golden(t *testing.T, name string, got []byte) []byte {
 
 // goldenRecords are leases at every stop of their life, with every field set
 // somewhere.
-func goldenRecords() map[string]messages.Record {
+func goldenRecords() map[string]record.Record {
 	delivered := must(inState(messages.StateActive).Deliver(noon.Add(2*time.Second), timing))
 	announced := must(must(settledLease().Renew(noon.Add(time.Hour), 41, noon, timing)).Announce(timing))
-	revoking := must(must(announced.End(messages.ReasonRequested, "job finished", noon.Add(2*time.Hour), timing)).UndoFailed("AWS is away", noon.Add(2*time.Hour)))
-	keyGone := must(must(revoking.KeyGone(noon.Add(2*time.Hour))).UndoLater(messages.MinUndoWait, noon.Add(2*time.Hour)))
-	keyGone.UndoError = revoking.UndoError // the format allows for it
+	revoking := must(must(announced.End(messages.ReasonRequested, "job finished", noon.Add(2*time.Hour), timing)).TeardownFailed("AWS is away", noon.Add(2*time.Hour)))
+	keyGone := must(must(revoking.KeyGone(noon.Add(2*time.Hour))).DeferTeardown(record.MinTeardownWait, noon.Add(2*time.Hour)))
+	keyGone.TeardownError = revoking.TeardownError // the format allows for it
 	left := sessionIn(messages.StateRevoking)
-	return map[string]messages.Record{
+	return map[string]record.Record{
 		"record_session.json":         sessionIn(messages.StateActive),
 		"record_session_cut.json":     cutSession(),
 		"record_session_left.json":    must(left.Ended(noon.Add(10 * time.Minute))),
@@ -74,7 +75,7 @@ func TestStoredRecordsKeepTheirFormat(t *testing.T) {
 	for name, record := range goldenRecords() {
 		t.Run(name, func(t *testing.T) {
 			stored := golden(t, name, must(record.Encode()))
-			got, err := messages.DecodeRecord(stored)
+			got, err := record.Decode(stored)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -95,11 +96,11 @@ func TestStoredRecordsKeepTheirFormat(t *testing.T) {
 
 // A field that no golden record has could change its name unseen.
 func TestGoldenRecordsHaveEveryField(t *testing.T) {
-	var all []messages.Record
+	var all []record.Record
 	for _, r := range goldenRecords() {
 		all = append(all, r)
 	}
-	typ := reflect.TypeFor[messages.Record]()
+	typ := reflect.TypeFor[record.Record]()
 	for i := range typ.NumField() {
 		set := false
 		for _, r := range all {
@@ -109,9 +110,9 @@ func TestGoldenRecordsHaveEveryField(t *testing.T) {
 			t.Errorf("no golden record has %s", typ.Field(i).Name)
 		}
 	}
-	user := reflect.TypeFor[messages.User]()
+	user := reflect.TypeFor[record.User]()
 	for i := range user.NumField() {
-		if !slices.ContainsFunc(all, func(r messages.Record) bool { return !reflect.ValueOf(r.User).Field(i).IsZero() }) {
+		if !slices.ContainsFunc(all, func(r record.Record) bool { return !reflect.ValueOf(r.User).Field(i).IsZero() }) {
 			t.Errorf("no golden record's user has %s", user.Field(i).Name)
 		}
 	}
@@ -120,8 +121,8 @@ func TestGoldenRecordsHaveEveryField(t *testing.T) {
 func TestEncodeWritesTheVersion(t *testing.T) {
 	r := inState(messages.StateActive)
 	r.Version = 0
-	back, err := messages.DecodeRecord(must(r.Encode()))
-	if err != nil || back.Version != messages.RecordVersion {
+	back, err := record.Decode(must(r.Encode()))
+	if err != nil || back.Version != record.Version {
 		t.Errorf("got version %d, %v", back.Version, err)
 	}
 }
@@ -144,7 +145,7 @@ func TestRecordsOfANewerVersionAreLeftToThoseWhoWroteThem(t *testing.T) {
 		"where a type is other":  changed(t, `"v":1`, `"v":2,"labels":[]`),
 		"where nothing is alike": []byte(`{"v":99}`),
 	} {
-		if _, err := messages.DecodeRecord(data); !errors.Is(err, messages.ErrNewerRecord) {
+		if _, err := record.Decode(data); !errors.Is(err, record.ErrNewerVersion) {
 			t.Errorf("%s: decode: %v", name, err)
 		}
 	}
@@ -170,7 +171,7 @@ func TestDamagedRecordsAreRefused(t *testing.T) {
 		"wrong case":        changed(t, `"state":"active"`, `"state":"Active"`),
 		"no attempt":        changed(t, `"attempt":1,`, ``),
 		"attempt zero":      changed(t, `"attempt":1`, `"attempt":0`),
-		"negative tries":    changed(t, `"v":1`, `"v":1,"undo_tries":-1`),
+		"negative tries":    changed(t, `"v":1`, `"v":1,"teardown_tries":-1`),
 		"no identity":       changed(t, `"identity":"alice"`, `"identity":""`),
 		"a subject inside":  changed(t, `"secret":"ci"`, `"secret":"ci.x"`),
 		"a wildcard inside": changed(t, `"id":"06ct`, `"id":"*`),
@@ -178,11 +179,11 @@ func TestDamagedRecordsAreRefused(t *testing.T) {
 		"not a time":        changed(t, `"due":"2026`, `"due":"x`),
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := messages.DecodeRecord(data)
-			if err == nil || errors.Is(err, messages.ErrNewerRecord) {
+			r, err := record.Decode(data)
+			if err == nil || errors.Is(err, record.ErrNewerVersion) {
 				t.Fatalf("got %+v, %v", r, err)
 			}
-			if !reflect.DeepEqual(r, messages.Record{}) {
+			if !reflect.DeepEqual(r, record.Record{}) {
 				t.Errorf("an error, and a record: %+v", r)
 			}
 		})
@@ -192,15 +193,15 @@ func TestDamagedRecordsAreRefused(t *testing.T) {
 func TestARecordIsItsKeysOnly(t *testing.T) {
 	data := must(inState(messages.StateActive).Encode())
 	name := inState(messages.StateActive).Name().String()
-	if r, err := messages.DecodeRecordAt(name, data); err != nil || r.Name().String() != name {
+	if r, err := record.DecodeAt(name, data); err != nil || r.Name().String() != name {
 		t.Errorf("got %+v, %v", r, err)
 	}
 	for _, key := range []string{"", "x", "bob" + name[len("alice"):], name + ".x", strings.ToUpper(name), name + "0"} {
-		if r, err := messages.DecodeRecordAt(key, data); err == nil || !reflect.DeepEqual(r, messages.Record{}) {
+		if r, err := record.DecodeAt(key, data); err == nil || !reflect.DeepEqual(r, record.Record{}) {
 			t.Errorf("%q: got %+v, %v", key, r, err)
 		}
 	}
-	if _, err := messages.DecodeRecordAt(name, changed(t, `"v":1`, `"v":2`)); !errors.Is(err, messages.ErrNewerRecord) {
+	if _, err := record.DecodeAt(name, changed(t, `"v":1`, `"v":2`)); !errors.Is(err, record.ErrNewerVersion) {
 		t.Errorf("a newer one: %v", err)
 	}
 }
@@ -209,7 +210,7 @@ func TestARecordIsItsKeysOnly(t *testing.T) {
 func TestWhatIsSaidOfADamagedRecordIsShort(t *testing.T) {
 	junk := strings.Repeat("Geheim\n", 1<<17)
 	for _, data := range []string{junk, `"` + junk + `"`, `{"v":1,"` + junk + `":1}`, `{"v":1,"due":"` + junk + `"}`, `{"v":1,"attempt":` + strings.Repeat("9", 1<<20) + `}`} {
-		_, err := messages.DecodeRecord([]byte(data))
+		_, err := record.Decode([]byte(data))
 		if err == nil || len(err.Error()) > 600 || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%.50s…: %d bytes: %.700s", data, len(err.Error()), err)
 		}
@@ -218,20 +219,20 @@ func TestWhatIsSaidOfADamagedRecordIsShort(t *testing.T) {
 
 func TestWhatRemainsOfARecord(t *testing.T) {
 	active := inState(messages.StateActive)
-	whole := messages.Remains{Username: active.User.Name, Connection: active.Connection}
+	whole := record.Partial{Username: active.User.Name, Connection: active.Connection}
 	for name, c := range map[string]struct {
 		data []byte
-		want messages.Remains
+		want record.Partial
 	}{
 		"a newer one":         {changed(t, `"v":1`, `"v":2,"colour":"red"`), whole},
 		"an unknown state":    {changed(t, `"state":"active"`, `"state":7`), whole},
-		"another type":        {[]byte(`{"v":2,"connection":{"name":"x"},"user":{"name":"u"}}`), messages.Remains{Username: "u"}},
-		"another type inside": {[]byte(`{"v":2,"connection":"c","user":["u"]}`), messages.Remains{Connection: "c"}},
-		"cut off":             {must(active.Encode())[:100], messages.Remains{}},
-		"nothing":             {nil, messages.Remains{}},
-		"an array":            {[]byte(`[1]`), messages.Remains{}},
+		"another type":        {[]byte(`{"v":2,"connection":{"name":"x"},"user":{"name":"u"}}`), record.Partial{Username: "u"}},
+		"another type inside": {[]byte(`{"v":2,"connection":"c","user":["u"]}`), record.Partial{Connection: "c"}},
+		"cut off":             {must(active.Encode())[:100], record.Partial{}},
+		"nothing":             {nil, record.Partial{}},
+		"an array":            {[]byte(`[1]`), record.Partial{}},
 	} {
-		if got := messages.RecordRemains(c.data); got != c.want {
+		if got := record.DecodePartial(c.data); got != c.want {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -288,12 +289,12 @@ func TestLeaseTellsWhyItEndsAndWhyItCannot(t *testing.T) {
 	if failed.Reason != messages.ReasonFailed || failed.Error == nil || failed.Error.Code != messages.CodeProviderRejected {
 		t.Errorf("failed: %+v", failed)
 	}
-	stuck := must(inState(messages.StateRevoking).UndoFailed("AWS is away", noon)).Lease()
+	stuck := must(inState(messages.StateRevoking).TeardownFailed("AWS is away", noon)).Lease()
 	if stuck.Reason != messages.ReasonExpired || stuck.Error == nil || stuck.Error.Message != "AWS is away" || !stuck.Error.Retryable {
 		t.Errorf("revoking: %+v", stuck)
 	}
 	// The cause is somebody's text, not a format.
-	odd := must(inState(messages.StateRevoking).UndoFailed("100%s", noon)).Lease()
+	odd := must(inState(messages.StateRevoking).TeardownFailed("100%s", noon)).Lease()
 	if odd.Error.Message != "100%s" {
 		t.Errorf("revoking: %q", odd.Error.Message)
 	}

@@ -1,4 +1,4 @@
-package messages_test
+package record_test
 
 import (
 	"reflect"
@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 const minute = messages.Duration(time.Minute)
@@ -46,7 +47,7 @@ func TestRenewalEndRefuses(t *testing.T) {
 	hour := 60 * minute
 	for _, c := range []struct {
 		name    string
-		record  messages.Record
+		record  record.Record
 		request messages.RenewRequest
 		stored  time.Time
 		code    messages.Code
@@ -77,15 +78,15 @@ func TestRenewalEndRefuses(t *testing.T) {
 func TestRenewalStoredInTimeWinsThoughTheEndHasPassed(t *testing.T) {
 	r := settledLease()
 	now := r.ExpiresAt.Add(10 * time.Second)
-	if r.Task(now) != messages.TaskExpire {
+	if r.Action(now) != record.ActionExpire {
 		t.Fatal("the lease has not expired")
 	}
 	end, err := r.RenewalEnd(messages.RenewRequest{TTL: 60 * minute}, r.ExpiresAt.Add(-time.Second), minute)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r = must(r.Renew(end, 7, noon, timing)); r.Task(now) != messages.TaskNone {
-		t.Errorf("renewed, and there is %q to do", r.Task(now))
+	if r = must(r.Renew(end, 7, noon, timing)); r.Action(now) != record.ActionNone {
+		t.Errorf("renewed, and there is %q to do", r.Action(now))
 	}
 }
 
@@ -119,7 +120,7 @@ var largestNamed = regexp.MustCompile(`largest that would do now is (\w+)`)
 func TestRenewalEndIsWithinBoundsAndErrorsNameWhatWouldDo(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawPlan(t, noon)
-		r := must(messages.NewRecord(p, noon, timing).Activate("AKIAX", nil, noon, timing))
+		r := must(record.New(p, noon, timing).Activate("AKIAX", nil, noon, timing))
 		// Renewed before, or not; stored around the lease's life.
 		left := r.MaxExpiresAt.Sub(r.ExpiresAt)
 		r.ExpiresAt = r.ExpiresAt.Add(time.Duration(rapid.Int64Range(0, int64(left)).Draw(t, "renewed by")))
@@ -162,7 +163,7 @@ func TestRenewalEndIsWithinBoundsAndErrorsNameWhatWouldDo(t *testing.T) {
 	})
 }
 
-func checkNamedTTL(t *rapid.T, r messages.Record, message string, stored time.Time, minTTL messages.Duration) {
+func checkNamedTTL(t *rapid.T, r record.Record, message string, stored time.Time, minTTL messages.Duration) {
 	m := largestNamed.FindStringSubmatch(message)
 	if m == nil {
 		if most := r.MaxExpiresAt.Sub(stored).Truncate(time.Second); most >= max(minTTL.Std(), time.Second) {

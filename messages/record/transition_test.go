@@ -1,4 +1,4 @@
-package messages_test
+package record_test
 
 import (
 	"fmt"
@@ -11,15 +11,16 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
 // lifetime is a lease that is led through its life at random, by workers whose
 // clocks differ a little.
 type lifetime struct {
-	record messages.Record
+	record record.Record
 	now    time.Time
-	timing messages.Timing
-	plan   messages.Plan
+	timing record.Timing
+	plan   record.Plan
 	wait   time.Duration // the longest that Postpone was asked for
 	behind time.Duration // how far clocks may be behind that which the record was written by
 }
@@ -39,21 +40,21 @@ var arrows = map[messages.State][]messages.State{
 	messages.StateFailed:       {messages.StateProvisioning},
 }
 
-func drawTiming(t *rapid.T) messages.Timing {
+func drawTiming(t *rapid.T) record.Timing {
 	d := func(name string) time.Duration {
 		return time.Duration(rapid.Int64Range(0, 120).Draw(t, name)) * time.Second
 	}
-	return messages.Timing{
+	return record.Timing{
 		Provision: d("provision"), Deliver: d("deliver"), Confirm: d("confirm"), Undo: d("undo"), Expiring: d("expiring"),
 	}.WithDefaults()
 }
 
-func drawPlan(t *rapid.T, now time.Time) messages.Plan {
+func drawPlan(t *rapid.T, now time.Time) record.Plan {
 	maxTTL := rapid.Int64Range(1, 86400).Draw(t, "max_ttl")
 	second := func(n int64) messages.Duration { return messages.Duration(time.Duration(n) * time.Second) }
-	p := messages.Plan{
+	p := record.Plan{
 		Name:       messages.LeaseName{Identity: "alice", Secret: "ci", ID: "06ct"},
-		Origin:     messages.Origin{Sequence: rapid.Uint64().Draw(t, "sequence"), Stored: now, Fingerprint: "f00d"},
+		Origin:     record.Origin{Sequence: rapid.Uint64().Draw(t, "sequence"), Stored: now, Fingerprint: "f00d"},
 		Connection: "default-us-east-1",
 		Region:     "us-east-1",
 		TTL:        second(rapid.Int64Range(1, maxTTL).Draw(t, "ttl")),
@@ -63,7 +64,7 @@ func drawPlan(t *rapid.T, now time.Time) messages.Plan {
 			Confirm:     rapid.Bool().Draw(t, "confirm"),
 			ReadyWithin: second(rapid.Int64Range(0, 60).Draw(t, "ready_within")),
 		},
-		User: messages.User{
+		User: record.User{
 			Name: "lessor-alice-x", Path: "/lessor/", Boundary: "arn:aws:iam::123456789012:policy/b",
 			Groups: []string{"deployers"}, ManagedPolicies: []string{"arn:aws:iam::aws:policy/ReadOnlyAccess"},
 			InlinePolicy: []byte(`{"Version":"2012-10-17"}`), Tags: map[string]string{"team": "platform"},
@@ -80,7 +81,7 @@ func drawPlan(t *rapid.T, now time.Time) messages.Plan {
 }
 
 // drawAnyPlan is a plan for an IAM user or for a session of a role.
-func drawAnyPlan(t *rapid.T, now time.Time) messages.Plan {
+func drawAnyPlan(t *rapid.T, now time.Time) record.Plan {
 	p := drawPlan(t, now)
 	if rapid.Bool().Draw(t, "session") {
 		p.User = sessionPlan().User
@@ -92,14 +93,14 @@ func drawAnyPlan(t *rapid.T, now time.Time) messages.Plan {
 func beginLifetime(t *rapid.T) *lifetime {
 	l := &lifetime{now: noon.Add(time.Duration(rapid.Int64Range(0, 1e9).Draw(t, "ns"))), timing: drawTiming(t)}
 	l.plan = drawAnyPlan(t, l.now)
-	l.record = messages.NewRecord(l.plan, l.now, l.timing)
-	l.checkStep(t, messages.Record{}, "new")
+	l.record = record.New(l.plan, l.now, l.timing)
+	l.checkStep(t, record.Record{}, "new")
 	return l
 }
 
 // step takes a transition's result. From a state in which the transition does
 // not exist, it must be an error and change nothing.
-func (l *lifetime) step(t *rapid.T, name string, possible bool, next messages.Record, err error) {
+func (l *lifetime) step(t *rapid.T, name string, possible bool, next record.Record, err error) {
 	before := l.record
 	if !possible {
 		if err == nil {
@@ -139,7 +140,7 @@ func (l *lifetime) actions() map[string]func(*rapid.T) {
 			l.behind += behind
 		},
 		"take over": func(t *rapid.T) {
-			o := messages.Origin{Sequence: rapid.Uint64().Draw(t, "sequence"), Stored: l.now, Fingerprint: "beef"}
+			o := record.Origin{Sequence: rapid.Uint64().Draw(t, "sequence"), Stored: l.now, Fingerprint: "beef"}
 			next, err := l.record.TakeOver(o, l.now, l.timing)
 			l.step(t, "take over", l.is(provisioning), next, err)
 		},
@@ -198,15 +199,15 @@ func (l *lifetime) actions() map[string]func(*rapid.T) {
 			l.step(t, "fail", l.is(provisioning), next, err)
 		},
 		"undo again": func(t *rapid.T) {
-			next, err := l.record.UndoAgain(l.now, l.timing)
+			next, err := l.record.RetryTeardown(l.now, l.timing)
 			l.step(t, "undo again", l.is(revoking), next, err)
 		},
 		"undo failed": func(t *rapid.T) {
-			next, err := l.record.UndoFailed("AWS is away", l.now)
+			next, err := l.record.TeardownFailed("AWS is away", l.now)
 			l.step(t, "undo failed", l.is(revoking), next, err)
 		},
 		"cut off": func(t *rapid.T) {
-			next, err := l.record.CutOff(l.now)
+			next, err := l.record.DenySession(l.now)
 			l.step(t, "cut off", l.is(revoking) && l.record.User.IsSession(), next, err)
 		},
 		"ended": func(t *rapid.T) {
@@ -222,7 +223,7 @@ func (l *lifetime) actions() map[string]func(*rapid.T) {
 }
 
 // checkStep checks what must hold between a record and the one before it.
-func (l *lifetime) checkStep(t *rapid.T, before messages.Record, name string) {
+func (l *lifetime) checkStep(t *rapid.T, before record.Record, name string) {
 	r := l.record
 	if before.Attempt > 0 && r.State != before.State && !slices.Contains(arrows[before.State], r.State) {
 		t.Fatalf("%s: led from %s to %s", name, before.State, r.State)
@@ -255,14 +256,14 @@ func (l *lifetime) checkStep(t *rapid.T, before messages.Record, name string) {
 	}
 }
 
-// latestDue is the bound that [messages.Timing] documents for the state.
+// latestDue is the bound that [record.Timing] documents for the state.
 func (l *lifetime) latestDue() time.Time {
 	r := l.record
 	switch {
 	case r.State == messages.StateProvisioning:
 		return l.now.Add(l.timing.Provision + l.wait)
 	case r.State == messages.StateRevoking:
-		latest := l.now.Add(max(l.timing.Undo, messages.MaxUndoWait))
+		latest := l.now.Add(max(l.timing.Teardown, record.MaxTeardownWait))
 		if r.Cut() && r.SessionEnd().After(latest) {
 			return r.SessionEnd()
 		}
@@ -312,7 +313,7 @@ func (l *lifetime) checkRecord(t *rapid.T) {
 func (l *lifetime) checkDue(t *rapid.T) {
 	r := l.record
 	if r.State.Ended() {
-		if !r.Due.IsZero() || r.Task(l.now.Add(1000*time.Hour)) != messages.TaskNone {
+		if !r.Due.IsZero() || r.Action(l.now.Add(1000*time.Hour)) != record.ActionNone {
 			t.Fatalf("%s, and due at %s", r.State, r.Due)
 		}
 		return
@@ -320,21 +321,21 @@ func (l *lifetime) checkDue(t *rapid.T) {
 	if r.Due.IsZero() {
 		t.Fatalf("%s, and never due", r.State)
 	}
-	if task := r.Task(r.Due.Add(-time.Nanosecond)); task != messages.TaskNone {
+	if task := r.Action(r.Due.Add(-time.Nanosecond)); task != record.ActionNone {
 		t.Fatalf("%s, and to %s before it is due", r.State, task)
 	}
 	for _, after := range []time.Duration{0, time.Second, time.Hour, 1000 * time.Hour} {
-		if r.Task(r.Due.Add(after)) == messages.TaskNone {
+		if r.Action(r.Due.Add(after)) == record.ActionNone {
 			t.Fatalf("%s: nothing to do %s after it was due", r.State, after)
 		}
 	}
-	if r.State == messages.StateActive && r.Task(r.ExpiresAt) != messages.TaskExpire {
-		t.Fatalf("at its end there is %q to do", r.Task(r.ExpiresAt))
+	if r.State == messages.StateActive && r.Action(r.ExpiresAt) != record.ActionExpire {
+		t.Fatalf("at its end there is %q to do", r.Action(r.ExpiresAt))
 	}
 }
 
-func checkTombstone(t *rapid.T, r messages.Record) {
-	if !reflect.DeepEqual(r.User, messages.User{Name: r.User.Name}) || r.Sealed != nil || r.XKey != "" || r.UndoError != "" || r.Connection != "" {
+func checkTombstone(t *rapid.T, r record.Record) {
+	if !reflect.DeepEqual(r.User, record.User{Name: r.User.Name}) || r.Sealed != nil || r.XKey != "" || r.TeardownError != "" || r.Connection != "" {
 		t.Fatalf("the tombstone keeps more than it must: %+v", r)
 	}
 	if data := must(r.Encode()); len(data) > 1024 {
@@ -342,12 +343,12 @@ func checkTombstone(t *rapid.T, r messages.Record) {
 	}
 }
 
-func checkCoding(t *rapid.T, r messages.Record) {
+func checkCoding(t *rapid.T, r record.Record) {
 	data, err := r.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	back, err := messages.DecodeRecord(data)
+	back, err := record.Decode(data)
 	if err != nil {
 		t.Fatalf("%v: %s", err, data)
 	}
@@ -380,20 +381,20 @@ func TestSchedulerAloneEndsEveryLease(t *testing.T) {
 				l.now = l.record.Due
 			}
 			var err error
-			switch task := l.record.Task(l.now); task {
-			case messages.TaskAbandon:
+			switch task := l.record.Action(l.now); task {
+			case record.ActionAbandon:
 				l.record, err = l.record.Fail(messages.Errorf(messages.CodeAbandoned, "nobody finished it"), false, l.now, l.timing)
-			case messages.TaskGiveUp:
+			case record.ActionGiveUp:
 				l.record, err = l.record.End(messages.ReasonUndelivered, "", l.now, l.timing)
-			case messages.TaskExpire:
+			case record.ActionExpire:
 				l.record, err = l.record.End(messages.ReasonExpired, "", l.now, l.timing)
-			case messages.TaskAnnounce:
+			case record.ActionAnnounce:
 				l.record, err = l.record.Announce(l.timing)
-			case messages.TaskUndo:
+			case record.ActionTeardown:
 				if awayFor--; awayFor > 0 {
-					l.record, err = l.record.UndoFailed("AWS is away", l.now)
+					l.record, err = l.record.TeardownFailed("AWS is away", l.now)
 				} else if l.denied() {
-					l.record, err = l.record.CutOff(l.now)
+					l.record, err = l.record.DenySession(l.now)
 				} else {
 					l.record, err = l.record.Ended(l.now)
 				}
@@ -410,55 +411,55 @@ func TestSchedulerAloneEndsEveryLease(t *testing.T) {
 }
 
 // transitions are all transitions, with arguments that do.
-var transitions = map[string]func(messages.Record) (messages.Record, error){
-	"TakeOver": func(r messages.Record) (messages.Record, error) {
-		return r.TakeOver(messages.Origin{Sequence: 99, Stored: noon, Fingerprint: "beef"}, noon.Add(time.Second), timing)
+var transitions = map[string]func(record.Record) (record.Record, error){
+	"TakeOver": func(r record.Record) (record.Record, error) {
+		return r.TakeOver(record.Origin{Sequence: 99, Stored: noon, Fingerprint: "beef"}, noon.Add(time.Second), timing)
 	},
-	"Again": func(r messages.Record) (messages.Record, error) {
+	"Again": func(r record.Record) (record.Record, error) {
 		return r.Again(plan(), noon.Add(time.Second), timing)
 	},
-	"Rename": func(r messages.Record) (messages.Record, error) { return r.Rename("other") },
-	"Postpone": func(r messages.Record) (messages.Record, error) {
+	"Rename": func(r record.Record) (record.Record, error) { return r.Rename("other") },
+	"Postpone": func(r record.Record) (record.Record, error) {
 		return r.Postpone(time.Minute, false, noon.Add(time.Second), timing)
 	},
-	"Activate": func(r messages.Record) (messages.Record, error) {
+	"Activate": func(r record.Record) (record.Record, error) {
 		return r.Activate("AKIAY", &messages.Sealed{From: "X", Box: []byte{1}}, noon.Add(time.Second), timing)
 	},
-	"Deliver":   func(r messages.Record) (messages.Record, error) { return r.Deliver(noon.Add(time.Second), timing) },
-	"Confirmed": func(r messages.Record) (messages.Record, error) { return r.Confirmed(noon.Add(time.Second), timing) },
-	"Announce":  func(r messages.Record) (messages.Record, error) { return r.Announce(timing) },
-	"Renew": func(r messages.Record) (messages.Record, error) {
+	"Deliver":   func(r record.Record) (record.Record, error) { return r.Deliver(noon.Add(time.Second), timing) },
+	"Confirmed": func(r record.Record) (record.Record, error) { return r.Confirmed(noon.Add(time.Second), timing) },
+	"Announce":  func(r record.Record) (record.Record, error) { return r.Announce(timing) },
+	"Renew": func(r record.Record) (record.Record, error) {
 		return r.Renew(r.ExpiresAt.Add(time.Minute), 7, noon, timing)
 	},
-	"Restored": func(r messages.Record) (messages.Record, error) {
+	"Restored": func(r record.Record) (record.Record, error) {
 		return r.Restored(r.ExpiresAt.Add(time.Minute), r.Renewals+1, timing)
 	},
-	"End": func(r messages.Record) (messages.Record, error) {
+	"End": func(r record.Record) (record.Record, error) {
 		return r.End(messages.ReasonRequested, "done", noon.Add(time.Second), timing)
 	},
-	"Fail": func(r messages.Record) (messages.Record, error) {
+	"Fail": func(r record.Record) (record.Record, error) {
 		return r.Fail(messages.Errorf(messages.CodeProviderDenied, "no"), false, noon.Add(time.Second), timing)
 	},
-	"CutOff":     func(r messages.Record) (messages.Record, error) { return r.CutOff(noon.Add(time.Second)) },
-	"UndoAgain":  func(r messages.Record) (messages.Record, error) { return r.UndoAgain(noon.Add(time.Second), timing) },
-	"UndoFailed": func(r messages.Record) (messages.Record, error) { return r.UndoFailed("away", noon.Add(time.Second)) },
-	"KeyGone":    func(r messages.Record) (messages.Record, error) { return r.KeyGone(noon.Add(time.Second)) },
-	"UndoLater": func(r messages.Record) (messages.Record, error) {
-		return r.UndoLater(time.Minute, noon.Add(time.Second))
+	"DenySession":    func(r record.Record) (record.Record, error) { return r.DenySession(noon.Add(time.Second)) },
+	"RetryTeardown":  func(r record.Record) (record.Record, error) { return r.RetryTeardown(noon.Add(time.Second), timing) },
+	"TeardownFailed": func(r record.Record) (record.Record, error) { return r.TeardownFailed("away", noon.Add(time.Second)) },
+	"KeyGone":        func(r record.Record) (record.Record, error) { return r.KeyGone(noon.Add(time.Second)) },
+	"DeferTeardown": func(r record.Record) (record.Record, error) {
+		return r.DeferTeardown(time.Minute, noon.Add(time.Second))
 	},
-	"Ended": func(r messages.Record) (messages.Record, error) { return r.Ended(noon.Add(time.Second)) },
+	"Ended": func(r record.Record) (record.Record, error) { return r.Ended(noon.Add(time.Second)) },
 }
 
-var timing = messages.Timing{Expiring: 5 * time.Minute}.WithDefaults()
+var timing = record.Timing{Expiring: 5 * time.Minute}.WithDefaults()
 
-func plan() messages.Plan {
-	return messages.Plan{
+func plan() record.Plan {
+	return record.Plan{
 		Name:       messages.LeaseName{Identity: "alice", Secret: "ci", ID: "06ct3kq0zs1t1d9n6wvb6q0x2m"},
-		Origin:     messages.Origin{Sequence: 17, Stored: noon.Add(-time.Second), Fingerprint: "8f14e45fceea167a5a36dedd4bea2543"},
+		Origin:     record.Origin{Sequence: 17, Stored: noon.Add(-time.Second), Fingerprint: "8f14e45fceea167a5a36dedd4bea2543"},
 		Request:    messages.LeaseRequest{Confirm: true, ReadyWithin: messages.Duration(20 * time.Second), XKey: "XABC", Labels: map[string]string{"job": "1234"}},
 		Connection: "default-us-east-1",
 		Region:     "us-east-1",
-		User: messages.User{
+		User: record.User{
 			Name: "lessor-alice-x1y2", Path: "/lessor/ci/", Boundary: "arn:aws:iam::123456789012:policy/boundary",
 			Groups: []string{"deployers"}, ManagedPolicies: []string{"arn:aws:iam::aws:policy/ReadOnlyAccess"},
 			InlinePolicy: []byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}`),
@@ -469,8 +470,8 @@ func plan() messages.Plan {
 }
 
 // inState makes a record in each state, through the transitions that lead there.
-func inState(state messages.State) messages.Record {
-	r := messages.NewRecord(plan(), noon, timing)
+func inState(state messages.State) record.Record {
+	r := record.New(plan(), noon, timing)
 	switch state {
 	case messages.StateActive:
 		r = must(r.Activate("AKIAX", &messages.Sealed{From: "XABC", Box: []byte("box")}, noon, timing))
@@ -488,7 +489,7 @@ func inState(state messages.State) messages.Record {
 }
 
 // settledLease is an active lease whose delivery is over.
-func settledLease() messages.Record {
+func settledLease() record.Record {
 	return must(inState(messages.StateActive).Confirmed(noon, timing))
 }
 
@@ -511,24 +512,24 @@ func TestARestoredLeaseHasTheLaterEnd(t *testing.T) {
 func TestTransitionsLeadOnlyWhereTheMapSays(t *testing.T) {
 	const provisioning, active, revoking = messages.StateProvisioning, messages.StateActive, messages.StateRevoking
 	want := map[string]map[messages.State]messages.State{
-		"TakeOver":   {provisioning: provisioning},
-		"Again":      {}, // these tombstones are not repeatable; TestAgain has those that are
-		"Rename":     {provisioning: provisioning},
-		"Postpone":   {provisioning: provisioning},
-		"Activate":   {provisioning: active},
-		"Deliver":    {active: active},
-		"Confirmed":  {active: active},
-		"Announce":   {active: active},
-		"Renew":      {active: active},
-		"Restored":   {active: active},
-		"End":        {provisioning: revoking, active: revoking},
-		"Fail":       {provisioning: revoking},
-		"CutOff":     {}, // an IAM user is deleted; TestSessionTransitions has sessions
-		"UndoAgain":  {revoking: revoking},
-		"KeyGone":    {revoking: revoking},
-		"UndoLater":  {revoking: revoking},
-		"UndoFailed": {revoking: revoking},
-		"Ended":      {revoking: messages.StateRevoked},
+		"TakeOver":       {provisioning: provisioning},
+		"Again":          {}, // these tombstones are not repeatable; TestAgain has those that are
+		"Rename":         {provisioning: provisioning},
+		"Postpone":       {provisioning: provisioning},
+		"Activate":       {provisioning: active},
+		"Deliver":        {active: active},
+		"Confirmed":      {active: active},
+		"Announce":       {active: active},
+		"Renew":          {active: active},
+		"Restored":       {active: active},
+		"End":            {provisioning: revoking, active: revoking},
+		"Fail":           {provisioning: revoking},
+		"DenySession":    {}, // an IAM user is deleted; TestSessionTransitions has sessions
+		"RetryTeardown":  {revoking: revoking},
+		"KeyGone":        {revoking: revoking},
+		"DeferTeardown":  {revoking: revoking},
+		"TeardownFailed": {revoking: revoking},
+		"Ended":          {revoking: messages.StateRevoked},
 	}
 	for name, transition := range transitions {
 		for _, from := range states {
@@ -564,9 +565,9 @@ func TestTransitionsLeadOnlyWhereTheMapSays(t *testing.T) {
 
 func TestNewRecordHasEverythingToUndoTheLease(t *testing.T) {
 	p := plan()
-	r := messages.NewRecord(p, noon, timing)
-	want := messages.Record{
-		Version: messages.RecordVersion, Due: noon.Add(30 * time.Second), State: messages.StateProvisioning,
+	r := record.New(p, noon, timing)
+	want := record.Record{
+		Version: record.Version, Due: noon.Add(30 * time.Second), State: messages.StateProvisioning,
 		Identity: "alice", Secret: "ci", ID: p.Name.ID, Origin: p.Origin, Attempt: 1,
 		Connection: p.Connection, Region: p.Region, User: p.User, TTL: p.TTL, DefaultTTL: p.DefaultTTL, MaxTTL: p.MaxTTL,
 		XKey: "XABC", Confirm: true, ReadyWithin: p.Request.ReadyWithin, Labels: p.Request.Labels,
@@ -578,7 +579,7 @@ func TestNewRecordHasEverythingToUndoTheLease(t *testing.T) {
 }
 
 func TestNewRecordKeepsUTC(t *testing.T) {
-	r := messages.NewRecord(plan(), noon.In(time.FixedZone("east", 7200)), timing)
+	r := record.New(plan(), noon.In(time.FixedZone("east", 7200)), timing)
 	if r.StartedAt.Location() != time.UTC || r.ExpiresAt.Location() != time.UTC || r.Due.Location() != time.UTC {
 		t.Errorf("times are not in UTC: %s, %s, %s", r.StartedAt, r.ExpiresAt, r.Due)
 	}
@@ -586,9 +587,9 @@ func TestNewRecordKeepsUTC(t *testing.T) {
 
 func TestTakeOverStartsTheTimeAnew(t *testing.T) {
 	later := noon.Add(10 * time.Minute)
-	origin := messages.Origin{Sequence: 99, Stored: later, Fingerprint: "beef"}
+	origin := record.Origin{Sequence: 99, Stored: later, Fingerprint: "beef"}
 	r := must(inState(messages.StateProvisioning).TakeOver(origin, later, timing))
-	want := messages.NewRecord(plan(), later, timing)
+	want := record.New(plan(), later, timing)
 	want.Origin, want.Attempt = origin, 2
 	if !reflect.DeepEqual(r, want) {
 		t.Errorf("got\n%+v, want\n%+v", r, want)
@@ -596,15 +597,15 @@ func TestTakeOverStartsTheTimeAnew(t *testing.T) {
 }
 
 func TestAgainOnlyAfterAPassingReasonOrWhenNobodyHadTheKey(t *testing.T) {
-	failed := func(code messages.Code) messages.Record {
+	failed := func(code messages.Code) record.Record {
 		return must(inState(messages.StateProvisioning).Fail(messages.Errorf(code, "no"), true, noon, timing))
 	}
-	ended := func(reason messages.Reason) messages.Record {
+	ended := func(reason messages.Reason) record.Record {
 		return must(must(inState(messages.StateActive).End(reason, "", noon, timing)).Ended(noon))
 	}
 	for _, c := range []struct {
 		name   string
-		record messages.Record
+		record record.Record
 		want   bool
 	}{
 		{"failed for a passing reason", failed(messages.CodeProviderUnavailable), true},
@@ -632,7 +633,7 @@ func TestAgainOnlyAfterAPassingReasonOrWhenNobodyHadTheKey(t *testing.T) {
 				}
 				return
 			}
-			want := messages.NewRecord(plan(), later, timing)
+			want := record.New(plan(), later, timing)
 			want.Attempt = c.record.Attempt + 1
 			if err != nil || !reflect.DeepEqual(next, want) {
 				t.Errorf("got %v\n%+v, want\n%+v", err, next, want)
@@ -682,7 +683,7 @@ func TestActivateIsDueAtTheDeliverysDeadline(t *testing.T) {
 			p := plan()
 			p.TTL = messages.Duration(c.ttl)
 			box := &messages.Sealed{From: "X", Box: []byte("b")}
-			r := must(messages.NewRecord(p, noon, timing).Activate("AKIAX", box, done, timing))
+			r := must(record.New(p, noon, timing).Activate("AKIAX", box, done, timing))
 			if !r.Due.Equal(c.want) {
 				t.Errorf("due at %s, want %s", r.Due, c.want)
 			}
@@ -717,8 +718,8 @@ func TestDeliverSettlesUnlessAConfirmationIsPromised(t *testing.T) {
 			if !r.Due.Equal(due) {
 				t.Errorf("due at %s, want %s", r.Due, due)
 			}
-			if confirm && (!r.ConfirmBy.Equal(due) || r.Task(due) != messages.TaskGiveUp) {
-				t.Errorf("confirm by %s, then %q", r.ConfirmBy, r.Task(due))
+			if confirm && (!r.ConfirmBy.Equal(due) || r.Action(due) != record.ActionGiveUp) {
+				t.Errorf("confirm by %s, then %q", r.ConfirmBy, r.Action(due))
 			}
 		})
 	}
@@ -758,15 +759,15 @@ func TestConfirmedCountsThoughTheDeliveryWasNotWrittenDown(t *testing.T) {
 func TestAnnounceIsOncePerEnd(t *testing.T) {
 	r := settledLease()
 	soon := r.ExpiresAt.Add(-timing.Expiring)
-	if got := r.Task(soon); got != messages.TaskAnnounce {
+	if got := r.Action(soon); got != record.ActionAnnounce {
 		t.Fatalf("before the end there is %q to do", got)
 	}
 	r = must(r.Announce(timing))
-	if got := r.Task(r.ExpiresAt.Add(-time.Nanosecond)); got != messages.TaskNone || !r.Due.Equal(r.ExpiresAt) {
+	if got := r.Action(r.ExpiresAt.Add(-time.Nanosecond)); got != record.ActionNone || !r.Due.Equal(r.ExpiresAt) {
 		t.Errorf("announced, and there is %q to do, due at %s", got, r.Due)
 	}
 	r = must(r.Renew(r.ExpiresAt.Add(time.Hour), 7, noon, timing))
-	if got := r.Task(r.ExpiresAt.Add(-timing.Expiring)); got != messages.TaskAnnounce {
+	if got := r.Action(r.ExpiresAt.Add(-timing.Expiring)); got != record.ActionAnnounce {
 		t.Errorf("renewed, and before the new end there is %q to do", got)
 	}
 }
@@ -779,16 +780,16 @@ func TestAnnounceLeavesAnOpenDeliveryDue(t *testing.T) {
 	if !next.Due.Equal(r.Due) {
 		t.Errorf("due at %s, was %s", next.Due, r.Due)
 	}
-	if got := next.Task(r.ConfirmBy); got != messages.TaskGiveUp {
+	if got := next.Action(r.ConfirmBy); got != record.ActionGiveUp {
 		t.Errorf("when it should be confirmed there is %q to do", got)
 	}
 }
 
 func TestNothingIsAnnouncedWithoutExpiring(t *testing.T) {
-	quiet := messages.Timing{}.WithDefaults()
+	quiet := record.Timing{}.WithDefaults()
 	r := must(inState(messages.StateActive).Confirmed(noon, quiet))
-	if !r.Due.Equal(r.ExpiresAt) || r.Task(r.Due) != messages.TaskExpire {
-		t.Errorf("due at %s with %q, want the end, %s", r.Due, r.Task(r.Due), r.ExpiresAt)
+	if !r.Due.Equal(r.ExpiresAt) || r.Action(r.Due) != record.ActionExpire {
+		t.Errorf("due at %s with %q, want the end, %s", r.Due, r.Action(r.Due), r.ExpiresAt)
 	}
 }
 
@@ -806,13 +807,13 @@ func TestRenewMovesTheEndAndNothingElse(t *testing.T) {
 // TestRenewMovesTheDueTimeOfAnOpenDelivery: it was due at the lease's end, which
 // came before the last moment for the confirmation.
 func TestRenewMovesTheDueTimeOfAnOpenDelivery(t *testing.T) {
-	patient := messages.Timing{Confirm: 10 * time.Minute}.WithDefaults()
-	plan := messages.Plan{
+	patient := record.Timing{Confirm: 10 * time.Minute}.WithDefaults()
+	plan := record.Plan{
 		Name: messages.LeaseName{Identity: "a", Secret: "b", ID: "c"}, Request: messages.LeaseRequest{Confirm: true},
 		TTL: messages.Duration(time.Minute), MaxTTL: messages.Duration(24 * time.Hour),
 	}
-	r := must(messages.NewRecord(plan, noon, patient).Activate("AKIA", &messages.Sealed{}, noon, patient))
-	for state, open := range map[string]messages.Record{"undelivered": r, "unconfirmed": must(r.Deliver(noon, patient))} {
+	r := must(record.New(plan, noon, patient).Activate("AKIA", &messages.Sealed{}, noon, patient))
+	for state, open := range map[string]record.Record{"undelivered": r, "unconfirmed": must(r.Deliver(noon, patient))} {
 		renewed := must(open.Renew(noon.Add(time.Hour), 1, noon, patient))
 		want := renewed.ConfirmBy
 		if state == "undelivered" {
@@ -887,54 +888,54 @@ func TestUndoFailedWaitsLongerEachTimeAndNeverGivesUp(t *testing.T) {
 	now := noon
 	var waits []time.Duration
 	for i := range 200 {
-		r = must(r.UndoFailed(fmt.Sprintf("try %d", i), now))
+		r = must(r.TeardownFailed(fmt.Sprintf("try %d", i), now))
 		waits = append(waits, r.Due.Sub(now))
-		if r.UndoTries != i+1 || r.UndoError != fmt.Sprintf("try %d", i) {
-			t.Fatalf("try %d is counted as %d: %s", i+1, r.UndoTries, r.UndoError)
+		if r.TeardownTries != i+1 || r.TeardownError != fmt.Sprintf("try %d", i) {
+			t.Fatalf("try %d is counted as %d: %s", i+1, r.TeardownTries, r.TeardownError)
 		}
 		now = r.Due
-		r = must(r.UndoAgain(now, timing))
+		r = must(r.RetryTeardown(now, timing))
 		if !r.Due.Equal(now.Add(30 * time.Second)) {
 			t.Fatalf("claimed until %s, want 30s", r.Due.Sub(now))
 		}
 	}
-	if waits[0] != messages.MinUndoWait {
+	if waits[0] != record.MinTeardownWait {
 		t.Errorf("the first wait is %s", waits[0])
 	}
 	for i := 1; i < len(waits); i++ {
-		if waits[i] < waits[i-1] || (waits[i] == waits[i-1] && waits[i] != messages.MaxUndoWait) || waits[i] > messages.MaxUndoWait {
+		if waits[i] < waits[i-1] || (waits[i] == waits[i-1] && waits[i] != record.MaxTeardownWait) || waits[i] > record.MaxTeardownWait {
 			t.Errorf("wait %d is %s after %s", i, waits[i], waits[i-1])
 		}
 	}
-	if last := waits[len(waits)-1]; last != messages.MaxUndoWait {
+	if last := waits[len(waits)-1]; last != record.MaxTeardownWait {
 		t.Errorf("the last wait is %s", last)
 	}
 }
 
 // What AWS takes no calls for is neither a failure nor forgotten.
 func TestUndoLaterCountsNoTry(t *testing.T) {
-	r := must(inState(messages.StateRevoking).UndoFailed("away", noon))
-	later := must(r.UndoLater(time.Minute, noon))
-	if later.UndoTries != 1 || later.UndoError != "away" || !later.Due.Equal(noon.Add(time.Minute)) {
-		t.Errorf("got %d tries, %q, due %s", later.UndoTries, later.UndoError, later.Due)
+	r := must(inState(messages.StateRevoking).TeardownFailed("away", noon))
+	later := must(r.DeferTeardown(time.Minute, noon))
+	if later.TeardownTries != 1 || later.TeardownError != "away" || !later.Due.Equal(noon.Add(time.Minute)) {
+		t.Errorf("got %d tries, %q, due %s", later.TeardownTries, later.TeardownError, later.Due)
 	}
 }
 
 func TestALeaseIsHarmlessWhenNobodyHasAKey(t *testing.T) {
-	if settledLease().Harmless() || inState(messages.StateRevoking).Harmless() {
+	if settledLease().AccessEnded() || inState(messages.StateRevoking).AccessEnded() {
 		t.Error("a lease with a key is harmless")
 	}
 	r := must(inState(messages.StateRevoking).KeyGone(noon))
-	if !r.Harmless() || !must(r.KeyGone(noon.Add(time.Hour))).KeyGoneAt.Equal(noon) {
+	if !r.AccessEnded() || !must(r.KeyGone(noon.Add(time.Hour))).KeyDeletedAt.Equal(noon) {
 		t.Error("a lease whose key is gone is not harmless, or forgets since when")
 	}
-	if never := must(inState(messages.StateProvisioning).End(messages.ReasonFailed, "", noon, timing)); !never.Harmless() {
+	if never := must(inState(messages.StateProvisioning).End(messages.ReasonFailed, "", noon, timing)); !never.AccessEnded() {
 		t.Error("a lease that nobody was given is not harmless")
 	}
-	if sessionIn(messages.StateRevoking).Harmless() {
+	if sessionIn(messages.StateRevoking).AccessEnded() {
 		t.Error("a session is")
 	}
-	if tomb := must(r.Ended(noon)); tomb.Harmless() || !tomb.KeyGoneAt.IsZero() {
+	if tomb := must(r.Ended(noon)); tomb.AccessEnded() || !tomb.KeyDeletedAt.IsZero() {
 		t.Error("a tombstone is")
 	}
 }
@@ -942,9 +943,9 @@ func TestALeaseIsHarmlessWhenNobodyHasAKey(t *testing.T) {
 func TestUndoFailedWaitsAtMostAnHourWhateverTheCount(t *testing.T) {
 	for _, tries := range []int{0, 1, 9, 10, 11, 62, 63, 64, 1 << 40} {
 		r := inState(messages.StateRevoking)
-		r.UndoTries = tries
-		r = must(r.UndoFailed("away", noon))
-		if wait := r.Due.Sub(noon); wait < messages.MinUndoWait || wait > messages.MaxUndoWait {
+		r.TeardownTries = tries
+		r = must(r.TeardownFailed("away", noon))
+		if wait := r.Due.Sub(noon); wait < record.MinTeardownWait || wait > record.MaxTeardownWait {
 			t.Errorf("after %d tries the wait is %s", tries, wait)
 		}
 	}
@@ -954,12 +955,12 @@ func TestEndedKeepsWhatRepliesAndEventsNeed(t *testing.T) {
 	r := settledLease()
 	r = must(r.Renew(r.ExpiresAt.Add(time.Hour), 7, noon, timing))
 	r = must(r.End(messages.ReasonRequested, "done", noon, timing))
-	r = must(r.UndoFailed("away", noon))
+	r = must(r.TeardownFailed("away", noon))
 	at := noon.Add(time.Minute)
 	tomb := must(r.Ended(at))
-	want := messages.Record{
-		Version: messages.RecordVersion, State: messages.StateRevoked, Identity: r.Identity, Secret: r.Secret, ID: r.ID,
-		Origin: r.Origin, Attempt: 1, User: messages.User{Name: r.User.Name}, Labels: r.Labels,
+	want := record.Record{
+		Version: record.Version, State: messages.StateRevoked, Identity: r.Identity, Secret: r.Secret, ID: r.ID,
+		Origin: r.Origin, Attempt: 1, User: record.User{Name: r.User.Name}, Labels: r.Labels,
 		StartedAt: r.StartedAt, IssuedAt: r.IssuedAt, ExpiresAt: r.ExpiresAt, MaxExpiresAt: r.MaxExpiresAt,
 		AccessKeyID: "AKIAX", DeliveredAt: r.DeliveredAt, Renewals: 1,
 		Reason: messages.ReasonRequested, Note: "done", EndedAt: at,
@@ -974,37 +975,37 @@ func TestTask(t *testing.T) {
 	revoking := inState(messages.StateRevoking)
 	for _, c := range []struct {
 		name   string
-		record messages.Record
+		record record.Record
 		now    time.Time
-		want   messages.Task
+		want   record.Action
 	}{
-		{"provisioning, in time", provisioning, provisioning.Due.Add(-1), messages.TaskNone},
-		{"provisioning, late", provisioning, provisioning.Due, messages.TaskAbandon},
-		{"provisioning, past its end", provisioning, provisioning.ExpiresAt.Add(time.Hour), messages.TaskAbandon},
-		{"to be delivered, in time", active, active.Due.Add(-1), messages.TaskNone},
-		{"to be delivered, late", active, active.Due, messages.TaskGiveUp},
-		{"to be delivered, past its end", active, active.ExpiresAt, messages.TaskExpire},
-		{"active, long before its end", settled, settled.Due.Add(-1), messages.TaskNone},
-		{"active, soon before its end", settled, settled.ExpiresAt.Add(-timing.Expiring), messages.TaskAnnounce},
-		{"active, a moment before its end", settled, settled.ExpiresAt.Add(-1), messages.TaskAnnounce},
-		{"active, at its end", settled, settled.ExpiresAt, messages.TaskExpire},
-		{"revoking, claimed", revoking, revoking.Due.Add(-1), messages.TaskNone},
-		{"revoking, claim over", revoking, revoking.Due, messages.TaskUndo},
-		{"revoked", inState(messages.StateRevoked), noon.Add(1000 * time.Hour), messages.TaskNone},
-		{"failed", inState(messages.StateFailed), noon.Add(1000 * time.Hour), messages.TaskNone},
+		{"provisioning, in time", provisioning, provisioning.Due.Add(-1), record.ActionNone},
+		{"provisioning, late", provisioning, provisioning.Due, record.ActionAbandon},
+		{"provisioning, past its end", provisioning, provisioning.ExpiresAt.Add(time.Hour), record.ActionAbandon},
+		{"to be delivered, in time", active, active.Due.Add(-1), record.ActionNone},
+		{"to be delivered, late", active, active.Due, record.ActionGiveUp},
+		{"to be delivered, past its end", active, active.ExpiresAt, record.ActionExpire},
+		{"active, long before its end", settled, settled.Due.Add(-1), record.ActionNone},
+		{"active, soon before its end", settled, settled.ExpiresAt.Add(-timing.Expiring), record.ActionAnnounce},
+		{"active, a moment before its end", settled, settled.ExpiresAt.Add(-1), record.ActionAnnounce},
+		{"active, at its end", settled, settled.ExpiresAt, record.ActionExpire},
+		{"revoking, claimed", revoking, revoking.Due.Add(-1), record.ActionNone},
+		{"revoking, claim over", revoking, revoking.Due, record.ActionTeardown},
+		{"revoked", inState(messages.StateRevoked), noon.Add(1000 * time.Hour), record.ActionNone},
+		{"failed", inState(messages.StateFailed), noon.Add(1000 * time.Hour), record.ActionNone},
 	} {
-		if got := c.record.Task(c.now); got != c.want {
+		if got := c.record.Action(c.now); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
 	}
 }
 
 func TestTimingDefaultsFillOnlyWhatIsZero(t *testing.T) {
-	want := messages.Timing{Provision: 30 * time.Second, Deliver: 45 * time.Second, Confirm: 10 * time.Second, Undo: 30 * time.Second}
-	if got := (messages.Timing{}).WithDefaults(); got != want {
+	want := record.Timing{Provision: 30 * time.Second, Deliver: 45 * time.Second, Confirm: 10 * time.Second, Undo: 30 * time.Second}
+	if got := (record.Timing{}).WithDefaults(); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	own := messages.Timing{Provision: 1, Deliver: 2, Confirm: 3, Undo: 4, Expiring: 5}
+	own := record.Timing{Provision: 1, Deliver: 2, Confirm: 3, Undo: 4, Expiring: 5}
 	if got := own.WithDefaults(); got != own {
 		t.Errorf("got %+v, want %+v", got, own)
 	}
