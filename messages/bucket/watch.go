@@ -1,0 +1,107 @@
+package bucket
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lessorhq/lessor/messages/retry"
+)
+
+// Bounds of the wait before a watch that failed is begun anew.
+const (
+	minRewatch = 250 * time.Millisecond
+	maxRewatch = 5 * time.Second
+)
+
+// Watcher keeps a copy of a bucket up to date. All its functions are called by the
+// goroutine of [Watcher.Run], one at a time; those that are nil are left out.
+type Watcher struct {
+	Bucket string
+	Filter string // of keys; "" is all of them
+
+	// Begin is called before each watch with the state of the bucket's stream. Each
+	// watch reports everything that is in the bucket, and then what changes.
+	Begin func(*jetstream.StreamInfo)
+	// Update is called for each entry.
+	Update func(Entry)
+	// Loaded is called when the watch has reported what was in the bucket when it
+	// began. What it has not reported by then is not in the bucket, unless it is
+	// being written.
+	Loaded func()
+	// Broken is called when a watch has failed. The copy may be out of date until
+	// Loaded is called again; the next watch begins after the wait.
+	Broken func(err error, wait time.Duration)
+	// Resync ends the present watch and begins the next at once, each time that
+	// something is received from it. It may be nil.
+	Resync <-chan struct{}
+}
+
+// Run watches until ctx ends.
+func (w Watcher) Run(ctx context.Context, js jetstream.JetStream) {
+	backoff := retry.Backoff{Min: minRewatch, Max: maxRewatch}
+	for ctx.Err() == nil {
+		err := w.watch(ctx, js, &backoff)
+		if ctx.Err() != nil || err == nil {
+			continue
+		}
+		wait := backoff.Next()
+		if w.Broken != nil {
+			w.Broken(err, wait)
+		}
+		_ = retry.Sleep(ctx, wait) // the loop looks at ctx
+	}
+}
+
+// watch runs one watch. It returns nil if Resync ended it.
+func (w Watcher) watch(ctx context.Context, js jetstream.JetStream, backoff *retry.Backoff) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	kv, err := js.KeyValue(ctx, w.Bucket)
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", w.Bucket, err)
+	}
+	if w.Begin != nil {
+		b, err := Open(ctx, js, w.Bucket)
+		if err != nil {
+			return err
+		}
+		w.Begin(b.Stream.CachedInfo())
+	}
+	filter := w.Filter
+	if filter == "" {
+		filter = ">"
+	}
+	watch, err := kv.Watch(ctx, filter)
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", w.Bucket, err)
+	}
+	defer stop(watch)
+	for {
+		select {
+		case <-w.Resync:
+			return nil
+		default:
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-w.Resync:
+			return nil
+		case e, ok := <-watch.Updates():
+			switch {
+			case !ok:
+				return fmt.Errorf("bucket %s: the watch has ended", w.Bucket)
+			case e != nil:
+				w.Update(Entry{Key: e.Key(), Value: e.Value(), Revision: e.Revision(), Deleted: e.Operation() != jetstream.KeyValuePut})
+			default:
+				backoff.Reset()
+				if w.Loaded != nil {
+					w.Loaded()
+				}
+			}
+		}
+	}
+}
