@@ -67,7 +67,7 @@ func BenchmarkBareCalls(b *testing.B) {
 			if err != nil {
 				panic(err)
 			}
-			if err := account.Delete(b.Context(), provider.Deletion{User: user, Owner: owner, AccessKeyID: c.AccessKeyID, Ours: true}); err != nil {
+			if err := account.Delete(b.Context(), provider.Deletion{User: user, Owner: owner, AccessKeyID: c.AccessKeyID, OwnerKnown: true}); err != nil {
 				panic(err)
 			}
 		}

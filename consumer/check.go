@@ -82,15 +82,15 @@ func (c *Consumer) beginCheck(ctx context.Context, d messages.DynamicSecret, con
 	return c.leases.save(ctx, record.New(plan, c.cfg.Now(), timing), 0)
 }
 
-func (c *Consumer) try(ctx context.Context, rec held) provider.Trial {
+func (c *Consumer) try(ctx context.Context, rec held) provider.DryRun {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
 	account, err := c.connections.of(ctx, rec.Record)
 	if err != nil {
-		return provider.Trial{Calls: []provider.TriedCall{{Op: "Connect", Err: provider.AsError(err)}}, Left: provider.LeftNothing}
+		return provider.DryRun{Calls: []provider.DryRunCall{{Op: "Connect", Err: provider.AsError(err)}}, Left: provider.LeftNothing}
 	}
-	return account.Try(ctx, provider.Creation{
-		User: rec.User, Owner: c.owner(rec.Record), DenyAfter: rec.DenyAfter(), For: rec.TTL.Std(), Held: c.holds(rec),
+	return account.DryRun(ctx, provider.Creation{
+		User: rec.User, Owner: c.owner(rec.Record), DenyAfter: rec.DenyAfter(), For: rec.TTL.Std(), StillCurrent: c.holds(rec),
 	})
 }
 

@@ -73,7 +73,7 @@ func (c *Consumer) create(ctx context.Context, m *inbound, rec *held, a ask) (me
 	for try := 1; ; try++ {
 		creds, err := account.Create(ctx, provider.Creation{
 			User: rec.User, Owner: c.owner(rec.Record), DenyAfter: rec.DenyAfter(), For: rec.ExpiresAt.Sub(c.cfg.Now()),
-			Held: c.holds(*rec),
+			StillCurrent: c.holds(*rec),
 		})
 		if err == nil || provider.AsError(err).Kind != provider.NameTaken || try == maxNames {
 			return creds, err
@@ -208,7 +208,7 @@ func (c *Consumer) takeBack(ctx context.Context, mine, now held, accessKeyID str
 	if accessKeyID == "" {
 		return nil
 	}
-	d.AccessKeyID, d.KeyOnly, d.Ours, d.Young = accessKeyID, true, true, false
+	d.AccessKeyID, d.Mode, d.OwnerKnown, d.Young = accessKeyID, provider.DeleteKey, true, false
 	return account.Delete(ctx, d)
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/username"
 )
 
 // ask is a request, decoded.
@@ -405,7 +406,7 @@ func (c *Consumer) username(d recipe, name messages.LeaseName) (string, error) {
 	if err != nil {
 		return "", messages.Errorf(messages.CodeInvalidSecret, "username_template: %s", err)
 	}
-	username, err := t.Render(provider.UsernameData{
+	username, err := t.Render(username.Data{
 		Identity: name.Identity, Secret: name.Secret, Type: string(d.AWS.CredentialType), Now: c.cfg.Now(), Rand: c.cfg.Rand,
 	})
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
-	"github.com/lessorhq/lessor/provider"
 	"github.com/lessorhq/lessor/provider/iamsim"
+	"github.com/lessorhq/lessor/provider/username"
 )
 
 func TestABadRequestIsRejectedAndLeavesTheQueue(t *testing.T) {
@@ -277,11 +277,11 @@ func (l *luck) Read(p []byte) (int, error) {
 
 // firstName is the user name that a broker without luck makes first.
 func firstName(t *testing.T) string {
-	u, err := provider.ParseUsername(messages.DefaultUsernameTemplate)
+	u, err := username.Parse(messages.DefaultUsernameTemplate)
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, err := u.Render(provider.UsernameData{Identity: "alice", Secret: "ci", Rand: &luck{}, Now: time.Now()})
+	name, err := u.Render(username.Data{Identity: "alice", Secret: "ci", Rand: &luck{}, Now: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}

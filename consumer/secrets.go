@@ -15,6 +15,7 @@ import (
 
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/username"
 )
 
 // storedSecret is a definition as it stands in the secret bucket.
@@ -57,11 +58,11 @@ type recipe struct {
 	messages.DynamicSecret
 	stored []byte // what it was read from
 	// names makes its user names; the error is about its template.
-	names func() (*provider.UsernameTemplate, error)
+	names func() (*username.Template, error)
 }
 
 func newRecipe(d messages.DynamicSecret, stored []byte) recipe {
-	return recipe{d, stored, sync.OnceValues(func() (*provider.UsernameTemplate, error) { return provider.ParseUsername(d.UsernameTemplate) })}
+	return recipe{d, stored, sync.OnceValues(func() (*username.Template, error) { return username.Parse(d.UsernameTemplate) })}
 }
 
 func newSecrets(b *bucket, connections *connections, cfg Config) *Secrets {

@@ -230,7 +230,7 @@ func (c *Consumer) sweepInto(ctx context.Context, report *messages.Sweep, apply 
 
 // orphan is a user of this installation that no lease knows.
 type orphan struct {
-	user  provider.FoundUser
+	user  provider.ListedUser
 	owner provider.Owner
 }
 
@@ -242,7 +242,7 @@ func (c *Consumer) findOrphans(ctx context.Context, account provider.Account, pa
 	seen := map[string]bool{} // one path may be below another
 	for _, path := range paths {
 		for marker := ""; ; {
-			page, next, err := account.Users(ctx, path, marker)
+			page, next, err := account.ListUsers(ctx, path, marker)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -276,7 +276,7 @@ func (c *Consumer) findOrphans(ctx context.Context, account provider.Account, pa
 // because it is over, because there is no record of it, or because it has another. A
 // lease whose record can't be read has its user; and while there are such, that may be
 // any user whose tag does not say which lease it is of.
-func (c *Consumer) orphaned(ctx context.Context, account provider.Account, u provider.FoundUser, unread bool) (provider.Owner, bool, error) {
+func (c *Consumer) orphaned(ctx context.Context, account provider.Account, u provider.ListedUser, unread bool) (provider.Owner, bool, error) {
 	owner, tagged, err := account.OwnerOf(ctx, u.Name)
 	if err != nil || !tagged || owner.Installation != c.installation {
 		return owner, false, err

@@ -135,18 +135,29 @@ func (c *Consumer) remove(ctx context.Context, rec held, u undoing, cut bool) er
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if cut {
-		return account.Cut(ctx, rec.User)
+		return account.DenySession(ctx, rec.User)
 	}
 	return account.Delete(ctx, provider.Deletion{
 		User:        rec.User,
 		Owner:       c.owner(rec.Record),
 		AccessKeyID: rec.AccessKeyID,
-		KeyGone:     !rec.KeyDeletedAt.IsZero(),
-		KeyFirst:    u.again || c.isDenied(rec.Record),
-		Brief:       !rec.AccessEnded(),
-		Ours:        u.known || !rec.IssuedAt.IsZero(),
+		Mode:        c.deletionMode(rec.Record, u),
+		OwnerKnown:  u.known || !rec.IssuedAt.IsZero(),
 		Young:       c.young(rec.Record),
 	})
+}
+
+// deletionMode returns the mode in which a lease's user is deleted.
+func (c *Consumer) deletionMode(r record.Record, u undoing) provider.DeletionMode {
+	switch {
+	case !r.KeyDeletedAt.IsZero():
+		return provider.Cleanup
+	case r.AccessEnded(): // no requester was given the key
+		return provider.DeleteUser
+	case u.again || c.isDenied(r):
+		return provider.TeardownKeyFirst
+	}
+	return provider.Teardown
 }
 
 // isDenied says whether AWS refuses the lease's key by now, or will before the lease
@@ -164,7 +175,7 @@ func (c *Consumer) undoFailed(ctx context.Context, log zerolog.Logger, rec held,
 	why := provider.AsError(e)
 	next := rec.Record
 	var err error
-	if why.KeyGone {
+	if why.KeyDeleted {
 		if next, err = next.KeyDeleted(c.cfg.Now()); err != nil {
 			return rec, err
 		}

@@ -103,9 +103,9 @@ func TestSomebodyElsesUserIsNotTouched(t *testing.T) {
 				expectError(t, err, provider.NameTaken, provider.LeftNothing)
 			}
 			d := deletion("")
-			d.Ours = false
-			for _, keyOnly := range []bool{false, true} {
-				d.KeyOnly = keyOnly
+			d.OwnerKnown = false
+			for _, mode := range []provider.DeletionMode{provider.DeleteUser, provider.DeleteKey} {
+				d.Mode = mode
 				if err := b.account.Delete(t.Context(), d); err != nil {
 					t.Error(err)
 				}

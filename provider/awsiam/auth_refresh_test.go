@@ -232,7 +232,7 @@ func TestAnAnswerToAssumeRoleIsNoAnswerToTheCall(t *testing.T) {
 	d := deletion("AKIAEXAMPLEEXAMPLE")
 	for _, ours := range []bool{true, false} {
 		said(404, noSuchEntity)
-		d.Ours = ours
+		d.OwnerKnown = ours
 		err := c.Delete(t.Context(), d)
 		if e := provider.AsError(err); err == nil || e.Kind != provider.Rejected || !e.Unsigned {
 			t.Errorf("a user that nobody has looked for is gone: %v", err)

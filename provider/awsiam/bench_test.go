@@ -91,7 +91,7 @@ func lease() provider.Creation {
 
 // deletion is the end of a lease, of which AWS may know the key better.
 func deletion(keyID string) provider.Deletion {
-	return provider.Deletion{User: lease().User, Owner: lease().Owner, AccessKeyID: keyID, Ours: true}
+	return provider.Deletion{User: lease().User, Owner: lease().Owner, AccessKeyID: keyID, OwnerKnown: true}
 }
 
 // create makes the lease's user.

@@ -15,10 +15,10 @@ import (
 // for later, and the key is not asked for again.
 func TestABriefDeletionLeavesWhatHasToWait(t *testing.T) {
 	t.Parallel()
-	for _, first := range []bool{false, true} {
+	for _, mode := range []provider.DeletionMode{provider.Teardown, provider.TeardownKeyFirst} {
 		b := newBench(t)
 		d := b.addLeased(1)[0]
-		d.Brief, d.KeyFirst = true, first
+		d.Mode = mode
 		var start func(float64)
 		b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 			if c.Action == "DeleteAccessKey" {
@@ -27,14 +27,14 @@ func TestABriefDeletionLeavesWhatHasToWait(t *testing.T) {
 			return iamsim.Verdict{}
 		})
 		e := provider.AsError(b.account.Delete(t.Context(), d))
-		if !e.KeyGone || !e.Throttled || b.count("DeleteUser") != 0 {
-			t.Errorf("key first %v: got %+v after %v", first, e, b.actions())
+		if !e.KeyDeleted || !e.Throttled || b.count("DeleteUser") != 0 {
+			t.Errorf("mode %d: got %+v after %v", mode, e, b.actions())
 		}
-		if first && len(b.Calls()) != 1 {
+		if mode == provider.TeardownKeyFirst && len(b.Calls()) != 1 {
 			t.Errorf("with the key went %v", b.actions())
 		}
 		start(1000)
-		d.KeyGone, d.Brief = true, false
+		d.Mode = provider.Cleanup
 		if err := b.account.Delete(t.Context(), d); err != nil {
 			t.Error(err)
 		}
@@ -51,10 +51,10 @@ func TestTheKeyGoesBeforeWhatHoldsItBack(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	d := b.addLeased(1)[0]
-	d.KeyFirst = true
+	d.Mode = provider.TeardownKeyFirst
 	b.AddInlinePolicy(d.User.Name, policyName, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`)
 	b.SetHook(on("DeleteAccessKey", -1, refuse(500, "ServiceFailure")))
-	if e := provider.AsError(b.account.Delete(t.Context(), d)); e.KeyGone || e.Throttled || e.Op != "DeleteAccessKey" {
+	if e := provider.AsError(b.account.Delete(t.Context(), d)); e.KeyDeleted || e.Throttled || e.Op != "DeleteAccessKey" {
 		t.Errorf("got %+v", e)
 	}
 	for _, a := range b.actions() {
@@ -77,7 +77,7 @@ func TestAKeyThatMayBeTooYoungToBeSeenIsNotGone(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	d := b.addLeased(1)[0]
-	d.KeyFirst, d.Brief, d.Young = true, true, true
+	d.Mode, d.Young = provider.TeardownKeyFirst, true
 	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "DeleteAccessKey" {
 			b.slow(standstill)
@@ -85,7 +85,7 @@ func TestAKeyThatMayBeTooYoungToBeSeenIsNotGone(t *testing.T) {
 		}
 		return iamsim.Verdict{}
 	})
-	if e := provider.AsError(b.account.Delete(t.Context(), d)); e.KeyGone || !e.Throttled {
+	if e := provider.AsError(b.account.Delete(t.Context(), d)); e.KeyDeleted || !e.Throttled {
 		t.Errorf("got %+v", e)
 	}
 }

@@ -124,7 +124,7 @@ func TestCallsWaitByRank(t *testing.T) {
 			})
 		}
 	}
-	if err := b.account.Cut(t.Context(), session); err != nil {
+	if err := b.account.DenySession(t.Context(), session); err != nil {
 		t.Fatal(err)
 	}
 	b.ResetCalls()
@@ -139,14 +139,14 @@ func TestCallsWaitByRank(t *testing.T) {
 	each(10, func(i int) error { return b.account.Extend(t.Context(), leased[i].User, time.Now().Add(time.Hour)) })
 	b.queued(12)
 	each(30, func(int) error {
-		return b.account.Delete(t.Context(), provider.Deletion{User: session, Ours: true})
+		return b.account.Delete(t.Context(), provider.Deletion{User: session, OwnerKnown: true})
 	})
 	b.queued(42)
-	each(3, func(int) error { return b.account.Cut(t.Context(), session) })
+	each(3, func(int) error { return b.account.DenySession(t.Context(), session) })
 	b.queued(45)
 	each(20, func(i int) error {
 		d := leased[i]
-		d.KeyOnly = true
+		d.Mode = provider.DeleteKey
 		return b.account.Delete(t.Context(), d)
 	})
 	b.queued(65)
@@ -200,7 +200,7 @@ func TestKeysGoThroughAFlood(t *testing.T) {
 	}
 	b.ResetCalls()
 	for _, d := range leased {
-		d.KeyOnly = true
+		d.Mode = provider.DeleteKey
 		ends.Go(func() {
 			if err := b.account.Delete(t.Context(), d); err != nil {
 				t.Error(err)
@@ -252,11 +252,11 @@ func TestWhatEndsAccessGoesWithTheKeys(t *testing.T) {
 	b.AddRole("deploy", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}}`)
 	d := b.addLeased(1)[0]
 	unknown := d
-	unknown.AccessKeyID, unknown.Ours = "", false
+	unknown.AccessKeyID, unknown.OwnerKnown = "", false
 	session := record.User{Name: "lessor-alice-s", Role: leasedRoleARN, DenyOnRevoke: true}
 	a := b.account.(*account)
 	for name, end := range map[string]func(context.Context) error{
-		"a session":      func(ctx context.Context) error { return a.Cut(ctx, session) },
+		"a session":      func(ctx context.Context) error { return a.DenySession(ctx, session) },
 		"a deny":         func(ctx context.Context) error { return a.denyAgain(ctx, userName, context.Canceled) },
 		"an unknown key": func(ctx context.Context) error { return a.Delete(ctx, unknown) },
 		"an own key":     func(ctx context.Context) error { return a.DeleteOwnKey(ctx, "AKIAEXAMPLEEXAMPLE") },
@@ -461,7 +461,7 @@ func TestTheConfiguredRateHoldsForTheSum(t *testing.T) {
 	b.ResetCalls()
 	all(n, 64, func(i int) {
 		d := leased[i]
-		d.KeyOnly = true
+		d.Mode = provider.DeleteKey
 		end := func(a *account) error { return a.Delete(t.Context(), d) }
 		if i%3 == 0 {
 			end = func(a *account) error { return a.Extend(t.Context(), d.User, time.Now().Add(time.Hour)) }

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
-	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/username"
 )
 
 const usernameField = "username_template"
@@ -26,7 +26,7 @@ const maxUserName = 64
 // pattern does to one of them may still make a name that is too long, and then
 // AWS says so.
 func checkUsername(s messages.DynamicSecret) error {
-	template, err := provider.ParseUsername(cmp.Or(s.UsernameTemplate, messages.DefaultUsernameTemplate))
+	template, err := username.Parse(cmp.Or(s.UsernameTemplate, messages.DefaultUsernameTemplate))
 	if err != nil {
 		return wrong(usernameField, "%s", err)
 	}
@@ -36,8 +36,8 @@ func checkUsername(s messages.DynamicSecret) error {
 		}
 	}
 	kind := cmp.Or(s.AWS.CredentialType, messages.CredentialIAMUser)
-	like := provider.UsernameData{Secret: s.Name, Type: string(kind), Now: time.Unix(1<<31, 0)}
-	if err := template.Try(like, func(identity, name string) error {
+	like := username.Data{Secret: s.Name, Type: string(kind), Now: time.Unix(1<<31, 0)}
+	if err := template.CheckNames(like, func(identity, name string) error {
 		if len(name) < leastUserName[kind] || len(name) > maxUserName || !userNameCharacters.MatchString(name) {
 			return fmt.Errorf("for the identity %s it makes %.80q of %d characters; IAM takes %d to %d of letters, digits and _+=,.@-",
 				identity, name, len(name), leastUserName[kind], maxUserName)
@@ -49,7 +49,7 @@ func checkUsername(s messages.DynamicSecret) error {
 	if s.AllowFixedUsername {
 		return nil
 	}
-	if err := template.Unique(like); err != nil {
+	if err := template.CheckUnique(like); err != nil {
 		return wrong(usernameField, "%s", err)
 	}
 	return nil

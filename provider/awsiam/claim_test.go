@@ -31,7 +31,7 @@ func TestASlowClaimDoesNotDeleteItsSuccessorsKey(t *testing.T) {
 	})
 	var replaced atomic.Bool
 	second := resumed(2)
-	second.Held = func(context.Context) error {
+	second.StillCurrent = func(context.Context) error {
 		if replaced.Load() {
 			return errors.New("the record says attempt 3")
 		}

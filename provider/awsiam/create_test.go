@@ -246,7 +246,7 @@ func TestStorms(t *testing.T) {
 				t.Errorf("there is a user: %t, but the error leaves %q: %v", exists, e.Left, err)
 			}
 			d := deletion(c.AccessKeyID)
-			d.Ours = err == nil
+			d.OwnerKnown = err == nil
 			b.SetFaults(storm)
 			if b.account.Delete(t.Context(), d) == nil {
 				b.expectGone()

@@ -31,7 +31,7 @@ var (
 // in another account is out of the broker's reach: IAM knows the roles of its
 // caller's account only, and would take the policy for a role there that happens
 // to have the same name.
-func (a *account) Cut(ctx context.Context, session record.User) error {
+func (a *account) DenySession(ctx context.Context, session record.User) error {
 	if !mayCut(session) {
 		return &provider.Error{Kind: provider.Rejected, Op: "PutRolePolicy", Err: errNotCuttable}
 	}
@@ -56,7 +56,7 @@ func (a *account) Cut(ctx context.Context, session record.User) error {
 // endSession removes what Cut has put. Nothing else of a session is at AWS: it
 // ends by itself, and until then the policy must stay.
 func (a *account) endSession(ctx context.Context, d provider.Deletion) error {
-	if d.KeyOnly || !mayCut(d.User) {
+	if d.Mode == provider.DeleteKey || !mayCut(d.User) {
 		return nil
 	}
 	err := a.run(ctx, ctx, step{op: "DeleteRolePolicy", do: func(ctx context.Context) error {

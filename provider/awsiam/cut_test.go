@@ -24,7 +24,7 @@ func TestCutEndsOneSessionOnly(t *testing.T) {
 	b := newSessionBench(t)
 	mine, other, longer := b.begin(sessionLease("alice-x7")), b.begin(sessionLease("bob-x7")), b.begin(sessionLease("an-alice-x7"))
 	for range 2 { // it may be repeated
-		if err := b.account.Cut(t.Context(), sessionLease("alice-x7").User); err != nil {
+		if err := b.account.DenySession(t.Context(), sessionLease("alice-x7").User); err != nil {
 			t.Fatal(err)
 		}
 		if b.works(mine) {
@@ -69,7 +69,7 @@ func TestCutAndDeleteSurviveOneFault(t *testing.T) {
 				b := newSessionBench(t)
 				c := b.begin(sessionLease("alice-x7"))
 				b.SetHook(on(action, 1, v))
-				if err := b.account.Cut(t.Context(), sessionLease("alice-x7").User); err != nil || b.works(c) {
+				if err := b.account.DenySession(t.Context(), sessionLease("alice-x7").User); err != nil || b.works(c) {
 					t.Errorf("the session is not cut: %v", err)
 				}
 				if err := b.account.Delete(t.Context(), sessionDeletion("alice-x7")); err != nil || len(b.denies()) > 0 {
@@ -98,7 +98,7 @@ func TestCutAndDeleteFail(t *testing.T) {
 			b := newSessionBench(t)
 			b.begin(sessionLease("alice-x7"))
 			b.SetHook(on("PutRolePolicy", -1, test.v))
-			err := b.account.Cut(t.Context(), sessionLease("alice-x7").User)
+			err := b.account.DenySession(t.Context(), sessionLease("alice-x7").User)
 			expectError(t, err, test.kind, "")
 			b.expectNoSecret(err)
 			b.SetHook(on("DeleteRolePolicy", -1, test.v))
@@ -118,7 +118,7 @@ func TestCutNeedsRoomOnTheRole(t *testing.T) {
 	var err error
 	n := 0
 	for ; err == nil; n++ {
-		err = b.account.Cut(t.Context(), sessionLease(name(n)).User)
+		err = b.account.DenySession(t.Context(), sessionLease(name(n)).User)
 	}
 	expectError(t, err, provider.Unavailable, "")
 	if provider.AsError(err).Code != limitExceeded || n < 50 {
@@ -127,7 +127,7 @@ func TestCutNeedsRoomOnTheRole(t *testing.T) {
 	if err := b.account.Delete(t.Context(), sessionDeletion(name(0))); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.account.Cut(t.Context(), sessionLease(name(n-1)).User); err != nil {
+	if err := b.account.DenySession(t.Context(), sessionLease(name(n-1)).User); err != nil {
 		t.Error(err)
 	}
 }
@@ -148,7 +148,7 @@ func TestCutRefuses(t *testing.T) {
 			b := newSessionBench(t)
 			u := sessionLease("alice-x7").User
 			change(&u)
-			expectError(t, b.account.Cut(t.Context(), u), provider.Rejected, "")
+			expectError(t, b.account.DenySession(t.Context(), u), provider.Rejected, "")
 			if got := b.denies(); len(got) > 0 || b.count("PutRolePolicy") > 0 {
 				t.Errorf("the role has the policies %v", got)
 			}
@@ -166,7 +166,7 @@ func TestCutOfARoleThatIsGone(t *testing.T) {
 	b := newSessionBench(t)
 	d := sessionDeletion("alice-x7")
 	d.User.Role += "x"
-	if err := b.account.Cut(t.Context(), d.User); err != nil {
+	if err := b.account.DenySession(t.Context(), d.User); err != nil {
 		t.Error(err)
 	}
 	if err := b.account.Delete(t.Context(), d); err != nil {
@@ -177,13 +177,13 @@ func TestCutOfARoleThatIsGone(t *testing.T) {
 func TestDeleteOfASessionThatCantHaveBeenCut(t *testing.T) {
 	t.Parallel()
 	b := newSessionBench(t)
-	if err := b.account.Cut(t.Context(), sessionLease("alice-x7").User); err != nil {
+	if err := b.account.DenySession(t.Context(), sessionLease("alice-x7").User); err != nil {
 		t.Fatal(err)
 	}
 	b.ResetCalls()
 	plain, key := sessionDeletion("alice-x7"), sessionDeletion("alice-x7")
 	plain.User.DenyOnRevoke = false
-	key.KeyOnly = true
+	key.Mode = provider.DeleteKey
 	for _, d := range []provider.Deletion{plain, key} {
 		if err := b.account.Delete(t.Context(), d); err != nil {
 			t.Error(err)
@@ -216,7 +216,7 @@ func TestDeleteAfterTheSessionHasExpired(t *testing.T) {
 	t.Parallel()
 	b := newSessionBench(t)
 	c := b.begin(sessionLease("alice-x7"))
-	if err := b.account.Cut(t.Context(), sessionLease("alice-x7").User); err != nil {
+	if err := b.account.DenySession(t.Context(), sessionLease("alice-x7").User); err != nil {
 		t.Fatal(err)
 	}
 	b.moved.Store(int64(time.Hour + time.Second))

@@ -52,7 +52,7 @@ func (a *account) Delete(ctx context.Context, d provider.Deletion) error {
 // deleteOnce is Delete for what can be found. Its error has the code
 // NoSuchEntity if, and only if, that is not the case.
 func (a *account) deleteOnce(ctx context.Context, d provider.Deletion) error {
-	if !d.Ours {
+	if !d.OwnerKnown {
 		user, err := a.getUser(ranked(ctx, rankKeys), d.User.Name, false)
 		if err != nil {
 			return err
@@ -65,11 +65,11 @@ func (a *account) deleteOnce(ctx context.Context, d provider.Deletion) error {
 			return nil
 		}
 	}
-	if d.KeyOnly {
+	if d.Mode == provider.DeleteKey {
 		return a.removeKey(ctx, d, func() {})
 	}
 	rest := ctx
-	if d.Brief {
+	if d.Mode == provider.Teardown || d.Mode == provider.TeardownKeyFirst {
 		rest = briefly(ctx)
 	}
 	gone, err := a.strip(ctx, rest, d)
@@ -78,7 +78,7 @@ func (a *account) deleteOnce(ctx context.Context, d provider.Deletion) error {
 	}
 	if err != nil && gone {
 		e := *provider.AsError(err)
-		e.KeyGone = true
+		e.KeyDeleted = true
 		return &e
 	}
 	return err
@@ -95,9 +95,9 @@ func (a *account) deleteOnce(ctx context.Context, d provider.Deletion) error {
 func (a *account) strip(ctx, rest context.Context, d provider.Deletion) (keyGone bool, err error) {
 	removals := a.removals(d)
 	switch {
-	case d.KeyGone:
+	case d.Mode == provider.Cleanup:
 		return true, a.together(rest, removals)
-	case !d.KeyFirst && !a.Backlog():
+	case d.Mode != provider.TeardownKeyFirst && !a.Backlog():
 		return a.stripAtOnce(ctx, rest, d, removals)
 	}
 	keyGone, err = a.removed(d, a.missing(ctx, d.User, a.removeKey(ctx, d, func() {})))

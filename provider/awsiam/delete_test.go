@@ -216,7 +216,7 @@ func TestDeleteOfTheKeyOnly(t *testing.T) {
 	c := b.create()
 	other, _ := b.AddAccessKey(userName)
 	d := deletion(c.AccessKeyID)
-	d.KeyOnly = true
+	d.Mode = provider.DeleteKey
 	b.ResetCalls()
 	for range 2 { // the second finds nothing
 		if err := b.account.Delete(t.Context(), d); err != nil {
@@ -232,12 +232,12 @@ func TestDeleteOfTheKeyOnly(t *testing.T) {
 func TestDeleteOfAUserThatDoesNotExist(t *testing.T) {
 	t.Parallel()
 	for _, ours := range []bool{false, true} {
-		for _, keyOnly := range []bool{false, true} {
+		for _, mode := range []provider.DeletionMode{provider.DeleteUser, provider.DeleteKey} {
 			b := newBench(t)
 			d := deletion("AKIAAAAAAAAAAAAAAAAA")
-			d.Ours, d.KeyOnly = ours, keyOnly
+			d.OwnerKnown, d.Mode = ours, mode
 			if err := b.account.Delete(t.Context(), d); err != nil {
-				t.Errorf("ours %t, key only %t: %v", ours, keyOnly, err)
+				t.Errorf("owner known %t, mode %d: %v", ours, mode, err)
 			}
 			d.Young = true
 			expectError(t, b.account.Delete(t.Context(), d), provider.NotVisible, "")
@@ -251,7 +251,7 @@ func TestDeleteOfAUserThatIsNotVisibleYet(t *testing.T) {
 		b := newBench(t)
 		c := b.create()
 		d := deletion(c.AccessKeyID)
-		d.Ours, d.Young = ours, true
+		d.OwnerKnown, d.Young = ours, true
 		b.SetFaults(iamsim.Faults{UserVisibleAfter: time.Hour})
 		expectError(t, b.account.Delete(t.Context(), d), provider.NotVisible, "")
 

@@ -84,7 +84,7 @@ func use(ctx context.Context, t *testing.T, a provider.Account, call uint8) erro
 		}
 		return err
 	case 2:
-		users, marker, err := a.Users(ctx, "/lessor/", "")
+		users, marker, err := a.ListUsers(ctx, "/lessor/", "")
 		if err != nil && (len(users) > 0 || marker != "") {
 			t.Errorf("%d users to %q, %v", len(users), marker, err)
 		}

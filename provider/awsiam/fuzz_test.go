@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
-	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/username"
 )
 
 // FuzzCheckInline: a policy that is taken can be put into effect, within IAM's
@@ -72,11 +72,11 @@ func FuzzCheckUsername(f *testing.F) {
 		if template == "" {
 			return
 		}
-		parsed, err := provider.ParseUsername(template)
+		parsed, err := username.Parse(template)
 		if err != nil {
 			t.Fatal(err)
 		}
-		name, err := parsed.Render(provider.UsernameData{
+		name, err := parsed.Render(username.Data{
 			Identity: identity, Secret: "ci", Type: "iam_user", Now: time.Now(), Rand: rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), 7}),
 		})
 		replaces := strings.Count(template, "replace")

@@ -61,8 +61,8 @@ func (a *account) deleteUnknownKeys(ctx context.Context, c provider.Creation) er
 	if !isOwned(user, c.Owner) || attemptOf(user) > c.Owner.Attempt {
 		return &provider.Error{Kind: provider.Unavailable, Op: "CreateAccessKey", Err: errTakenOver}
 	}
-	if c.Held != nil {
-		if err := c.Held(ctx); err != nil {
+	if c.StillCurrent != nil {
+		if err := c.StillCurrent(ctx); err != nil {
 			return &provider.Error{Kind: provider.Unavailable, Op: "CreateAccessKey", Err: errors.Join(errTakenOver, err)}
 		}
 	}

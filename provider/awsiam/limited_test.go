@@ -171,7 +171,7 @@ func (w *limited) exercise() error {
 
 func (w *limited) deletion(keyID string) provider.Deletion {
 	c := w.creation(9)
-	return provider.Deletion{User: c.User, Owner: c.Owner, AccessKeyID: keyID, Ours: keyID != ""}
+	return provider.Deletion{User: c.User, Owner: c.Owner, AccessKeyID: keyID, OwnerKnown: keyID != ""}
 }
 
 // expectNone is an error if there is still a user.
@@ -193,7 +193,7 @@ func (w *limited) wholeLife(ctx context.Context) error {
 		errs = append(errs, w.account.Extend(ctx, c.User, c.DenyAfter.Add(time.Hour)))
 	}
 	keyOnly := w.deletion(key.AccessKeyID)
-	keyOnly.KeyOnly = true
+	keyOnly.Mode = provider.DeleteKey
 	errs = append(errs, w.account.Delete(ctx, keyOnly), w.account.Delete(ctx, w.deletion(key.AccessKeyID)), w.expectNone())
 	return errors.Join(errs...)
 }
@@ -265,7 +265,7 @@ func (w *limited) ownKey(ctx context.Context) error {
 }
 
 func (w *limited) session(ctx context.Context) error {
-	return failed(w.account.Try(ctx, w.creation(1)))
+	return failed(w.account.DryRun(ctx, w.creation(1)))
 }
 
 func wrapped(op string, err error) error {
@@ -276,7 +276,7 @@ func wrapped(op string, err error) error {
 }
 
 // failed are the calls of a trial that failed.
-func failed(t provider.Trial) error {
+func failed(t provider.DryRun) error {
 	var errs []error
 	for _, c := range t.Calls {
 		if c.Err != nil {

@@ -26,7 +26,7 @@ func TestThePermissionsAreEnough(t *testing.T) {
 				if err := w.exercise(); err != nil {
 					t.Error(err)
 				}
-				trial := w.account.Try(t.Context(), w.creation(1))
+				trial := w.account.DryRun(t.Context(), w.creation(1))
 				if err := failed(trial); err != nil || trial.Left != "nothing" {
 					t.Errorf("the trial leaves %q: %v", trial.Left, err)
 				}
@@ -49,7 +49,7 @@ func TestEachActionIsNeeded(t *testing.T) {
 					w := newLimited(t, s, without(t, document, i, action))
 					err := w.exercise()
 					if missedByTrialAlone(action, s) {
-						err = failed(w.account.Try(t.Context(), w.creation(1)))
+						err = failed(w.account.DryRun(t.Context(), w.creation(1)))
 					}
 					if !slices.Contains(deniedActions(err), action) {
 						t.Errorf("the error does not name it: %v", err)

@@ -30,12 +30,12 @@ func TestCompose(t *testing.T) {
 	}
 	// What encoding/json has escaped on the way through a record costs nothing.
 	const angles = `{"Version":"2012-10-17","Statement":[{"Sid":"<&>"}]}`
-	record, err := record.Record{User: record.User{InlinePolicy: []byte(angles)}}.Encode()
-	if err != nil || strings.Contains(string(record), "<") {
-		t.Fatalf("%s (%v)", record, err)
+	encoded, err := record.Record{User: record.User{InlinePolicy: []byte(angles)}}.Encode()
+	if err != nil || strings.Contains(string(encoded), "<") {
+		t.Fatalf("%s (%v)", encoded, err)
 	}
 	var read record.Record
-	if err := json.Unmarshal(record, &read); err != nil {
+	if err := json.Unmarshal(encoded, &read); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := compose(read.User.InlinePolicy, time.Time{}); err != nil || got != angles {

@@ -23,10 +23,10 @@ import (
 func TestAUserThatAPersonHasDeletedIsGone(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*provider.Deletion){
-		"ours":              func(d *provider.Deletion) { d.Ours = true },
-		"whose is not sure": func(d *provider.Deletion) { d.Ours = false },
-		"no known key":      func(d *provider.Deletion) { d.AccessKeyID, d.Ours = "", false },
-		"the key alone":     func(d *provider.Deletion) { d.KeyOnly = true },
+		"ours":              func(d *provider.Deletion) { d.OwnerKnown = true },
+		"whose is not sure": func(d *provider.Deletion) { d.OwnerKnown = false },
+		"no known key":      func(d *provider.Deletion) { d.AccessKeyID, d.OwnerKnown = "", false },
+		"the key alone":     func(d *provider.Deletion) { d.Mode = provider.DeleteKey },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -62,7 +62,7 @@ func TestALostAnswerToDeleteUserIsNoDenial(t *testing.T) {
 		t.Error(err)
 	}
 	w.SetHook(on("DeleteUser", 1, iamsim.Verdict{Do: iamsim.DropAfter}))
-	if trial := w.account.Try(t.Context(), w.creation(2)); failed(trial) != nil || trial.Left != provider.LeftNothing {
+	if trial := w.account.DryRun(t.Context(), w.creation(2)); failed(trial) != nil || trial.Left != provider.LeftNothing {
 		t.Errorf("the trial leaves %q: %v", trial.Left, failed(trial))
 	}
 }
@@ -73,11 +73,11 @@ func TestATrialTouchesNoNamesake(t *testing.T) {
 	b := newSessionBench(t)
 	c := sessionLease("alice-x7")
 	c.User.Role = strings.Replace(c.User.Role, "123456789012", "210987654321", 1)
-	trial := b.account.Try(t.Context(), c)
+	trial := b.account.DryRun(t.Context(), c)
 	if b.count("PutRolePolicy")+b.count("DeleteRolePolicy") > 0 {
 		t.Errorf("the calls are %v", b.actions())
 	}
-	i := slices.IndexFunc(trial.Calls, func(c provider.TriedCall) bool { return c.Op == "PutRolePolicy" })
+	i := slices.IndexFunc(trial.Calls, func(c provider.DryRunCall) bool { return c.Op == "PutRolePolicy" })
 	if i < 0 || trial.Calls[i].Err == nil || trial.Calls[i].Err.Kind != provider.Rejected {
 		t.Errorf("the trial does not tell that a session can't be cut: %+v", trial.Calls)
 	}
@@ -272,13 +272,13 @@ func TestThePermissionsOfAPodAreEnoughForSessions(t *testing.T) {
 	w := limited{bench: a.bench, secret: s.WithDefaults()}
 	creation := w.creation(1)
 	creation.User.ManagedPolicies = nil
-	if err := failed(a.as(s.AWS.Auth).Try(t.Context(), creation)); err != nil {
+	if err := failed(a.as(s.AWS.Auth).DryRun(t.Context(), creation)); err != nil {
 		t.Error(err)
 	}
 	without := s
 	without.AWS.Auth.Method = messages.AuthDefault
 	a.AddRolePolicy("pod", "everything", permissions(t, without, options()))
-	if err := failed(a.as(s.AWS.Auth).Try(t.Context(), creation)); !slices.Contains(deniedActions(err), "sts:TagSession") {
+	if err := failed(a.as(s.AWS.Auth).DryRun(t.Context(), creation)); !slices.Contains(deniedActions(err), "sts:TagSession") {
 		t.Errorf("the error is %v", err)
 	}
 }

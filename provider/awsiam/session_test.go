@@ -82,7 +82,7 @@ func sessionLease(name string) provider.Creation {
 
 func sessionDeletion(name string) provider.Deletion {
 	c := sessionLease(name)
-	return provider.Deletion{User: c.User, Owner: c.Owner, Ours: true}
+	return provider.Deletion{User: c.User, Owner: c.Owner, OwnerKnown: true}
 }
 
 // begin begins a session.

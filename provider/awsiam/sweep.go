@@ -14,8 +14,8 @@ import (
 const usersPage = 1000
 
 // Users lists the users below a path. ListUsers returns no tags.
-func (a *account) Users(ctx context.Context, path, marker string) ([]provider.FoundUser, string, error) {
-	var users []provider.FoundUser
+func (a *account) ListUsers(ctx context.Context, path, marker string) ([]provider.ListedUser, string, error) {
+	var users []provider.ListedUser
 	next := ""
 	err := a.run(ctx, ctx, step{op: "ListUsers", do: func(ctx context.Context) error {
 		out, err := a.iam.ListUsers(ctx, &iam.ListUsersInput{PathPrefix: optional(path), Marker: optional(marker), MaxItems: aws.Int32(usersPage)})
@@ -27,7 +27,7 @@ func (a *account) Users(ctx context.Context, path, marker string) ([]provider.Fo
 			next = aws.ToString(out.Marker)
 		}
 		for _, u := range out.Users {
-			users = append(users, provider.FoundUser{Name: aws.ToString(u.UserName), Path: aws.ToString(u.Path), CreatedAt: aws.ToTime(u.CreateDate)})
+			users = append(users, provider.ListedUser{Name: aws.ToString(u.UserName), Path: aws.ToString(u.Path), CreatedAt: aws.ToTime(u.CreateDate)})
 		}
 		return nil
 	}})

@@ -20,7 +20,7 @@ import (
 // What people may have added to a user is not added here: that it may be removed
 // shows as well where there is nothing to remove. The key that is made is deleted,
 // and its secret forgotten.
-func (a *account) Try(ctx context.Context, c provider.Creation) provider.Trial {
+func (a *account) DryRun(ctx context.Context, c provider.Creation) provider.DryRun {
 	if c.User.IsSession() {
 		return a.trySession(ctx, c)
 	}
@@ -30,7 +30,7 @@ func (a *account) Try(ctx context.Context, c provider.Creation) provider.Trial {
 	}
 	var (
 		aside   sync.WaitGroup
-		users   []provider.TriedCall
+		users   []provider.DryRunCall
 		self    provider.Principal
 		selfErr error
 	)
@@ -45,7 +45,7 @@ func (a *account) Try(ctx context.Context, c provider.Creation) provider.Trial {
 	}
 
 	var key messages.Credentials
-	calls := []provider.TriedCall{{Op: "CreateUser"}}
+	calls := []provider.DryRunCall{{Op: "CreateUser"}}
 	for _, round := range []func() []attempt{
 		func() []attempt { return append(a.gifts(c, policy, &key), a.reads(c.User.Name)...) },
 		func() []attempt { return append(a.changes(c, policy), a.clearances(c.User.Name, self, selfErr)...) },
@@ -54,28 +54,28 @@ func (a *account) Try(ctx context.Context, c provider.Creation) provider.Trial {
 		calls = append(calls, a.tryAll(ctx, round())...)
 	}
 	gone := a.tryDelete(ctx, c.User)
-	t := provider.Trial{Calls: append(append(calls, gone), users...), Left: provider.LeftUser}
+	t := provider.DryRun{Calls: append(append(calls, gone), users...), Left: provider.LeftUser}
 	if gone.Err == nil {
 		t.Left = provider.LeftNothing
 	}
 	return t
 }
 
-func untried(e *provider.Error) provider.Trial {
-	return provider.Trial{Calls: []provider.TriedCall{{Op: e.Op, Err: e}}, Left: provider.LeftNothing}
+func untried(e *provider.Error) provider.DryRun {
+	return provider.DryRun{Calls: []provider.DryRunCall{{Op: e.Op, Err: e}}, Left: provider.LeftNothing}
 }
 
 // attempt is a call to be tried.
 type attempt struct {
 	step
-	on string // [provider.TriedCall.On]
+	on string // [provider.DryRunCall.On]
 }
 
 // tryAll makes calls at once, and tells what came of them in the order in which
 // they are given. What AWS refuses because the user is being changed is tried
 // again at last, one after the other.
-func (a *account) tryAll(ctx context.Context, attempts []attempt) []provider.TriedCall {
-	calls := make([]provider.TriedCall, len(attempts))
+func (a *account) tryAll(ctx context.Context, attempts []attempt) []provider.DryRunCall {
+	calls := make([]provider.DryRunCall, len(attempts))
 	var wg sync.WaitGroup
 	for i, t := range attempts {
 		wg.Go(func() { calls[i] = a.try(ctx, t) })
@@ -89,8 +89,8 @@ func (a *account) tryAll(ctx context.Context, attempts []attempt) []provider.Tri
 	return calls
 }
 
-func (a *account) try(ctx context.Context, t attempt) provider.TriedCall {
-	call := provider.TriedCall{Op: t.op, On: t.on}
+func (a *account) try(ctx context.Context, t attempt) provider.DryRunCall {
+	call := provider.DryRunCall{Op: t.op, On: t.on}
 	if err := a.run(ctx, ctx, t.step); err != nil {
 		call.Err = provider.AsError(err)
 	}
@@ -99,8 +99,8 @@ func (a *account) try(ctx context.Context, t attempt) provider.TriedCall {
 
 // tryDelete deletes the user, and clears it first where one of the calls before
 // has failed. A user that can't be found is gone if an earlier answer was lost.
-func (a *account) tryDelete(ctx context.Context, u record.User) provider.TriedCall {
-	call := provider.TriedCall{Op: "DeleteUser"}
+func (a *account) tryDelete(ctx context.Context, u record.User) provider.DryRunCall {
+	call := provider.DryRunCall{Op: "DeleteUser"}
 	var o outcome
 	err := a.deleteUser(o.follow(ctx), u.Name)
 	if o.unsure.Load() {

@@ -13,7 +13,7 @@ import (
 	"github.com/lessorhq/lessor/provider"
 )
 
-// The calls that [account.Try] makes between CreateUser and DeleteUser.
+// The calls that [account.DryRun] makes between CreateUser and DeleteUser.
 
 // attempts are steps about a user that was made just now, about is what they are
 // about, from the one with the index first on.

@@ -20,7 +20,7 @@ const (
 // trySession is Try for a session of a role. The session that it begins can't be
 // ended; its credentials are forgotten at once. Nothing is left that Delete could
 // remove.
-func (a *account) trySession(ctx context.Context, c provider.Creation) provider.Trial {
+func (a *account) trySession(ctx context.Context, c provider.Creation) provider.DryRun {
 	steps := []step{{op: "AssumeRole", do: func(ctx context.Context) error {
 		_, err := a.beginSession(ctx, c)
 		return err
@@ -28,7 +28,7 @@ func (a *account) trySession(ctx context.Context, c provider.Creation) provider.
 	if c.User.DenyOnRevoke {
 		steps = append(steps, a.rolePolicy(ctx, c.User.Role)...)
 	}
-	t := provider.Trial{Left: provider.LeftNothing}
+	t := provider.DryRun{Left: provider.LeftNothing}
 	for _, s := range steps {
 		t.Calls = append(t.Calls, a.try(ctx, attempt{step: s}))
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // named are a trial's calls as people see them.
-func named(t provider.Trial) []string {
+func named(t provider.DryRun) []string {
 	var names []string
 	for _, c := range t.Calls {
 		names = append(names, strings.TrimSpace(c.Op+" "+c.On))
@@ -24,7 +24,7 @@ func named(t provider.Trial) []string {
 func TestATrialMakesEveryCall(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	trial := b.account.Try(t.Context(), lease())
+	trial := b.account.DryRun(t.Context(), lease())
 	if err := failed(trial); err != nil || trial.Left != provider.LeftNothing {
 		t.Errorf("the trial leaves %q: %v", trial.Left, err)
 	}
@@ -63,7 +63,7 @@ func TestATrialTakesFiveRoundTrips(t *testing.T) {
 		c.User.ManagedPolicies = append(c.User.ManagedPolicies, "arn:aws:iam::123456789012:policy/"+name)
 	}
 	b.SetFaults(iamsim.Faults{Latency: 100 * time.Millisecond})
-	if err := failed(b.account.Try(t.Context(), c)); err != nil {
+	if err := failed(b.account.DryRun(t.Context(), c)); err != nil {
 		t.Error(err)
 	}
 	// On a busy machine the calls of one round need not all overlap.
@@ -86,7 +86,7 @@ func TestATrialTellsAllThatIsMissing(t *testing.T) {
 			w := newLimited(t, s, permissions(t, s, options()))
 			bare := `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["iam:CreateUser","iam:TagUser"],"Resource":"*"}}`
 			w.connectAs(w.AddPrincipalWithPolicy("bare-hands", bare))
-			trial := w.account.Try(t.Context(), w.creation(1))
+			trial := w.account.DryRun(t.Context(), w.creation(1))
 			denied := deniedActions(failed(trial))
 			for _, statement := range all.Statement {
 				for _, action := range list(statement["Action"]) {
@@ -119,7 +119,7 @@ func TestATrialNamesTheMissingRight(t *testing.T) {
 				t.Run(name+"/"+statement["Sid"].(string)+"/"+action, func(t *testing.T) {
 					t.Parallel()
 					w := newLimited(t, s, without(t, document, i, action))
-					trial := w.account.Try(t.Context(), w.creation(1))
+					trial := w.account.DryRun(t.Context(), w.creation(1))
 					if err := failed(trial); !slices.Contains(deniedActions(err), action) {
 						t.Errorf("it is not named: %v", err)
 					}
@@ -144,8 +144,8 @@ func TestATrialThatFailsAtEachCall(t *testing.T) {
 				t.Parallel()
 				b := newBench(t)
 				b.SetHook(on(action, -1, v))
-				trial := b.account.Try(t.Context(), lease())
-				if !slices.ContainsFunc(trial.Calls, func(c provider.TriedCall) bool { return c.Err != nil }) && name != "lost" {
+				trial := b.account.DryRun(t.Context(), lease())
+				if !slices.ContainsFunc(trial.Calls, func(c provider.DryRunCall) bool { return c.Err != nil }) && name != "lost" {
 					t.Error("nothing failed")
 				}
 				switch n := len(b.Users()); {
@@ -154,7 +154,7 @@ func TestATrialThatFailsAtEachCall(t *testing.T) {
 				}
 				b.SetHook(nil)
 				d := deletion("")
-				d.Ours = trial.Left == provider.LeftUser
+				d.OwnerKnown = trial.Left == provider.LeftUser
 				if err := b.account.Delete(t.Context(), d); err != nil {
 					t.Error(err)
 				}
@@ -175,7 +175,7 @@ func TestATrialSurvivesOneFaultAtEachCall(t *testing.T) {
 				t.Parallel()
 				b := newBench(t)
 				b.SetHook(on(action, 1, v))
-				trial := b.account.Try(t.Context(), lease())
+				trial := b.account.DryRun(t.Context(), lease())
 				if err := failed(trial); err != nil || trial.Left != provider.LeftNothing {
 					t.Errorf("the trial leaves %q: %v", trial.Left, err)
 				}
@@ -189,7 +189,7 @@ func TestATrialWaitsForTheUserToBeVisible(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.SetFaults(iamsim.Faults{UserVisibleAfter: 10 * time.Millisecond})
-	if err := failed(b.account.Try(t.Context(), lease())); err != nil {
+	if err := failed(b.account.DryRun(t.Context(), lease())); err != nil {
 		t.Error(err)
 	}
 	b.expectGone()
@@ -199,13 +199,13 @@ func TestATrialWithoutAUser(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.SetHook(on("CreateUser", -1, refuse(403, "AccessDenied")))
-	trial := b.account.Try(t.Context(), lease())
+	trial := b.account.DryRun(t.Context(), lease())
 	if got := named(trial); !slices.Equal(got, []string{"CreateUser", "ListUsers"}) || trial.Left != provider.LeftNothing {
 		t.Errorf("the calls are %q, and leave %q", got, trial.Left)
 	}
 	b.AddUser(userName, "/", nil)
 	b.SetHook(nil)
-	trial = b.account.Try(t.Context(), lease())
+	trial = b.account.DryRun(t.Context(), lease())
 	if e := trial.Calls[0].Err; e == nil || e.Kind != provider.NameTaken || trial.Left != provider.LeftNothing {
 		t.Errorf("the trial is %+v", trial)
 	}
@@ -219,7 +219,7 @@ func TestATrialWithWhatDoesNotExist(t *testing.T) {
 	b := newBench(t)
 	c := lease()
 	c.User.Groups, c.User.ManagedPolicies = []string{"none"}, []string{ownPolicy}
-	trial := b.account.Try(t.Context(), c)
+	trial := b.account.DryRun(t.Context(), c)
 	for _, call := range trial.Calls {
 		bad := call.Op == "AttachUserPolicy" || call.Op == "AddUserToGroup"
 		if (call.Err != nil) != bad || bad && call.Err.Kind != provider.Rejected {
@@ -227,7 +227,7 @@ func TestATrialWithWhatDoesNotExist(t *testing.T) {
 		}
 	}
 	c.User.InlinePolicy = []byte(`{"Statement":`)
-	if trial = b.account.Try(t.Context(), c); len(trial.Calls) != 1 || trial.Left != provider.LeftNothing {
+	if trial = b.account.DryRun(t.Context(), c); len(trial.Calls) != 1 || trial.Left != provider.LeftNothing {
 		t.Errorf("the trial is %+v", trial)
 	}
 	b.expectGone()
@@ -243,7 +243,7 @@ func TestATrialIsGivenUp(t *testing.T) {
 		}
 		return iamsim.Verdict{}
 	})
-	trial := b.account.Try(ctx, lease())
+	trial := b.account.DryRun(ctx, lease())
 	if trial.Left != provider.LeftUser {
 		t.Errorf("the trial leaves %q", trial.Left)
 	}
@@ -258,7 +258,7 @@ func TestATrialOfASession(t *testing.T) {
 	t.Parallel()
 	s := definitions()["session"]
 	w := newLimited(t, s, permissions(t, s, options()))
-	trial := w.account.Try(t.Context(), w.creation(1))
+	trial := w.account.DryRun(t.Context(), w.creation(1))
 	if err := failed(trial); err != nil || trial.Left != provider.LeftNothing {
 		t.Errorf("the trial leaves %q: %v", trial.Left, err)
 	}

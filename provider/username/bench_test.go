@@ -1,4 +1,4 @@
-package provider
+package username
 
 import (
 	"testing"
@@ -15,7 +15,7 @@ func BenchmarkUsername(b *testing.B) {
 		b.Run(c.name+"/parse", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := ParseUsername(c.text); err != nil {
+				if _, err := Parse(c.text); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -1,4 +1,4 @@
-package provider
+package username
 
 import (
 	"errors"
@@ -11,9 +11,9 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-func parsed(t testing.TB, text string) *UsernameTemplate {
+func parsed(t testing.TB, text string) *Template {
 	t.Helper()
-	template, err := ParseUsername(text)
+	template, err := Parse(text)
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
@@ -53,7 +53,7 @@ func TestNamesAreUniqueIfEnoughOfTheRandomPartShows(t *testing.T) {
 		{`{{replace identity.name "^a" (random 16)}}`, "for the identity b it has no randomness"},
 		{`{{replace identity.name "^[^7]" (random 8)}}`, "for the identity 7 it has no randomness"},
 	} {
-		err := parsed(t, c.template).Unique(data(""))
+		err := parsed(t, c.template).CheckUnique(data(""))
 		if (err == nil) != (c.says == "") || (err != nil && !strings.Contains(err.Error(), c.says)) {
 			t.Errorf("%s: %v, want %q", c.template, err, c.says)
 		}
@@ -128,7 +128,7 @@ func TestTryFindsNamesThatOnlySomeIdentitiesGet(t *testing.T) {
 		`{{replace (random 24) "q" "a-very-long-name-for-so-short-a-word-and-more"}}`,
 		`{{replace (uppercase identity.name) "RELEASE" "{{identity.name}} is far too long for a name"}}`,
 	} {
-		err := parsed(t, template).Try(data(""), func(_, name string) error {
+		err := parsed(t, template).CheckNames(data(""), func(_, name string) error {
 			if len(name) > 64 {
 				return tooLong
 			}
@@ -165,8 +165,8 @@ func BenchmarkUsernameTrial(b *testing.B) {
 		b.Run(text[:24], func(b *testing.B) {
 			template := parsed(b, text)
 			for b.Loop() {
-				_ = template.Try(data(""), func(_, _ string) error { return nil })
-				_ = template.Unique(data(""))
+				_ = template.CheckNames(data(""), func(_, _ string) error { return nil })
+				_ = template.CheckUnique(data(""))
 			}
 		})
 	}

@@ -1,4 +1,4 @@
-package provider
+package username
 
 import (
 	"errors"
@@ -27,10 +27,10 @@ const (
 
 var errTrialTime = errors.New("takes too long to try out; make the patterns of replace simpler")
 
-// Try renders the template for identities that are hard on it, and often for the
+// CheckNames renders the template for identities that are hard on it, and often for the
 // shortest and the longest, and has each name checked. What like has for identity
 // and randomness is not used. It does the same each time.
-func (t *UsernameTemplate) Try(like UsernameData, check func(identity, name string) error) error {
+func (t *Template) CheckNames(like Data, check func(identity, name string) error) error {
 	render, end := t.renderer(), time.Now().Add(maxTrial)
 	try := func(identity string, seed int) error {
 		if time.Now().After(end) {
@@ -56,10 +56,10 @@ func (t *UsernameTemplate) Try(like UsernameData, check func(identity, name stri
 	return nil
 }
 
-// Unique says why two names for the same data might be the same one to a system
+// CheckUnique says why two names for the same data might be the same one to a system
 // that ignores case: too little of the random part shows. It tries the identities
-// of [UsernameTemplate.Try], and does the same each time.
-func (t *UsernameTemplate) Unique(like UsernameData) error {
+// of [Template.CheckNames], and does the same each time.
+func (t *Template) CheckUnique(like Data) error {
 	render, end := t.renderer(), time.Now().Add(maxTrial)
 	like.Rand = chance(0)
 	if _, err := render(like); err != nil {
@@ -102,7 +102,7 @@ func tooFew(identity string, shown int) error {
 }
 
 // repeated says whether one of so many names comes twice.
-func repeated(render func(UsernameData) (string, error), like UsernameData, names int, end time.Time) (bool, error) {
+func repeated(render func(Data) (string, error), like Data, names int, end time.Time) (bool, error) {
 	seen := map[string]bool{}
 	for seed := range names {
 		if time.Now().After(end) {
@@ -123,7 +123,7 @@ func repeated(render func(UsernameData) (string, error), like UsernameData, name
 
 // showing counts the random characters that show in a name, up to
 // MinRandomShown: those of which any other letter or digit makes another name.
-func showing(render func(UsernameData) (string, error), like UsernameData, end time.Time) (int, error) {
+func showing(render func(Data) (string, error), like Data, end time.Time) (int, error) {
 	with := func(d *dice) (string, error) {
 		if time.Now().After(end) {
 			return "", errTrialTime
@@ -200,7 +200,7 @@ var identityPiece = regexp.MustCompile(`[a-z0-9_-]+`)
 // hardIdentities are identities of every length, with every character alone,
 // at each place and beside each other, and of the words in the template's own
 // patterns.
-func (t *UsernameTemplate) hardIdentities() []string {
+func (t *Template) hardIdentities() []string {
 	const c, n = identityCharacters, len(identityCharacters)
 	hard := slices.Clone(extremes)
 	for i := range n {

@@ -1,4 +1,4 @@
-package provider
+package username
 
 import (
 	"bytes"
@@ -15,15 +15,15 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-func data(identity string) UsernameData {
-	return UsernameData{
+func data(identity string) Data {
+	return Data{
 		Identity: identity, Secret: "ci", Type: "iam_user",
 		Now:  time.Unix(1_763_848_800, 0),
 		Rand: rand.NewChaCha8([32]byte{1}),
 	}
 }
 
-func TestUsernameTemplates(t *testing.T) {
+func TestTemplates(t *testing.T) {
 	for _, c := range []struct{ template, want string }{
 		{`plain`, `^plain$`},
 		{`{{randomUsername}}`, `^[A-Za-z0-9]{32}$`},
@@ -46,7 +46,7 @@ func TestUsernameTemplates(t *testing.T) {
 		{`{{lowercase (truncate (uppercase identity.name) 3)}}`, `^bui$`},
 		{messages.DefaultUsernameTemplate, `^lessor-build-bot-[A-Za-z0-9]{16}$`},
 	} {
-		parsed, err := ParseUsername(c.template)
+		parsed, err := Parse(c.template)
 		if err != nil {
 			t.Errorf("%s: %v", c.template, err)
 			continue
@@ -57,7 +57,7 @@ func TestUsernameTemplates(t *testing.T) {
 	}
 }
 
-func TestUsernameTemplatesThatAreRefused(t *testing.T) {
+func TestTemplatesThatAreRefused(t *testing.T) {
 	for _, c := range []struct{ template, want string }{
 		{`{{random 0}}`, "from 1 to 100, not 0"},
 		{`{{random 101}}`, "from 1 to 100, not 101"},
@@ -100,7 +100,7 @@ func TestUsernameTemplatesThatAreRefused(t *testing.T) {
 		{strings.Repeat("x", 256), "256 characters, the limit is 255"},
 		{strings.Repeat("ä", 256), "256 characters, the limit is 255"},
 	} {
-		_, err := ParseUsername(c.template)
+		_, err := Parse(c.template)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %s", c.template, err, c.want)
 		}
@@ -108,14 +108,14 @@ func TestUsernameTemplatesThatAreRefused(t *testing.T) {
 			t.Errorf("%s: %v tells where in text/template it happened", c.template, err)
 		}
 	}
-	if _, err := ParseUsername(strings.Repeat("ä", 255)); err != nil {
+	if _, err := Parse(strings.Repeat("ä", 255)); err != nil {
 		t.Errorf("255 characters: %v", err)
 	}
 }
 
 func TestUsernameLimitsThatOnlyDataReach(t *testing.T) {
 	doubling := `{{replace identity.name "." "$0$0$0$0$0$0$0$0"}}`
-	parsed, err := ParseUsername(doubling)
+	parsed, err := Parse(doubling)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func (stuck) Read(p []byte) (int, error) {
 }
 
 func TestRandomCharactersFromABrokenSource(t *testing.T) {
-	parsed, err := ParseUsername(`{{random 4}}`)
+	parsed, err := Parse(`{{random 4}}`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestRandomCharactersFromABrokenSource(t *testing.T) {
 	}
 }
 
-func FuzzUsername(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		messages.DefaultUsernameTemplate, `{{replace identity.name "(.)" "$1$1"}}`, `{{range .}}{{end}}`, `{{identity.name | uppercase}}`,
 		`{{/* */}}`, "{{truncate `x` 0x2}}", `{{((((random 3))))}}`, `{{random 'a'}}`, `{{"\xff" | lowercase}}`, `{{break}}`, `{{- -}}`,
@@ -178,7 +178,7 @@ func FuzzUsername(f *testing.F) {
 		if len(identity) > 64 {
 			return
 		}
-		parsed, err := ParseUsername(text)
+		parsed, err := Parse(text)
 		if err != nil {
 			return
 		}

@@ -1,4 +1,4 @@
-package provider
+package username
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ const (
 	maxRendered = 512 // a rendered name, and every string on the way to it
 )
 
-// UsernameTemplate makes user names. It is text with actions in double braces:
+// Template makes user names. It is text with actions in double braces:
 //
 //	ci-{{truncate identity.name 16}}-{{random 12}}
 //	{{lowercase (replace dynamicSecret.name "[^a-z]" "")}}-{{randomUsername}}
@@ -45,12 +45,12 @@ const (
 //
 // IAM takes user names that differ only in case for the same. Letters and
 // digits are drawn from 62, so as far as collisions go each is worth one of 36.
-type UsernameTemplate struct {
+type Template struct {
 	parsed *template.Template
 }
 
-// UsernameData is what a user name is made of.
-type UsernameData struct {
+// Data is what a user name is made of.
+type Data struct {
 	Identity string
 	Secret   string // the dynamic secret's name
 	Type     string // the dynamic secret's credential type
@@ -58,13 +58,13 @@ type UsernameData struct {
 	Rand     io.Reader // crypto/rand.Reader, unless in a test
 }
 
-// ParseUsername reads a template. The error says what is wrong and what is
+// Parse reads a template. The error says what is wrong and what is
 // allowed, and is safe to show.
-func ParseUsername(text string) (*UsernameTemplate, error) {
+func Parse(text string) (*Template, error) {
 	if n := utf8.RuneCountInString(text); n > maxTemplate {
 		return nil, fmt.Errorf("has %d characters, the limit is %d", n, maxTemplate)
 	}
-	parsed, err := template.New("").Funcs(new(UsernameData).functions()).Parse(text)
+	parsed, err := template.New("").Funcs(new(Data).functions()).Parse(text)
 	if err != nil && strings.Contains(err.Error(), "malformed character constant") {
 		err = errQuotes
 	}
@@ -74,7 +74,7 @@ func ParseUsername(text string) (*UsernameTemplate, error) {
 	if err := checkTemplate(parsed); err != nil {
 		return nil, fmt.Errorf("%w; %s", err, allowed)
 	}
-	t := &UsernameTemplate{parsed: parsed}
+	t := &Template{parsed: parsed}
 	// A number out of range, a bad pattern or a missing argument shows only
 	// when the template is used.
 	if _, err := t.Render(specimen()); err != nil {
@@ -86,16 +86,16 @@ func ParseUsername(text string) (*UsernameTemplate, error) {
 // Render makes a name. It does not know which names the system takes. The error
 // is safe to show; it comes when Rand fails, or for data with which the template
 // breaks a limit that it kept when it was parsed.
-func (t *UsernameTemplate) Render(d UsernameData) (string, error) { return t.renderer()(d) }
+func (t *Template) Render(d Data) (string, error) { return t.renderer()(d) }
 
 // renderer returns a Render for one name after another; it is made ready once.
-func (t *UsernameTemplate) renderer() func(UsernameData) (string, error) {
-	var current UsernameData
+func (t *Template) renderer() func(Data) (string, error) {
+	var current Data
 	own, err := t.parsed.Clone()
 	if err == nil {
 		own.Funcs(current.functions())
 	}
-	return func(d UsernameData) (string, error) {
+	return func(d Data) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("can't be rendered: %s", bare(err))
 		}

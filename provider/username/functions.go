@@ -1,4 +1,4 @@
-package provider
+package username
 
 import (
 	"errors"
@@ -40,7 +40,7 @@ func functionErrorf(format string, args ...any) error {
 
 // functions are a template's variables and functions. They see what d is when they
 // are called.
-func (d *UsernameData) functions() template.FuncMap {
+func (d *Data) functions() template.FuncMap {
 	patterns := patterns{}
 	return template.FuncMap{
 		"identity": func() map[string]string { return map[string]string{"name": d.Identity} },
@@ -159,8 +159,8 @@ func bounded(s string) (string, error) {
 }
 
 // specimen is data to try a template with.
-func specimen() UsernameData {
-	return UsernameData{
+func specimen() Data {
+	return Data{
 		Identity: "identity",
 		Secret:   "secret",
 		Type:     "iam_user",

@@ -1,4 +1,4 @@
-package provider
+package username
 
 import (
 	"errors"
@@ -96,7 +96,7 @@ func checkArgument(n parse.Node) error {
 }
 
 // names are all variables and functions that there are.
-var names = slices.Collect(maps.Keys(new(UsernameData).functions()))
+var names = slices.Collect(maps.Keys(new(Data).functions()))
 
 func notAllowed(n parse.Node) error {
 	return fmt.Errorf("%.40q is not allowed", n.String())
@@ -105,7 +105,7 @@ func notAllowed(n parse.Node) error {
 // Texts are the texts of the template that can get into a name as they stand:
 // all of them, but for replace's patterns and what they are matched with. What
 // replace puts in for a group ($1) is left out.
-func (t *UsernameTemplate) Texts() []string {
+func (t *Template) Texts() []string {
 	var texts []string
 	for _, n := range t.parsed.Root.Nodes {
 		switch n := n.(type) {
