@@ -3,50 +3,52 @@ package consumer
 import (
 	"time"
 
+	"github.com/lessorhq/lessor/consumer/internal/queue"
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Meter is told what happens, so that it can be counted. Its methods are called by
-// many goroutines, and must be quick.
+// Meter counts what happens. Its methods are called by many goroutines, and must be
+// quick.
 type Meter interface {
-	// Handled tells of a message that is off its stream, or refused at the front door.
-	// The outcome is a constant: what was done, or an error's code. It took the given
-	// time since the message was stored.
+	// Handled counts a message that is off its stream, or refused by the API. The
+	// outcome is one of the constants below or an error's code; took is the time since
+	// the message was stored.
 	Handled(verb messages.Verb, outcome string, took time.Duration)
-	// Redelivered tells of a message that came again.
+	// Redelivered counts a message that was delivered again.
 	Redelivered(verb messages.Verb)
-	// Undelivered tells of a lease whose credentials reached nobody.
+	// Undelivered counts a lease whose delivery was not settled.
 	Undelivered()
-	// RevocationFailed tells of a try to undo a lease that has failed.
+	// RevocationFailed counts a failed teardown.
 	RevocationFailed()
-	// Expired tells of a lease that expired and is undone, so long after its end.
+	// Expired counts a lease that expired and is torn down; late is the time from
+	// its end to the deletion of its key.
 	Expired(late time.Duration)
-	// OrphanSwept tells of a user that no lease knew, and whether it could be removed.
+	// OrphanSwept counts an orphan, and whether it could be removed.
 	OrphanSwept(removed bool)
-	// OrphansHeld tells how many such users wait for an operator.
+	// OrphansHeld sets how many orphans wait for an operator's consent.
 	OrphansHeld(users int)
-	// Held tells whether the lease bucket is held.
+	// Held sets whether the restore guard is active.
 	Held(bool)
 }
 
 // Outcomes of messages for a [Meter], beside the codes of errors.
 const (
-	OutcomeIssued      = "issued"
-	OutcomeUndelivered = "undelivered"
-	OutcomeRenewed     = "renewed"
-	OutcomeRevoked     = "revoked"
-	OutcomeConfirmed   = "confirmed"
-	OutcomeNothing     = "nothing" // there was nothing to do (any more)
+	OutcomeIssued      = queue.LabelIssued
+	OutcomeUndelivered = queue.LabelUndelivered
+	OutcomeRenewed     = queue.LabelRenewed
+	OutcomeRevoked     = queue.LabelRevoked
+	OutcomeConfirmed   = queue.LabelConfirmed
+	OutcomeNothing     = queue.LabelNothing
 )
 
-// unmetered is a Meter that nobody reads.
-type unmetered struct{}
+// noMeter counts nothing.
+type noMeter struct{}
 
-func (unmetered) Handled(messages.Verb, string, time.Duration) {}
-func (unmetered) Redelivered(messages.Verb)                    {}
-func (unmetered) Undelivered()                                 {}
-func (unmetered) RevocationFailed()                            {}
-func (unmetered) Expired(time.Duration)                        {}
-func (unmetered) OrphanSwept(bool)                             {}
-func (unmetered) OrphansHeld(int)                              {}
-func (unmetered) Held(bool)                                    {}
+func (noMeter) Handled(messages.Verb, string, time.Duration) {}
+func (noMeter) Redelivered(messages.Verb)                    {}
+func (noMeter) Undelivered()                                 {}
+func (noMeter) RevocationFailed()                            {}
+func (noMeter) Expired(time.Duration)                        {}
+func (noMeter) OrphanSwept(bool)                             {}
+func (noMeter) OrphansHeld(int)                              {}
+func (noMeter) Held(bool)                                    {}

@@ -5,16 +5,16 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
-	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/username"
 )
 
 // Compiled is a definition that issues leases, with its user name template parsed.
 type Compiled struct {
 	messages.DynamicSecret
 
-	raw         []byte // the JSON that it was read from
-	username    *provider.UsernameTemplate
-	usernameErr error
+	raw      []byte             // the JSON that it was read from
+	names    *username.Template // nil if namesErr is set
+	namesErr error
 }
 
 // compile reads a stored definition. It returns a [messages.Error]: of code
@@ -28,24 +28,31 @@ func compile(name string, raw []byte) (Compiled, error) {
 	if err != nil {
 		return Compiled{}, err
 	}
-	c := Compiled{DynamicSecret: s.Definition, raw: raw}
-	c.username, c.usernameErr = provider.ParseUsername(s.Definition.UsernameTemplate)
+	c := Compile(s.Definition)
+	c.raw = raw
 	return c, nil
+}
+
+// Compile compiles a definition that need not be stored.
+func Compile(d messages.DynamicSecret) Compiled {
+	c := Compiled{DynamicSecret: d}
+	c.names, c.namesErr = username.Parse(d.UsernameTemplate)
+	return c
 }
 
 // Username returns a user name for a lease. It returns a [messages.Error] of code
 // invalid_secret if the template is not valid or makes no name.
 func (c Compiled) Username(name messages.LeaseName, now time.Time, random io.Reader) (string, error) {
-	if c.usernameErr != nil {
-		return "", errTemplate(c.usernameErr)
+	if c.namesErr != nil {
+		return "", errTemplate(c.namesErr)
 	}
-	username, err := c.username.Render(provider.UsernameData{
+	rendered, err := c.names.Render(username.Data{
 		Identity: name.Identity, Secret: name.Secret, Type: string(c.AWS.CredentialType), Now: now, Rand: random,
 	})
 	if err != nil {
 		return "", errTemplate(err)
 	}
-	return username, nil
+	return rendered, nil
 }
 
 func errTemplate(err error) error {
