@@ -16,7 +16,7 @@ import (
 
 // orphan is a user of this installation that no lease knows.
 type orphan struct {
-	user  provider.FoundUser
+	user  provider.ListedUser
 	owner provider.Owner
 }
 
@@ -50,13 +50,13 @@ func (s *Sweeper) findOrphans(ctx context.Context, account provider.Account, pat
 }
 
 // users lists the users below the paths, page by page. It ends after an error.
-func users(ctx context.Context, account provider.Account, paths []string) iter.Seq2[provider.FoundUser, error] {
-	return func(yield func(provider.FoundUser, error) bool) {
+func users(ctx context.Context, account provider.Account, paths []string) iter.Seq2[provider.ListedUser, error] {
+	return func(yield func(provider.ListedUser, error) bool) {
 		for _, path := range paths {
 			for marker := ""; ; {
-				page, next, err := account.Users(ctx, path, marker)
+				page, next, err := account.ListUsers(ctx, path, marker)
 				if err != nil {
-					yield(provider.FoundUser{}, err)
+					yield(provider.ListedUser{}, err)
 					return
 				}
 				for _, u := range page {
@@ -76,7 +76,7 @@ func users(ctx context.Context, account provider.Account, paths []string) iter.S
 // it: the lease has ended, has no record, or has another user. A lease whose record
 // can't be read counts as having the user. While there are such records, so does a
 // user whose tag does not name a lease.
-func (s *Sweeper) isOrphan(ctx context.Context, account provider.Account, u provider.FoundUser, unreadable bool) (provider.Owner, bool, error) {
+func (s *Sweeper) isOrphan(ctx context.Context, account provider.Account, u provider.ListedUser, unreadable bool) (provider.Owner, bool, error) {
 	owner, tagged, err := account.OwnerOf(ctx, u.Name)
 	if err != nil || !tagged || owner.Installation != s.cfg.Installation {
 		return owner, false, err

@@ -29,7 +29,7 @@ func (s *Sweeper) remove(ctx context.Context, connection string, account provide
 	if err != nil {
 		return err
 	}
-	err = account.Delete(ctx, provider.Deletion{User: record.User{Name: o.user.Name, Path: o.user.Path}, Owner: o.owner})
+	err = account.Delete(ctx, provider.Deletion{Mode: provider.DeleteUser, User: record.User{Name: o.user.Name, Path: o.user.Path}, Owner: o.owner})
 	if err != nil {
 		return err
 	}
