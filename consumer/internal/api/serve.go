@@ -1,0 +1,129 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/lessorhq/lessor/consumer/internal/endpoint"
+	"github.com/lessorhq/lessor/consumer/internal/events"
+	"github.com/lessorhq/lessor/consumer/internal/store"
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/bucket"
+)
+
+// deadline is how long a request may wait for its answer. The mapping of a service
+// import's reply subject lives for two minutes (nats-server,
+// DEFAULT_SERVICE_EXPORT_RESPONSE_THRESHOLD); a later answer would reach no requester.
+const deadline = 100 * time.Second
+
+// request is an API request.
+type request struct {
+	micro.Request
+	endpoint string
+	tokens   []string // of the subject, behind the endpoint's
+}
+
+// identity is the requester's; [messages.Unknown] if the subject has none that is valid.
+func (r request) identity() string { return events.NameOf(r.tokens, "").Identity }
+
+// lease is the lease that the subject names.
+func (r request) lease() messages.LeaseName {
+	return messages.LeaseName{Identity: r.tokens[0], Secret: r.tokens[1], ID: r.tokens[2]}
+}
+
+// serve admits a request and handles it on a goroutine of its own. It is the one place
+// that answers.
+func (s *Service) serve(r request, handle handler) {
+	identity := r.identity()
+	if full := s.admission.enter(identity); full != nil {
+		s.cfg.Events.CountRefusal(identity) // no event and no log line: this must cost next to nothing
+		s.answerError(r, full)
+		return
+	}
+	accepted := s.requests.Go(func() {
+		defer s.admission.leave(identity)
+		ctx, cancel := context.WithTimeout(s.cfg.Lifetime.Base(), deadline)
+		defer cancel()
+		err := s.check(r)
+		var reply messages.Reply
+		if err == nil {
+			reply, err = handle(ctx, r)
+		}
+		switch {
+		case err != nil:
+			e := publicError(err)
+			s.emitRefusal(r, e)
+			s.refuse(r, e)
+		case reply.Kind != workerAnswers.Kind:
+			s.answer(r, reply)
+		}
+	})
+	if !accepted {
+		s.admission.leave(identity)
+		s.refuse(r, endpoint.ErrStopping)
+	}
+}
+
+// check checks the tokens and the reply subject.
+func (s *Service) check(r request) error {
+	if err := s.cfg.CheckRequester(r.tokens[0]); err != nil {
+		return err
+	}
+	for i, field := range []string{"identity", "secret", "id"} {
+		if i < len(r.tokens) {
+			if err := messages.CheckToken(field, r.tokens[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return s.cfg.Namespace.CheckReply(r.tokens[0], r.Reply())
+}
+
+// publicError is an error as a requester sees it: worth a retry if NATS did not answer.
+func publicError(err error) *messages.Error {
+	var own *messages.Error
+	if !errors.As(err, &own) && (bucket.IsUnavailable(err) || errors.Is(err, context.Canceled)) {
+		return messages.Errorf(messages.CodeUnavailable, "NATS did not answer the broker in time; try again").Because(err)
+	}
+	return messages.AsError(err)
+}
+
+// emitRefusal emits the event of a refused request, unless the event would be refused
+// too.
+func (s *Service) emitRefusal(r request, e *messages.Error) {
+	if errors.Is(e, store.ErrNoRoom) {
+		return // the event would take room
+	}
+	if bucket.ProblemOf(e) == bucket.ProblemNoAnswer {
+		s.cfg.Events.CountRefusal(r.identity()) // the requester has waited for long
+		return
+	}
+	data := messages.EventData{Verb: messages.Verb(r.endpoint), Error: e}
+	if err := s.cfg.Events.Refused(s.cfg.Lifetime.Base(), events.NameOf(r.tokens, "door"), nats.NewInbox(), data); err != nil {
+		s.cfg.Log.Warn().Err(err).Msg("the event of a refused API request could not be emitted")
+	}
+}
+
+// refuse counts and logs a refusal, and answers with it.
+func (s *Service) refuse(r request, e *messages.Error) {
+	s.cfg.Meter.Handled(messages.Verb(r.endpoint), string(e.Code), 0)
+	s.cfg.Log.Info().Err(e).AnErr("cause", e.Unwrap()).Str("endpoint", r.endpoint).Str("subject", messages.Printable(r.Subject())).Msg("an API request is refused")
+	s.answerError(r, e)
+}
+
+// answerError answers with an error, if the broker may publish to the reply subject.
+func (s *Service) answerError(r request, e *messages.Error) {
+	if len(r.tokens) > 0 && s.cfg.Namespace.CheckReply(r.tokens[0], r.Reply()) == nil {
+		s.answer(r, messages.ErrorReply(e, nil))
+	}
+}
+
+func (s *Service) answer(r request, reply messages.Reply) {
+	if err := endpoint.Answer(s.replier, r.Reply(), reply); err != nil {
+		s.cfg.Log.Warn().Err(err).Msg("an answer of the API could not be sent")
+	}
+}
