@@ -12,16 +12,16 @@ import (
 )
 
 // Delete begins the deletion of a dynamic secret, or continues it, and returns its
-// progress. With force the definition is removed at once, after all revocations are
+// progress. With Force the definition is removed at once, after all revocations are
 // published: the leases' records have all that is needed to end them.
 //
 // It returns a [messages.Error] of code secret_not_found, secret_from_file, or internal
 // with the cause [ErrNewerVersion].
-func (r *Registry) Delete(ctx context.Context, name string, force bool) (messages.SecretDeletion, error) {
-	if err := r.beginDeletion(ctx, name, force); err != nil {
+func (r *Registry) Delete(ctx context.Context, o messages.SecretOrder) (messages.SecretDeletion, error) {
+	if err := r.beginDeletion(ctx, o.Name, o.Force); err != nil {
 		return messages.SecretDeletion{}, err
 	}
-	return r.continueDeletion(ctx, name, force)
+	return r.continueDeletion(ctx, o.Name, o.Force)
 }
 
 // ContinueDeletions continues all deletions that have begun. It returns the errors of

@@ -71,10 +71,11 @@ func (r *Registry) PutAt(ctx context.Context, d messages.DynamicSecret, source s
 	}
 }
 
-// PreparePut makes a checked definition ready for a dry run: it stores the connection.
-// It returns the error that PutAt would return for an operator, and a [provider.Error] if
-// AWS does not accept a secret access key that would replace a stored one.
-func (r *Registry) PreparePut(ctx context.Context, d messages.DynamicSecret, revision *uint64) error {
+// CouldPut returns the error that PutAt would return for an operator, and stores the
+// connection of a checked definition, so that the definition can be tested by a dry run.
+// It returns a [provider.Error] if AWS does not accept a secret access key that would
+// replace a stored one.
+func (r *Registry) CouldPut(ctx context.Context, d messages.DynamicSecret, revision *uint64) error {
 	have, err := r.load(ctx, d.Name)
 	if err != nil && !errors.Is(err, bucket.ErrNotFound) {
 		return err
