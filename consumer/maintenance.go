@@ -71,3 +71,9 @@ func (c *Consumer) dropConnections(ctx context.Context) error {
 		return last.Error == ""
 	})
 }
+
+// rareFactor is how much rarer the rarer duties of the maintenance loop are.
+const rareFactor = 30
+
+// maintainRarely is the wait between two rounds of the rarer duties.
+func (c *Consumer) maintainRarely() time.Duration { return rareFactor * c.cfg.MaintainEvery }

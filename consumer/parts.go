@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"context"
-	"time"
 
 	"github.com/lessorhq/lessor/consumer/internal/admin"
 	"github.com/lessorhq/lessor/consumer/internal/api"
@@ -184,9 +183,3 @@ func (c *Consumer) adminConfig() admin.Config {
 		Keys: c.cfg.Keys, Lifetime: c.lifetime, Rand: c.cfg.Rand, Log: c.cfg.Log,
 	}
 }
-
-// rareFactor is how much rarer the rarer duties of the maintenance loop are.
-const rareFactor = 30
-
-// maintainRarely is the wait between two rounds of the rarer duties.
-func (c *Consumer) maintainRarely() time.Duration { return rareFactor * c.cfg.MaintainEvery }

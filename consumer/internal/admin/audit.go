@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 
+	"github.com/lessorhq/lessor/consumer/internal/lease"
 	"github.com/lessorhq/lessor/consumer/internal/store"
 	"github.com/lessorhq/lessor/messages"
 )
@@ -28,7 +29,7 @@ func (s *Service) audited(ctx context.Context, c command, body []byte, by string
 	reply, err := c.handle(ctx, body)
 	outcome, failure := messages.OutcomeDone, (*messages.Error)(nil)
 	if err != nil {
-		outcome, failure = messages.OutcomeRefused, publicError(err)
+		outcome, failure = messages.OutcomeRefused, lease.OperatorError(err)
 	}
 	if reply.Secret != nil && c.changes {
 		what.Revision = reply.Secret.Revision

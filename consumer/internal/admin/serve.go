@@ -2,15 +2,13 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/lessorhq/lessor/consumer/internal/endpoint"
+	"github.com/lessorhq/lessor/consumer/internal/lease"
 	"github.com/lessorhq/lessor/messages"
-	"github.com/lessorhq/lessor/messages/bucket"
-	"github.com/lessorhq/lessor/provider"
 )
 
 // timeout is how long a command may take. A dry run takes the longest.
@@ -46,7 +44,7 @@ func (s *Service) serve(r micro.Request, c command) {
 			reply, err = s.audited(ctx, c, r.Data(), by)
 		}
 		if err != nil {
-			e := publicError(err)
+			e := lease.OperatorError(err)
 			log.Warn().Err(e).AnErr("cause", e.Unwrap()).Msg("an operator's command failed")
 			reply = messages.Reply{Kind: messages.KindError, Error: e, Check: reply.Check}
 		}
@@ -74,20 +72,4 @@ func (s *Service) answer(r micro.Request, reply messages.Reply) {
 	if err := endpoint.Answer(s.replier, r.Reply(), reply); err != nil {
 		s.cfg.Log.Warn().Err(err).Msg("an answer to an operator could not be sent")
 	}
-}
-
-// publicError is an error as an operator sees it: with AWS's own words if AWS answered,
-// and worth a retry if NATS did not.
-func publicError(err error) *messages.Error {
-	var own *messages.Error
-	var aws *provider.Error
-	switch {
-	case errors.As(err, &own):
-		return own
-	case errors.As(err, &aws):
-		return aws.ForOperators()
-	case bucket.IsUnavailable(err) || errors.Is(err, context.Canceled):
-		return messages.Errorf(messages.CodeUnavailable, "NATS did not answer the broker in time; some of it may be done: look, and try again").Because(err)
-	}
-	return messages.AsError(err)
 }

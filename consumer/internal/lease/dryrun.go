@@ -2,14 +2,12 @@ package lease
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/lessorhq/lessor/consumer/internal/connection"
 	"github.com/lessorhq/lessor/consumer/internal/secrets"
 	"github.com/lessorhq/lessor/consumer/internal/store"
 	"github.com/lessorhq/lessor/messages"
-	"github.com/lessorhq/lessor/messages/bucket"
 	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
 )
@@ -137,20 +135,4 @@ func (d *DryRuns) end(ctx context.Context, e store.Entry, left provider.Left) (s
 	log := d.Log.With().Str("lease", e.Name().String()).Logger()
 	after, err := d.teardown.run(ctx, log, ending, attempt{ownerKnown: left == provider.LeftUser})
 	return after.TeardownError, err
-}
-
-// OperatorError is an error as an operator sees it: with AWS's answer if there is
-// one, and retryable if NATS did not answer.
-func OperatorError(err error) *messages.Error {
-	var own *messages.Error
-	var aws *provider.Error
-	switch {
-	case errors.As(err, &own):
-		return own
-	case errors.As(err, &aws):
-		return aws.ForOperators()
-	case bucket.IsUnavailable(err) || errors.Is(err, context.Canceled):
-		return messages.Errorf(messages.CodeUnavailable, "NATS did not answer the broker in time; some of it may be done: look, and try again").Because(err)
-	}
-	return messages.AsError(err)
 }

@@ -293,13 +293,3 @@ func (t *Teardown) save(ctx context.Context, e store.Entry, next record.Record) 
 	}
 	return after, true, nil
 }
-
-// SafeText is what requesters and records may see of an error of the provider, or on
-// the way to it.
-func SafeText(err error) string {
-	var e *messages.Error
-	if errors.As(err, &e) {
-		return e.Message
-	}
-	return provider.AsError(err).Safe()
-}
