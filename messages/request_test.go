@@ -337,7 +337,7 @@ func TestDecodeListRequest(t *testing.T) {
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
-	for _, s := range states {
+	for s := range states {
 		if _, err := messages.DecodeListRequest([]byte(`{"state":"` + string(s) + `"}`)); err != nil {
 			t.Errorf("%s: %v", s, err)
 		}
