@@ -107,7 +107,7 @@ func (c *Consumer) operator(r micro.Request) (string, error) {
 
 // adminKey tells the key that a put's secret key is sealed for.
 func (c *Consumer) adminKey(_ context.Context, r micro.Request) (messages.Reply, error) {
-	return messages.Reply{Kind: messages.KindKey, Key: c.cfg.Keys.PublicKeys()[0]}, messages.DecodeNothing(r.Data())
+	return messages.Reply{Kind: messages.KindKey, Key: c.cfg.Keys.PublicKeys()[0]}, messages.DecodeEmpty(r.Data())
 }
 
 // adminError is an error as an operator sees it: with AWS's answer, where there is
@@ -168,7 +168,7 @@ func (c *Consumer) adminPut(ctx context.Context, r micro.Request) (messages.Repl
 }
 
 func (c *Consumer) adminGet(ctx context.Context, r micro.Request) (messages.Reply, error) {
-	o, err := messages.DecodeSecretOrder(messages.AdminGet, r.Data())
+	o, err := messages.DecodeSecretRequest(messages.AdminGet, r.Data())
 	if err != nil {
 		return messages.Reply{}, err
 	}
@@ -177,7 +177,7 @@ func (c *Consumer) adminGet(ctx context.Context, r micro.Request) (messages.Repl
 }
 
 func (c *Consumer) adminList(ctx context.Context, r micro.Request) (messages.Reply, error) {
-	if err := messages.DecodeNothing(r.Data()); err != nil {
+	if err := messages.DecodeEmpty(r.Data()); err != nil {
 		return messages.Reply{}, err
 	}
 	all, err := c.secrets.all(ctx)
@@ -185,7 +185,7 @@ func (c *Consumer) adminList(ctx context.Context, r micro.Request) (messages.Rep
 }
 
 func (c *Consumer) adminDelete(ctx context.Context, r micro.Request) (messages.Reply, error) {
-	o, err := messages.DecodeSecretOrder(messages.AdminDelete, r.Data())
+	o, err := messages.DecodeSecretRequest(messages.AdminDelete, r.Data())
 	if err != nil {
 		return messages.Reply{}, err
 	}
@@ -197,7 +197,7 @@ func (c *Consumer) adminDelete(ctx context.Context, r micro.Request) (messages.R
 }
 
 func (c *Consumer) adminCheck(ctx context.Context, r micro.Request) (messages.Reply, error) {
-	o, err := messages.DecodeSecretOrder(messages.AdminCheck, r.Data())
+	o, err := messages.DecodeSecretRequest(messages.AdminCheck, r.Data())
 	if err != nil {
 		return messages.Reply{}, err
 	}
@@ -213,7 +213,7 @@ func (c *Consumer) adminCheck(ctx context.Context, r micro.Request) (messages.Re
 }
 
 func (c *Consumer) adminRotateKey(ctx context.Context, r micro.Request) (messages.Reply, error) {
-	o, err := messages.DecodeSecretOrder(messages.AdminRotateKey, r.Data())
+	o, err := messages.DecodeSecretRequest(messages.AdminRotateKey, r.Data())
 	if err != nil {
 		return messages.Reply{}, err
 	}
@@ -229,7 +229,7 @@ func (c *Consumer) adminRotateKey(ctx context.Context, r micro.Request) (message
 }
 
 func (c *Consumer) adminSweep(ctx context.Context, r micro.Request) (messages.Reply, error) {
-	o, err := messages.DecodeSweepOrder(r.Data())
+	o, err := messages.DecodeSweepCommand(r.Data())
 	if err != nil {
 		return messages.Reply{}, err
 	}

@@ -62,7 +62,7 @@ func leaseFilter(identity, secret string) string {
 
 // adminRetry has leases tried again now that could not be revoked.
 func (c *Consumer) adminRetry(ctx context.Context, r micro.Request) (messages.Reply, error) {
-	o, err := messages.DecodeLeaseOrder(messages.AdminLeaseRetry, r.Data())
+	o, err := messages.DecodeLeaseCommand(messages.AdminLeaseRetry, r.Data())
 	if err != nil {
 		return messages.Reply{}, err
 	}
@@ -71,7 +71,7 @@ func (c *Consumer) adminRetry(ctx context.Context, r micro.Request) (messages.Re
 
 // adminRevoke has leases end.
 func (c *Consumer) adminRevoke(ctx context.Context, r micro.Request) (messages.Reply, error) {
-	o, err := messages.DecodeLeaseOrder(messages.AdminLeaseRevoke, r.Data())
+	o, err := messages.DecodeLeaseCommand(messages.AdminLeaseRevoke, r.Data())
 	if err != nil {
 		return messages.Reply{}, err
 	}
@@ -82,7 +82,7 @@ func (c *Consumer) adminRevoke(ctx context.Context, r micro.Request) (messages.R
 }
 
 // orderAll has all leases end that an order means.
-func (c *Consumer) orderAll(ctx context.Context, o messages.LeaseOrder, meant func(record.Record) bool) (messages.Reply, error) {
+func (c *Consumer) orderAll(ctx context.Context, o messages.LeaseCommand, meant func(record.Record) bool) (messages.Reply, error) {
 	filter := o.Lease
 	if filter == "" {
 		filter = leaseFilter(o.Identity, o.Secret)
@@ -111,12 +111,12 @@ func (c *Consumer) orderAll(ctx context.Context, o messages.LeaseOrder, meant fu
 		}
 	}
 	c.log.Info().Int("leases", len(names)).Str("lease", o.Lease).Str("identity", o.Identity).Str("secret", o.Secret).Msg("an operator ends leases")
-	return messages.Reply{Kind: messages.KindOrdered, Ordered: &messages.Ordered{Leases: len(names)}}, nil
+	return messages.Reply{Kind: messages.KindAccepted, Accepted: &messages.Accepted{Leases: len(names)}}, nil
 }
 
 // giveUpOn drops a lease that could not be revoked. Its user may be left in AWS: it
 // has the installation's tag, and no lease that knows it, so the sweep hunts it.
-func (c *Consumer) giveUpOn(ctx context.Context, o messages.LeaseOrder) (messages.Reply, error) {
+func (c *Consumer) giveUpOn(ctx context.Context, o messages.LeaseCommand) (messages.Reply, error) {
 	name, err := messages.ParseLeaseName(o.Lease)
 	if err != nil {
 		return messages.Reply{}, err

@@ -47,7 +47,7 @@ func (c *Consumer) mark(ctx context.Context) error {
 		return err
 	}
 	info := stream.CachedInfo()
-	data, err = json.Marshal(c.cfg.Keys.Mark(marks, info.TimeStamp, info.State.LastSeq))
+	data, err = json.Marshal(c.cfg.Keys.AddMark(marks, info.TimeStamp, info.State.LastSeq))
 	if err != nil {
 		return err
 	}

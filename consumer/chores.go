@@ -49,7 +49,7 @@ func (c *Consumer) watchForRestore(ctx context.Context) {
 
 func (c *Consumer) finishDeletions(ctx context.Context) {
 	for _, name := range c.secrets.beingDeleted() {
-		if _, err := c.goOnDeleting(ctx, messages.SecretOrder{Name: name}); err != nil && ctx.Err() == nil {
+		if _, err := c.goOnDeleting(ctx, messages.SecretRequest{Name: name}); err != nil && ctx.Err() == nil {
 			c.log.Warn().Err(err).Str("secret", name).Msg("a deletion could not go on; trying again")
 		}
 	}

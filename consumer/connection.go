@@ -272,7 +272,7 @@ func (a *connections) complete(c storedConnection) (provider.Connection, error) 
 	conn := provider.Connection{Name: c.Name, Region: c.Region, Auth: c.Auth, Session: "lessor-" + a.installation}
 	if c.Secret != nil {
 		var err error
-		if conn.Auth.SecretAccessKey, err = a.keys.Kept(purpose(c.Name), c.Secret); err != nil {
+		if conn.Auth.SecretAccessKey, err = a.keys.OpenValue(purpose(c.Name), c.Secret); err != nil {
 			return conn, err
 		}
 	}

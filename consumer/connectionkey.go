@@ -62,7 +62,7 @@ func (a *connections) store(ctx context.Context, c provider.Connection) (changed
 			return false, err
 		}
 		if newSecret {
-			if next.Secret, err = a.keys.Keep(purpose(c.Name), secret); err != nil {
+			if next.Secret, err = a.keys.SealValue(purpose(c.Name), secret); err != nil {
 				return false, err
 			}
 		}
@@ -87,7 +87,7 @@ func (a *connections) isNew(have storedConnection, c provider.Connection) (bool,
 	case have.Auth.AccessKeyID != c.Auth.AccessKeyID:
 		return false, nil
 	}
-	kept, err := a.keys.Kept(purpose(c.Name), have.Secret)
+	kept, err := a.keys.OpenValue(purpose(c.Name), have.Secret)
 	return kept.Reveal() != c.Auth.SecretAccessKey.Reveal(), err
 }
 
@@ -145,7 +145,7 @@ func (a *connections) share(ctx context.Context, c storedConnection) error {
 	if c.Secret == nil {
 		return nil
 	}
-	secret, err := a.keys.Kept(purpose(c.Name), c.Secret)
+	secret, err := a.keys.OpenValue(purpose(c.Name), c.Secret)
 	if err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (a *connections) share(ctx context.Context, c storedConnection) error {
 		if !c.leads(other) {
 			continue
 		}
-		box, err := a.keys.Keep(purpose(other.Name), secret)
+		box, err := a.keys.SealValue(purpose(other.Name), secret)
 		if err != nil {
 			return err
 		}
@@ -241,10 +241,10 @@ func (a *connections) sealAnew(name string, box **messages.Sealed) (bool, error)
 	if *box == nil || (*box).From == a.keys.PublicKeys()[0] {
 		return false, nil
 	}
-	secret, err := a.keys.Kept(purpose(name), *box)
+	secret, err := a.keys.OpenValue(purpose(name), *box)
 	if err != nil {
 		return false, err
 	}
-	*box, err = a.keys.Keep(purpose(name), secret)
+	*box, err = a.keys.SealValue(purpose(name), secret)
 	return true, err
 }

@@ -21,7 +21,7 @@ import (
 // the definition once more. The records are listed after the deletion is written.
 // So either the request sees the deletion and makes nothing, or the list has its
 // record.
-func (c *Consumer) deleteSecret(ctx context.Context, o messages.SecretOrder) (messages.SecretDeletion, error) {
+func (c *Consumer) deleteSecret(ctx context.Context, o messages.SecretRequest) (messages.SecretDeletion, error) {
 	for {
 		data, stored, revision, err := c.secrets.load(ctx, o.Name)
 		if errors.Is(err, errNotFound) {
@@ -51,7 +51,7 @@ func (c *Consumer) deleteSecret(ctx context.Context, o messages.SecretOrder) (me
 
 // goOnDeleting orders the end of all leases that are not ending, and drops the
 // definition when there are none.
-func (c *Consumer) goOnDeleting(ctx context.Context, o messages.SecretOrder) (messages.SecretDeletion, error) {
+func (c *Consumer) goOnDeleting(ctx context.Context, o messages.SecretRequest) (messages.SecretDeletion, error) {
 	d := messages.SecretDeletion{Name: o.Name}
 	// What is dropped in the end is what was there before the leases were listed: a
 	// definition of the same name may have been put and deleted meanwhile.

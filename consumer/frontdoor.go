@@ -303,7 +303,7 @@ func isPending(err error) bool {
 }
 
 func (c *Consumer) doorGet(ctx context.Context, k knock) error {
-	if err := messages.DecodeNothing(k.Data()); err != nil {
+	if err := messages.DecodeEmpty(k.Data()); err != nil {
 		return err
 	}
 	answer, err := c.get(ctx, leaseOf(k))

@@ -221,7 +221,7 @@ func (c *Consumer) Held(ctx context.Context) (why string, err error) {
 
 // adminRestore tells what waits for a person's word, or goes on.
 func (c *Consumer) adminRestore(ctx context.Context, r micro.Request) (messages.Reply, error) {
-	o, err := messages.DecodeRestoreOrder(r.Data())
+	o, err := messages.DecodeRestoreCommand(r.Data())
 	if err != nil {
 		return messages.Reply{}, err
 	}
@@ -232,7 +232,7 @@ func (c *Consumer) adminRestore(ctx context.Context, r micro.Request) (messages.
 	if err != nil {
 		return messages.Reply{}, err
 	}
-	report := messages.Restore{Held: true, Since: h.Since, Why: h.Why}
+	report := messages.Restore{Guarded: true, Since: h.Since, Why: h.Why}
 	due, err := c.heldLeases(ctx, h)
 	if err != nil {
 		return messages.Reply{}, err
@@ -241,7 +241,7 @@ func (c *Consumer) adminRestore(ctx context.Context, r micro.Request) (messages.
 		if err := c.goOn(ctx, due, revision); err != nil {
 			return messages.Reply{}, err
 		}
-		report.Held, report.Applied = false, true
+		report.Guarded, report.Applied = false, true
 	}
 	if report.Sweeps, err = c.sweepNow(ctx, o.Apply); err != nil {
 		return messages.Reply{}, err

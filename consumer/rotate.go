@@ -242,7 +242,7 @@ func (r *rotating) create(ctx context.Context) error {
 	}
 	next := *r.c.Rotation
 	next.Next = made.AccessKeyID
-	if next.Secret, err = r.keys.Keep(purpose(r.name), made.SecretAccessKey); err == nil {
+	if next.Secret, err = r.keys.SealValue(purpose(r.name), made.SecretAccessKey); err == nil {
 		r.c.Rotation = &next
 		err = r.save(ctx)
 	}

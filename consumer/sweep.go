@@ -98,7 +98,7 @@ func (c *Consumer) sweepConnections(ctx context.Context) {
 
 // heldIn is how many users a sweep has left to an operator.
 func heldIn(report messages.Sweep) int {
-	if !report.Held {
+	if !report.AwaitsConsent {
 		return 0
 	}
 	return len(report.Orphans)
@@ -208,10 +208,10 @@ func (c *Consumer) sweepInto(ctx context.Context, report *messages.Sweep, apply 
 	if err != nil {
 		return err
 	}
-	report.Held = (len(orphans) > c.cfg.SweepMost || restored && len(orphans) > 0) && !apply
+	report.AwaitsConsent = (len(orphans) > c.cfg.SweepMost || restored && len(orphans) > 0) && !apply
 	for _, o := range orphans {
 		found := messages.Orphan{Username: o.user.Name, Lease: o.owner.Lease, CreatedAt: o.user.CreatedAt}
-		if !report.Held {
+		if !report.AwaitsConsent {
 			if err := c.removeOrphan(ctx, report.Connection, account, o); err != nil {
 				c.log.Warn().Err(err).Str("username", o.user.Name).Msg("a user that no lease knows could not be removed; trying again later")
 				found.Error = safe(err)
@@ -221,7 +221,7 @@ func (c *Consumer) sweepInto(ctx context.Context, report *messages.Sweep, apply 
 		}
 		report.Orphans = append(report.Orphans, found)
 	}
-	if report.Held && !restored {
+	if report.AwaitsConsent && !restored {
 		c.log.Error().Str("connection", report.Connection).Str("account", report.Account).Int("users", len(orphans)).
 			Msg("so many users that no lease knows are suspicious, and left alone: was the lease bucket restored from a backup? See \"lessor sweep\"")
 	}

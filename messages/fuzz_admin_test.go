@@ -128,7 +128,7 @@ func checkSecretPut(t *testing.T, body []byte, hidden bool) {
 	}
 }
 
-func FuzzDecodeSecretOrder(f *testing.F) {
+func FuzzDecodeSecretRequest(f *testing.F) {
 	for _, v := range adminVerbs {
 		for _, s := range []string{
 			`{"name":"ci","force":true}`, `{"name":"ci"}`, `{"name":""}`, `{"name":"*"}`, `{"name":"a.b","force":false}`, `{"force":true}`,
@@ -139,10 +139,10 @@ func FuzzDecodeSecretOrder(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, verb string, data []byte) {
 		v := messages.AdminVerb(verb)
-		o, err := messages.DecodeSecretOrder(v, data)
+		o, err := messages.DecodeSecretRequest(v, data)
 		if err != nil {
 			wantSafe(t, err)
-			if o != (messages.SecretOrder{}) {
+			if o != (messages.SecretRequest{}) {
 				t.Errorf("an error, and a result: %+v", o)
 			}
 			return
@@ -151,7 +151,7 @@ func FuzzDecodeSecretOrder(f *testing.F) {
 			t.Errorf("taken of %s: %+v", v, o)
 		}
 		once := mustJSON(t, o)
-		if again, err := messages.DecodeSecretOrder(v, once); err != nil || again != o {
+		if again, err := messages.DecodeSecretRequest(v, once); err != nil || again != o {
 			t.Errorf("came back as %+v, %v; was %+v", again, err, o)
 		}
 	})
@@ -179,7 +179,7 @@ func FuzzDecodeLeaseQuery(f *testing.F) {
 	})
 }
 
-func FuzzDecodeLeaseOrder(f *testing.F) {
+func FuzzDecodeLeaseCommand(f *testing.F) {
 	for _, v := range []messages.AdminVerb{messages.AdminLeaseRetry, messages.AdminLeaseRevoke} {
 		for _, s := range []string{``, `{}`, `{"lease":"a.b.c","reason":"x","force":true}`, `{"secret":"ci","reason":"a\nb"}`, `{"identity":"alice","secret":"ci"}`, `{"lease":"a.b.c","secret":"ci"}`, `{"secret":"ci","force":true}`, `{"identity":">"}`, `[]`} {
 			f.Add(string(v), []byte(s))
@@ -187,10 +187,10 @@ func FuzzDecodeLeaseOrder(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, verb string, data []byte) {
 		v := messages.AdminVerb(verb)
-		o, err := messages.DecodeLeaseOrder(v, data)
+		o, err := messages.DecodeLeaseCommand(v, data)
 		if err != nil {
 			wantSafe(t, err)
-			if o != (messages.LeaseOrder{}) {
+			if o != (messages.LeaseCommand{}) {
 				t.Errorf("an error, and a result: %+v", o)
 			}
 			return
@@ -201,34 +201,34 @@ func FuzzDecodeLeaseOrder(f *testing.F) {
 		if _, err := messages.DecodeRevokeRequest(mustJSON(t, messages.RevokeRequest{Reason: o.Reason})); err != nil {
 			t.Errorf("taken, and no revocation may say it: %q: %v", o.Reason, err)
 		}
-		if again, err := messages.DecodeLeaseOrder(v, mustJSON(t, o)); err != nil || again != o {
+		if again, err := messages.DecodeLeaseCommand(v, mustJSON(t, o)); err != nil || again != o {
 			t.Errorf("came back as %+v, %v; was %+v", again, err, o)
 		}
 	})
 }
 
-func FuzzDecodeSweepOrder(f *testing.F) {
+func FuzzDecodeSweepCommand(f *testing.F) {
 	for _, s := range []string{``, `{}`, `{"apply":true}`, `{"apply":"yes"}`, `{"apply":true,"apply":false}`, `{"apply":null}`, `[]`, `{"x":1}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		o, err := messages.DecodeSweepOrder(data)
+		o, err := messages.DecodeSweepCommand(data)
 		if err != nil {
 			wantSafe(t, err)
-			if o != (messages.SweepOrder{}) {
+			if o != (messages.SweepCommand{}) {
 				t.Errorf("an error, and a result: %+v", o)
 			}
 			return
 		}
-		if again, err := messages.DecodeSweepOrder(mustJSON(t, o)); err != nil || again != o {
+		if again, err := messages.DecodeSweepCommand(mustJSON(t, o)); err != nil || again != o {
 			t.Errorf("came back as %+v, %v; was %+v", again, err, o)
 		}
 	})
 }
 
-func FuzzDecodeRestoreOrder(f *testing.F) {
-	fuzzBody(f, messages.DecodeRestoreOrder, func(t *testing.T, o messages.RestoreOrder) {
-		if again, err := messages.DecodeRestoreOrder(mustJSON(t, o)); err != nil || again != o {
+func FuzzDecodeRestoreCommand(f *testing.F) {
+	fuzzBody(f, messages.DecodeRestoreCommand, func(t *testing.T, o messages.RestoreCommand) {
+		if again, err := messages.DecodeRestoreCommand(mustJSON(t, o)); err != nil || again != o {
 			t.Errorf("came back as %+v, %v; was %+v", again, err, o)
 		}
 	}, `{"apply":true}`, `{"apply":"yes"}`, `{"apply":true,"apply":false}`, `{"apply":null}`)

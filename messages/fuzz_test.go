@@ -298,13 +298,13 @@ func FuzzOpenSealed(f *testing.F) {
 	})
 }
 
-// FuzzDecodeNothing: a body that has nothing to say says nothing.
-func FuzzDecodeNothing(f *testing.F) {
+// FuzzDecodeEmpty: a body that has nothing to say says nothing.
+func FuzzDecodeEmpty(f *testing.F) {
 	for _, s := range []string{"", "{}", " {}\n", "null", "[]", "{}{}", `{"a":1}`, "\x00"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		err := messages.DecodeNothing(body)
+		err := messages.DecodeEmpty(body)
 		wantSafe(t, err)
 		if left := strings.Trim(strings.TrimSpace(string(body)), "{} \t\r\n"); err == nil && left != "" {
 			t.Errorf("%q is taken", body)

@@ -22,7 +22,7 @@ var openly = map[string]string{
 	"record.indexed.Secret":                    "the name of a dynamic secret",
 	"messages.LeaseName.Secret":                "the name of a dynamic secret",
 	"messages.ListRequest.Secret":              "the name of a dynamic secret",
-	"messages.LeaseOrder.Secret":               "the name of a dynamic secret",
+	"messages.LeaseCommand.Secret":             "the name of a dynamic secret",
 	"messages.Command.Secret":                  "the name of a dynamic secret",
 	"messages.wireCredentials.SecretAccessKey": "the form on the wire",
 	"messages.wireCredentials.SessionToken":    "the form on the wire",
@@ -38,7 +38,7 @@ var openly = map[string]string{
 	"main.struct.SecretAccessKey":              "what lessor request prints for the AWS tools",
 	"main.struct.SessionToken":                 "what lessor request prints for the AWS tools",
 	"main.serveCmd.secrets":                    "the folder of the definitions",
-	"provider.UsernameData.Secret":             "the name of a dynamic secret",
+	"username.Data.Secret":                     "the name of a dynamic secret",
 	"queue.Task.Tokens":                        "of a subject",
 }
 

@@ -381,12 +381,12 @@ func TestListRequestLimits(t *testing.T) {
 
 func TestDecodeNothing(t *testing.T) {
 	for _, body := range []string{"", " \n", "{}", " {}\n"} {
-		if err := messages.DecodeNothing([]byte(body)); err != nil {
+		if err := messages.DecodeEmpty([]byte(body)); err != nil {
 			t.Errorf("%q: %v", body, err)
 		}
 	}
 	for _, body := range []string{"null", "[]", `{"a":1}`, "{}{}", "x", `""`, strings.Repeat("{}", 10_000)} {
-		wantCode(t, messages.DecodeNothing([]byte(body)), messages.CodeInvalidRequest, "{}")
+		wantCode(t, messages.DecodeEmpty([]byte(body)), messages.CodeInvalidRequest, "{}")
 	}
 }
 

@@ -24,14 +24,6 @@ var authMethods = map[messages.AuthMethod]bool{
 	messages.AuthAssumeRole: true, messages.AuthIRSA: true, messages.AuthPodIdentity: true,
 }
 
-func TestChained(t *testing.T) {
-	for method, want := range authMethods {
-		if got := (messages.Auth{Method: method}).Chained(); got != want {
-			t.Errorf("%q: got %v", method, got)
-		}
-	}
-}
-
 func TestDecodeSessionFillsInTheDefaults(t *testing.T) {
 	const role = "arn:aws:iam::123456789012:role/leased"
 	for method, chained := range authMethods {
