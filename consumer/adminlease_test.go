@@ -43,8 +43,8 @@ func TestAnOperatorSeesAndRetriesWhatCanNotBeRevoked(t *testing.T) {
 		t.Fatalf("pages: %+v and %+v", first, second)
 	}
 	w.sim.SetHook(nil)
-	if r := w.adminLease(messages.AdminLeaseRetry, ""); r.Kind != messages.KindOrdered || r.Ordered.Leases != 1 {
-		t.Fatalf("%+v %v", r.Ordered, r.Error)
+	if r := w.adminLease(messages.AdminLeaseRetry, ""); r.Kind != messages.KindAccepted || r.Accepted.Leases != 1 {
+		t.Fatalf("%+v %v", r.Accepted, r.Error)
 	}
 	w.state(stuck.Lease.Name, messages.StateRevoked)
 	w.eventually("nothing fails any more", func() bool { return len(failing()) == 0 })
@@ -60,8 +60,8 @@ func TestAnOperatorRevokesByIdentityAndSecret(t *testing.T) {
 	one, two, other := w.lease("ci", "{}"), w.lease("ci", "{}"), w.lease("other", "{}")
 	w.quiet()
 	r := w.adminLease(messages.AdminLeaseRevoke, `{"identity":"alice","secret":"ci","reason":"has left"}`)
-	if r.Kind != messages.KindOrdered || r.Ordered.Leases != 2 {
-		t.Fatalf("%+v %v", r.Ordered, r.Error)
+	if r.Kind != messages.KindAccepted || r.Accepted.Leases != 2 {
+		t.Fatalf("%+v %v", r.Accepted, r.Error)
 	}
 	for _, l := range []messages.Reply{one, two} {
 		if rec := w.state(l.Lease.Name, messages.StateRevoked); rec.Reason != messages.ReasonOperator || rec.Note != "has left" {

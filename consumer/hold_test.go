@@ -141,7 +141,7 @@ func (w *world) testRestore(backup func() string, restore func(string), told boo
 	w.eventually("they are reminded of", func() bool {
 		return strings.Count(w.logs.String(), "left alone: the record comes from a backup") >= 4
 	})
-	if s := w.sweep(""); !s.Held || len(s.Orphans) != 1 || s.Orphans[0].Removed {
+	if s := w.sweep(""); !s.AwaitsConsent || len(s.Orphans) != 1 || s.Orphans[0].Removed {
 		t.Errorf("swept: %+v", s)
 	}
 	for _, l := range []messages.Reply{y.renewed, y.expired, y.later} {
@@ -163,7 +163,7 @@ func (w *world) testRestore(backup func() string, restore func(string), told boo
 	w.isHeld(b, why)
 
 	r := w.restored("")
-	if !r.Held || r.Due != 2 || len(r.Leases) != 2 || r.Orphans != 1 || r.Applied || !strings.Contains(r.Why, why) {
+	if !r.Guarded || r.Due != 2 || len(r.Leases) != 2 || r.Orphans != 1 || r.Applied || !strings.Contains(r.Why, why) {
 		t.Fatalf("%+v", r)
 	}
 	for _, l := range r.Leases {
@@ -172,7 +172,7 @@ func (w *world) testRestore(backup func() string, restore func(string), told boo
 		}
 	}
 	r = w.restored(`{"apply":true}`)
-	if r.Held || !r.Applied || r.Due != 2 || len(r.Sweeps) != 1 || !r.Sweeps[0].Orphans[0].Removed {
+	if r.Guarded || !r.Applied || r.Due != 2 || len(r.Sweeps) != 1 || !r.Sweeps[0].Orphans[0].Removed {
 		t.Fatalf("%+v", r)
 	}
 	w.state(y.expired.Lease.Name, messages.StateRevoked)
@@ -185,7 +185,7 @@ func (w *world) testRestore(backup func() string, restore func(string), told boo
 	}
 	w.state(y.renewed.Lease.Name, messages.StateRevoked)
 	w.nothingInAWS()
-	if r := w.restored(`{"apply":true}`); r.Held || r.Applied || r.Due != 0 {
+	if r := w.restored(`{"apply":true}`); r.Guarded || r.Applied || r.Due != 0 {
 		t.Errorf("once more: %+v", r)
 	}
 	b.stop()
@@ -242,7 +242,7 @@ func TestNothingIsHeldWithoutReason(t *testing.T) {
 	b.stop()
 	b = w.broker()
 	free(b)
-	if r := w.restored(`{"apply":true}`); r.Held || r.Applied || r.Sweeps != nil {
+	if r := w.restored(`{"apply":true}`); r.Guarded || r.Applied || r.Sweeps != nil {
 		t.Errorf("%+v", r)
 	}
 }
@@ -267,7 +267,7 @@ func TestABucketThatIsRestoredUnderARunningBrokerIsHeld(t *testing.T) {
 		return err == nil && why != ""
 	})
 	w.clock.move(time.Hour)
-	if s := w.sweep(""); !s.Held || len(s.Orphans) != 1 {
+	if s := w.sweep(""); !s.AwaitsConsent || len(s.Orphans) != 1 {
 		t.Errorf("swept: %+v", s)
 	}
 }

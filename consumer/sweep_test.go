@@ -54,7 +54,7 @@ func TestASweepRemovesWhatNoLeaseKnows(t *testing.T) {
 	for _, o := range s.Orphans {
 		removed[o.Username] = o.Removed
 	}
-	if len(removed) != 4 || !removed["late"] || !removed["lost"] || !removed["second"] || !removed["Damaged"] || s.Held || s.Error != "" || s.Account != "123456789012" {
+	if len(removed) != 4 || !removed["late"] || !removed["lost"] || !removed["second"] || !removed["Damaged"] || s.AwaitsConsent || s.Error != "" || s.Account != "123456789012" {
 		t.Fatalf("%+v", s)
 	}
 	var left []string
@@ -140,13 +140,13 @@ func TestMassesOfUnknownUsersAreLeftToAPerson(t *testing.T) {
 	}
 	w.clock.move(30 * time.Minute)
 	s := w.sweep("")
-	if !s.Held || len(s.Orphans) != 11 || s.Orphans[0].Removed || w.sim.UserCount() != 11 {
+	if !s.AwaitsConsent || len(s.Orphans) != 11 || s.Orphans[0].Removed || w.sim.UserCount() != 11 {
 		t.Fatalf("%+v, %d users", s, w.sim.UserCount())
 	}
 	if !strings.Contains(w.logs.String(), "are suspicious") {
 		t.Fatal("nobody is told")
 	}
-	if s = w.sweep(`{"apply":true}`); s.Held || len(s.Orphans) != 11 || !s.Orphans[10].Removed {
+	if s = w.sweep(`{"apply":true}`); s.AwaitsConsent || len(s.Orphans) != 11 || !s.Orphans[10].Removed {
 		t.Fatalf("%+v", s)
 	}
 	w.nothingInAWS()

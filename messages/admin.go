@@ -41,20 +41,20 @@ func (n Namespace) AdminAs(operator, subject string) string {
 	return n.join("admin", "as", operator, strings.TrimPrefix(subject, n.Prefix()+".admin."))
 }
 
-// SweepOrder asks for a sweep now.
+// SweepCommand asks for a sweep now.
 //
 //	{"apply":true}
-type SweepOrder struct {
+type SweepCommand struct {
 	// Apply removes also masses of users that no lease knows. Without it they are
 	// reported only: a restored backup would look like that.
 	Apply bool `json:"apply,omitempty"`
 }
 
-// DecodeSweepOrder reads an order.
-func DecodeSweepOrder(data []byte) (SweepOrder, error) {
-	var o SweepOrder
+// DecodeSweepCommand reads an order.
+func DecodeSweepCommand(data []byte) (SweepCommand, error) {
+	var o SweepCommand
 	if err := decodeObject(data, field{"apply", &o.Apply}); err != nil {
-		return SweepOrder{}, err
+		return SweepCommand{}, err
 	}
 	return o, nil
 }
@@ -62,30 +62,30 @@ func DecodeSweepOrder(data []byte) (SweepOrder, error) {
 // AdminRestore is the admin service's subject for a restored lease bucket.
 func (n Namespace) AdminRestore() string { return n.join("admin", "restore") }
 
-// RestoreOrder asks what a lease bucket that was restored from a backup would end, or
+// RestoreCommand asks what a lease bucket that was restored from a backup would end, or
 // has that done.
 //
 //	{"apply":true}
-type RestoreOrder struct {
+type RestoreCommand struct {
 	// Apply lifts the hold: leases end as their records say, or at the later end that
 	// an event tells of, and users that no lease knows are removed, however many.
 	Apply bool `json:"apply,omitempty"`
 }
 
-// DecodeRestoreOrder reads an order.
-func DecodeRestoreOrder(data []byte) (RestoreOrder, error) {
-	var o RestoreOrder
+// DecodeRestoreCommand reads an order.
+func DecodeRestoreCommand(data []byte) (RestoreCommand, error) {
+	var o RestoreCommand
 	if err := decodeObject(data, field{"apply", &o.Apply}); err != nil {
-		return RestoreOrder{}, err
+		return RestoreCommand{}, err
 	}
 	return o, nil
 }
 
 // Restore is how a restored lease bucket stands.
 type Restore struct {
-	// Held says that nothing ends by the records from the backup, and that no user is
+	// Guarded says that nothing ends by the records from the backup, and that no user is
 	// swept.
-	Held    bool      `json:"held"`
+	Guarded bool      `json:"held"`
 	Applied bool      `json:"applied,omitempty"` // the hold was lifted with this
 	Since   time.Time `json:"since,omitzero"`
 	Why     string    `json:"why,omitempty"`
@@ -115,9 +115,9 @@ type Sweep struct {
 	Users      int    `json:"users"` // below the paths of the leases
 	// Orphans are users of this installation that no lease knows.
 	Orphans []Orphan `json:"orphans,omitempty"`
-	// Held says that there are so many that a person must decide.
-	Held  bool   `json:"held,omitempty"`
-	Error string `json:"error,omitempty"` // why it is not complete
+	// AwaitsConsent says that there are so many that a person must decide.
+	AwaitsConsent bool   `json:"held,omitempty"`
+	Error         string `json:"error,omitempty"` // why it is not complete
 }
 
 // Orphan is an IAM user of this installation that no lease knows.
@@ -249,28 +249,28 @@ func revealed(d DynamicSecret) (json.RawMessage, error) {
 	}{auth(d.AWS.Auth), d.AWS.Auth.SecretAccessKey.Reveal()}}})
 }
 
-// SecretOrder asks something of one dynamic secret.
+// SecretRequest asks something of one dynamic secret.
 //
 //	{"name":"ci","force":true}
-type SecretOrder struct {
+type SecretRequest struct {
 	Name string `json:"name"`
 	// Force, of delete, drops the definition without waiting until its leases are
 	// gone. They are revoked all the same.
 	Force bool `json:"force,omitempty"`
 }
 
-// DecodeSecretOrder reads an order. Only a deletion has force.
-func DecodeSecretOrder(v AdminVerb, data []byte) (SecretOrder, error) {
-	var o SecretOrder
+// DecodeSecretRequest reads an order. Only a deletion has force.
+func DecodeSecretRequest(v AdminVerb, data []byte) (SecretRequest, error) {
+	var o SecretRequest
 	fields := []field{{"name", &o.Name}}
 	if v == AdminDelete {
 		fields = append(fields, field{"force", &o.Force})
 	}
 	if err := decodeObject(data, fields...); err != nil {
-		return SecretOrder{}, err
+		return SecretRequest{}, err
 	}
 	if err := CheckToken("name", o.Name); err != nil {
-		return SecretOrder{}, err
+		return SecretRequest{}, err
 	}
 	return o, nil
 }

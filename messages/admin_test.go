@@ -322,7 +322,7 @@ func TestErrorsNeverEchoASecretKey(t *testing.T) {
 			},
 			"put itself": func() error { _, err := messages.DecodeSecretPut([]byte(definition)); return err },
 			"order": func() error {
-				_, err := messages.DecodeSecretOrder(messages.AdminDelete, []byte(definition))
+				_, err := messages.DecodeSecretRequest(messages.AdminDelete, []byte(definition))
 				return err
 			},
 			"unmarshal": func() error { var d messages.DynamicSecret; return json.Unmarshal([]byte(definition), &d) },
@@ -351,22 +351,22 @@ func unwrapped(err error) error {
 
 func TestDecodeSecretOrder(t *testing.T) {
 	for _, v := range adminVerbs {
-		got, err := messages.DecodeSecretOrder(v, []byte(`{"name":"ci"}`))
-		if want := (messages.SecretOrder{Name: "ci"}); err != nil || got != want {
+		got, err := messages.DecodeSecretRequest(v, []byte(`{"name":"ci"}`))
+		if want := (messages.SecretRequest{Name: "ci"}); err != nil || got != want {
 			t.Errorf("%s: got %+v, %v", v, got, err)
 		}
 		long := strings.Repeat("a", 64)
-		if got, err := messages.DecodeSecretOrder(v, []byte(`{"name":"`+long+`"}`)); err != nil || got.Name != long {
+		if got, err := messages.DecodeSecretRequest(v, []byte(`{"name":"`+long+`"}`)); err != nil || got.Name != long {
 			t.Errorf("%s: got %+v, %v", v, got, err)
 		}
 		for _, force := range []string{"true", "false", "null"} {
-			got, err := messages.DecodeSecretOrder(v, []byte(`{"name":"ci","force":`+force+`}`))
+			got, err := messages.DecodeSecretRequest(v, []byte(`{"name":"ci","force":`+force+`}`))
 			if v != messages.AdminDelete {
 				wantCode(t, err, messages.CodeInvalidRequest, `"force"`)
-				if got != (messages.SecretOrder{}) {
+				if got != (messages.SecretRequest{}) {
 					t.Errorf("%s: an error, and an order: %+v", v, got)
 				}
-			} else if want := (messages.SecretOrder{Name: "ci", Force: force == "true"}); err != nil || got != want {
+			} else if want := (messages.SecretRequest{Name: "ci", Force: force == "true"}); err != nil || got != want {
 				t.Errorf("%s with %s: got %+v, %v", v, force, got, err)
 			}
 		}
@@ -398,10 +398,10 @@ func TestDecodeSecretOrderErrors(t *testing.T) {
 		{`"ci"`, messages.CodeInvalidRequest, []string{"object"}},
 		{`{"name":"ci"}` + strings.Repeat(" ", messages.MaxBody), messages.CodeTooLarge, nil},
 	} {
-		o, err := messages.DecodeSecretOrder(messages.AdminDelete, []byte(c.body))
+		o, err := messages.DecodeSecretRequest(messages.AdminDelete, []byte(c.body))
 		wantCode(t, err, c.code, c.words...)
 		wantSafe(t, err)
-		if o != (messages.SecretOrder{}) {
+		if o != (messages.SecretRequest{}) {
 			t.Errorf("%.60s: an error, and an order: %+v", c.body, o)
 		}
 	}
@@ -413,11 +413,11 @@ func TestSecretOrderMayHave16Kilobytes(t *testing.T) {
 		return []byte(whole + strings.Repeat(" ", n-len(whole)))
 	}
 	for _, n := range []int{messages.MaxBody - 1, messages.MaxBody} {
-		if _, err := messages.DecodeSecretOrder(messages.AdminGet, body(n)); err != nil {
+		if _, err := messages.DecodeSecretRequest(messages.AdminGet, body(n)); err != nil {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 	}
-	_, err := messages.DecodeSecretOrder(messages.AdminGet, body(messages.MaxBody+1))
+	_, err := messages.DecodeSecretRequest(messages.AdminGet, body(messages.MaxBody+1))
 	wantCode(t, err, messages.CodeTooLarge, "16385", "16384")
 }
 
@@ -467,7 +467,7 @@ func TestAdminReplySubjectsThatAreAttacks(t *testing.T) {
 // and each of its messages be refused.
 func TestAnOrdersReasonIsOneThatARevocationMaySay(t *testing.T) {
 	for _, reason := range []string{`a\nb`, `\u0000`, `\u001b[31m`, strings.Repeat("é", messages.MaxReason+1)} {
-		_, err := messages.DecodeLeaseOrder(messages.AdminLeaseRevoke, []byte(`{"secret":"ci","reason":"`+reason+`"}`))
+		_, err := messages.DecodeLeaseCommand(messages.AdminLeaseRevoke, []byte(`{"secret":"ci","reason":"`+reason+`"}`))
 		wantCode(t, err, messages.CodeInvalidRequest, "reason")
 		_, err = messages.DecodeRevokeRequest([]byte(`{"reason":"` + reason + `"}`))
 		wantCode(t, err, messages.CodeInvalidRequest, "reason")

@@ -43,12 +43,12 @@ func DecodeLeaseQuery(data []byte) (LeaseQuery, error) {
 	return q, nil
 }
 
-// LeaseOrder orders leases to end: one by its name, or all of an identity, of a
+// LeaseCommand orders leases to end: one by its name, or all of an identity, of a
 // secret, or of both.
 //
 //	{"lease":"alice.ci.06ct…","reason":"leaked","force":true}
 //	{"identity":"alice","reason":"has left"}
-type LeaseOrder struct {
+type LeaseCommand struct {
 	Lease    string `json:"lease,omitempty"`
 	Identity string `json:"identity,omitempty"`
 	Secret   string `json:"secret,omitempty"`
@@ -60,25 +60,25 @@ type LeaseOrder struct {
 	Force bool `json:"force,omitempty"`
 }
 
-// DecodeLeaseOrder reads an order. One to retry may be empty: all leases that could
+// DecodeLeaseCommand reads an order. One to retry may be empty: all leases that could
 // not be revoked.
-func DecodeLeaseOrder(v AdminVerb, data []byte) (LeaseOrder, error) {
-	var o LeaseOrder
+func DecodeLeaseCommand(v AdminVerb, data []byte) (LeaseCommand, error) {
+	var o LeaseCommand
 	fields := []field{{"lease", &o.Lease}, {"identity", &o.Identity}, {"secret", &o.Secret}}
 	if v == AdminLeaseRevoke {
 		fields = append(fields, field{"reason", &o.Reason}, field{"force", &o.Force})
 	}
 	if err := decodeObject(data, fields...); err != nil {
-		return LeaseOrder{}, err
+		return LeaseCommand{}, err
 	}
 	if err := o.Check(v); err != nil {
-		return LeaseOrder{}, err
+		return LeaseCommand{}, err
 	}
 	return o, nil
 }
 
 // Check says what is wrong with an order. The error is an [Error].
-func (o LeaseOrder) Check(v AdminVerb) error {
+func (o LeaseCommand) Check(v AdminVerb) error {
 	if o.Lease != "" {
 		if _, err := ParseLeaseName(o.Lease); err != nil {
 			return Errorf(CodeInvalidRequest, "lease: %s", AsError(err).Message)
@@ -112,7 +112,7 @@ type UnreadableRecord struct {
 	Why      string `json:"why"`
 }
 
-// Ordered is how many leases were told to end.
-type Ordered struct {
+// Accepted is how many leases were told to end.
+type Accepted struct {
 	Leases int `json:"leases"`
 }

@@ -100,8 +100,8 @@ const (
 	maxMarks    = 1000
 )
 
-// Mark adds a mark, signed, and thins out those that are there.
-func (r *Keyring) Mark(m AuditMarks, at time.Time, last uint64) AuditMarks {
+// AddMark adds a mark, signed, and thins out those that are there.
+func (r *Keyring) AddMark(m AuditMarks, at time.Time, last uint64) AuditMarks {
 	mark := AuditMark{At: at.UTC().Truncate(time.Millisecond), Last: last}
 	mark.Signature = r.signature(mark.signed())
 	kept := []AuditMark{}

@@ -28,7 +28,7 @@ func TestASignatureIsUnderSubjectIDAndBody(t *testing.T) {
 		"another's key":           messages.VerifyEvent(ring(seed(2)).AuditKeys(), subject, id, body, s),
 		"no key":                  messages.VerifyEvent(nil, subject, id, body, s),
 		"a key of nothing":        messages.VerifyEvent([]messages.AuditKey{{}}, subject, id, body, s),
-		"a mark's signature":      messages.VerifyEvent(keys, subject, id, body, broker.Mark(messages.AuditMarks{}, noon, 7).Marks[0].Signature),
+		"a mark's signature":      messages.VerifyEvent(keys, subject, id, body, broker.AddMark(messages.AuditMarks{}, noon, 7).Marks[0].Signature),
 	} {
 		if forged {
 			t.Errorf("%s: it verifies", name)
@@ -64,7 +64,7 @@ func TestMarksAreKeptOneADayButForTheNewest(t *testing.T) {
 	broker := ring(seed(1))
 	var m messages.AuditMarks
 	for i := range 1000 {
-		m = broker.Mark(m, noon.Add(time.Duration(i)*10*time.Minute), uint64(i))
+		m = broker.AddMark(m, noon.Add(time.Duration(i)*10*time.Minute), uint64(i))
 	}
 	days := 1000 * 10 * time.Minute / (24 * time.Hour)
 	if n := len(m.Marks); n < int(days)+6 || n > int(days)+9 {
@@ -87,7 +87,7 @@ func TestMarksAreKeptOneADayButForTheNewest(t *testing.T) {
 		}
 	}
 	for range 3000 {
-		m = broker.Mark(m, m.Marks[len(m.Marks)-1].At.Add(24*time.Hour), 1)
+		m = broker.AddMark(m, m.Marks[len(m.Marks)-1].At.Add(24*time.Hour), 1)
 	}
 	if n := len(m.Marks); n > 1000 {
 		t.Errorf("%d marks: they grow without end", n)

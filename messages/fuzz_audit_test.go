@@ -45,7 +45,7 @@ func FuzzVerifyEvent(f *testing.F) {
 	f.Add(subject, id, []byte(body+" "), signature)
 	f.Add("lessor.event.bob.ci.06ct.issued", id, []byte(body), signature)
 	f.Add(subject, "", []byte(id+"\n"+body), signature)
-	f.Add(subject, id, []byte(body), broker.Mark(messages.AuditMarks{}, noon, 1).Marks[0].Signature)
+	f.Add(subject, id, []byte(body), broker.AddMark(messages.AuditMarks{}, noon, 1).Marks[0].Signature)
 	f.Add("", "", []byte(nil), "")
 	f.Fuzz(func(t *testing.T, subject2, id2 string, body2 []byte, signature2 string) {
 		if strings.ContainsAny(subject2+id2, "\r\n") {
@@ -72,7 +72,7 @@ func FuzzDecodeAuditMarks(f *testing.F) {
 	broker := ring(seed(1))
 	marks := messages.AuditMarks{}
 	for i := range 20 {
-		marks = broker.Mark(marks, noon.Add(time.Duration(i)*7*time.Hour), uint64(i))
+		marks = broker.AddMark(marks, noon.Add(time.Duration(i)*7*time.Hour), uint64(i))
 	}
 	f.Add(must(json.Marshal(marks)))
 	for _, s := range []string{
@@ -92,7 +92,7 @@ func FuzzDecodeAuditMarks(f *testing.F) {
 				t.Errorf("nobody signed %+v", mark)
 			}
 		}
-		next := broker.Mark(m, noon, 7)
+		next := broker.AddMark(m, noon, 7)
 		last := next.Marks[len(next.Marks)-1]
 		if len(next.Marks) > len(m.Marks)+1 || len(next.Marks) > 1000 || !last.Verify(broker.AuditKeys()) || !last.At.Equal(noon) || last.Last != 7 {
 			t.Errorf("%d marks become %d, the last %+v", len(m.Marks), len(next.Marks), last)

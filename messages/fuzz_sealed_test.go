@@ -41,7 +41,7 @@ func FuzzWhatIsInABox(f *testing.F) {
 			}
 		}
 
-		value, err := broker.Kept(purpose, sealed)
+		value, err := broker.OpenValue(purpose, sealed)
 		wantNothingOf(t, plain, purpose, err)
 		var is struct{ For, Value string }
 		readable := json.Unmarshal(plain, &is) == nil

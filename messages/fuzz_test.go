@@ -3,18 +3,14 @@ package messages_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
-	"github.com/nats-io/nkeys"
-
 	"github.com/lessorhq/lessor/messages"
-	"github.com/lessorhq/lessor/messages/record"
+	"github.com/nats-io/nkeys"
 )
 
 // fuzzBody checks a decoder of bodies: an error is ours and short, and what is
@@ -66,15 +62,27 @@ func FuzzDecodeLeaseRequest(f *testing.F) {
 }
 
 func FuzzDecodeRenewRequest(f *testing.F) {
-	r := settledLease()
-	fuzzBody(f, messages.DecodeRenewRequest, func(t *testing.T, q messages.RenewRequest) {
-		end, err := r.RenewalEnd(q, noon, minute)
-		if err != nil {
-			wantSafe(t, err)
-		} else if _, err := r.Renew(end, 1, noon, timing); err != nil {
-			t.Errorf("%+v: the end does not do: %v", q, err)
+	fuzzBody(f, messages.DecodeRenewRequest, func(t *testing.T, r messages.RenewRequest) {
+		if r.TTL > messages.MaxDuration || r.TTL < 0 {
+			t.Errorf("above a limit: %+v", r)
 		}
 	}, `{"ttl":"1h","clamp":true}`, `{"ttl":"3650d"}`, `{"ttl":"3650d","clamp":true}`, `{"ttl":"59s"}`, `{"clamp":"true"}`)
+}
+
+// FuzzCheckIdempotencyKey checks that a valid key is short and printable.
+func FuzzCheckIdempotencyKey(f *testing.F) {
+	for _, s := range []string{"", "k", "build-17", " ", "a\r\nb", "\x7f", strings.Repeat("k", messages.MaxIdempotencyKey+1)} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, key string) {
+		if err := messages.CheckIdempotencyKey(key); err != nil {
+			wantSafe(t, err)
+			return
+		}
+		if len(key) > messages.MaxIdempotencyKey || strings.ContainsAny(key, "\r\n\x00\x7f") {
+			t.Errorf("taken: %q", key)
+		}
+	})
 }
 
 func FuzzDecodeRevokeRequest(f *testing.F) {
@@ -94,194 +102,6 @@ func FuzzDecodeListRequest(f *testing.F) {
 			t.Errorf("taken: %+v", r)
 		}
 	}, `{"secret":"ci","state":"active","limit":100,"after":"alice.ci.06ct"}`, `{"limit":501}`, `{"limit":-1}`, `{"limit":1e2}`, `{"after":"*.*.*"}`)
-}
-
-func FuzzDecodeDynamicSecret(f *testing.F) {
-	fuzzBody(f, messages.DecodeDynamicSecret, func(t *testing.T, s messages.DynamicSecret) {
-		ttl, err := s.ResolveTTL(0, 0)
-		if err != nil || ttl != s.DefaultTTL || ttl < messages.MinSecretTTL || ttl > s.MaxTTL {
-			t.Errorf("a request without a ttl gets %s, %v: %+v", ttl, err, s)
-		}
-		if messages.CheckToken("name", s.Name) != nil || s.MaxLeases < 0 || s.MaxLeasesPerIdentity < 0 {
-			t.Errorf("taken: %+v", s)
-		}
-	},
-		`{"name":"ci"}`, `{"name":"ci","hard_expiry":false}`, `{"name":"ci","default_ttl":"48h","max_ttl":"2h"}`,
-		`{"name":"ci","tags":{"a":"b"},"max_leases":5,"aws":{"groups":"a, b","managed_policies":["x"],"inline_policy":"{\"a\": \"<&>\"}","auth":{"method":"default"}}}`,
-		`{"name":"ci","aws":{"inline_policy":{"a":1e400}}}`, `{"name":"ci","aws":{"auth":null}}`)
-}
-
-// FuzzDecodeSecretPut reads a body as it is, and once more with a secret key put
-// somewhere into it: no error may show that one, wherever it came to stand.
-func FuzzDecodeSecretPut(f *testing.F) {
-	const key = `"secret_access_key":"` + theSecret + `"`
-	for _, s := range []string{
-		`{"definition":{"name":"ci","aws":{"auth":{"method":"access_key","access_key_id":"AKIAX",` + key + `}}},"revision":7,"no_check":true}`,
-		`{"definition":{"name":"ci","default_ttl":"20m","max_ttl":"1h","allow_fixed_username":true,"aws":{"credential_type":"assume_role",` +
-			`"role_arn":"arn:aws:iam::123456789012:role/x","external_id":"7","deny_on_revoke":true,"inline_policy":{"a":"<&>"},` +
-			`"auth":{"method":"irsa","assume_role_arn":"arn:aws:iam::123456789012:role/y",` + key + `}}},"revision":null}`,
-		`{"definition":{"name":"ci","tags":{` + key + `},"aws":{"groups":"a,b"}},"revision":0}`,
-		`{"definition":{"name":"ci","max_leases":{` + key + `}}}`, `{"definition":[` + key + `]}`, `{"revision":{` + key + `}}`,
-		`{"definition":{"name":"ci","aws":{"auth":{` + key + `,` + key + `}}}}`, `{` + key + `}`, key,
-	} {
-		before, after, _ := strings.Cut(s, key)
-		f.Add([]byte(before), []byte(after))
-		f.Add([]byte(s), []byte(nil))
-	}
-	for _, s := range []string{``, `{}`, `null`, `[]`, `{"definition":null}`, `{"definition":{"name":"ci"},"revision":-1}`, `{"definition":{"name":"ci"},"definition":{}}`} {
-		f.Add([]byte(s), []byte(nil))
-	}
-	f.Fuzz(func(t *testing.T, before, after []byte) {
-		checkSecretPut(t, slices.Concat(before, after), false)
-		checkSecretPut(t, slices.Concat(before, []byte(key), after), true)
-	})
-}
-
-// checkSecretPut decodes a body, encodes that, and decodes it again. Hidden says
-// that the secret in it stands where no error may show it.
-func checkSecretPut(t *testing.T, body []byte, hidden bool) {
-	p, err := messages.DecodeSecretPut(body)
-	if err != nil {
-		wantSafe(t, err)
-		if hidden {
-			wantHidden(t, "the error", err.Error())
-		}
-		if !reflect.DeepEqual(p, messages.SecretPut{}) {
-			t.Errorf("an error, and a result: %+v", p)
-		}
-		return
-	}
-	key := p.Definition.AWS.Auth.SecretAccessKey.Reveal()
-	if key == theSecret && hidden && bytes.Count(body, []byte(theSecret)) == 1 {
-		wantHidden(t, "JSON", string(mustJSON(t, p)))
-		wantHidden(t, "%+v", fmt.Sprintf("%+v", p))
-	}
-	once, err := p.Encode()
-	if err != nil {
-		t.Fatalf("%v: %+v", err, p)
-	}
-	if len(once) > messages.MaxSecretBody {
-		return // grown by its defaults
-	}
-	again, err := messages.DecodeSecretPut(once)
-	if err != nil {
-		t.Fatalf("%v: %s", err, once)
-	}
-	if twice := must(again.Encode()); !bytes.Equal(once, twice) {
-		t.Errorf("came back as\n%s, was\n%s", twice, once)
-	}
-	if got := again.Definition.AWS.Auth.SecretAccessKey.Reveal(); got != key {
-		t.Errorf("the secret key came back as %q, was %q", got, key)
-	}
-	if (p.Revision == nil) != (again.Revision == nil) {
-		t.Errorf("the revision came back as %v, was %v", again.Revision, p.Revision)
-	}
-}
-
-func FuzzDecodeSweepOrder(f *testing.F) {
-	for _, s := range []string{``, `{}`, `{"apply":true}`, `{"apply":"yes"}`, `{"apply":true,"apply":false}`, `{"apply":null}`, `[]`, `{"x":1}`} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		o, err := messages.DecodeSweepOrder(data)
-		if err != nil {
-			wantSafe(t, err)
-			if o != (messages.SweepOrder{}) {
-				t.Errorf("an error, and a result: %+v", o)
-			}
-			return
-		}
-		if again, err := messages.DecodeSweepOrder(mustJSON(t, o)); err != nil || again != o {
-			t.Errorf("came back as %+v, %v; was %+v", again, err, o)
-		}
-	})
-}
-
-func FuzzDecodeRestoreOrder(f *testing.F) {
-	fuzzBody(f, messages.DecodeRestoreOrder, func(t *testing.T, o messages.RestoreOrder) {
-		if again, err := messages.DecodeRestoreOrder(mustJSON(t, o)); err != nil || again != o {
-			t.Errorf("came back as %+v, %v; was %+v", again, err, o)
-		}
-	}, `{"apply":true}`, `{"apply":"yes"}`, `{"apply":true,"apply":false}`, `{"apply":null}`)
-}
-
-func FuzzDecodeLeaseQuery(f *testing.F) {
-	for _, s := range []string{``, `{}`, `{"identity":"alice","secret":"ci","state":"revoking","failing":true,"limit":3,"after":"a.b.c"}`, `{"limit":501}`, `{"identity":"*"}`, `{"state":"odd"}`, `{"after":"x"}`, `[]`} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		q, err := messages.DecodeLeaseQuery(data)
-		if err != nil {
-			wantSafe(t, err)
-			if q != (messages.LeaseQuery{}) {
-				t.Errorf("an error, and a result: %+v", q)
-			}
-			return
-		}
-		if q.Limit < 1 || q.Limit > messages.MaxPage || q.Identity != "" && messages.CheckToken("identity", q.Identity) != nil {
-			t.Errorf("taken: %+v", q)
-		}
-		if again, err := messages.DecodeLeaseQuery(mustJSON(t, q)); err != nil || again != q {
-			t.Errorf("came back as %+v, %v; was %+v", again, err, q)
-		}
-	})
-}
-
-func FuzzDecodeLeaseOrder(f *testing.F) {
-	for _, v := range []messages.AdminVerb{messages.AdminLeaseRetry, messages.AdminLeaseRevoke} {
-		for _, s := range []string{``, `{}`, `{"lease":"a.b.c","reason":"x","force":true}`, `{"secret":"ci","reason":"a\nb"}`, `{"identity":"alice","secret":"ci"}`, `{"lease":"a.b.c","secret":"ci"}`, `{"secret":"ci","force":true}`, `{"identity":">"}`, `[]`} {
-			f.Add(string(v), []byte(s))
-		}
-	}
-	f.Fuzz(func(t *testing.T, verb string, data []byte) {
-		v := messages.AdminVerb(verb)
-		o, err := messages.DecodeLeaseOrder(v, data)
-		if err != nil {
-			wantSafe(t, err)
-			if o != (messages.LeaseOrder{}) {
-				t.Errorf("an error, and a result: %+v", o)
-			}
-			return
-		}
-		if v == messages.AdminLeaseRevoke && o.Lease == "" && o.Identity == "" && o.Secret == "" {
-			t.Errorf("all leases are revoked: %+v", o)
-		}
-		if _, err := messages.DecodeRevokeRequest(mustJSON(t, messages.RevokeRequest{Reason: o.Reason})); err != nil {
-			t.Errorf("taken, and no revocation may say it: %q: %v", o.Reason, err)
-		}
-		if again, err := messages.DecodeLeaseOrder(v, mustJSON(t, o)); err != nil || again != o {
-			t.Errorf("came back as %+v, %v; was %+v", again, err, o)
-		}
-	})
-}
-
-func FuzzDecodeSecretOrder(f *testing.F) {
-	for _, v := range adminVerbs {
-		for _, s := range []string{
-			`{"name":"ci","force":true}`, `{"name":"ci"}`, `{"name":""}`, `{"name":"*"}`, `{"name":"a.b","force":false}`, `{"force":true}`,
-			`{"name":"ci","name":"cd"}`, `{"name":null,"force":null}`, ``, `{}`, `null`, `[]`, `{"name":"` + theSecret + `"}`,
-		} {
-			f.Add(string(v), []byte(s))
-		}
-	}
-	f.Fuzz(func(t *testing.T, verb string, data []byte) {
-		v := messages.AdminVerb(verb)
-		o, err := messages.DecodeSecretOrder(v, data)
-		if err != nil {
-			wantSafe(t, err)
-			if o != (messages.SecretOrder{}) {
-				t.Errorf("an error, and a result: %+v", o)
-			}
-			return
-		}
-		if messages.CheckToken("name", o.Name) != nil || (o.Force && v != messages.AdminDelete) {
-			t.Errorf("taken of %s: %+v", v, o)
-		}
-		once := mustJSON(t, o)
-		if again, err := messages.DecodeSecretOrder(v, once); err != nil || again != o {
-			t.Errorf("came back as %+v, %v; was %+v", again, err, o)
-		}
-	})
 }
 
 func FuzzDecodeReply(f *testing.F) {
@@ -313,7 +133,7 @@ func FuzzDecodeReply(f *testing.F) {
 }
 
 func FuzzDecodeEvent(f *testing.F) {
-	e := messages.NewEvent("5kf3", plan().Name, messages.EventFailed, "1", noon, messages.EventData{Error: messages.Errorf(messages.CodeInternal, "no")})
+	e := messages.NewEvent("5kf3", messages.LeaseName{Identity: "alice", Secret: "ci", ID: "06ct"}, messages.EventFailed, "1", noon, messages.EventData{Error: messages.Errorf(messages.CodeInternal, "no")})
 	f.Add(must(json.Marshal(e)))
 	f.Add([]byte(`{"specversion":"1.0","type":"a"}`))
 	f.Add([]byte(`{"specversion":"0.3","type":"a\r\nb"}`))
@@ -334,58 +154,6 @@ func FuzzDecodeEvent(f *testing.F) {
 		}
 		if twice := mustJSON(t, back); !bytes.Equal(once, twice) {
 			t.Errorf("came back as\n%s, was\n%s", twice, once)
-		}
-	})
-}
-
-func addRecords(f *testing.F) {
-	for _, r := range goldenRecords() {
-		f.Add(must(r.Encode()))
-	}
-	for _, s := range []string{``, `null`, `{}`, `{"v":1}`, `{"v":2,"x":1}`, `{"v":1,"state":"active","v":2}`, `{"V":1,"STATE":"active"}`} {
-		f.Add([]byte(s))
-	}
-}
-
-// FuzzDecodeRecord also leads what it could decode through every transition:
-// none may panic, whatever stands in the bucket, nor leave what can't be read.
-func FuzzDecodeRecord(f *testing.F) {
-	addRecords(f)
-	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := record.Decode(data)
-		if err != nil {
-			if !reflect.DeepEqual(r, record.Record{}) {
-				t.Errorf("an error, and a record: %+v", r)
-			}
-			return
-		}
-		left := record.DecodePartial(data)
-		if left.Username != r.User.Name || left.Connection != r.Connection {
-			t.Errorf("of %+v remains %+v", r, left)
-		}
-		_, _, _ = r.Lease(), r.DenyAfter(), r.Action(noon)
-		if cut := r.Cut(); cut && (r.State != messages.StateRevoking || r.Lease().State != messages.StateRevoked) {
-			t.Errorf("cut off while %s, and shown as %s", r.State, r.Lease().State)
-		}
-		if stored, err := r.Encode(); err == nil {
-			back, err := record.Decode(stored)
-			if err != nil {
-				t.Fatalf("%v: %s", err, stored)
-			}
-			if again := must(back.Encode()); !bytes.Equal(again, stored) {
-				t.Errorf("came back as\n%s, was\n%s", again, stored)
-			}
-		} // else a time that JSON can read and not write
-		for name, transition := range transitions {
-			next, err := transition(r)
-			if err != nil {
-				continue
-			}
-			if stored, err := next.Encode(); err == nil {
-				if _, err := record.Decode(stored); err != nil {
-					t.Errorf("%s: left what can't be read: %v: %s", name, err, stored)
-				}
-			}
 		}
 	})
 }
@@ -526,6 +294,20 @@ func FuzzOpenSealed(f *testing.F) {
 		// Nobody without one of the keys can have made it.
 		if from != box.From || !bytes.Equal(sealed, box.Box) || !reflect.DeepEqual(c, contents()) {
 			t.Errorf("a box from %s opened: %+v", from, c)
+		}
+	})
+}
+
+// FuzzDecodeEmpty: a body that has nothing to say says nothing.
+func FuzzDecodeEmpty(f *testing.F) {
+	for _, s := range []string{"", "{}", " {}\n", "null", "[]", "{}{}", `{"a":1}`, "\x00"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		err := messages.DecodeEmpty(body)
+		wantSafe(t, err)
+		if left := strings.Trim(strings.TrimSpace(string(body)), "{} \t\r\n"); err == nil && left != "" {
+			t.Errorf("%q is taken", body)
 		}
 	})
 }

@@ -17,7 +17,7 @@ func TestKeptComesBack(t *testing.T) {
 	broker := ring(seed(1))
 	for _, value := range []string{theSecret, "", " ", `a"\b`, "<&>\u2028é", strings.Repeat("k", 10_000)} {
 		for _, purpose := range []string{"connection.ci", "", `<&>"\`, strings.Repeat("p", 1000)} {
-			box := must(broker.Keep(purpose, messages.NewSensitive(value)))
+			box := must(broker.SealValue(purpose, messages.NewSensitive(value)))
 			if box.From != publicKey(seed(1)) || !bytes.HasPrefix(box.Box, []byte("xkv1")) {
 				t.Errorf("sealed by %s: %.4q", box.From, box.Box)
 			}
@@ -29,7 +29,7 @@ func TestKeptComesBack(t *testing.T) {
 			if err := json.Unmarshal(mustJSON(t, box), &stored); err != nil {
 				t.Fatal(err)
 			}
-			got, err := broker.Kept(purpose, &stored)
+			got, err := broker.OpenValue(purpose, &stored)
 			if err != nil || got.Reveal() != value || got.IsZero() != (value == "") {
 				t.Errorf("%.20q for %.20q: got %.20q, %v", value, purpose, got.Reveal(), err)
 			}
@@ -39,7 +39,7 @@ func TestKeptComesBack(t *testing.T) {
 
 // What is kept is in buckets out there: this is its form.
 func TestWhatIsKeptInTheBox(t *testing.T) {
-	box := must(ring(seed(1)).Keep("connection.ci", messages.NewSensitive(theSecret)))
+	box := must(ring(seed(1)).SealValue("connection.ci", messages.NewSensitive(theSecret)))
 	plain := must(must(nkeys.FromCurveSeed(seed(1))).Open(box.Box, box.From))
 	if want := `{"for":"connection.ci","value":"` + theSecret + `"}`; string(plain) != want {
 		t.Errorf("got\n%s, want\n%s", plain, want)
@@ -48,7 +48,7 @@ func TestWhatIsKeptInTheBox(t *testing.T) {
 
 func TestKeptIsSealedAnew(t *testing.T) {
 	broker := ring(seed(1))
-	a, b := must(broker.Keep("a", messages.NewSensitive(theSecret))), must(broker.Keep("a", messages.NewSensitive(theSecret)))
+	a, b := must(broker.SealValue("a", messages.NewSensitive(theSecret))), must(broker.SealValue("a", messages.NewSensitive(theSecret)))
 	if bytes.Equal(a.Box[4:28], b.Box[4:28]) {
 		t.Error("two boxes with one nonce")
 	}
@@ -57,7 +57,7 @@ func TestKeptIsSealedAnew(t *testing.T) {
 // wantNotKept fails if the box gives anything away for the purpose.
 func wantNotKept(t *testing.T, name string, r *messages.Keyring, purpose string, s messages.Sealed, words ...string) {
 	t.Helper()
-	got, err := r.Kept(purpose, &s)
+	got, err := r.OpenValue(purpose, &s)
 	wantCode(t, err, messages.CodeInternal, words...)
 	wantSafe(t, err)
 	wantHidden(t, name, err.Error())
@@ -68,7 +68,7 @@ func wantNotKept(t *testing.T, name string, r *messages.Keyring, purpose string,
 
 func TestKeptOnlyForItsPurpose(t *testing.T) {
 	broker := ring(seed(1))
-	box := must(broker.Keep("connection.ci", messages.NewSensitive(theSecret)))
+	box := must(broker.SealValue("connection.ci", messages.NewSensitive(theSecret)))
 	for _, other := range []string{
 		"", "connection", "connection.", "connection.c", "connection.cd", "connection.cii", "connection.ci.", "connection.ci ", " connection.ci",
 		"Connection.ci", "connection.CI", "connection.ci\x00", "connection_ci", "ci", strings.Repeat("x", 10_000), "a\r\nb",
@@ -79,18 +79,18 @@ func TestKeptOnlyForItsPurpose(t *testing.T) {
 
 func TestKeptAfterARotation(t *testing.T) {
 	before, after := ring(seed(1)), ring(seed(2), seed(1))
-	old := must(before.Keep("a", messages.NewSensitive(theSecret)))
-	if got, err := after.Kept("a", old); err != nil || got.Reveal() != theSecret {
+	old := must(before.SealValue("a", messages.NewSensitive(theSecret)))
+	if got, err := after.OpenValue("a", old); err != nil || got.Reveal() != theSecret {
 		t.Errorf("the old key's box: %q, %v", got.Reveal(), err)
 	}
-	fresh := must(after.Keep("a", messages.NewSensitive(theSecret)))
+	fresh := must(after.SealValue("a", messages.NewSensitive(theSecret)))
 	if fresh.From != publicKey(seed(2)) {
 		t.Errorf("sealed by %s, which is not the first", fresh.From)
 	}
 	// Of many keys any opens, wherever it stands.
 	for i, r := range []*messages.Keyring{ring(seed(1), seed(2), seed(3)), ring(seed(3), seed(1), seed(2)), ring(seed(3), seed(2), seed(1))} {
 		for _, box := range []*messages.Sealed{old, fresh} {
-			if got, err := r.Kept("a", box); err != nil || got.Reveal() != theSecret {
+			if got, err := r.OpenValue("a", box); err != nil || got.Reveal() != theSecret {
 				t.Errorf("ring %d: %q, %v", i, got.Reveal(), err)
 			}
 		}
@@ -101,7 +101,7 @@ func TestKeptAfterARotation(t *testing.T) {
 
 func TestATamperedBoxIsNotKept(t *testing.T) {
 	broker := ring(seed(1), seed(2))
-	box := must(broker.Keep("a", messages.NewSensitive(theSecret)))
+	box := must(broker.SealValue("a", messages.NewSensitive(theSecret)))
 	for i := range box.Box {
 		changed := slices.Clone(box.Box)
 		changed[i] ^= 1
@@ -121,7 +121,7 @@ func TestATamperedBoxIsNotKept(t *testing.T) {
 func TestKeptAndDeliveriesAreNotMistakenForEachOther(t *testing.T) {
 	broker := ring(seed(1))
 	wantNotKept(t, "a delivery", broker, "a", *must(broker.Seal("", contents())), "something else")
-	got, err := broker.Open(must(broker.Keep("a", messages.NewSensitive(theSecret))))
+	got, err := broker.Open(must(broker.SealValue("a", messages.NewSensitive(theSecret))))
 	if err == nil && !reflect.DeepEqual(got, messages.Contents{}) {
 		t.Errorf("opened as a delivery: %+v", got)
 	}

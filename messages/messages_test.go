@@ -13,6 +13,31 @@ import (
 // noon is the present in tests that need one.
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
+const (
+	second = messages.Duration(time.Second)
+	minute = 60 * second
+	hour   = 60 * minute
+)
+
+// leaseIn returns a lease in the given state.
+func leaseIn(state messages.State) *messages.Lease {
+	l := &messages.Lease{
+		Name: "alice.ci.06ct3kq0zs1t1d9n6wvb6q0x2m", Identity: "alice", Secret: "ci", ID: "06ct3kq0zs1t1d9n6wvb6q0x2m",
+		State: state, Username: "lessor-alice-x1y2", AccessKeyID: "AKIAX",
+		IssuedAt: noon, ExpiresAt: noon.Add(time.Hour), MaxExpiresAt: noon.Add(24 * time.Hour),
+		Renewals: 1, Labels: map[string]string{"job": "1234"},
+	}
+	switch state {
+	case messages.StateRevoking:
+		l.Reason = messages.ReasonExpired
+	case messages.StateRevoked:
+		l.Reason, l.EndedAt = messages.ReasonRequested, noon.Add(3*time.Hour)
+	case messages.StateFailed:
+		l.Reason, l.Error = messages.ReasonFailed, messages.Errorf(messages.CodeProviderRejected, "no such policy")
+	}
+	return l
+}
+
 // wantCode fails unless err is an [messages.Error] with the code whose message
 // has each of the words.
 func wantCode(t testing.TB, err error, code messages.Code, words ...string) {

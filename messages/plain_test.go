@@ -19,10 +19,10 @@ var secretly = regexp.MustCompile(`(?i)secret|token|seed|password|passwd|private
 var openly = map[string]string{
 	"record.Record.Secret":                     "the name of a dynamic secret",
 	"messages.Lease.Secret":                    "the name of a dynamic secret",
-	"messages.glanced.secret":                  "the name of a dynamic secret",
+	"record.indexed.Secret":                    "the name of a dynamic secret",
 	"messages.LeaseName.Secret":                "the name of a dynamic secret",
 	"messages.ListRequest.Secret":              "the name of a dynamic secret",
-	"messages.LeaseOrder.Secret":               "the name of a dynamic secret",
+	"messages.LeaseCommand.Secret":             "the name of a dynamic secret",
 	"messages.Command.Secret":                  "the name of a dynamic secret",
 	"messages.wireCredentials.SecretAccessKey": "the form on the wire",
 	"messages.wireCredentials.SessionToken":    "the form on the wire",
@@ -38,7 +38,8 @@ var openly = map[string]string{
 	"main.struct.SecretAccessKey":              "what lessor request prints for the AWS tools",
 	"main.struct.SessionToken":                 "what lessor request prints for the AWS tools",
 	"main.serveCmd.secrets":                    "the folder of the definitions",
-	"provider.UsernameData.Secret":             "the name of a dynamic secret",
+	"username.Data.Secret":                     "the name of a dynamic secret",
+	"queue.Task.Tokens":                        "of a subject",
 }
 
 // TestNoFieldHoldsASecretInTheOpen reads all structs of the program: a text or bytes

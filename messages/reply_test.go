@@ -13,7 +13,7 @@ import (
 func TestEncodeShowsTheSecretKeyOnceAndOnlyThere(t *testing.T) {
 	c := credentials()
 	ready := false
-	reply := messages.Reply{Kind: messages.KindCredentials, Lease: settledLease().Lease(), Credentials: &c, Ready: &ready}
+	reply := messages.Reply{Kind: messages.KindCredentials, Lease: leaseIn(messages.StateActive), Credentials: &c, Ready: &ready}
 	data, err := reply.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -46,15 +46,15 @@ func TestRepliesComeBackAsTheyWereEncoded(t *testing.T) {
 	withToken := c
 	withToken.SessionToken = messages.NewSensitive("token " + theSecret)
 	yes, no := true, false
-	lease := settledLease().Lease()
+	lease := leaseIn(messages.StateActive)
 	for name, reply := range map[string]messages.Reply{
 		"credentials":       {Kind: messages.KindCredentials, Lease: lease, Credentials: &c},
 		"with a token":      {Kind: messages.KindCredentials, Lease: lease, Credentials: &withToken, Ready: &yes},
 		"sealed":            {Kind: messages.KindCredentials, Lease: lease, Sealed: &messages.Sealed{From: xkey, Box: []byte("box")}, Ready: &no},
 		"renewed":           {Kind: messages.KindRenewed, Lease: lease},
-		"revoked":           {Kind: messages.KindRevoked, Lease: inState(messages.StateRevoked).Lease()},
-		"lease":             {Kind: messages.KindLease, Lease: inState(messages.StateFailed).Lease()},
-		"leases":            {Kind: messages.KindLeases, Leases: []messages.Lease{*lease, *inState(messages.StateRevoking).Lease()}, Next: lease.Name},
+		"revoked":           {Kind: messages.KindRevoked, Lease: leaseIn(messages.StateRevoked)},
+		"lease":             {Kind: messages.KindLease, Lease: leaseIn(messages.StateFailed)},
+		"leases":            {Kind: messages.KindLeases, Leases: []messages.Lease{*lease, *leaseIn(messages.StateRevoking)}, Next: lease.Name},
 		"error":             messages.ErrorReply(messages.Errorf(messages.CodeTTLExceedsMax, "ttl 48h is above the maximum of 24h"), nil),
 		"error about lease": messages.ErrorReply(messages.Errorf(messages.CodeAlreadyDelivered, "it was"), lease),
 	} {

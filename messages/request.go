@@ -146,7 +146,7 @@ type ListRequest struct {
 
 // Bounds of a page of leases.
 const (
-	DefaultPage = 100
+	defaultPage = 100
 	MaxPage     = 500
 )
 
@@ -176,7 +176,7 @@ func (r ListRequest) checked() (ListRequest, error) {
 		return ListRequest{}, Errorf(CodeInvalidRequest, "limit is %d, it may be 1 to %d", r.Limit, MaxPage)
 	}
 	if r.Limit == 0 {
-		r.Limit = DefaultPage
+		r.Limit = defaultPage
 	}
 	if r.After != "" {
 		if _, err := ParseLeaseName(r.After); err != nil {
@@ -186,8 +186,8 @@ func (r ListRequest) checked() (ListRequest, error) {
 	return r, nil
 }
 
-// DecodeNothing checks a body that has nothing to say: empty, or {}.
-func DecodeNothing(body []byte) error {
+// DecodeEmpty checks a body that has nothing to say: empty, or {}.
+func DecodeEmpty(body []byte) error {
 	if decodeObject(body) != nil {
 		return Errorf(CodeInvalidRequest, "the body must be empty or {}")
 	}

@@ -337,7 +337,7 @@ func TestDecodeListRequest(t *testing.T) {
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
-	for _, s := range states {
+	for s := range states {
 		if _, err := messages.DecodeListRequest([]byte(`{"state":"` + string(s) + `"}`)); err != nil {
 			t.Errorf("%s: %v", s, err)
 		}
@@ -381,12 +381,12 @@ func TestListRequestLimits(t *testing.T) {
 
 func TestDecodeNothing(t *testing.T) {
 	for _, body := range []string{"", " \n", "{}", " {}\n"} {
-		if err := messages.DecodeNothing([]byte(body)); err != nil {
+		if err := messages.DecodeEmpty([]byte(body)); err != nil {
 			t.Errorf("%q: %v", body, err)
 		}
 	}
 	for _, body := range []string{"null", "[]", `{"a":1}`, "{}{}", "x", `""`, strings.Repeat("{}", 10_000)} {
-		wantCode(t, messages.DecodeNothing([]byte(body)), messages.CodeInvalidRequest, "{}")
+		wantCode(t, messages.DecodeEmpty([]byte(body)), messages.CodeInvalidRequest, "{}")
 	}
 }
 

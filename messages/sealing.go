@@ -186,16 +186,16 @@ func (r *Keyring) key(public string) (ringKey, error) {
 	return ringKey{}, Errorf(CodeInternal, "sealed by the broker's key %s, which is not in the key file", Printable(public))
 }
 
-// kept is what [Keyring.Keep] puts in a box: what it is for stands inside, so that
+// kept is what [Keyring.SealValue] puts in a box: what it is for stands inside, so that
 // a box can't be put in another's place.
 type kept struct {
 	For   string `json:"for"`
 	Value string `json:"value"`
 }
 
-// Keep seals a secret value for the keyring itself. What it is for must be given
+// SealValue seals a secret value for the keyring itself. What it is for must be given
 // again to get it back.
-func (r *Keyring) Keep(purpose string, value Sensitive) (*Sealed, error) {
+func (r *Keyring) SealValue(purpose string, value Sensitive) (*Sealed, error) {
 	return keep(r.keys[0].pair, r.keys[0].public, r.keys[0].public, purpose, value)
 }
 
@@ -213,8 +213,8 @@ func keep(pair nkeys.KeyPair, from, to, purpose string, value Sensitive) (*Seale
 	return &Sealed{From: from, Box: sealed}, nil
 }
 
-// Kept returns what [Keyring.Keep] sealed.
-func (r *Keyring) Kept(purpose string, s *Sealed) (Sensitive, error) {
+// OpenValue returns what [Keyring.SealValue] sealed.
+func (r *Keyring) OpenValue(purpose string, s *Sealed) (Sensitive, error) {
 	k, err := r.key(s.From)
 	if err != nil {
 		return Sensitive{}, err

@@ -10,8 +10,8 @@ import (
 
 // Defaults and bounds of a dynamic secret's times.
 const (
-	DefaultTTL    = Duration(time.Hour)
-	DefaultMaxTTL = Duration(24 * time.Hour)
+	defaultTTL    = Duration(time.Hour)
+	defaultMaxTTL = Duration(24 * time.Hour)
 	MinSecretTTL  = Duration(time.Second) // the broker's own minimum comes on top
 )
 
@@ -208,8 +208,8 @@ const (
 // (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html).
 const (
 	MinSession        = Duration(15 * time.Minute)
-	MaxSession        = Duration(12 * time.Hour)
-	MaxChainedSession = Duration(time.Hour) // where the one who assumes it is a session itself
+	maxSession        = Duration(12 * time.Hour)
+	maxChainedSession = Duration(time.Hour) // where the one who assumes it is a session itself
 )
 
 // AuthMethod is a way to authenticate to AWS.
@@ -250,10 +250,10 @@ type Auth struct {
 	SecretAccessKey Sensitive `json:"secret_access_key,omitzero"`
 }
 
-// Chained says whether the method authenticates as a session of a role, whose
+// chained says whether the method authenticates as a session of a role, whose
 // sessions of another role last an hour at most. For [AuthDefault] it can't be
 // told beforehand, and is false.
-func (a Auth) Chained() bool {
+func (a Auth) chained() bool {
 	return a.Method == AuthAssumeRole || a.Method == AuthIRSA || a.Method == AuthPodIdentity
 }
 
@@ -333,27 +333,27 @@ func (s DynamicSecret) WithDefaults() DynamicSecret {
 		set((*string)(&s.HardExpiry), string(HardExpiryLease))
 		set(&s.AWS.Path, DefaultPath)
 	}
-	most := DefaultMaxTTL
+	most := defaultMaxTTL
 	if s.AWS.CredentialType == CredentialAssumeRole {
-		most = s.maxSession()
+		most = s.longestSession()
 	}
 	switch {
 	case s.DefaultTTL == 0 && s.MaxTTL == 0:
-		s.DefaultTTL, s.MaxTTL = DefaultTTL, most
+		s.DefaultTTL, s.MaxTTL = defaultTTL, most
 	case s.DefaultTTL == 0:
-		s.DefaultTTL = min(DefaultTTL, s.MaxTTL)
+		s.DefaultTTL = min(defaultTTL, s.MaxTTL)
 	case s.MaxTTL == 0:
 		s.MaxTTL = max(most, s.DefaultTTL)
 	}
 	return s
 }
 
-// maxSession is the longest session that AWS gives, whatever the role allows.
-func (s DynamicSecret) maxSession() Duration {
-	if s.AWS.Auth.Chained() {
-		return MaxChainedSession
+// longestSession returns the longest session that AWS gives, whatever the role allows.
+func (s DynamicSecret) longestSession() Duration {
+	if s.AWS.Auth.chained() {
+		return maxChainedSession
 	}
-	return MaxSession
+	return maxSession
 }
 
 func (s DynamicSecret) check() error {
@@ -378,11 +378,11 @@ func (s DynamicSecret) check() error {
 	switch {
 	case s.DefaultTTL < MinSession:
 		return Errorf(CodeInvalidSecret, "default_ttl is %s; AWS gives no session of less than %s", s.DefaultTTL, MinSession)
-	case s.MaxTTL > MaxSession:
-		return Errorf(CodeInvalidSecret, "max_ttl is %s; AWS gives no session of more than %s", s.MaxTTL, MaxSession)
-	case s.MaxTTL > s.maxSession():
+	case s.MaxTTL > maxSession:
+		return Errorf(CodeInvalidSecret, "max_ttl is %s; AWS gives no session of more than %s", s.MaxTTL, maxSession)
+	case s.MaxTTL > s.longestSession():
 		return Errorf(CodeInvalidSecret, "max_ttl is %s; with aws.auth.method %s the broker is itself a session of a role, and then AWS gives no session of more than %s",
-			s.MaxTTL, s.AWS.Auth.Method, MaxChainedSession)
+			s.MaxTTL, s.AWS.Auth.Method, maxChainedSession)
 	}
 	return nil
 }

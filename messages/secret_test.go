@@ -12,8 +12,6 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-const hour = 60 * minute
-
 func TestDecodeDynamicSecretFillsInTheDefaults(t *testing.T) {
 	got, err := messages.DecodeDynamicSecret([]byte(`{"name":"ci"}`))
 	want := messages.DynamicSecret{

@@ -600,7 +600,7 @@ var rightAttacks = []attack{
 	}},
 	{name: "orders of an operator", do: func(s *siege) func() string {
 		return anyOf(s.ask(s.alice, s.ns.AdminSecret(messages.AdminList), "").is(messages.KindSecrets),
-			s.ask(s.alice, s.ns.AdminLease(messages.AdminLeaseRevoke), `{"lease":"`+s.victim.Name+`"}`).is(messages.KindOrdered), s.victimHarmed)
+			s.ask(s.alice, s.ns.AdminLease(messages.AdminLeaseRevoke), `{"lease":"`+s.victim.Name+`"}`).is(messages.KindAccepted), s.victimHarmed)
 	}},
 	{name: "orders under an operator's name", do: func(s *siege) func() string {
 		return s.orders(s.alice, "olga")
@@ -676,7 +676,7 @@ func (s *siege) orders(nc *nats.Conn, name string) func() string {
 		return s.ns.AdminAs(name, subject)
 	}
 	return anyOf(s.ask(nc, as(s.ns.AdminSecret(messages.AdminList)), "").is(messages.KindSecrets),
-		s.ask(nc, as(s.ns.AdminLease(messages.AdminLeaseRevoke)), `{"lease":"`+s.victim.Name+`"}`).is(messages.KindOrdered), s.victimHarmed)
+		s.ask(nc, as(s.ns.AdminLease(messages.AdminLeaseRevoke)), `{"lease":"`+s.victim.Name+`"}`).is(messages.KindAccepted), s.victimHarmed)
 }
 
 // toldOf is harm that shows in an event of an operator's command.

@@ -163,13 +163,13 @@ func (w *natsWorld) life() {
 	admin(messages.AdminRotateKey, `{"name":"demo"}`)
 	owned := is(w.ask(alice, w.ns.API("request", "alice", "demo"), ""), messages.KindCredentials)
 	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminLease(messages.AdminLeaseList)), ""), messages.KindLeases)
-	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminLease(messages.AdminLeaseRetry)), ""), messages.KindOrdered)
+	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminLease(messages.AdminLeaseRetry)), ""), messages.KindAccepted)
 	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminSweep()), ""), messages.KindSweep)
 	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminKey()), ""), messages.KindKey)
 	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminRestore()), ""), messages.KindRestore)
 	admin(messages.AdminDelete, `{"name":"demo"}`)
 	w.told(olga, owned.Lease.Name, messages.EventRevoked)
-	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminLease(messages.AdminLeaseRevoke)), `{"identity":"alice"}`), messages.KindOrdered)
+	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminLease(messages.AdminLeaseRevoke)), `{"identity":"alice"}`), messages.KindAccepted)
 }
 
 // renewed is a lease of which the events tell a renewal.

@@ -46,7 +46,7 @@ The command exits with 1 while the bucket is held.`,
 				return err
 			}
 			var left error
-			if r.Held {
+			if r.Guarded {
 				left = errors.New("the lease bucket is held; let it go on with --apply")
 			} else {
 				left = leftover(r.Sweeps)
@@ -64,10 +64,10 @@ The command exits with 1 while the bucket is held.`,
 
 func printRestore(w io.Writer, r messages.Restore, now time.Time) error {
 	switch {
-	case !r.Held && !r.Applied:
+	case !r.Guarded && !r.Applied:
 		_, err := fmt.Fprintln(w, "the lease bucket is not held")
 		return err
-	case r.Held:
+	case r.Guarded:
 		_, _ = fmt.Fprintf(w, "held since %s: %s\n", until(r.Since, now), oneLine(r.Why)) // errors come with what follows
 	default:
 		_, _ = fmt.Fprintln(w, "not held any more")

@@ -12,7 +12,7 @@ import (
 
 func newRetryCmd(env *environment) *cobra.Command {
 	var o operator
-	var order messages.LeaseOrder
+	var order messages.LeaseCommand
 	cmd := &cobra.Command{
 		Use:     "retry [LEASE]",
 		Short:   "Try again now to revoke what could not be revoked",
@@ -57,7 +57,7 @@ hour; this is for when you have just mended what was in the way.`,
 }
 
 // checkOrder refuses what the broker would.
-func checkOrder(v messages.AdminVerb, order messages.LeaseOrder) error {
+func checkOrder(v messages.AdminVerb, order messages.LeaseCommand) error {
 	if err := order.Check(v); err != nil {
 		return usageError{fmt.Errorf("%s", messages.AsError(err).Message)}
 	}
@@ -66,7 +66,7 @@ func checkOrder(v messages.AdminVerb, order messages.LeaseOrder) error {
 
 func (o *operator) printOrdered(env *environment, n int) error {
 	if o.json {
-		return writeReply(env.Stdout, messages.Reply{Kind: messages.KindOrdered, Ordered: &messages.Ordered{Leases: n}})
+		return writeReply(env.Stdout, messages.Reply{Kind: messages.KindAccepted, Accepted: &messages.Accepted{Leases: n}})
 	}
 	what := "leases are"
 	if n == 1 {

@@ -90,7 +90,7 @@ func (o *operator) put(ctx context.Context, env *environment, put messages.Secre
 	if put.NoCheck {
 		waiting = ""
 	}
-	var stored client.Stored
+	var stored client.PutResult
 	err := o.ask(ctx, env, waiting, func(ctx context.Context, a *client.Admin) (err error) {
 		stored, err = a.PutSecret(ctx, put)
 		return err
@@ -103,7 +103,7 @@ func (o *operator) put(ctx context.Context, env *environment, put messages.Secre
 
 // printStored prints what came of a put, which may be that it was refused after
 // it had been tried out.
-func (o *operator) printStored(env *environment, stored client.Stored, refusal error) error {
+func (o *operator) printStored(env *environment, stored client.PutResult, refusal error) error {
 	switch {
 	case o.json && refusal != nil:
 		r := messages.ErrorReply(messages.AsError(refusal), nil)

@@ -88,7 +88,7 @@ func (l *soakLoad) close() {
 
 // client is a patient client of that identity.
 func (l *soakLoad) client(nc *nats.Conn, identity string, patience time.Duration) *client.Client {
-	c, err := client.New(nc, client.Options{Identity: identity, Timeout: patience, Resend: soakResend, Unheard: soakUnheard})
+	c, err := client.New(nc, client.Options{Identity: identity, Timeout: patience, Resend: soakResend, NoResponderWait: soakUnheard})
 	if err != nil {
 		panic(err) // the identities are ours
 	}

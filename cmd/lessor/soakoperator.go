@@ -101,7 +101,7 @@ func (o *soakOperator) revoke(ctx context.Context) {
 	}
 	lease := held[o.random.IntN(len(held))]
 	o.tally.ordered(lease, false)
-	_, err := o.admin.RevokeLeases(ctx, messages.LeaseOrder{Lease: lease, Reason: "the operator wants it"})
+	_, err := o.admin.RevokeLeases(ctx, messages.LeaseCommand{Lease: lease, Reason: "the operator wants it"})
 	o.did("leases that an operator ended", err)
 }
 
@@ -109,7 +109,7 @@ func (o *soakOperator) revoke(ctx context.Context) {
 func (o *soakOperator) revokeAll(ctx context.Context) {
 	identity := soakIdentity(o.random.IntN(o.n))
 	o.tally.orderedAll(identity)
-	_, err := o.admin.RevokeLeases(ctx, messages.LeaseOrder{Identity: identity})
+	_, err := o.admin.RevokeLeases(ctx, messages.LeaseCommand{Identity: identity})
 	o.did("identities whose leases an operator ended", err)
 }
 
@@ -185,7 +185,7 @@ func (o *soakOperator) settle(ctx context.Context) {
 	err = soakUntil(ctx, lastPatience, "the sessions are revoked", func() error {
 		once, cancel := context.WithTimeout(ctx, soakPatience)
 		defer cancel()
-		_, err := o.admin.RevokeLeases(once, messages.LeaseOrder{Secret: soakRole})
+		_, err := o.admin.RevokeLeases(once, messages.LeaseCommand{Secret: soakRole})
 		return err
 	})
 	if err != nil {

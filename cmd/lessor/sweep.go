@@ -85,7 +85,7 @@ func swept(s messages.Sweep) string {
 	switch {
 	case s.Error != "":
 		return oneLine(s.Error)
-	case s.Held:
+	case s.AwaitsConsent:
 		return "left alone: suspiciously many, or the lease bucket was restored (lessor restore); see whether they are nobody's, and remove them with --apply"
 	}
 	return "ok"
@@ -94,7 +94,7 @@ func swept(s messages.Sweep) string {
 // leftover is an error where users are left, or where it is not known.
 func leftover(sweeps []messages.Sweep) error {
 	for _, s := range sweeps {
-		if s.Error != "" || s.Held {
+		if s.Error != "" || s.AwaitsConsent {
 			return errors.New("not everything is swept")
 		}
 		for _, x := range s.Orphans {

@@ -32,7 +32,7 @@ func TestSweepSaysWhatIsLeft(t *testing.T) {
 	}{
 		{messages.Sweep{Connection: "default-us-east-1", Users: 3}, []string{"default-us-east-1  -        3      0        ok"}, false},
 		{messages.Sweep{Connection: "c", Orphans: []messages.Orphan{{Username: "lost", Lease: "a.b.c", CreatedAt: at, Removed: true}}}, []string{"lost  a.b.c  2026-11-22 22:00  removed"}, false},
-		{messages.Sweep{Connection: "c", Held: true, Orphans: []messages.Orphan{{Username: "lost", CreatedAt: at}}}, []string{"suspiciously many", "--apply", "left alone"}, true},
+		{messages.Sweep{Connection: "c", AwaitsConsent: true, Orphans: []messages.Orphan{{Username: "lost", CreatedAt: at}}}, []string{"suspiciously many", "--apply", "left alone"}, true},
 		{messages.Sweep{Connection: "c", Orphans: []messages.Orphan{{Username: "lost", CreatedAt: at, Error: "AWS answered\nDeleteUser"}}}, []string{"AWS answered; DeleteUser"}, true},
 		{messages.Sweep{Connection: "c", Error: "AWS is away"}, []string{"AWS is away"}, true},
 	} {

@@ -95,7 +95,7 @@ func TestServerRestarts(t *testing.T) {
 	f.serve()
 	done := make(chan error, 1)
 	go func() {
-		_, err := newClient(t, dial(), client.Options{Resend: 50 * time.Millisecond, Unheard: time.Minute}).Request(t.Context(), "ci", messages.LeaseRequest{})
+		_, err := newClient(t, dial(), client.Options{Resend: 50 * time.Millisecond, NoResponderWait: time.Minute}).Request(t.Context(), "ci", messages.LeaseRequest{})
 		done <- err
 	}()
 	<-heard

@@ -55,8 +55,8 @@ func NewAdmin(nc *nats.Conn, o AdminOptions) (*Admin, error) {
 	return &Admin{as: o.Operator, c: &Client{nc: nc, o: Options{Namespace: o.Namespace, Timeout: o.Timeout, Resend: o.Resend}.withDefaults()}}, nil
 }
 
-// Stored is what came of a put.
-type Stored struct {
+// PutResult is what came of a put.
+type PutResult struct {
 	Secret messages.SecretInfo
 	// Check is what came of trying the definition out at AWS; nil where it was not.
 	Check *messages.SecretCheck
@@ -66,20 +66,20 @@ type Stored struct {
 // code of the error may be invalid_secret, revision_mismatch, secret_from_file,
 // secret_deleting or check_failed; with the last, nothing was stored, and the
 // result has the check.
-func (a *Admin) PutSecret(ctx context.Context, p messages.SecretPut) (Stored, error) {
+func (a *Admin) PutSecret(ctx context.Context, p messages.SecretPut) (PutResult, error) {
 	p, err := a.sealed(ctx, p)
 	if err != nil {
-		return Stored{}, err
+		return PutResult{}, err
 	}
 	body, err := p.Encode()
 	if err != nil {
-		return Stored{}, fmt.Errorf("write the definition: %w", err)
+		return PutResult{}, fmt.Errorf("write the definition: %w", err)
 	}
 	reply, err := a.once(ctx, a.c.o.Namespace.AdminSecret(messages.AdminPut), body)
 	if err != nil {
-		return Stored{}, err
+		return PutResult{}, err
 	}
-	stored := Stored{Check: reply.Check}
+	stored := PutResult{Check: reply.Check}
 	if reply.Secret != nil {
 		stored.Secret = *reply.Secret
 	}
@@ -120,7 +120,7 @@ func (a *Admin) brokerKey(ctx context.Context) (string, error) {
 
 // Secret returns a dynamic secret, without its secret key.
 func (a *Admin) Secret(ctx context.Context, name string) (messages.SecretInfo, error) {
-	return secretOf(a.order(ctx, messages.AdminGet, messages.SecretOrder{Name: name}))
+	return secretOf(a.order(ctx, messages.AdminGet, messages.SecretRequest{Name: name}))
 }
 
 // Secrets returns all dynamic secrets.
@@ -136,7 +136,7 @@ func (a *Admin) Secrets(ctx context.Context) ([]messages.SecretInfo, error) {
 // tells how far it has come. Its leases are revoked; it is gone when they are, and
 // with force at once. Repeat the call, once a second or so, until it is done.
 func (a *Admin) DeleteSecret(ctx context.Context, name string, force bool) (messages.SecretDeletion, error) {
-	reply, err := a.order(ctx, messages.AdminDelete, messages.SecretOrder{Name: name, Force: force})
+	reply, err := a.order(ctx, messages.AdminDelete, messages.SecretRequest{Name: name, Force: force})
 	if err == nil {
 		err = expect(reply, messages.KindDeletion)
 	}
@@ -149,7 +149,7 @@ func (a *Admin) DeleteSecret(ctx context.Context, name string, force bool) (mess
 // CheckSecret tries a dynamic secret out at AWS. That it does not work is no
 // error, but OK false in the result.
 func (a *Admin) CheckSecret(ctx context.Context, name string) (messages.SecretCheck, error) {
-	reply, err := a.order(ctx, messages.AdminCheck, messages.SecretOrder{Name: name})
+	reply, err := a.order(ctx, messages.AdminCheck, messages.SecretRequest{Name: name})
 	if err != nil {
 		return messages.SecretCheck{}, err
 	}
@@ -164,13 +164,13 @@ func (a *Admin) CheckSecret(ctx context.Context, name string) (messages.SecretCh
 // secret of the method access_key, a new key, and deletes the old one. Where it
 // gives up waiting, the broker goes on; look at the secret before you repeat it.
 func (a *Admin) RotateKey(ctx context.Context, name string) (messages.SecretInfo, error) {
-	return secretOf(a.order(ctx, messages.AdminRotateKey, messages.SecretOrder{Name: name}))
+	return secretOf(a.order(ctx, messages.AdminRotateKey, messages.SecretRequest{Name: name}))
 }
 
 // Sweep compares every AWS account with the leases now and removes the users that no
 // lease knows. Masses of them it removes only with apply.
 func (a *Admin) Sweep(ctx context.Context, apply bool) ([]messages.Sweep, error) {
-	body, err := json.Marshal(messages.SweepOrder{Apply: apply})
+	body, err := json.Marshal(messages.SweepCommand{Apply: apply})
 	if err != nil {
 		return nil, fmt.Errorf("write the message for sweep: %w", err)
 	}
@@ -184,7 +184,7 @@ func (a *Admin) Sweep(ctx context.Context, apply bool) ([]messages.Sweep, error)
 // Restore tells what a lease bucket that was restored from a backup would end. With
 // apply it has that done.
 func (a *Admin) Restore(ctx context.Context, apply bool) (messages.Restore, error) {
-	body, err := json.Marshal(messages.RestoreOrder{Apply: apply})
+	body, err := json.Marshal(messages.RestoreCommand{Apply: apply})
 	if err != nil {
 		return messages.Restore{}, fmt.Errorf("write the message for restore: %w", err)
 	}
@@ -221,20 +221,20 @@ func (a *Admin) Unreadable(ctx context.Context, q messages.LeaseQuery) ([]messag
 
 // RetryLeases has leases tried again now that could not be revoked, and returns how
 // many: one, an identity's, a secret's, or all.
-func (a *Admin) RetryLeases(ctx context.Context, o messages.LeaseOrder) (int, error) {
+func (a *Admin) RetryLeases(ctx context.Context, o messages.LeaseCommand) (int, error) {
 	return ordered(a.leaseMessage(ctx, messages.AdminLeaseRetry, o))
 }
 
 // RevokeLeases has leases end, and returns how many: one, an identity's or a
 // secret's. It does not wait for their end.
-func (a *Admin) RevokeLeases(ctx context.Context, o messages.LeaseOrder) (int, error) {
+func (a *Admin) RevokeLeases(ctx context.Context, o messages.LeaseCommand) (int, error) {
 	return ordered(a.leaseMessage(ctx, messages.AdminLeaseRevoke, o))
 }
 
 // GiveUpLease drops a lease that could not be revoked. Its user may be left: the
 // brokers' sweep looks for it.
 func (a *Admin) GiveUpLease(ctx context.Context, lease, reason string) (messages.Lease, error) {
-	reply, err := a.leaseMessage(ctx, messages.AdminLeaseRevoke, messages.LeaseOrder{Lease: lease, Reason: reason, Force: true})
+	reply, err := a.leaseMessage(ctx, messages.AdminLeaseRevoke, messages.LeaseCommand{Lease: lease, Reason: reason, Force: true})
 	if err == nil {
 		err = expect(reply, messages.KindRevoked)
 	}
@@ -254,12 +254,12 @@ func (a *Admin) leaseMessage(ctx context.Context, v messages.AdminVerb, order an
 
 func ordered(reply messages.Reply, err error) (int, error) {
 	if err == nil {
-		err = expect(reply, messages.KindOrdered)
+		err = expect(reply, messages.KindAccepted)
 	}
 	if err != nil {
 		return 0, err
 	}
-	return reply.Ordered.Leases, nil
+	return reply.Accepted.Leases, nil
 }
 
 // secretOf is the secret in a reply that is to have one.
@@ -274,12 +274,12 @@ func secretOf(reply messages.Reply, err error) (messages.SecretInfo, error) {
 }
 
 // order sends a message about one dynamic secret.
-func (a *Admin) order(ctx context.Context, v messages.AdminVerb, o messages.SecretOrder) (messages.Reply, error) {
+func (a *Admin) order(ctx context.Context, v messages.AdminVerb, o messages.SecretRequest) (messages.Reply, error) {
 	body, err := json.Marshal(o)
 	if err != nil {
 		return messages.Reply{}, fmt.Errorf("write the message for %s: %w", v, err)
 	}
-	if _, err := messages.DecodeSecretOrder(v, body); err != nil {
+	if _, err := messages.DecodeSecretRequest(v, body); err != nil {
 		return messages.Reply{}, err
 	}
 	if v == messages.AdminCheck || v == messages.AdminRotateKey {

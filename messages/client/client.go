@@ -26,9 +26,9 @@ type Options struct {
 	// Resend is how long a message stays unanswered before it is sent again;
 	// 0 is 15s. A request has its ready_within on top.
 	Resend time.Duration
-	// Unheard is how long to go on asking while NATS says that nobody listens,
+	// NoResponderWait is how long to go on asking while NATS says that nobody listens,
 	// as while a broker restarts; 0 is 3s, negative asks once.
-	Unheard time.Duration
+	NoResponderWait time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -39,7 +39,7 @@ func (o Options) withDefaults() Options {
 	}
 	set(&o.Timeout, 30*time.Second)
 	set(&o.Resend, 15*time.Second)
-	set(&o.Unheard, 3*time.Second)
+	set(&o.NoResponderWait, 3*time.Second)
 	return o
 }
 

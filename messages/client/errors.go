@@ -43,8 +43,8 @@ func complete(r messages.Reply) bool {
 		return r.Deletion != nil
 	case messages.KindCheck:
 		return r.Check != nil
-	case messages.KindOrdered:
-		return r.Ordered != nil
+	case messages.KindAccepted:
+		return r.Accepted != nil
 	case messages.KindRestore:
 		return r.Restore != nil
 	case messages.KindKey:

@@ -62,7 +62,7 @@ func (c *Client) exchange(ctx context.Context, m *nats.Msg, resend time.Duration
 			return overtaken(ctx, inbox, a, repeated), nil
 		case errors.Is(err, nats.ErrNoResponders):
 			// An earlier try that somebody heard may still be answered.
-			if !heard && time.Since(begun) >= c.o.Unheard {
+			if !heard && time.Since(begun) >= c.o.NoResponderWait {
 				return answer{}, c.explain(err, m)
 			}
 			if err := sleep(ctx, pause); err != nil {

@@ -165,7 +165,7 @@ func FuzzAudit(f *testing.F) {
 		e.header.Set(jetstream.MsgIDHeader, fmt.Sprintf("x%d", i))
 		e.header.Set(messages.HeaderSignature, keys.SignEvent(e.subject, fmt.Sprintf("x%d", i), e.data))
 		history = append(history, e)
-		marks = keys.Mark(marks, e.at, e.seq)
+		marks = keys.AddMark(marks, e.at, e.seq)
 	}
 	f.Fuzz(func(t *testing.T, what, at, other uint8, text []byte) {
 		events := slices.Clone(history)

@@ -183,7 +183,7 @@ func TestErrorReply(t *testing.T) {
 func TestNobodyListens(t *testing.T) {
 	f, s := newFake(t, nil)
 	nc := connect(t, s)
-	_, err := newClient(t, nc, client.Options{Unheard: -1}).Request(t.Context(), "ci", messages.LeaseRequest{})
+	_, err := newClient(t, nc, client.Options{NoResponderWait: -1}).Request(t.Context(), "ci", messages.LeaseRequest{})
 	if !errors.Is(err, nats.ErrNoResponders) || !strings.Contains(err.Error(), "lessor.api.request.alice.ci") {
 		t.Errorf("error %v", err)
 	}
@@ -192,7 +192,7 @@ func TestNobodyListens(t *testing.T) {
 	f.always("request", issued())
 	done := make(chan error, 1)
 	go func() {
-		_, err := newClient(t, nc, client.Options{Unheard: time.Minute}).Request(t.Context(), "ci", messages.LeaseRequest{})
+		_, err := newClient(t, nc, client.Options{NoResponderWait: time.Minute}).Request(t.Context(), "ci", messages.LeaseRequest{})
 		done <- err
 	}()
 	f.serve()

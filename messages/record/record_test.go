@@ -1,247 +1,27 @@
 package record_test
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"flag"
-	"os"
-	"path/filepath"
-	"reflect"
-	"slices"
+	"encoding/base64"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
+	"github.com/nats-io/nkeys"
 )
 
-var update = flag.Bool("update", false, "write the golden files of testdata anew")
-
-// golden compares got with the file. What is stored under these names is in
-// buckets out there: a difference needs a new version, not a new golden file.
-func golden(t *testing.T, name string, got []byte) []byte {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	var pretty bytes.Buffer
-	if err := json.Indent(&pretty, got, "", "  "); err != nil {
-		t.Fatalf("%v: %s", err, got)
-	}
-	pretty.WriteByte('\n')
-	if *update {
-		if err := os.WriteFile(path, pretty.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(pretty.Bytes(), want) {
-		t.Errorf("%s: got\n%swant\n%s", path, pretty.Bytes(), want)
-	}
-	return want
-}
-
-// goldenRecords are leases at every stop of their life, with every field set
-// somewhere.
-func goldenRecords() map[string]record.Record {
-	delivered := must(inState(messages.StateActive).Deliver(noon.Add(2*time.Second), timing))
-	announced := must(must(settledLease().Renew(noon.Add(time.Hour), 41, noon, timing)).Announce(timing))
-	revoking := must(must(announced.End(messages.ReasonRequested, "job finished", noon.Add(2*time.Hour), timing)).TeardownFailed("AWS is away", noon.Add(2*time.Hour)))
-	keyGone := must(must(revoking.KeyGone(noon.Add(2*time.Hour))).DeferTeardown(record.MinTeardownWait, noon.Add(2*time.Hour)))
-	keyGone.TeardownError = revoking.TeardownError // the format allows for it
-	left := sessionIn(messages.StateRevoking)
-	return map[string]record.Record{
-		"record_session.json":         sessionIn(messages.StateActive),
-		"record_session_cut.json":     cutSession(),
-		"record_session_left.json":    must(left.Ended(noon.Add(10 * time.Minute))),
-		"record_session_revoked.json": must(cutSession().Ended(left.SessionEnd())),
-
-		"record_provisioning.json": inState(messages.StateProvisioning),
-		"record_postponed.json":    must(inState(messages.StateProvisioning).Postpone(time.Second, true, noon, timing)),
-		"record_undelivered.json":  inState(messages.StateActive),
-		"record_delivered.json":    delivered,
-		"record_active.json":       announced,
-		"record_revoking.json":     revoking,
-		"record_key_gone.json":     keyGone,
-		"record_revoked.json":      must(revoking.Ended(noon.Add(3 * time.Hour))),
-		"record_failed.json":       inState(messages.StateFailed),
-	}
-}
-
-func TestStoredRecordsKeepTheirFormat(t *testing.T) {
-	for name, record := range goldenRecords() {
-		t.Run(name, func(t *testing.T) {
-			stored := golden(t, name, must(record.Encode()))
-			got, err := record.Decode(stored)
-			if err != nil {
-				t.Fatal(err)
-			}
-			// The policy is kept as it stands there, and the file has it indented.
-			var policy bytes.Buffer
-			if len(got.User.InlinePolicy) > 0 {
-				if err := json.Compact(&policy, got.User.InlinePolicy); err != nil {
-					t.Fatal(err)
-				}
-				got.User.InlinePolicy = policy.Bytes()
-			}
-			if !reflect.DeepEqual(got, record) {
-				t.Errorf("got\n%+v, want\n%+v", got, record)
-			}
-		})
-	}
-}
-
-// A field that no golden record has could change its name unseen.
-func TestGoldenRecordsHaveEveryField(t *testing.T) {
-	var all []record.Record
-	for _, r := range goldenRecords() {
-		all = append(all, r)
-	}
-	typ := reflect.TypeFor[record.Record]()
-	for i := range typ.NumField() {
-		set := false
-		for _, r := range all {
-			set = set || !reflect.ValueOf(r).Field(i).IsZero()
-		}
-		if !set {
-			t.Errorf("no golden record has %s", typ.Field(i).Name)
-		}
-	}
-	user := reflect.TypeFor[record.User]()
-	for i := range user.NumField() {
-		if !slices.ContainsFunc(all, func(r record.Record) bool { return !reflect.ValueOf(r.User).Field(i).IsZero() }) {
-			t.Errorf("no golden record's user has %s", user.Field(i).Name)
-		}
-	}
-}
-
-func TestEncodeWritesTheVersion(t *testing.T) {
-	r := inState(messages.StateActive)
-	r.Version = 0
-	back, err := record.Decode(must(r.Encode()))
-	if err != nil || back.Version != record.Version {
-		t.Errorf("got version %d, %v", back.Version, err)
-	}
-}
-
-// changed is an encoded record with one change to its JSON.
-func changed(t *testing.T, old, replacement string) []byte {
-	t.Helper()
-	data := must(inState(messages.StateActive).Encode())
-	if !bytes.Contains(data, []byte(old)) {
-		t.Fatalf("there is no %s in %s", old, data)
-	}
-	return bytes.Replace(data, []byte(old), []byte(replacement), 1)
-}
-
-func TestRecordsOfANewerVersionAreLeftToThoseWhoWroteThem(t *testing.T) {
-	for name, data := range map[string][]byte{
-		"next version":           changed(t, `"v":1`, `"v":2`),
-		"with fields unknown":    changed(t, `"v":1`, `"v":2,"colour":"red"`),
-		"with states unknown":    changed(t, `"v":1`, `"v":3,"x":"y"`),
-		"where a type is other":  changed(t, `"v":1`, `"v":2,"labels":[]`),
-		"where nothing is alike": []byte(`{"v":99}`),
-	} {
-		if _, err := record.Decode(data); !errors.Is(err, record.ErrNewerVersion) {
-			t.Errorf("%s: decode: %v", name, err)
-		}
-	}
-}
-
-func TestDamagedRecordsAreRefused(t *testing.T) {
-	for name, data := range map[string][]byte{
-		"nothing":           nil,
-		"null":              []byte(`null`),
-		"an empty object":   []byte(`{}`),
-		"an array":          []byte(`[]`),
-		"cut off":           must(inState(messages.StateActive).Encode())[:100],
-		"something behind":  append(must(inState(messages.StateActive).Encode()), '{'),
-		"two of them":       append(must(inState(messages.StateActive).Encode()), must(inState(messages.StateActive).Encode())...),
-		"unknown field":     changed(t, `"v":1`, `"v":1,"colour":"red"`),
-		"unknown in origin": changed(t, `"seq":17`, `"seq":17,"colour":"red"`),
-		"unknown in user":   changed(t, `"path":`, `"colour":"red","path":`),
-		"no version":        changed(t, `"v":1,`, ``),
-		"version zero":      changed(t, `"v":1`, `"v":0`),
-		"negative version":  changed(t, `"v":1`, `"v":-1`),
-		"no state":          changed(t, `"state":"active",`, ``),
-		"unknown state":     changed(t, `"state":"active"`, `"state":"sleeping"`),
-		"wrong case":        changed(t, `"state":"active"`, `"state":"Active"`),
-		"no attempt":        changed(t, `"attempt":1,`, ``),
-		"attempt zero":      changed(t, `"attempt":1`, `"attempt":0`),
-		"negative tries":    changed(t, `"v":1`, `"v":1,"teardown_tries":-1`),
-		"no identity":       changed(t, `"identity":"alice"`, `"identity":""`),
-		"a subject inside":  changed(t, `"secret":"ci"`, `"secret":"ci.x"`),
-		"a wildcard inside": changed(t, `"id":"06ct`, `"id":"*`),
-		"text for a number": changed(t, `"attempt":1`, `"attempt":"1"`),
-		"not a time":        changed(t, `"due":"2026`, `"due":"x`),
-	} {
-		t.Run(name, func(t *testing.T) {
-			r, err := record.Decode(data)
-			if err == nil || errors.Is(err, record.ErrNewerVersion) {
-				t.Fatalf("got %+v, %v", r, err)
-			}
-			if !reflect.DeepEqual(r, record.Record{}) {
-				t.Errorf("an error, and a record: %+v", r)
-			}
-		})
-	}
-}
-
-func TestARecordIsItsKeysOnly(t *testing.T) {
-	data := must(inState(messages.StateActive).Encode())
-	name := inState(messages.StateActive).Name().String()
-	if r, err := record.DecodeAt(name, data); err != nil || r.Name().String() != name {
-		t.Errorf("got %+v, %v", r, err)
-	}
-	for _, key := range []string{"", "x", "bob" + name[len("alice"):], name + ".x", strings.ToUpper(name), name + "0"} {
-		if r, err := record.DecodeAt(key, data); err == nil || !reflect.DeepEqual(r, record.Record{}) {
-			t.Errorf("%q: got %+v, %v", key, r, err)
-		}
-	}
-	if _, err := record.DecodeAt(name, changed(t, `"v":1`, `"v":2`)); !errors.Is(err, record.ErrNewerVersion) {
-		t.Errorf("a newer one: %v", err)
-	}
-}
-
-// What can't be read may be any size, and hold anything.
-func TestWhatIsSaidOfADamagedRecordIsShort(t *testing.T) {
-	junk := strings.Repeat("Geheim\n", 1<<17)
-	for _, data := range []string{junk, `"` + junk + `"`, `{"v":1,"` + junk + `":1}`, `{"v":1,"due":"` + junk + `"}`, `{"v":1,"attempt":` + strings.Repeat("9", 1<<20) + `}`} {
-		_, err := record.Decode([]byte(data))
-		if err == nil || len(err.Error()) > 600 || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%.50s…: %d bytes: %.700s", data, len(err.Error()), err)
-		}
-	}
-}
-
-func TestWhatRemainsOfARecord(t *testing.T) {
-	active := inState(messages.StateActive)
-	whole := record.Partial{Username: active.User.Name, Connection: active.Connection}
-	for name, c := range map[string]struct {
-		data []byte
-		want record.Partial
+func TestIsSession(t *testing.T) {
+	for _, c := range []struct {
+		user record.User
+		want bool
 	}{
-		"a newer one":         {changed(t, `"v":1`, `"v":2,"colour":"red"`), whole},
-		"an unknown state":    {changed(t, `"state":"active"`, `"state":7`), whole},
-		"another type":        {[]byte(`{"v":2,"connection":{"name":"x"},"user":{"name":"u"}}`), record.Partial{Username: "u"}},
-		"another type inside": {[]byte(`{"v":2,"connection":"c","user":["u"]}`), record.Partial{Connection: "c"}},
-		"cut off":             {must(active.Encode())[:100], record.Partial{}},
-		"nothing":             {nil, record.Partial{}},
-		"an array":            {[]byte(`[1]`), record.Partial{}},
+		{record.User{}, false}, {record.User{Name: "a", Path: "/lessor/", ExternalID: "7", DenyOnRevoke: true}, false},
+		{record.User{Role: "arn:aws:iam::123456789012:role/leased"}, true}, {sessionPlan().User, true}, {plan().User, false},
 	} {
-		if got := record.DecodePartial(c.data); got != c.want {
-			t.Errorf("%s: %+v", name, got)
+		if got := c.user.IsSession(); got != c.want {
+			t.Errorf("%+v: got %v", c.user, got)
 		}
-	}
-}
-
-func TestDueStandsBeforeEverythingOfVariableLength(t *testing.T) {
-	data := string(must(inState(messages.StateActive).Encode()))
-	if !strings.HasPrefix(data, `{"v":1,"due":"2026-11-22T12:01:05Z","state":"active","identity":`) {
-		t.Errorf("got %.100s…", data)
 	}
 }
 
@@ -273,7 +53,7 @@ func TestDenyAfterMovesWithARenewalOnlyForTheLeasesEnd(t *testing.T) {
 	}
 }
 
-func TestLeaseShowsNothingOfTheCredentials(t *testing.T) {
+func TestLeaseHasNoCredentials(t *testing.T) {
 	r := must(inState(messages.StateActive).Deliver(noon, timing))
 	got := string(mustJSON(t, r.Lease()))
 	want := `{"name":"alice.ci.06ct3kq0zs1t1d9n6wvb6q0x2m","identity":"alice","secret":"ci","id":"06ct3kq0zs1t1d9n6wvb6q0x2m",` +
@@ -284,7 +64,7 @@ func TestLeaseShowsNothingOfTheCredentials(t *testing.T) {
 	}
 }
 
-func TestLeaseTellsWhyItEndsAndWhyItCannot(t *testing.T) {
+func TestLeaseStatesReasonAndError(t *testing.T) {
 	failed := inState(messages.StateFailed).Lease()
 	if failed.Reason != messages.ReasonFailed || failed.Error == nil || failed.Error.Code != messages.CodeProviderRejected {
 		t.Errorf("failed: %+v", failed)
@@ -300,15 +80,41 @@ func TestLeaseTellsWhyItEndsAndWhyItCannot(t *testing.T) {
 	}
 }
 
-func TestStateEnded(t *testing.T) {
-	for _, s := range live {
-		if s.Ended() {
-			t.Errorf("%s is no end", s)
+func TestDeniedSessionIsShownAsRevoked(t *testing.T) {
+	got := string(mustJSON(t, deniedSession().Lease()))
+	want := `{"name":"alice.ci.06ct3kq0zs1t1d9n6wvb6q0x2m","identity":"alice","secret":"ci","id":"06ct3kq0zs1t1d9n6wvb6q0x2m",` +
+		`"state":"revoked","username":"lessor-alice-x1y2","access_key_id":"ASIAX","issued_at":"2026-11-22T12:00:00Z",` +
+		`"expires_at":"2026-11-22T13:00:00Z","max_expires_at":"2026-11-23T00:00:00Z","ended_at":"2026-11-22T12:06:00Z",` +
+		`"renewals":0,"labels":{"job":"1234"},"reason":"requested"}`
+	if got != want {
+		t.Errorf("got\n%s, want\n%s", got, want)
+	}
+	if s := deniedSession().State; s != messages.StateRevoking {
+		t.Errorf("the record itself is %s", s)
+	}
+}
+
+func TestLeaseStatesHowLongASessionWorks(t *testing.T) {
+	got := string(mustJSON(t, sessionIn(messages.StateRevoked).Lease()))
+	for _, want := range []string{`"state":"revoked"`, `"ended_at":"2026-11-22T12:05:00Z"`, `"valid_until":"2026-11-22T13:00:00Z"`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in %s", want, got)
 		}
 	}
-	for _, s := range []messages.State{messages.StateRevoked, messages.StateFailed} {
-		if !s.Ended() {
-			t.Errorf("%s is an end", s)
+}
+
+func TestEventOfALeaseHasNoCredentials(t *testing.T) {
+	const secretKey = "wJalrXUtnFEMI/K7MDENG"
+	seed := must(nkeys.EncodeSeed(nkeys.PrefixByteCurve, make([]byte, 32)))
+	sealed := must(must(messages.ParseKeyring(seed)).Seal("", messages.Contents{
+		Credentials: messages.Credentials{AccessKeyID: "AKIAX", SecretAccessKey: messages.NewSensitive(secretKey)},
+	}))
+	r := must(record.New(plan(), noon, timing).Activate("AKIAX", sealed, noon, timing))
+	e := messages.NewEvent("5kf3", r.Name(), messages.EventIssued, "1", noon, messages.EventData{Lease: r.Lease()})
+	got := string(mustJSON(t, e))
+	for _, word := range []string{secretKey, base64.StdEncoding.EncodeToString([]byte(secretKey)), "sealed", "xkv1", "secret_access_key", "box"} {
+		if strings.Contains(got, word) {
+			t.Errorf("the event has %q: %s", word, got)
 		}
 	}
 }

@@ -6,13 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
+	"pgregory.net/rapid"
 )
-
-const minute = messages.Duration(time.Minute)
 
 func TestRenewalEnd(t *testing.T) {
 	r := settledLease() // ends at 12:15, at the latest at noon of the next day; default 1h
@@ -75,7 +72,7 @@ func TestRenewalEndRefuses(t *testing.T) {
 
 // The queue may be slow: what counts is when the renewal was stored, not when
 // somebody gets to it.
-func TestRenewalStoredInTimeWinsThoughTheEndHasPassed(t *testing.T) {
+func TestRenewalStoredInTimeCountsAfterTheEnd(t *testing.T) {
 	r := settledLease()
 	now := r.ExpiresAt.Add(10 * time.Second)
 	if r.Action(now) != record.ActionExpire {
@@ -100,7 +97,7 @@ func TestRenewalWithoutTTLMeetsTheMinimum(t *testing.T) {
 	}
 }
 
-func TestRenewalThatCanNoLongerBeNamesNoTTL(t *testing.T) {
+func TestErrorNamesNoTTLWhenNoneIsPossible(t *testing.T) {
 	r := settledLease()
 	r = must(r.Renew(r.MaxExpiresAt, 1, noon, timing))
 	for _, c := range []struct {
@@ -117,7 +114,7 @@ func TestRenewalThatCanNoLongerBeNamesNoTTL(t *testing.T) {
 
 var largestNamed = regexp.MustCompile(`largest that would do now is (\w+)`)
 
-func TestRenewalEndIsWithinBoundsAndErrorsNameWhatWouldDo(t *testing.T) {
+func TestRenewalEndIsWithinBoundsAndErrorsNameTheLargestTTL(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawPlan(t, noon)
 		r := must(record.New(p, noon, timing).Activate("AKIAX", nil, noon, timing))
@@ -179,5 +176,110 @@ func checkNamedTTL(t *rapid.T, r record.Record, message string, stored time.Time
 	}
 	if _, err := r.RenewalEnd(messages.RenewRequest{TTL: largest + messages.Duration(time.Second)}, stored, minTTL); err == nil {
 		t.Fatalf("a second more than %s would do too", largest)
+	}
+}
+
+func TestSessionsAreNotRenewable(t *testing.T) {
+	active := must(sessionIn(messages.StateActive).Confirmed(noon, timing))
+	for _, c := range []struct {
+		name   string
+		record record.Record
+		stored time.Time
+		code   messages.Code
+	}{
+		{"active", active, noon.Add(time.Minute), messages.CodeNotRenewable},
+		{"to be delivered", sessionIn(messages.StateActive), noon.Add(time.Minute), messages.CodeNotRenewable},
+		{"at its end", active, active.ExpiresAt, messages.CodeNotRenewable},
+		{"after its end", active, active.ExpiresAt.Add(1), messages.CodeLeaseEnded},
+		{"provisioning", sessionIn(messages.StateProvisioning), noon, messages.CodeUnavailable},
+		{"revoking", sessionIn(messages.StateRevoking), noon, messages.CodeLeaseEnded},
+		{"deny session", deniedSession(), noon, messages.CodeLeaseEnded},
+		{"revoked", sessionIn(messages.StateRevoked), noon, messages.CodeLeaseEnded},
+		{"failed", sessionIn(messages.StateFailed), noon, messages.CodeLeaseEnded},
+	} {
+		for _, q := range []messages.RenewRequest{{}, {TTL: hour}, {TTL: 100 * 24 * hour}, {TTL: second}, {TTL: 100 * 24 * hour, Clamp: true}} {
+			end, err := c.record.RenewalEnd(q, c.stored, minute)
+			wantCode(t, err, c.code)
+			if !end.IsZero() {
+				t.Errorf("%s: an end all the same: %s", c.name, end)
+			}
+			if e := messages.AsError(err); c.code == messages.CodeNotRenewable && (e.Retryable || e.Status() != "409") {
+				t.Errorf("%s: %+v, %s", c.name, e, e.Status())
+			}
+		}
+	}
+}
+
+func TestRenewMovesTheEndAndNothingElse(t *testing.T) {
+	r := settledLease()
+	end := r.ExpiresAt.Add(time.Hour)
+	got := must(r.Renew(end.In(time.FixedZone("east", 3600)), 41, noon, timing))
+	want := r
+	want.ExpiresAt, want.Due, want.Renewals, want.RenewedBy, want.RenewedAt = end, end.Add(-timing.Expiring), 1, 41, noon
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%+v, want\n%+v", got, want)
+	}
+}
+
+// TestRenewMovesTheDueTimeOfAnOpenDelivery: it was due at the lease's end, which
+// came before the last moment for the confirmation.
+func TestRenewMovesTheDueTimeOfAnOpenDelivery(t *testing.T) {
+	patient := record.Timing{Confirm: 10 * time.Minute}.WithDefaults()
+	plan := record.Plan{
+		Name: messages.LeaseName{Identity: "a", Secret: "b", ID: "c"}, Request: messages.LeaseRequest{Confirm: true},
+		TTL: messages.Duration(time.Minute), MaxTTL: messages.Duration(24 * time.Hour),
+	}
+	r := must(record.New(plan, noon, patient).Activate("AKIA", &messages.Sealed{}, noon, patient))
+	for state, open := range map[string]record.Record{"undelivered": r, "unconfirmed": must(r.Deliver(noon, patient))} {
+		renewed := must(open.Renew(noon.Add(time.Hour), 1, noon, patient))
+		want := renewed.ConfirmBy
+		if state == "undelivered" {
+			if want = renewed.DeliverBy; want.After(noon.Add(time.Minute)) {
+				t.Fatal("the delivery's own time is not before the old end: this proves nothing")
+			}
+		}
+		if !renewed.Due.Equal(want) {
+			t.Errorf("%s: due at %s, want %s", state, renewed.Due, want)
+		}
+	}
+}
+
+func TestRenewKeepsTheDueTimeOfAnOpenDelivery(t *testing.T) {
+	r := must(inState(messages.StateActive).Deliver(noon.Add(time.Second), timing))
+	if got := must(r.Renew(r.ExpiresAt.Add(time.Hour), 41, noon, timing)); !got.Due.Equal(r.Due) || got.Settled() {
+		t.Errorf("due at %s, was %s; settled: %v", got.Due, r.Due, got.Settled())
+	}
+}
+
+func TestRenewRefusesAnEndOutOfBounds(t *testing.T) {
+	r := settledLease()
+	for name, end := range map[string]time.Time{
+		"earlier":          r.ExpiresAt.Add(-time.Nanosecond),
+		"past the maximum": r.MaxExpiresAt.Add(time.Nanosecond),
+	} {
+		if next, err := r.Renew(end, 1, noon, timing); err == nil || !reflect.DeepEqual(next, r) {
+			t.Errorf("%s: took it (%v)", name, err)
+		}
+	}
+	for name, end := range map[string]time.Time{"the same": r.ExpiresAt, "the maximum": r.MaxExpiresAt} {
+		if _, err := r.Renew(end, 1, noon, timing); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// An event may tell of any end: it is never earlier than the record's, nor later than
+// the lease may last.
+func TestRestoredLeaseHasTheLaterEnd(t *testing.T) {
+	r := inState(messages.StateActive)
+	for name, c := range map[string]struct{ told, want time.Time }{
+		"later":    {r.ExpiresAt.Add(time.Hour), r.ExpiresAt.Add(time.Hour)},
+		"earlier":  {r.ExpiresAt.Add(-time.Minute), r.ExpiresAt},
+		"too late": {r.MaxExpiresAt.Add(time.Hour), r.MaxExpiresAt},
+	} {
+		next, err := r.Restored(c.told, 3, timing)
+		if err != nil || !next.ExpiresAt.Equal(c.want) || next.Renewals != 3 || !next.Settled() || !next.Due.Equal(c.want.Add(-timing.Expiring)) {
+			t.Errorf("%s: %+v, %v", name, next, err)
+		}
 	}
 }

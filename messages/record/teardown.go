@@ -77,7 +77,7 @@ func (r Record) DenySession(now time.Time) (Record, error) {
 		return r, err
 	}
 	if !r.User.IsSession() {
-		return r, fmt.Errorf("lease %s: deny session: it is an IAM user", r.Name())
+		return r, fmt.Errorf("lease %s: deny session: it is %s, and an IAM user", r.Name(), r.State)
 	}
 	if r.DeniedAt.IsZero() {
 		r.DeniedAt = moment(now)

@@ -40,7 +40,7 @@ type SecretWriter interface {
 	// must be none). It returns false if that very definition is stored already.
 	PutAt(ctx context.Context, d messages.DynamicSecret, source string, revision *uint64) (changed bool, err error)
 	// Delete begins or continues a deletion.
-	Delete(ctx context.Context, o messages.SecretOrder) (messages.SecretDeletion, error)
+	Delete(ctx context.Context, o messages.SecretRequest) (messages.SecretDeletion, error)
 }
 
 // Events emits the events about commands.
@@ -128,8 +128,8 @@ func (s *Service) endpoints() []command {
 		{"lease-list", n.AdminLease(messages.AdminLeaseList), false, decoded(messages.DecodeLeaseQuery, s.listLeases)},
 		{"lease-retry", n.AdminLease(messages.AdminLeaseRetry), true, decoded(leaseOrder(messages.AdminLeaseRetry), s.retryLeases)},
 		{"lease-revoke", n.AdminLease(messages.AdminLeaseRevoke), true, decoded(leaseOrder(messages.AdminLeaseRevoke), s.revokeLeases)},
-		{"sweep", n.AdminSweep(), true, decoded(messages.DecodeSweepOrder, s.sweep)},
-		{"restore", n.AdminRestore(), true, decoded(messages.DecodeRestoreOrder, s.restore)},
+		{"sweep", n.AdminSweep(), true, decoded(messages.DecodeSweepCommand, s.sweep)},
+		{"restore", n.AdminRestore(), true, decoded(messages.DecodeRestoreCommand, s.restore)},
 		{"key", n.AdminKey(), false, decoded(nothing, s.sealingKey)},
 	}
 }
@@ -163,7 +163,7 @@ func decoded[T any](decode func([]byte) (T, error), handle func(context.Context,
 	}
 }
 
-func nothing(body []byte) (struct{}, error) { return struct{}{}, messages.DecodeNothing(body) }
+func nothing(body []byte) (struct{}, error) { return struct{}{}, messages.DecodeEmpty(body) }
 
 // Stop receives no more commands. Those that were received are carried out.
 func (s *Service) Stop() { _ = s.micro.Stop() } // its subscriptions end with the connection anyway

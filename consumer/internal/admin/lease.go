@@ -13,8 +13,8 @@ import (
 )
 
 // leaseOrder is the decoder of a command about leases.
-func leaseOrder(v messages.AdminVerb) func([]byte) (messages.LeaseOrder, error) {
-	return func(body []byte) (messages.LeaseOrder, error) { return messages.DecodeLeaseOrder(v, body) }
+func leaseOrder(v messages.AdminVerb) func([]byte) (messages.LeaseCommand, error) {
+	return func(body []byte) (messages.LeaseCommand, error) { return messages.DecodeLeaseCommand(v, body) }
 }
 
 // maxUnreadable is how many unreadable records an answer names: with the longest keys
@@ -46,12 +46,12 @@ func (s *Service) listLeases(ctx context.Context, q messages.LeaseQuery) (messag
 }
 
 // retryLeases has the teardown of leases whose last one failed tried again now.
-func (s *Service) retryLeases(ctx context.Context, o messages.LeaseOrder) (messages.Reply, error) {
+func (s *Service) retryLeases(ctx context.Context, o messages.LeaseCommand) (messages.Reply, error) {
 	return s.revokeAll(ctx, o, record.Record.Failing)
 }
 
 // revokeLeases revokes leases. With force it gives up one that could not be revoked.
-func (s *Service) revokeLeases(ctx context.Context, o messages.LeaseOrder) (messages.Reply, error) {
+func (s *Service) revokeLeases(ctx context.Context, o messages.LeaseCommand) (messages.Reply, error) {
 	if o.Force {
 		return s.giveUp(ctx, o)
 	}
@@ -59,7 +59,7 @@ func (s *Service) revokeLeases(ctx context.Context, o messages.LeaseOrder) (mess
 }
 
 // revokeAll publishes a revocation for each lease that a command names and that fits.
-func (s *Service) revokeAll(ctx context.Context, o messages.LeaseOrder, fits func(record.Record) bool) (messages.Reply, error) {
+func (s *Service) revokeAll(ctx context.Context, o messages.LeaseCommand, fits func(record.Record) bool) (messages.Reply, error) {
 	names, err := s.named(ctx, o, fits)
 	if err != nil {
 		return messages.Reply{}, err
@@ -73,13 +73,13 @@ func (s *Service) revokeAll(ctx context.Context, o messages.LeaseOrder, fits fun
 		}
 	}
 	s.cfg.Log.Info().Int("leases", len(names)).Str("lease", o.Lease).Str("identity", o.Identity).Str("secret", o.Secret).Msg("an operator revokes leases")
-	return messages.Reply{Kind: messages.KindOrdered, Ordered: &messages.Ordered{Leases: len(names)}}, nil
+	return messages.Reply{Kind: messages.KindAccepted, Accepted: &messages.Accepted{Leases: len(names)}}, nil
 }
 
 // named returns the leases that a command names and that fit. If it names one lease
 // whose record can't be read, that is an error. Of several, those that can be read are
 // returned: the list of leases names the others.
-func (s *Service) named(ctx context.Context, o messages.LeaseOrder, fits func(record.Record) bool) ([]messages.LeaseName, error) {
+func (s *Service) named(ctx context.Context, o messages.LeaseCommand, fits func(record.Record) bool) ([]messages.LeaseName, error) {
 	filter := o.Lease
 	if filter == "" {
 		filter = store.Filter(o.Identity, o.Secret)
@@ -101,7 +101,7 @@ func (s *Service) named(ctx context.Context, o messages.LeaseOrder, fits func(re
 
 // giveUp ends the record of a lease that could not be revoked. Its user may be left in
 // AWS: it has the installation's tag and no lease that knows it, so the sweep finds it.
-func (s *Service) giveUp(ctx context.Context, o messages.LeaseOrder) (messages.Reply, error) {
+func (s *Service) giveUp(ctx context.Context, o messages.LeaseCommand) (messages.Reply, error) {
 	name, err := messages.ParseLeaseName(o.Lease)
 	if err != nil {
 		return messages.Reply{}, err

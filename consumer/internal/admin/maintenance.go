@@ -7,13 +7,13 @@ import (
 )
 
 // sweep sweeps all accounts for orphans.
-func (s *Service) sweep(ctx context.Context, o messages.SweepOrder) (messages.Reply, error) {
+func (s *Service) sweep(ctx context.Context, o messages.SweepCommand) (messages.Reply, error) {
 	sweeps, err := s.cfg.Sweeper.Run(ctx, o.Apply)
 	return messages.Reply{Kind: messages.KindSweep, Sweeps: sweeps}, err
 }
 
 // restore reports what the restore guard blocks, or lifts it.
-func (s *Service) restore(ctx context.Context, o messages.RestoreOrder) (messages.Reply, error) {
+func (s *Service) restore(ctx context.Context, o messages.RestoreCommand) (messages.Reply, error) {
 	run := s.cfg.Restorer.Report
 	if o.Apply {
 		run = s.cfg.Restorer.Apply

@@ -8,8 +8,8 @@ import (
 )
 
 // secretOrder is the decoder of a command about one dynamic secret.
-func secretOrder(v messages.AdminVerb) func([]byte) (messages.SecretOrder, error) {
-	return func(body []byte) (messages.SecretOrder, error) { return messages.DecodeSecretOrder(v, body) }
+func secretOrder(v messages.AdminVerb) func([]byte) (messages.SecretRequest, error) {
+	return func(body []byte) (messages.SecretRequest, error) { return messages.DecodeSecretRequest(v, body) }
 }
 
 // putSecret stores a definition. Unless the operator asks for no check, it is tried out
@@ -51,7 +51,7 @@ func (s *Service) putSecret(ctx context.Context, p messages.SecretPut) (messages
 	return reply, nil
 }
 
-func (s *Service) getSecret(ctx context.Context, o messages.SecretOrder) (messages.Reply, error) {
+func (s *Service) getSecret(ctx context.Context, o messages.SecretRequest) (messages.Reply, error) {
 	return s.secretReply(ctx, o.Name)
 }
 
@@ -68,7 +68,7 @@ func (s *Service) listSecrets(ctx context.Context, _ struct{}) (messages.Reply, 
 	return messages.Reply{Kind: messages.KindSecrets, Secrets: all}, err
 }
 
-func (s *Service) deleteSecret(ctx context.Context, o messages.SecretOrder) (messages.Reply, error) {
+func (s *Service) deleteSecret(ctx context.Context, o messages.SecretRequest) (messages.Reply, error) {
 	d, err := s.cfg.Secrets.Delete(ctx, o)
 	if err != nil {
 		return messages.Reply{}, err
@@ -77,7 +77,7 @@ func (s *Service) deleteSecret(ctx context.Context, o messages.SecretOrder) (mes
 }
 
 // checkSecret tries a stored definition out at AWS.
-func (s *Service) checkSecret(ctx context.Context, o messages.SecretOrder) (messages.Reply, error) {
+func (s *Service) checkSecret(ctx context.Context, o messages.SecretRequest) (messages.Reply, error) {
 	d, err := s.cfg.Secret(ctx, o.Name)
 	if err != nil {
 		return messages.Reply{}, err
@@ -90,7 +90,7 @@ func (s *Service) checkSecret(ctx context.Context, o messages.SecretOrder) (mess
 }
 
 // rotateKey rotates the access key of the connection that a definition names.
-func (s *Service) rotateKey(ctx context.Context, o messages.SecretOrder) (messages.Reply, error) {
+func (s *Service) rotateKey(ctx context.Context, o messages.SecretRequest) (messages.Reply, error) {
 	d, err := s.cfg.Secret(ctx, o.Name)
 	if err != nil {
 		return messages.Reply{}, err

@@ -119,7 +119,7 @@ func decoded[T any](decode func([]byte) (T, error), handle func(context.Context,
 	}
 }
 
-func decodeNothing(data []byte) (struct{}, error) { return struct{}{}, messages.DecodeNothing(data) }
+func decodeNothing(data []byte) (struct{}, error) { return struct{}{}, messages.DecodeEmpty(data) }
 
 // Stop receives no more requests. Those that were received are handled.
 func (s *Service) Stop() { _ = s.micro.Stop() } // its subscriptions end with the connection anyway

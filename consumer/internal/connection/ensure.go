@@ -51,7 +51,7 @@ func (r *Registry) ensure(ctx context.Context, c provider.Connection) (changed b
 			return false, err
 		}
 		if newSecret {
-			if next.Secret, err = r.keys.Keep(purpose(c.Name), c.Auth.SecretAccessKey); err != nil {
+			if next.Secret, err = r.keys.SealValue(purpose(c.Name), c.Auth.SecretAccessKey); err != nil {
 				return false, err
 			}
 		}
@@ -76,7 +76,7 @@ func (r *Registry) hasNewSecret(have stored, c provider.Connection) (bool, error
 	case have.Auth.AccessKeyID != c.Auth.AccessKeyID:
 		return false, nil
 	}
-	secret, err := r.keys.Kept(purpose(c.Name), have.Secret)
+	secret, err := r.keys.OpenValue(purpose(c.Name), have.Secret)
 	return secret.Reveal() != c.Auth.SecretAccessKey.Reveal(), err
 }
 

@@ -133,7 +133,7 @@ func (r *Registry) complete(s stored) (provider.Connection, error) {
 	conn := provider.Connection{Name: s.Name, Region: s.Region, Auth: s.Auth, Session: "lessor-" + r.installation}
 	if s.Secret != nil {
 		var err error
-		if conn.Auth.SecretAccessKey, err = r.keys.Kept(purpose(s.Name), s.Secret); err != nil {
+		if conn.Auth.SecretAccessKey, err = r.keys.OpenValue(purpose(s.Name), s.Secret); err != nil {
 			return conn, err
 		}
 	}

@@ -111,7 +111,7 @@ func (r *rotator) storeNext(ctx context.Context, account provider.Account, made 
 	next := *r.next.Rotation
 	next.Next = made.AccessKeyID
 	var err error
-	if next.Secret, err = r.keys.Keep(purpose(r.name), made.SecretAccessKey); err == nil {
+	if next.Secret, err = r.keys.SealValue(purpose(r.name), made.SecretAccessKey); err == nil {
 		r.next.Rotation = &next
 		err = r.write(ctx)
 	}

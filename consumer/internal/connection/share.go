@@ -31,7 +31,7 @@ func (r *Registry) share(ctx context.Context, s stored) error {
 	if s.Secret == nil {
 		return nil
 	}
-	secret, err := r.keys.Kept(purpose(s.Name), s.Secret)
+	secret, err := r.keys.OpenValue(purpose(s.Name), s.Secret)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (r *Registry) share(ctx context.Context, s stored) error {
 		if !s.passesKeyTo(other) {
 			continue
 		}
-		sealed, err := r.keys.Keep(purpose(other.Name), secret)
+		sealed, err := r.keys.SealValue(purpose(other.Name), secret)
 		if err != nil {
 			return err
 		}
@@ -128,10 +128,10 @@ func (r *Registry) resealKey(name string, sealed **messages.Sealed) (bool, error
 	if *sealed == nil || (*sealed).From == r.keys.PublicKeys()[0] {
 		return false, nil
 	}
-	secret, err := r.keys.Kept(purpose(name), *sealed)
+	secret, err := r.keys.OpenValue(purpose(name), *sealed)
 	if err != nil {
 		return false, err
 	}
-	*sealed, err = r.keys.Keep(purpose(name), secret)
+	*sealed, err = r.keys.SealValue(purpose(name), secret)
 	return true, err
 }

@@ -49,7 +49,7 @@ func (m *Marks) Update(ctx context.Context) error {
 		return err
 	}
 	info := stream.CachedInfo()
-	data, err := json.Marshal(m.log.Keys.Mark(marks, info.TimeStamp, info.State.LastSeq))
+	data, err := json.Marshal(m.log.Keys.AddMark(marks, info.TimeStamp, info.State.LastSeq))
 	if err != nil {
 		return err
 	}

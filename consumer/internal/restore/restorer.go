@@ -60,7 +60,7 @@ func (r *Restorer) run(ctx context.Context, apply bool) (messages.Restore, error
 	if err != nil {
 		return messages.Restore{}, err
 	}
-	report := messages.Restore{Held: true, Since: s.Since, Why: s.Why}
+	report := messages.Restore{Guarded: true, Since: s.Since, Why: s.Why}
 	blocked, err := r.blockedLeases(ctx, s)
 	if err != nil {
 		return messages.Restore{}, err
@@ -69,7 +69,7 @@ func (r *Restorer) run(ctx context.Context, apply bool) (messages.Restore, error
 		if err := r.resume(ctx, blocked, revision); err != nil {
 			return messages.Restore{}, err
 		}
-		report.Held, report.Applied = false, true
+		report.Guarded, report.Applied = false, true
 	}
 	if report.Sweeps, err = r.cfg.Sweeper.Run(ctx, apply); err != nil {
 		return messages.Restore{}, err

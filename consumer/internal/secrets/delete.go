@@ -17,7 +17,7 @@ import (
 //
 // It returns a [messages.Error] of code secret_not_found, secret_from_file, or internal
 // with the cause [ErrNewerVersion].
-func (r *Registry) Delete(ctx context.Context, o messages.SecretOrder) (messages.SecretDeletion, error) {
+func (r *Registry) Delete(ctx context.Context, o messages.SecretRequest) (messages.SecretDeletion, error) {
 	if err := r.beginDeletion(ctx, o.Name, o.Force); err != nil {
 		return messages.SecretDeletion{}, err
 	}

@@ -133,7 +133,7 @@ func (s *Sweeper) One(ctx context.Context, connection string) messages.Sweep {
 
 // heldOrphans is how many orphans a sweep has left to an operator.
 func heldOrphans(report messages.Sweep) int {
-	if !report.Held {
+	if !report.AwaitsConsent {
 		return 0
 	}
 	return len(report.Orphans)
@@ -187,10 +187,10 @@ func (s *Sweeper) removeAll(ctx context.Context, account provider.Account, orpha
 	if err != nil {
 		return err
 	}
-	report.Held = (len(orphans) > s.cfg.MaxRemovals || guarded && len(orphans) > 0) && !apply
+	report.AwaitsConsent = (len(orphans) > s.cfg.MaxRemovals || guarded && len(orphans) > 0) && !apply
 	for _, o := range orphans {
 		found := messages.Orphan{Username: o.user.Name, Lease: o.owner.Lease, CreatedAt: o.user.CreatedAt}
-		if !report.Held {
+		if !report.AwaitsConsent {
 			if err := s.remove(ctx, report.Connection, account, o); err != nil {
 				s.cfg.Log.Warn().Err(err).Str("username", o.user.Name).Msg("an orphan could not be removed; trying again later")
 				found.Error = safeText(err)
@@ -200,7 +200,7 @@ func (s *Sweeper) removeAll(ctx context.Context, account provider.Account, orpha
 		}
 		report.Orphans = append(report.Orphans, found)
 	}
-	if report.Held && !guarded {
+	if report.AwaitsConsent && !guarded {
 		s.cfg.Log.Error().Str("connection", report.Connection).Str("account", report.Account).Int("users", len(orphans)).
 			Msg("so many orphans at once are suspicious, and are left alone: was the lease bucket restored from a backup? See \"lessor sweep\"")
 	}

@@ -4,10 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
+	"pgregory.net/rapid"
 )
 
 // A broker of another version must find the same lease: these never change.
@@ -29,14 +28,14 @@ func TestLeaseIDsAreStable(t *testing.T) {
 	}
 }
 
-func TestWithAKeyNothingElseOfTheMessageCounts(t *testing.T) {
+func TestLeaseIDWithAKeyIgnoresSequenceAndTime(t *testing.T) {
 	want := record.LeaseID("alice", "ci", "k", 1, noon)
 	if got := record.LeaseID("alice", "ci", "k", 2, noon.Add(time.Hour)); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
-func TestWithoutAKeyTheMessagesPlaceAndTimeCount(t *testing.T) {
+func TestLeaseIDWithoutAKeyDependsOnSequenceAndTime(t *testing.T) {
 	base := record.LeaseID("alice", "ci", "", 1, noon)
 	if got := record.LeaseID("alice", "ci", "", 1, noon.In(time.FixedZone("east", 3600))); got != base {
 		t.Errorf("the zone counts: %s and %s", got, base)
@@ -54,7 +53,7 @@ func TestWithoutAKeyTheMessagesPlaceAndTimeCount(t *testing.T) {
 
 // Whatever is moved from one part to the next makes another lease, or one
 // identity could claim the lease of another.
-func TestLeaseIDsAreOfTheirPartsAlone(t *testing.T) {
+func TestLeaseIDsDifferWhenAnyPartDiffers(t *testing.T) {
 	text := rapid.StringMatching(`[a-c",\\\[\]<>& .:]{0,4}`)
 	rapid.Check(t, func(t *rapid.T) {
 		draw := func(which string) [3]string {
