@@ -154,8 +154,8 @@ func TestAFloodOfRefusalsDoesNotFloodTheEvents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	b := w.broker(func(c *consumer.Config) {
-		c.ChoresEvery = 10 * time.Millisecond
-		c.AckWait = 30 * time.Second // a refusal that comes again is counted again
+		c.MaintainEvery = 10 * time.Millisecond
+		c.Streams.AckWait = 30 * time.Second // a refusal that comes again is counted again
 	})
 	w.put(b, plainSecret)
 	const flood, told = 200, 60
@@ -430,7 +430,7 @@ func TestVerifyKnowsTheEndFromTheMarks(t *testing.T) {
 func TestVerifyTakesAgeForNoLoss(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker(func(c *consumer.Config) { c.EventAge = 300 * time.Millisecond })
+	b := w.broker(func(c *consumer.Config) { c.Streams.EventAge = 300 * time.Millisecond })
 	w.put(b, plainSecret)
 	w.lease("ci", "{}")
 	w.eventually("the events are gone", func() bool {

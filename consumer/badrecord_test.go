@@ -269,7 +269,7 @@ func TestABadConnectionStopsNothingElse(t *testing.T) {
 			const key = "connection.default-us-east-1"
 			good, revision := w.spoil(kv, key, how)
 
-			w.broker(func(c *consumer.Config) { c.ChoresEvery = time.Millisecond })
+			w.broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
 			w.lease("far", "{}")
 			if r, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, far)), "")); r.Kind != messages.KindRevoked {
 				t.Errorf("%+v %v", r, r.Error)

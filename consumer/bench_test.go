@@ -22,7 +22,7 @@ const requesters = 64
 // no latency. BenchmarkBareCalls is its floor.
 func BenchmarkLease(b *testing.B) {
 	w := newWorld(b)
-	w.put(w.broker(func(c *consumer.Config) { c.Workers = consumer.Workers{}; c.AckWait = 0 }), plainSecret)
+	w.put(w.broker(func(c *consumer.Config) { c.Workers = consumer.Workers{}; c.Streams.AckWait = 0 }), plainSecret)
 	b.SetParallelism(requesters)
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {

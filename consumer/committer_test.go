@@ -361,7 +361,7 @@ func TestAGroupWithoutNATSEnds(t *testing.T) {
 func TestLeasesThatAreWrittenTogether(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker(func(c *consumer.Config) { c.GroupCommit = 2; c.Workers.Request, c.Workers.Revoke = 64, 64 })
+	b := w.broker(func(c *consumer.Config) { c.Streams.GroupCommit = 2; c.Workers.Request, c.Workers.Revoke = 64, 64 })
 	w.put(b, plainSecret)
 	batched := w.batches()
 	const n = 60
@@ -440,7 +440,7 @@ func TestABrokerDiesWithWhatItWritesTogether(t *testing.T) {
 			first := w.broker()
 			w.put(first, plainSecret)
 			first.stop()
-			victim := w.mortalBroker(m, quickChores, func(c *consumer.Config) { c.GroupCommit = 2 })
+			victim := w.mortalBroker(m, quickChores, func(c *consumer.Config) { c.Streams.GroupCommit = 2 })
 			m.arm()
 			var answers []*nats.Subscription
 			for range requests {

@@ -195,7 +195,7 @@ func TestConnectionsAreSealedAnewWithANewKeyFile(t *testing.T) {
 func TestAConnectionGoesWithTheLastThatNamesIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker(func(c *consumer.Config) { c.ChoresEvery = time.Millisecond })
+	w.broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
 	lease := w.lease("ci", "{}")

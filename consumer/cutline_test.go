@@ -93,7 +93,7 @@ func TestAWorkerHasOnePull(t *testing.T) {
 		}
 		b, err = w.tryBroker(w.returning(w.server.URL(), opts...), func(c *consumer.Config) {
 			c.Workers = consumer.Workers{Request: 1, Renew: 1, Revoke: 1, Confirm: 1}
-			c.PullHeartbeat = heartbeat
+			c.Streams.PullHeartbeat = heartbeat
 		})
 		w.ok(err)
 		w.put(b, plainSecret)

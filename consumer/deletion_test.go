@@ -12,7 +12,7 @@ import (
 )
 
 // quickChores has what goes on without a message done often.
-func quickChores(c *consumer.Config) { c.ChoresEvery = 20 * time.Millisecond }
+func quickChores(c *consumer.Config) { c.MaintainEvery = 20 * time.Millisecond }
 
 // gone waits until a definition is gone.
 func (w *world) gone(secret string) {

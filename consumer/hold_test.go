@@ -119,7 +119,7 @@ func (w *world) testRestore(backup func() string, restore func(string), told boo
 	w.broker().stop() // writes down how far the bucket is
 	dir := backup()
 
-	b = w.broker(func(c *consumer.Config) { c.ChoresEvery = time.Millisecond })
+	b = w.broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
 	if r, _ := w.answer(w.publish(w.ns.Renew(nameOf(w, y.renewed)), `{"ttl":"20h"}`)); r.Kind != messages.KindRenewed {
 		t.Fatalf("%+v %v", r, r.Error)
 	}
@@ -253,7 +253,7 @@ func TestABucketThatIsRestoredUnderARunningBrokerIsHeld(t *testing.T) {
 	w.put(w.broker(), plainSecret)
 	lease := "KV_" + w.ns.LeaseBucket()
 	dir := w.backup(lease)
-	b := w.broker(func(c *consumer.Config) { c.ChoresEvery = time.Millisecond })
+	b := w.broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
 	w.lease("ci", `{"ttl":"1h"}`)
 	w.quiet()
 	w.eventually("it is written down how far the bucket is", func() bool {

@@ -336,7 +336,7 @@ func TestAConnectionStaysWhileItIsNotKnownWhoNamesIt(t *testing.T) {
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			w := newWorld(t)
-			w.broker(func(c *consumer.Config) { c.ChoresEvery = time.Millisecond })
+			w.broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
 			keyID, secret := w.manager()
 			w.putNow(keyed("ci", keyID, secret))
 			name := w.admin(messages.AdminGet, `{"name":"ci"}`).Secret.Connection.Name

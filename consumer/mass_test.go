@@ -25,7 +25,7 @@ const callsPerLease = 5
 // as many as AWS takes.
 func (w *world) paced(rate float64) func(*consumer.Config) {
 	return func(c *consumer.Config) {
-		c.Workers, c.AckWait, c.RetryMin, c.RetryMax = consumer.Workers{}, 0, 0, 0
+		c.Workers, c.Streams.AckWait, c.RetryMin, c.RetryMax = consumer.Workers{}, 0, 0, 0
 		c.Provider = awsiam.New(awsiam.Options{
 			Endpoint: w.aws.URL, Credentials: credentials.NewStaticCredentialsProvider(w.keyID, w.secret, ""), Rate: rate,
 		})
@@ -190,7 +190,7 @@ func TestInAMassExpiryEveryKeyDiesBeforeTheFirstUser(t *testing.T) {
 		return iamsim.Verdict{}
 	})
 	slow := w.crowded(9.9, func(c *consumer.Config) {
-		c.Workers.Revoke, c.AckWait = workers, 500*time.Millisecond
+		c.Workers.Revoke, c.Streams.AckWait = workers, 500*time.Millisecond
 	})
 	gone := func() (n int) {
 		for _, r := range w.records() {

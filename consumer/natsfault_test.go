@@ -30,7 +30,7 @@ func (w *world) returning(url string, opts ...nats.Option) *nats.Conn {
 }
 
 // watchful looks after its streams all the time.
-func watchful(c *consumer.Config) { c.ChoresEvery = 50 * time.Millisecond }
+func watchful(c *consumer.Config) { c.MaintainEvery = 50 * time.Millisecond }
 
 // steady is a watchful broker that finds its server again.
 func (w *world) steady(change ...func(*consumer.Config)) *broker {

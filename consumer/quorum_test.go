@@ -32,7 +32,7 @@ func TestTheQuorumIsLost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cluster := w.inCluster()
-	b, err := w.tryBroker(w.returning(cluster.URLs(0)), watchful, func(c *consumer.Config) { c.Replicas = 3; c.AckWait = 2 * time.Second })
+	b, err := w.tryBroker(w.returning(cluster.URLs(0)), watchful, func(c *consumer.Config) { c.Streams.Replicas = 3; c.Streams.AckWait = 2 * time.Second })
 	w.ok(err)
 	w.put(b, plainSecret)
 	due, lives := w.lease("ci", `{"ttl":"10m"}`), w.lease("ci", `{"ttl":"3h"}`)
@@ -92,7 +92,7 @@ func TestBrokersStartBeforeJetStreamHasALeader(t *testing.T) {
 		nc := w.returning(cluster.URLs(0))
 		go func() {
 			b, err := w.tryBroker(nc, watchful, func(c *consumer.Config) {
-				c.Replicas = 3
+				c.Streams.Replicas = 3
 				c.Waiting = func(why error) {
 					if strings.Contains(why.Error(), "JetStream does not answer") {
 						once.Do(func() { waits <- struct{}{} })

@@ -132,7 +132,7 @@ func TestTwoReplicasShareTheWork(t *testing.T) {
 	w := newWorld(t)
 	// So short that messages come again while they are being handled, to
 	// whichever replica is free.
-	impatient := func(c *consumer.Config) { c.AckWait = 60 * time.Millisecond }
+	impatient := func(c *consumer.Config) { c.Streams.AckWait = 60 * time.Millisecond }
 	w.put(w.broker(impatient), plainSecret)
 	w.broker(impatient)
 	w.sim.SetFaults(iamsim.Faults{Latency: 50 * time.Millisecond})
@@ -215,7 +215,7 @@ func TestAClusterLosesANode(t *testing.T) {
 	w.js, err = jetstream.New(w.nc)
 	w.ok(err)
 	replicated := func(c *consumer.Config) {
-		c.Replicas, c.AckWait = 3, 2*time.Second
+		c.Streams.Replicas, c.Streams.AckWait = 3, 2*time.Second
 		c.Timing.Confirm = patience
 	}
 	var brokers []*broker

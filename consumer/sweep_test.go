@@ -107,7 +107,7 @@ func TestARemovalIsToldByTheNextSweep(t *testing.T) {
 func TestBrokersSweepByThemselves(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	quick := func(c *consumer.Config) { c.ChoresEvery = time.Millisecond }
+	quick := func(c *consumer.Config) { c.MaintainEvery = time.Millisecond }
 	b := w.broker(quick)
 	w.broker(quick)
 	w.put(b, plainSecret)

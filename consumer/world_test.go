@@ -155,7 +155,7 @@ func (w *world) config(nc *nats.Conn) consumer.Config {
 		}),
 		Log:     zerolog.New(w.logs).Level(zerolog.DebugLevel),
 		Workers: consumer.Workers{Request: 16, Renew: 4, Revoke: 16, Confirm: 2},
-		AckWait: 500 * time.Millisecond, NobodyWait: 100 * time.Millisecond, ProbeEvery: 10 * time.Millisecond,
+		AckWait: 500 * time.Millisecond, NoRespondersWait: 100 * time.Millisecond, ProbeEvery: 10 * time.Millisecond,
 		RetryMin: 20 * time.Millisecond, RetryMax: 200 * time.Millisecond,
 		MinTTL: messages.Duration(time.Second), Reserve: 1,
 	}

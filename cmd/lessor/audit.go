@@ -10,16 +10,18 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/keyfile"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-func newAuditCmd(env *environment) *cobra.Command {
+func newAuditCmd(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "audit",
 		Short:   "Verify the audit trail",
 		GroupID: operators,
-		Args:    noArguments,
+		Args:    cli.NoArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newAuditVerifyCmd(env), newAuditKeysCmd(env))
@@ -28,14 +30,14 @@ func newAuditCmd(env *environment) *cobra.Command {
 
 // auditCmd is the command that verifies the event stream.
 type auditCmd struct {
-	connection
+	cli.Connection
 	json    bool
 	keys    []string
 	keyFile string
 	atLeast uint64
 }
 
-func newAuditVerifyCmd(env *environment) *cobra.Command {
+func newAuditVerifyCmd(env *cli.Environment) *cobra.Command {
 	var a auditCmd
 	cmd := &cobra.Command{
 		Use:   "verify",
@@ -54,19 +56,19 @@ can make up a whole history that this command finds nothing wrong with.`,
   lessor audit verify --key "$(cat audit.keys)"
   lessor audit verify --key-file broker.key --at-least 48113
   lessor audit verify --key "$(cat audit.keys)" --js-domain lessor --creds auditor-audrey.creds --inbox-prefix _INBOX_audrey`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			keys, err := a.auditKeys()
 			if err != nil {
 				return err
 			}
-			if err := a.check(env); err != nil {
+			if err := a.Check(env); err != nil {
 				return err
 			}
 			return a.run(cmd.Context(), env, keys)
 		},
 	}
-	a.register(cmd)
+	a.Register(cmd)
 	cmd.Flags().BoolVar(&a.json, "json", false, "print the result as JSON")
 	cmd.Flags().StringSliceVar(&a.keys, "key", nil, "an audit `key`, as lessor audit keys prints; may be repeated")
 	cmd.Flags().StringVar(&a.keyFile, "key-file", "", "the brokers' key `file`, in the place of --key")
@@ -74,7 +76,7 @@ can make up a whole history that this command finds nothing wrong with.`,
 	return cmd
 }
 
-func newAuditKeysCmd(env *environment) *cobra.Command {
+func newAuditKeysCmd(env *cli.Environment) *cobra.Command {
 	var keyFile string
 	cmd := &cobra.Command{
 		Use:   "keys",
@@ -83,12 +85,12 @@ func newAuditKeysCmd(env *environment) *cobra.Command {
 newest first. They are no secret and open nothing. Keep those of a key that you take
 out of the key file for as long as its events are kept.`,
 		Example: `  lessor audit keys --key-file broker.key`,
-		Args:    noArguments,
+		Args:    cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error {
 			if keyFile == "" {
-				return usagef("--key-file is missing")
+				return cli.Usagef("--key-file is missing")
 			}
-			keys, err := readKeys(keyFile)
+			keys, err := keyfile.Read(keyFile)
 			if err != nil {
 				return err
 			}
@@ -109,11 +111,11 @@ out of the key file for as long as its events are kept.`,
 func (a *auditCmd) auditKeys() ([]messages.AuditKey, error) {
 	switch {
 	case a.keyFile == "" && len(a.keys) == 0:
-		return nil, usagef(`--key or --key-file is missing; "lessor audit keys" prints the keys`)
+		return nil, cli.Usagef(`--key or --key-file is missing; "lessor audit keys" prints the keys`)
 	case a.keyFile != "" && len(a.keys) > 0:
-		return nil, usagef("--key and --key-file exclude each other")
+		return nil, cli.Usagef("--key and --key-file exclude each other")
 	case a.keyFile != "":
-		ring, err := readKeys(a.keyFile)
+		ring, err := keyfile.Read(a.keyFile)
 		if err != nil {
 			return nil, err
 		}
@@ -125,7 +127,7 @@ func (a *auditCmd) auditKeys() ([]messages.AuditKey, error) {
 		for _, s := range strings.Fields(given) {
 			k, err := messages.ParseAuditKey(s)
 			if err != nil {
-				return nil, flagError("--key", err)
+				return nil, cli.FlagError("--key", err)
 			}
 			keys = append(keys, k)
 		}
@@ -133,8 +135,8 @@ func (a *auditCmd) auditKeys() ([]messages.AuditKey, error) {
 	return keys, nil
 }
 
-func (a *auditCmd) run(ctx context.Context, env *environment, keys []messages.AuditKey) error {
-	js, ns, err := a.streams(env, "lessor audit")
+func (a *auditCmd) run(ctx context.Context, env *cli.Environment, keys []messages.AuditKey) error {
+	js, ns, err := a.Streams(env, "lessor audit")
 	if err != nil {
 		return err
 	}
@@ -169,7 +171,7 @@ func showAudit(w io.Writer, r client.Audit) error {
 		case f.Sequence > 0:
 			where = fmt.Sprint(f.Sequence)
 		}
-		if _, err := fmt.Fprintf(w, "%-9s  %s  %s\n", f.Kind, where, oneLine(f.What)); err != nil {
+		if _, err := fmt.Fprintf(w, "%-9s  %s  %s\n", f.Kind, where, cli.OneLine(f.What)); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/keyfile"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 )
@@ -24,7 +26,7 @@ func TestAuditVerify(t *testing.T) {
 	x.ok(t, "revoke", lease.Lease.Name, "--identity", "alice")
 	x.ok(t, "secret", "check", "ci", "--operator", "kim")
 
-	keyFile := filepath.Join(s.store, keyFileName)
+	keyFile := filepath.Join(s.store, keyfile.Name)
 	key := strings.TrimSpace(x.ok(t, "audit", "keys", "--key-file", keyFile))
 	out := x.ok(t, "audit", "verify", "--key", key)
 	if !strings.Contains(out, "events, 1 to ") || !strings.Contains(out, "marks") {
@@ -49,7 +51,7 @@ func TestAuditVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	stdout, stderr, code := x.run(t.Context(), "audit", "verify", "--key", key, "--at-least", "1000")
-	if code != exitFailed || !strings.Contains(stderr, "2 findings") || !strings.Contains(stdout, "forged") || !strings.Contains(stdout, "tail") {
+	if code != cli.ExitFailed || !strings.Contains(stderr, "2 findings") || !strings.Contains(stdout, "forged") || !strings.Contains(stdout, "tail") {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
 }
@@ -71,7 +73,7 @@ func TestAuditRefusesBeforeConnecting(t *testing.T) {
 		"audit keys":                                     "--key-file is missing",
 	} {
 		_, stderr, code := terminal{}.run(t.Context(), strings.Fields(args)...)
-		if code == exitOK || !strings.Contains(stderr, want) {
+		if code == cli.ExitOK || !strings.Contains(stderr, want) {
 			t.Errorf("%s: exit code %d, %s", args, code, stderr)
 		}
 		if strings.Contains(stderr, string(seed)) {

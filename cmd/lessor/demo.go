@@ -16,11 +16,14 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/sandbox"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
+	"github.com/lessorhq/lessor/messages/retry"
 )
 
-func newDemoCmd(env *environment) *cobra.Command {
+func newDemoCmd(env *cli.Environment) *cobra.Command {
 	verbose := false
 	cmd := &cobra.Command{
 		Use:     "demo",
@@ -31,7 +34,7 @@ through their life: issued, used, renewed, expired, revoked, and cleaned up wher
 nobody waits. It needs nothing but this program, touches no network but loopback,
 and leaves nothing behind. It exits with 0 only if every step held.`,
 		Example: "  lessor demo",
-		Args:    noArguments,
+		Args:    cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDemo(cmd.Context(), env, verbose)
 		},
@@ -46,34 +49,34 @@ const demoTimeout = time.Minute
 // demo is the story and what it is told about.
 type demo struct {
 	out   io.Writer
-	s     *sandbox
+	s     *sandbox.Sandbox
 	nc    *nats.Conn // alice's
 	js    jetstream.JetStream
 	ns    messages.Namespace
 	steps int
 }
 
-func runDemo(cmdCtx context.Context, env *environment, verbose bool) error {
+func runDemo(cmdCtx context.Context, env *cli.Environment, verbose bool) error {
 	ctx, cancel := context.WithTimeout(cmdCtx, demoTimeout)
 	defer cancel()
 	log := zerolog.Nop()
 	if verbose {
 		log = zerolog.New(env.Stderr).With().Timestamp().Logger()
 	}
-	s, err := startSandbox(ctx, sandboxOptions{minTTL: messages.Duration(time.Second), log: log})
+	s, err := sandbox.Start(ctx, sandbox.Options{MinTTL: messages.Duration(time.Second), Log: log})
 	if err != nil {
 		return err
 	}
 	defer s.Close()
 	d := &demo{out: env.Stdout, s: s}
-	if d.nc, err = s.nats.Connect(nats.Name("alice")); err != nil {
+	if d.nc, err = s.NATS.Connect(nats.Name("alice")); err != nil {
 		return err
 	}
 	defer d.nc.Close()
 	if d.js, err = jetstream.New(d.nc); err != nil {
 		return err
 	}
-	d.say("A NATS server with JetStream, a broker and a simulated AWS account (IAM and STS at %s) run in this process.", s.aws.URL)
+	d.say("A NATS server with JetStream, a broker and a simulated AWS account (IAM and STS at %s) run in this process.", s.AWS.URL)
 	if err := d.tell(ctx); err != nil {
 		if cmdCtx.Err() != nil {
 			return fmt.Errorf("the demo was interrupted at step %d", d.steps)
@@ -169,7 +172,7 @@ func (d *demo) issue(ctx context.Context) (messages.Reply, error) {
 // identity asks STS who the key's holder is.
 func (d *demo) identity(ctx context.Context, c *messages.Credentials) (string, error) {
 	out, err := sts.New(sts.Options{
-		Region: c.Region, BaseEndpoint: aws.String(d.s.aws.URL), RetryMaxAttempts: 1,
+		Region: c.Region, BaseEndpoint: aws.String(d.s.AWS.URL), RetryMaxAttempts: 1,
 		Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey.Reveal(), ""),
 	}).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
@@ -273,7 +276,7 @@ func (d *demo) nobody(ctx context.Context, _ messages.Reply) error {
 				return nil
 			}
 		}
-		if err := wait(ctx); err != nil {
+		if err := retry.Sleep(ctx, 100*time.Millisecond); err != nil {
 			return errors.New("the lease that nobody got is still there")
 		}
 	}
@@ -289,7 +292,7 @@ func (d *demo) remains(ctx context.Context, _ messages.Reply) error {
 	for _, e := range all {
 		d.say("   %s  %-24s %s %s", e.Time.Format("15:04:05.000"), e.Type, e.Subject, e.Data.Reason)
 	}
-	users := d.s.sim.Users()
+	users := d.s.Sim.Users()
 	d.say("   IAM users: %d", len(users))
 	if len(users) > 0 {
 		return fmt.Errorf("AWS still holds %s", users[0].Name)
@@ -316,7 +319,7 @@ func (d *demo) ended(ctx context.Context, lease string, reason messages.Reason) 
 				return nil
 			}
 		}
-		if err := wait(ctx); err != nil {
+		if err := retry.Sleep(ctx, 100*time.Millisecond); err != nil {
 			return errors.New("the lease does not end")
 		}
 	}
@@ -344,14 +347,4 @@ func (d *demo) events(ctx context.Context) ([]messages.Event, error) {
 		all = append(all, e)
 	}
 	return all, nil
-}
-
-// wait is the pause between two looks.
-func wait(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(100 * time.Millisecond):
-		return nil
-	}
 }

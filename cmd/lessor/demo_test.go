@@ -10,6 +10,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/clitest"
+	"github.com/lessorhq/lessor/cmd/internal/sandbox"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
@@ -33,7 +36,7 @@ var secretShape = regexp.MustCompile(`(?:^|[^A-Za-z0-9/+])[A-Za-z0-9/+]{40}(?:$|
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	stdout, stderr, code := terminal{}.run(t.Context(), "demo", "--verbose")
-	if code != exitOK {
+	if code != cli.ExitOK {
 		t.Fatalf("exit code %d: %s\n%s", code, stderr, stdout)
 	}
 	rest := stdout
@@ -63,13 +66,13 @@ func TestDemo(t *testing.T) {
 
 // stopOn ends the program when it has said these words.
 type stopOn struct {
-	buffer
+	clitest.Buffer
 	words string
 	stop  func()
 }
 
 func (s *stopOn) Write(p []byte) (int, error) {
-	n, err := s.buffer.Write(p)
+	n, err := s.Buffer.Write(p)
 	if strings.Contains(s.String(), s.words) {
 		s.stop()
 	}
@@ -82,7 +85,7 @@ func TestDemoSaysWhichStepFailed(t *testing.T) {
 	defer stop()
 	out := &stopOn{words: "\n3. ", stop: stop}
 	_, stderr, code := terminal{stdout: out}.run(ctx, "demo")
-	if code != exitFailed || stderr != "lessor: the demo was interrupted at step 3\n" || strings.Count(stderr, "\n") != 1 {
+	if code != cli.ExitFailed || stderr != "lessor: the demo was interrupted at step 3\n" || strings.Count(stderr, "\n") != 1 {
 		t.Errorf("exit code %d, %q", code, stderr)
 	}
 	if strings.Contains(out.String(), "4. ") || strings.Contains(out.String(), "Every step held") {
@@ -95,25 +98,25 @@ func TestDemoSaysWhichStepFailed(t *testing.T) {
 // it issued; none is in what was told or logged.
 func TestDemoShowsWhatAWSHolds(t *testing.T) {
 	t.Parallel()
-	var told, log buffer
-	s, err := startSandbox(t.Context(), sandboxOptions{minTTL: messages.Duration(time.Second), log: zerolog.New(&log)})
+	var told, log clitest.Buffer
+	s, err := sandbox.Start(t.Context(), sandbox.Options{MinTTL: messages.Duration(time.Second), Log: zerolog.New(&log)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
 	d := &demo{out: &told, s: s}
-	if d.nc, err = s.nats.Connect(); err != nil {
+	if d.nc, err = s.NATS.Connect(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.nc.Close)
 	if d.js, err = jetstream.New(d.nc); err != nil {
 		t.Fatal(err)
 	}
-	s.sim.AddUser("somebody-else", "/", nil)
+	s.Sim.AddUser("somebody-else", "/", nil)
 	if err := d.tell(t.Context()); err == nil || d.steps != len(demoSteps) || !strings.Contains(err.Error(), "AWS still holds somebody-else") {
 		t.Errorf("step %d: %v\n%s", d.steps, err, &told)
 	}
-	secrets := s.sim.IssuedSecrets()
+	secrets := s.Sim.IssuedSecrets()
 	if len(secrets) != 3 {
 		t.Errorf("AWS issued %d keys, the story has three", len(secrets))
 	}

@@ -22,11 +22,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/nats-io/nats.go"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/clitest"
 	"github.com/lessorhq/lessor/messages"
 )
 
 // dev starts dev on free ports and waits until it has said what to try.
-func dev(t *testing.T, s *site, args ...string) (p *process, said string, x terminal) {
+func dev(t *testing.T, s *site, args ...string) (p *clitest.Process, said string, x terminal) {
 	t.Helper()
 	for _, flag := range []string{"--listen", "--iam-listen"} {
 		if !slices.Contains(args, flag) {
@@ -34,8 +36,8 @@ func dev(t *testing.T, s *site, args ...string) (p *process, said string, x term
 		}
 	}
 	p = s.start(nil, append([]string{"dev"}, args...)...)
-	p.says(p.stdout, "Ctrl-C ends it.")
-	said = p.stdout.String()
+	p.Says(p.Stdout, "Ctrl-C ends it.")
+	said = p.Stdout.String()
 	return p, said, at(submatch(t, said, `(?m)^  export NATS_URL=(\S+)$`))
 }
 
@@ -81,9 +83,9 @@ func TestDevSaysWhatWorks(t *testing.T) {
 	for _, r := range requests {
 		oneReply(t, x.connect(t), r[1], r[2])
 	}
-	p.signal(syscall.SIGINT) // Ctrl-C
-	if code := p.exit(); code != exitOK || p.stderr.String() != "lessor: stopping\n" {
-		t.Errorf("exit code %d, %s", code, p.stderr)
+	p.Signal(syscall.SIGINT) // Ctrl-C
+	if code := p.Exit(); code != cli.ExitOK || p.Stderr.String() != "lessor: stopping\n" {
+		t.Errorf("exit code %d, %s", code, p.Stderr)
 	}
 }
 
@@ -112,7 +114,7 @@ func oneReply(t *testing.T, nc *nats.Conn, subject, body string) messages.Reply 
 	if err != nil {
 		t.Fatal(err)
 	}
-	msg, err := inbox.NextMsg(patience)
+	msg, err := inbox.NextMsg(clitest.Patience)
 	if err != nil {
 		t.Fatalf("%s: %v", subject, err)
 	}
@@ -183,10 +185,10 @@ func TestRequesterCommandsAgainstDev(t *testing.T) {
 	if want := []string{"issued", "confirmed", "renewed", "revoked"}; !slices.Equal(types, want) {
 		t.Errorf("events: %q, not %q", types, want)
 	}
-	if _, stderr, code := x.run(t.Context(), "renew", first); code != exitFailed || !strings.Contains(stderr, "lease_ended") {
+	if _, stderr, code := x.run(t.Context(), "renew", first); code != cli.ExitFailed || !strings.Contains(stderr, "lease_ended") {
 		t.Errorf("renew what has ended: %d, %s", code, stderr)
 	}
-	if _, stderr, code := x.run(t.Context(), "request", "demo", "-i", "alice", "--ttl", "2h"); code != exitFailed || !strings.Contains(stderr, "a shorter --ttl") {
+	if _, stderr, code := x.run(t.Context(), "request", "demo", "-i", "alice", "--ttl", "2h"); code != cli.ExitFailed || !strings.Contains(stderr, "a shorter --ttl") {
 		t.Errorf("too long: %d, %s", code, stderr)
 	}
 }
@@ -206,7 +208,7 @@ func TestDevKeepsItsStore(t *testing.T) {
 	if n := s.sim.UserCount(); n != 1 {
 		t.Errorf("the AWS account has %d users", n)
 	}
-	p.stop()
+	p.Stop()
 
 	p, _, x = dev(t, s, "--store", s.store, "--iam-endpoint", endpoint)
 	if all := x.reply(t, "list", "-i", "alice").Leases; len(all) != 1 || all[0].Name != lease.Name || !all[0].ExpiresAt.Equal(lease.ExpiresAt) {
@@ -218,7 +220,7 @@ func TestDevKeepsItsStore(t *testing.T) {
 		t.Errorf("%d users are left in AWS", n)
 	}
 	events := x.ok(t, "events", "--no-follow", "--json")
-	p.stop()
+	p.Stop()
 	s.leaves(s.store, events, lease.AccessKeyID)
 }
 
@@ -226,7 +228,7 @@ func TestDevKeepsItsStore(t *testing.T) {
 func TestDevSaysWhoIsInTheWay(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	store, listen, iam := t.TempDir(), freeAddress(t), freeAddress(t)
+	store, listen, iam := t.TempDir(), clitest.FreeAddress(t), clitest.FreeAddress(t)
 	dev(t, s, "--store", store, "--listen", listen, "--iam-listen", iam)
 	const free = "127.0.0.1:0"
 	for name, tt := range map[string]struct {
@@ -240,9 +242,9 @@ func TestDevSaysWhoIsInTheWay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := start(t, nil, append([]string{"dev"}, tt.args...)...)
-			code, stderr := p.exit(), p.stderr.String()
-			if code != exitFailed || strings.Count(stderr, "lessor: ") != 1 || strings.Contains(stderr, tt.not) || p.stdout.String() != "" {
+			p := clitest.Start(t, nil, append([]string{"dev"}, tt.args...)...)
+			code, stderr := p.Exit(), p.Stderr.String()
+			if code != cli.ExitFailed || strings.Count(stderr, "lessor: ") != 1 || strings.Contains(stderr, tt.not) || p.Stdout.String() != "" {
 				t.Errorf("exit code %d, %q", code, stderr)
 			}
 			for _, words := range tt.want {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 )
@@ -29,7 +30,7 @@ type eventsCmd struct {
 	follow, noFollow bool
 }
 
-func newEventsCmd(env *environment) *cobra.Command {
+func newEventsCmd(env *cli.Environment) *cobra.Command {
 	var e eventsCmd
 	cmd := &cobra.Command{
 		Use:   "events",
@@ -44,7 +45,7 @@ the right to.`,
 
   # why leases failed in the last day, for a program
   lessor events --since 1d --type failed --type rejected --no-follow --json`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			filter, err := e.filter(env)
 			if err != nil {
@@ -73,13 +74,13 @@ func typeNames() string {
 }
 
 // filter checks the flags and translates them.
-func (e *eventsCmd) filter(env *environment) (client.EventFilter, error) {
+func (e *eventsCmd) filter(env *cli.Environment) (client.EventFilter, error) {
 	f := client.EventFilter{Follow: e.follow && !e.noFollow}
 	switch {
 	case e.lease != "":
 		l, err := messages.ParseLeaseName(e.lease)
 		if err != nil {
-			return f, flagError("--lease", err)
+			return f, cli.FlagError("--lease", err)
 		}
 		if err := e.asOwner(env, e.lease); err != nil {
 			return f, err
@@ -91,14 +92,14 @@ func (e *eventsCmd) filter(env *environment) (client.EventFilter, error) {
 		}
 		f.Identity = e.identity
 	default:
-		if err := e.check(env); err != nil {
+		if err := e.Check(env); err != nil {
 			return f, err
 		}
 	}
 	for _, name := range e.types {
 		t := messages.EventType(name)
 		if !slices.Contains(eventTypes, t) {
-			return f, usagef("--type is %q; it may be one of %s", name, typeNames())
+			return f, cli.Usagef("--type is %q; it may be one of %s", name, typeNames())
 		}
 		f.Types = append(f.Types, t)
 	}
@@ -117,16 +118,16 @@ func sinceTime(s string, now time.Time) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return t, usagef("--since is %q; it must be a time such as 2026-11-22T22:00:00Z, or how long ago, such as 1h or 7d", s)
+		return t, cli.Usagef("--since is %q; it must be a time such as 2026-11-22T22:00:00Z, or how long ago, such as 1h or 7d", s)
 	}
 	if t.After(now) {
-		return t, usagef("--since is %s; that is still to come", s)
+		return t, cli.Usagef("--since is %s; that is still to come", s)
 	}
 	return t, nil
 }
 
-func (e *eventsCmd) run(ctx context.Context, env *environment, f client.EventFilter) error {
-	js, ns, err := e.streams(env, "lessor events")
+func (e *eventsCmd) run(ctx context.Context, env *cli.Environment, f client.EventFilter) error {
+	js, ns, err := e.Streams(env, "lessor events")
 	if err != nil {
 		return err
 	}

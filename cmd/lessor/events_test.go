@@ -9,18 +9,20 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/clitest"
 	"github.com/lessorhq/lessor/messages"
 )
 
 // stopAt ends the program when it has written so many lines.
 type stopAt struct {
-	buffer
+	clitest.Buffer
 	lines int
 	stop  func()
 }
 
 func (s *stopAt) Write(p []byte) (int, error) {
-	n, err := s.buffer.Write(p)
+	n, err := s.Buffer.Write(p)
 	if strings.Count(s.String(), "\n") >= s.lines {
 		s.stop()
 	}
@@ -33,7 +35,7 @@ func TestEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, stderr, code := x.run(t.Context(), "events", "--no-follow"); code != exitFailed || !strings.Contains(stderr, "LESSOR_EVENT") {
+	if _, stderr, code := x.run(t.Context(), "events", "--no-follow"); code != cli.ExitFailed || !strings.Contains(stderr, "LESSOR_EVENT") {
 		t.Errorf("without a stream: %d, %s", code, stderr)
 	}
 	ns := messages.Namespace{}
@@ -72,7 +74,7 @@ func TestEvents(t *testing.T) {
 		"--lease bob.ci.02 --type issued": "",
 	} {
 		stdout, stderr, code := x.run(t.Context(), append([]string{"events", "--no-follow"}, strings.Fields(args)...)...)
-		if code != exitOK || stdout != want {
+		if code != cli.ExitOK || stdout != want {
 			t.Errorf("events %s: exit code %d, %s\n%s", args, code, stderr, stdout)
 		}
 	}
@@ -81,7 +83,7 @@ func TestEvents(t *testing.T) {
 	defer cancel()
 	out := &stopAt{lines: 3, stop: cancel}
 	x.stdout = out
-	if _, stderr, code := x.run(ctx, "events", "--json"); code != exitOK {
+	if _, stderr, code := x.run(ctx, "events", "--json"); code != cli.ExitOK {
 		t.Errorf("followed until interrupted: %d, %s", code, stderr)
 	}
 	if e := decode(t, strings.SplitAfter(out.String(), "\n")[1]); e["type"] != "lessor.lease.failed" {

@@ -10,11 +10,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-func newListCmd(env *environment) *cobra.Command {
+func newListCmd(env *cli.Environment) *cobra.Command {
 	var r requester
 	var secret, in string
 	var limit int
@@ -29,10 +30,10 @@ ended are known for 24 hours.`,
 
   # for operators: whosever they are, those that could not be revoked
   lessor list --failed`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 0 {
-				return usagef("--limit is %d; it may not be negative", limit)
+				return cli.Usagef("--limit is %d; it may not be negative", limit)
 			}
 			if failed {
 				return r.listFailed(cmd.Context(), env, secret, in, limit)
@@ -72,20 +73,20 @@ ended are known for 24 hours.`,
 
 // listFailed lists what an operator must know of: the leases that could not be
 // revoked when it was last tried, and why; and the records that can't be read.
-func (r *requester) listFailed(ctx context.Context, env *environment, secret, in string, limit int) error {
+func (r *requester) listFailed(ctx context.Context, env *cli.Environment, secret, in string, limit int) error {
 	if in != "" {
-		return usagef("--failed and --state exclude each other")
+		return cli.Usagef("--failed and --state exclude each other")
 	}
 	q := messages.LeaseQuery{Identity: r.identity, Failing: true, ListRequest: messages.ListRequest{Secret: secret}}
 	for _, f := range []struct{ flag, value string }{{"--identity", q.Identity}, {"--secret", q.Secret}} {
 		if f.value != "" {
-			if err := checkToken(f.flag, f.value); err != nil {
+			if err := cli.CheckToken(f.flag, f.value); err != nil {
 				return err
 			}
 		}
 	}
-	o := operator{connection: r.connection, json: r.json}
-	if err := o.check(env); err != nil {
+	o := operator{Connection: r.Connection, json: r.json}
+	if err := o.Check(env); err != nil {
 		return err
 	}
 	leases := []messages.Lease{}
@@ -116,12 +117,12 @@ func (r *requester) listFailed(ctx context.Context, env *environment, secret, in
 		return json.NewEncoder(env.Stdout).Encode(leaseList{messages.KindLeases, leases, bad})
 	}
 	if len(leases) == 0 {
-		env.note("there is no lease that could not be revoked")
+		env.Note("there is no lease that could not be revoked")
 	} else {
 		t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
 		_, _ = fmt.Fprintln(t, "LEASE\tUSERNAME\tACCESS KEY ID\tWHY") // errors come with Flush
 		for _, l := range leases {
-			_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", l.Name, l.Username, l.AccessKeyID, oneLine(l.Error.Message))
+			_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", l.Name, l.Username, l.AccessKeyID, cli.OneLine(l.Error.Message))
 		}
 		if err := t.Flush(); err != nil {
 			return err
@@ -138,7 +139,7 @@ func printUnreadable(w io.Writer, bad []messages.UnreadableRecord) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(t, "RECORD THAT CAN'T BE READ\tREVISION\tWHY") // errors come with Flush
 	for _, u := range bad {
-		_, _ = fmt.Fprintf(t, "%s\t%d\t%s\n", oneLine(u.Key), u.Revision, oneLine(u.Why))
+		_, _ = fmt.Fprintf(t, "%s\t%d\t%s\n", cli.OneLine(u.Key), u.Revision, cli.OneLine(u.Why))
 	}
 	return t.Flush()
 }
@@ -154,27 +155,27 @@ type leaseList struct {
 // checkList refuses a filter that the broker would.
 func checkList(q messages.ListRequest) error {
 	if q.Secret != "" {
-		if err := checkToken("--secret", q.Secret); err != nil {
+		if err := cli.CheckToken("--secret", q.Secret); err != nil {
 			return err
 		}
 	}
 	body, err := json.Marshal(q) // #nosec G117 -- the name of a dynamic secret
 	if err != nil {
-		return flagError("--state", err)
+		return cli.FlagError("--state", err)
 	}
 	if _, err := messages.DecodeListRequest(body); err != nil {
-		return flagError("--state", err) // the rest is checked
+		return cli.FlagError("--state", err) // the rest is checked
 	}
 	return nil
 }
 
 // printLeases prints a table, or all pages as one reply.
-func (r *requester) printLeases(env *environment, leases []messages.Lease) error {
+func (r *requester) printLeases(env *cli.Environment, leases []messages.Lease) error {
 	if r.json {
 		return json.NewEncoder(env.Stdout).Encode(leaseList{Kind: messages.KindLeases, Leases: leases})
 	}
 	if len(leases) == 0 {
-		env.note("%s has no leases that are alive, or none as asked for; those that have ended: --state revoked, --state failed", r.identity)
+		env.Note("%s has no leases that are alive, or none as asked for; those that have ended: --state revoked, --state failed", r.identity)
 		return nil
 	}
 	t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
@@ -188,7 +189,7 @@ func (r *requester) printLeases(env *environment, leases []messages.Lease) error
 // end is when a lease ends, or has ended.
 func end(l messages.Lease, now time.Time) string {
 	if l.State.Ended() {
-		return until(l.EndedAt, now)
+		return cli.Until(l.EndedAt, now)
 	}
-	return until(l.ExpiresAt, now)
+	return cli.Until(l.ExpiresAt, now)
 }

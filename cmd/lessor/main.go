@@ -7,16 +7,9 @@
 package main
 
 import (
-	"context"
-	"os"
-	"os/signal"
-	"syscall"
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
-	code := run(ctx, systemEnvironment(), os.Args[1:])
-	stop()
-	os.Exit(code)
+	cli.Main("lessor", newRootCmd)
 }

@@ -16,6 +16,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/lessorhq/lessor/cmd/internal/broker"
+	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/clitest"
+	"github.com/lessorhq/lessor/cmd/internal/leak"
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/iamsim"
@@ -43,17 +47,17 @@ func samples(t *testing.T, page string) map[string]float64 {
 // TestMetricsCountWhatHappens does everything once that is counted.
 func TestMetricsCountWhatHappens(t *testing.T) {
 	t.Parallel()
-	m := newMetrics("v1.2.3")
+	m := broker.NewMetrics("v1.2.3")
 	o := newOffice(t, func(c *consumer.Config) {
-		c.Meter, c.MinTTL, c.SweepGrace, c.ChoresEvery = m, messages.Duration(time.Second), time.Nanosecond, time.Millisecond
-		c.NobodyWait = 50 * time.Millisecond
+		c.Meter, c.MinTTL, c.Sweep.Grace, c.MaintainEvery = m, messages.Duration(time.Second), time.Nanosecond, time.Millisecond
+		c.NoRespondersWait = 50 * time.Millisecond
 	})
-	called := m.called
+	called := m.Called
 	o.called.Store(&called)
-	m.watch(o.broker.schedule.Counts)
-	state := newReadiness()
-	state.is(o.broker)
-	stop, address, err := serveHealth("127.0.0.1:0", state, m.handler())
+	m.Watch(o.broker.Scheduler.Counts)
+	state := broker.NewReadiness()
+	state.Up(o.broker)
+	stop, address, err := broker.ServeHealth("127.0.0.1:0", state, m.Handler())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,9 +67,9 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 	shows := func(want map[string]float64) {
 		t.Helper()
 		wrong := ""
-		for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(clitest.Patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 			var status int
-			if page, status = probe(address, "/metrics"); status != http.StatusOK {
+			if page, status = clitest.Probe(address, "/metrics"); status != http.StatusOK {
 				t.Fatalf("status %d: %s", status, page)
 			}
 			have := samples(t, page)
@@ -87,7 +91,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 	first, second := o.lease("ci"), o.lease("ci")
 	o.ok(t, "renew", first.Lease.Name, "--ttl", "2h")
 	o.ok(t, "request", "ci", "-i", "alice", "--ttl", "1s")
-	if _, _, code := o.run(t.Context(), "request", "nothing", "-i", "alice"); code != exitFailed {
+	if _, _, code := o.run(t.Context(), "request", "nothing", "-i", "alice"); code != cli.ExitFailed {
 		t.Error("a secret that there is not is leased")
 	}
 	shows(map[string]float64{
@@ -138,18 +142,18 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 	write(messages.Namespace{}.StateBucket(), "hold", `{"v":1,"since":"2026-11-22T22:00:00Z","sequence":1,"why":"a test"}`)
 	stray("newer")
 	shows(map[string]float64{"lessor_held": 1})
-	if text, status := probe(address, "/readyz"); status != http.StatusOK || !strings.Contains(text, "held: a test") {
+	if text, status := clitest.Probe(address, "/readyz"); status != http.StatusOK || !strings.Contains(text, "held: a test") {
 		t.Errorf("ready is %d, %s", status, text)
 	}
-	o.says(exitFailed, "suspiciously many", "", "sweep")
+	o.says(cli.ExitFailed, "suspiciously many", "", "sweep")
 	shows(map[string]float64{"lessor_orphans_held": 1})
-	o.says(exitFailed, "1 users are known to no lease", "is held", "restore")
-	o.says(exitFailed, `"held":true`, "", "restore", "--json")
-	o.says(exitOK, "not held any more", "", "restore", "--apply")
+	o.says(cli.ExitFailed, "1 users are known to no lease", "is held", "restore")
+	o.says(cli.ExitFailed, `"held":true`, "", "restore", "--json")
+	o.says(cli.ExitOK, "not held any more", "", "restore", "--apply")
 	shows(map[string]float64{"lessor_held": 0, "lessor_orphans_held": 0, `lessor_orphans_total{outcome="removed"}`: 2})
-	o.says(exitOK, "the lease bucket is not held", "", "restore", "--apply")
-	o.says(exitOK, "alice.ci.damaged  ", "", "list", "--failed")
-	o.says(exitOK, `"unreadable":[{"key":"alice.ci.damaged","revision":`, "", "list", "--failed", "--json")
+	o.says(cli.ExitOK, "the lease bucket is not held", "", "restore", "--apply")
+	o.says(cli.ExitOK, "alice.ci.damaged  ", "", "list", "--failed")
+	o.says(cli.ExitOK, `"unreadable":[{"key":"alice.ci.damaged","revision":`, "", "list", "--failed", "--json")
 
 	// AWS says that it is too much, and does not answer; nobody takes a delivery; a
 	// message comes again.
@@ -173,8 +177,8 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 	if _, err := js.Publish(t.Context(), "lessor.revoke.alice.ci.damaged", nil); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a message comes again", func() bool {
-		page, _ = probe(address, "/metrics")
+	clitest.Eventually(t, "a message comes again", func() bool {
+		page, _ = clitest.Probe(address, "/metrics")
 		return samples(t, page)[`lessor_redeliveries_total{verb="revoke"}`] > 1
 	})
 	problems, err := testutil.GatherAndLint(m.registry)
@@ -189,7 +193,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 		}
 	}
 	for _, secret := range append(o.sim.IssuedSecrets(), o.hidden...) {
-		if foundIn([]byte(page), secret) {
+		if leak.Contains([]byte(page), secret) {
 			t.Error("a secret key is on the page")
 		}
 	}
@@ -209,13 +213,13 @@ func TestServeShowsMetrics(t *testing.T) {
 	p, x := s.serve("--health", "127.0.0.1:0")
 	lease := x.reply(t, "request", "ci", "-i", "alice")
 	x.ok(t, "revoke", lease.Lease.Name)
-	page, status := probe(fmt.Sprint(p.logs("health")["address"]), "/metrics")
+	page, status := clitest.Probe(fmt.Sprint(p.Logs("health")["address"]), "/metrics")
 	have := samples(t, page)
 	if status != http.StatusOK || have[`lessor_messages_total{outcome="revoked",verb="revoke"}`] != 1 || have[`lessor_aws_calls_total{action="CreateUser",outcome="ok"}`] != 1 || have["go_goroutines"] == 0 {
 		t.Errorf("status %d\n%s", status, page)
 	}
 	s.pages = append(s.pages, page)
 	events := x.ok(t, "events", "--no-follow", "--json")
-	p.stop()
+	p.Stop()
 	s.leaves(s.store, events, lease.Lease.AccessKeyID)
 }

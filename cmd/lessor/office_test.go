@@ -17,6 +17,12 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/lessorhq/lessor/cmd/embedded"
+	"github.com/lessorhq/lessor/cmd/internal/broker"
+	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/clitest"
+	"github.com/lessorhq/lessor/cmd/internal/leak"
+	"github.com/lessorhq/lessor/cmd/internal/sandbox"
+	"github.com/lessorhq/lessor/cmd/internal/secretfile"
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/awsiam"
@@ -48,7 +54,7 @@ type office struct {
 	sim     *iamsim.Sim
 	options embedded.Options
 	nats    *embedded.Server
-	broker  *broker
+	broker  *broker.Broker
 	hidden  []string // secret keys of principals
 	called  counted  // calls to AWS
 }
@@ -68,7 +74,7 @@ func newOffice(t *testing.T, change ...func(*consumer.Config)) *office {
 	t.Helper()
 	o := &office{
 		t: t, sim: iamsim.New(iamsim.Options{}),
-		options: embedded.Options{StoreDir: t.TempDir(), Listen: freeAddress(t)},
+		options: embedded.Options{StoreDir: t.TempDir(), Listen: clitest.FreeAddress(t)},
 	}
 	o.sim.AddGroup("deployers")
 	aws, err := o.sim.Start()
@@ -79,17 +85,17 @@ func newOffice(t *testing.T, change ...func(*consumer.Config)) *office {
 	id, secret := o.principal("broker", "")
 	o.startNATS()
 	t.Cleanup(func() { o.nats.Close() }) // the last one
-	nc, err := nats.Connect(o.nats.URL(), append(brokerConn(zerolog.Nop()), nats.ReconnectWait(10*time.Millisecond))...)
+	nc, err := nats.Connect(o.nats.URL(), append(broker.ConnOptions(zerolog.Nop()), nats.ReconnectWait(10*time.Millisecond))...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	keys, err := sandboxKeys("")
+	keys, err := sandbox.newKeys("")
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg := consumer.Config{
-		Conn: nc, Keys: keys, ProbeEvery: time.Millisecond, ChoresEvery: 10 * time.Millisecond,
+		Conn: nc, Keys: keys, ProbeEvery: time.Millisecond, MaintainEvery: 10 * time.Millisecond,
 		RetryMin: 10 * time.Millisecond, RetryMax: 50 * time.Millisecond,
 		Provider: awsiam.New(awsiam.Options{Endpoint: aws.URL, Credentials: credentials.NewStaticCredentialsProvider(id, secret, ""),
 			Called: func(action string, came awsiam.Came) { o.called.call(action, came) }}),
@@ -97,12 +103,12 @@ func newOffice(t *testing.T, change ...func(*consumer.Config)) *office {
 	for _, f := range change {
 		f(&cfg)
 	}
-	o.broker, err = startBroker(t.Context(), cfg, func(context.Context, *consumer.Secrets) error { return nil })
+	o.broker, err = broker.Start(t.Context(), cfg, func(context.Context, *consumer.Secrets) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), clitest.Patience)
 		defer cancel()
 		if err := o.broker.Stop(ctx); err != nil {
 			t.Errorf("the broker does not stop: %v", err)
@@ -112,13 +118,13 @@ func newOffice(t *testing.T, change ...func(*consumer.Config)) *office {
 	return o
 }
 
-func (o *office) startNATS() { o.nats = startNATS(o.t, o.options) }
+func (o *office) startNATS() { o.nats = clitest.StartNATS(o.t, o.options) }
 
 // stopNATS returns when the broker knows.
 func (o *office) stopNATS() {
 	o.t.Helper()
 	o.nats.Close()
-	eventually(o.t, "the broker knows that NATS is away", func() bool {
+	clitest.Eventually(o.t, "the broker knows that NATS is away", func() bool {
 		ctx, cancel := context.WithTimeout(o.t.Context(), 100*time.Millisecond)
 		defer cancel()
 		err := o.broker.Ready(ctx)
@@ -167,7 +173,7 @@ func (o *office) put(definition string) {
 // putFile stores a definition as one that comes from a file.
 func (o *office) putFile(definition string) {
 	o.t.Helper()
-	d, err := parseSecret([]byte(definition))
+	d, err := secretfile.Parse([]byte(definition))
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -205,9 +211,9 @@ func (o *office) relent(leases ...messages.Reply) {
 // gone waits until a definition is gone.
 func (o *office) gone(secret string) {
 	o.t.Helper()
-	eventually(o.t, secret+" is gone", func() bool {
+	clitest.Eventually(o.t, secret+" is gone", func() bool {
 		_, stderr, code := o.run(o.t.Context(), "secret", "get", secret)
-		return code == exitFailed && strings.Contains(stderr, "secret_not_found")
+		return code == cli.ExitFailed && strings.Contains(stderr, "secret_not_found")
 	})
 }
 
@@ -224,7 +230,7 @@ func (o *office) says(code int, stdout, stderr string, args ...string) {
 		o.t.Errorf("lessor %s: exit code %d\n%s%s\nwant %d\n%s%s", strings.Join(args, " "), got, out, errs, code, stdout, stderr)
 	}
 	for _, secret := range append(o.sim.IssuedSecrets(), o.hidden...) {
-		if foundIn([]byte(out+errs), secret) {
+		if leak.Contains([]byte(out+errs), secret) {
 			o.t.Errorf("lessor %s shows a secret key", args)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/awsiam"
 )
@@ -46,7 +47,7 @@ var policyFlags = map[string][]string{
 // accountNumber is the number of an AWS account.
 var accountNumber = regexp.MustCompile(`^[0-9]{12}$`)
 
-func newPolicyCmd(env *environment) *cobra.Command {
+func newPolicyCmd(env *cli.Environment) *cobra.Command {
 	var p policyCmd
 	cmd := &cobra.Command{
 		Use:     "policy [NAME]",
@@ -71,7 +72,7 @@ With --trust, print the trust policy of the role that the broker uses: to be ass
   lessor policy deploy --trust leased-role --principal arn:aws:iam::123456789012:role/lessor`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return usagef(`policy takes one NAME, and got %d; see "%s --help"`, len(args), cmd.CommandPath())
+				return cli.Usagef(`policy takes one NAME, and got %d; see "%s --help"`, len(args), cmd.CommandPath())
 			}
 			return nil
 		},
@@ -83,7 +84,7 @@ With --trust, print the trust policy of the role that the broker uses: to be ass
 			return p.run(cmd.Context(), env, name)
 		},
 	}
-	p.connection.register(cmd)
+	p.Connection.Register(cmd)
 	f := cmd.Flags()
 	f.StringVar(&p.file, "file", "", "`file` with the definition, in YAML or JSON; - is the standard input")
 	f.StringVar(&p.account, "account", "", "`number` of the AWS account (default: the one that the broker knows)")
@@ -97,27 +98,27 @@ With --trust, print the trust policy of the role that the broker uses: to be ass
 }
 
 // checkUse refuses what makes no sense together.
-func (p *policyCmd) checkUse(cmd *cobra.Command, env *environment, name string, named bool) error {
+func (p *policyCmd) checkUse(cmd *cobra.Command, env *cli.Environment, name string, named bool) error {
 	if cmd.Flags().Changed("trust") && !slices.Contains([]string{assumeRole, irsa, podIdentity, leasedRole}, p.trust) {
-		return usagef("--trust is %q; it may be assume-role, irsa, pod-identity or leased-role", p.trust)
+		return cli.Usagef("--trust is %q; it may be assume-role, irsa, pod-identity or leased-role", p.trust)
 	}
 	var err error
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if with, some := policyFlags[f.Name]; err == nil && some && !slices.Contains(with, p.trust) {
-			err = usagef("--%s does not go %s", f.Name, p.use())
+			err = cli.Usagef("--%s does not go %s", f.Name, p.use())
 		}
 	})
 	switch {
 	case err != nil:
 		return err
 	case named && p.file != "":
-		return usagef("NAME and --file exclude each other")
+		return cli.Usagef("NAME and --file exclude each other")
 	case p.trust == "" && !named && p.file == "":
-		return usagef("which dynamic secret is not said; give its NAME, or the --file with its definition")
+		return cli.Usagef("which dynamic secret is not said; give its NAME, or the --file with its definition")
 	case p.trust == "" && p.file != "" && p.account == "":
-		return usagef("--file needs --account, the number of the AWS account")
+		return cli.Usagef("--file needs --account, the number of the AWS account")
 	case p.account != "" && !accountNumber.MatchString(p.account):
-		return usagef("--account is %q; it must be the number of an account, 12 digits", p.account)
+		return cli.Usagef("--account is %q; it must be the number of an account, 12 digits", p.account)
 	case named:
 		return p.checkNamed(env, name)
 	}
@@ -132,7 +133,7 @@ func (p *policyCmd) use() string {
 	return "with --trust " + p.trust
 }
 
-func (p *policyCmd) run(ctx context.Context, env *environment, name string) error {
+func (p *policyCmd) run(ctx context.Context, env *cli.Environment, name string) error {
 	s, err := p.definition(ctx, env, name)
 	if err != nil {
 		return err
@@ -156,7 +157,7 @@ func (p *policyCmd) run(ctx context.Context, env *environment, name string) erro
 
 // definition reads the definition from the file or asks the broker for it, where
 // either is named.
-func (p *policyCmd) definition(ctx context.Context, env *environment, name string) (messages.SecretInfo, error) {
+func (p *policyCmd) definition(ctx context.Context, env *cli.Environment, name string) (messages.SecretInfo, error) {
 	switch {
 	case p.file != "":
 		d, err := readDefinition(env, p.file)
@@ -193,7 +194,7 @@ func (p *policyCmd) trustOf(s messages.SecretInfo, account string) (json.RawMess
 func (p *policyCmd) wrongFlag(err error) error {
 	var e *messages.Error
 	if errors.As(err, &e) && e.Code == messages.CodeInvalidRequest {
-		return usagef("--%s", e.Message)
+		return cli.Usagef("--%s", e.Message)
 	}
-	return operatorsError{err}
+	return cli.ForOperator(err)
 }

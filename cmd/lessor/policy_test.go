@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 )
 
 func TestPolicyOfAStoredSecret(t *testing.T) {
@@ -17,8 +19,8 @@ func TestPolicyOfAStoredSecret(t *testing.T) {
 	definition := withKey(o.principal("lessor", ""))
 	o.put(definition)
 	o.put(strings.Replace(withKey("AKIAQQQQQQQQQQQQQQQQ", "none-of-AWS"), "name: ci", "name: unknown", 1)) // nobody's
-	o.says(exitFailed, "", "--account, or run: lessor secret check unknown\n", "policy", "unknown")
-	o.says(exitOK, "arn:aws:iam::210987654321:user/lessor/ci/*", "", "policy", "ci", "--account", "210987654321")
+	o.says(cli.ExitFailed, "", "--account, or run: lessor secret check unknown\n", "policy", "unknown")
+	o.says(cli.ExitOK, "arn:aws:iam::210987654321:user/lessor/ci/*", "", "policy", "ci", "--account", "210987654321")
 	o.ok(t, "secret", "check", "ci")
 	for args, want := range map[string]string{
 		"policy ci":                        "arn:aws:iam::123456789012:user/lessor/ci/*",
@@ -28,11 +30,11 @@ func TestPolicyOfAStoredSecret(t *testing.T) {
 		"policy ci --timeout 20s": `"arn:aws:iam::123456789012:user/lessor"`,
 	} {
 		stdout, stderr, code := o.run(t.Context(), strings.Fields(args)...)
-		if code != exitOK || stderr != "" || !strings.Contains(stdout, want) || !json.Valid([]byte(stdout)) {
+		if code != cli.ExitOK || stderr != "" || !strings.Contains(stdout, want) || !json.Valid([]byte(stdout)) {
 			t.Errorf("lessor %s: exit code %d, %s%s", args, code, stdout, stderr)
 		}
 	}
-	o.says(exitFailed, "", "lessor secret list", "policy", "gone")
+	o.says(cli.ExitFailed, "", "lessor secret list", "policy", "gone")
 }
 
 // TestThePolicyIsEnough: whoever has what policy prints can do all that a broker
@@ -44,8 +46,8 @@ func TestThePolicyIsEnough(t *testing.T) {
 	const account, arn = "123456789012", "arn:aws:iam::123456789012:user/lessor"
 	policy := o.ok(t, "policy", "--file", written(t, ownKey), "--account", account, "--principal", arn)
 	file := written(t, withKey(o.principal("lessor", policy)))
-	o.says(exitOK, "all allowed", "", "secret", "put", file)
-	o.says(exitOK, "ok", "", "secret", "check", "ci")
+	o.says(cli.ExitOK, "all allowed", "", "secret", "put", file)
+	o.says(cli.ExitOK, "ok", "", "secret", "check", "ci")
 	here := o.reply(t, "secret", "get", "ci").Secret.Installation
 	filed := o.ok(t, "policy", "--file", file, "--account", account, "--principal", arn, "--installation", here)
 	if stored := o.ok(t, "policy", "ci"); stored != filed || !strings.Contains(stored, here) {

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"testing"
 
+	"github.com/lessorhq/lessor/cmd/internal/sandbox"
+	"github.com/lessorhq/lessor/cmd/internal/secretfile"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/awsiam"
 )
@@ -40,7 +42,7 @@ func allBlocks(t *testing.T, file, language string) []string {
 // definition loads a definition as serve does.
 func definition(t *testing.T, text string) messages.DynamicSecret {
 	t.Helper()
-	d, err := parseSecret([]byte(text))
+	d, err := secretfile.Parse([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,10 +53,10 @@ func definition(t *testing.T, text string) messages.DynamicSecret {
 }
 
 func TestTheSampleSecretsLoad(t *testing.T) {
-	definition(t, string(demoSecret))
-	var files []secretFile
+	definition(t, string(sandbox.DemoSecret))
+	var files []secretfile.File
 	for _, dir := range []string{"../../deploy/secrets", "../../deploy/secrets/samples"} {
-		found, err := readSecretFiles(dir)
+		found, err := secretfile.ReadFolder(dir)
 		if err != nil || len(found) == 0 {
 			t.Fatal(err, "or no files")
 		}
@@ -62,12 +64,12 @@ func TestTheSampleSecretsLoad(t *testing.T) {
 	}
 	has := map[any]bool{}
 	for _, f := range files {
-		t.Run(filepath.Base(f.path), func(t *testing.T) {
-			if f.err != nil {
-				t.Fatal(f.err)
+		t.Run(filepath.Base(f.Path), func(t *testing.T) {
+			if f.Err != nil {
+				t.Fatal(f.Err)
 			}
-			has[f.def.AWS.CredentialType], has[f.def.AWS.Auth.Method] = true, true
-			if err := awsiam.New(awsiam.Options{}).Check(f.def); err != nil {
+			has[f.Secret.AWS.CredentialType], has[f.Secret.AWS.Auth.Method] = true, true
+			if err := awsiam.New(awsiam.Options{}).Check(f.Secret); err != nil {
 				t.Fatal(err)
 			}
 		})

@@ -3,11 +3,12 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-func newRenewCmd(env *environment) *cobra.Command {
+func newRenewCmd(env *cli.Environment) *cobra.Command {
 	var r requester
 	var renew messages.RenewRequest
 	cmd := &cobra.Command{
@@ -18,7 +19,7 @@ becomes earlier than it is, and never later than the secret's max_ttl after the
 lease was issued: that is an error unless --clamp takes what is left.`,
 		Example: `  lessor renew alice.ci.06ct3v… --ttl 1h
   lessor renew alice.ci.06ct3v… --ttl 8h --clamp`,
-		Args: argument("LEASE"),
+		Args: cli.Argument("LEASE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return r.withLease(env, args[0], messages.KindRenewed, func(c *client.Client) (messages.Lease, error) {
 				return c.Renew(cmd.Context(), args[0], renew)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 )
@@ -38,7 +38,7 @@ type requestCmd struct {
 	print   func(io.Writer, client.Issued, time.Time) error
 }
 
-func newRequestCmd(env *environment) *cobra.Command {
+func newRequestCmd(env *cli.Environment) *cobra.Command {
 	var r requestCmd
 	cmd := &cobra.Command{
 		Use:   "request SECRET",
@@ -59,7 +59,7 @@ variables, or one of its contexts.`,
 
   # in ~/.aws/config; each call of an SDK is a lease of its own, so keep it short
   credential_process = lessor request ci -i alice --ttl 15m --output credential-process`,
-		Args: argument("SECRET"),
+		Args: cli.Argument("SECRET"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := r.prepare(env, args[0]); err != nil {
 				return err
@@ -78,52 +78,28 @@ variables, or one of its contexts.`,
 	return cmd
 }
 
-// durationFlag adds a flag that takes lessor's durations. Zero means that it was
-// not given.
-func durationFlag(cmd *cobra.Command, d *messages.Duration, name, help string) {
-	cmd.Flags().Var((*someTime)(d), name, help)
-	cmd.Flags().Lookup(name).DefValue = "" // or the help would show "0s" as the default
-}
-
-// someTime is a duration flag that is not zero where it is given: whoever means the
-// default leaves it away.
-type someTime messages.Duration
-
-func (d *someTime) String() string { return messages.Duration(*d).String() }
-
-func (d *someTime) Type() string { return "duration" }
-
-func (d *someTime) Set(s string) error {
-	v, err := messages.ParseDuration(s)
-	if err == nil && v == 0 {
-		err = errors.New("0s is no time; leave the flag away for the default")
-	}
-	*d = someTime(v)
-	return err
-}
-
 // prepare checks everything that can be checked before connecting.
-func (r *requestCmd) prepare(env *environment, secret string) error {
+func (r *requestCmd) prepare(env *cli.Environment, secret string) error {
 	if err := r.asIdentity(env); err != nil {
 		return err
 	}
-	if err := checkToken("SECRET", secret); err != nil {
+	if err := cli.CheckToken("SECRET", secret); err != nil {
 		return err
 	}
 	if r.json && r.output != "text" && r.output != "json" {
-		return usagef("--json and --output %s exclude each other", r.output)
+		return cli.Usagef("--json and --output %s exclude each other", r.output)
 	}
 	if r.json {
 		r.output = "json"
 	}
 	if r.print = outputs[r.output]; r.print == nil {
-		return usagef("--output is %q; it may be text, env, json or credential-process", r.output)
+		return cli.Usagef("--output is %q; it may be text, env, json or credential-process", r.output)
 	}
 	if r.readyWithin > messages.MaxReadyWithin {
-		return usagef("--ready-within is %s; the limit is %s", r.readyWithin, messages.MaxReadyWithin)
+		return cli.Usagef("--ready-within is %s; the limit is %s", r.readyWithin, messages.MaxReadyWithin)
 	}
 	if err := messages.CheckIdempotencyKey(r.key); err != nil {
-		return flagError("--idempotency-key", err)
+		return cli.FlagError("--idempotency-key", err)
 	}
 	labels, err := parseLabels(r.labels)
 	if err != nil {
@@ -146,24 +122,24 @@ func parseLabels(pairs []string) (map[string]string, error) {
 	for _, p := range pairs {
 		k, v, ok := strings.Cut(p, "=")
 		if !ok {
-			return nil, usagef("--label %q is not of the form key=value", p)
+			return nil, cli.Usagef("--label %q is not of the form key=value", p)
 		}
 		if _, twice := labels[k]; twice {
-			return nil, usagef("--label %s is given twice", k)
+			return nil, cli.Usagef("--label %s is given twice", k)
 		}
 		labels[k] = v
 	}
 	body, err := json.Marshal(messages.LeaseRequest{Labels: labels})
 	if err != nil {
-		return nil, flagError("--label", err)
+		return nil, cli.FlagError("--label", err)
 	}
 	if _, err := messages.DecodeLeaseRequest(body); err != nil {
-		return nil, flagError("--label", err)
+		return nil, cli.FlagError("--label", err)
 	}
 	return labels, nil
 }
 
-func (r *requestCmd) run(ctx context.Context, env *environment, secret string) error {
+func (r *requestCmd) run(ctx context.Context, env *cli.Environment, secret string) error {
 	c, closeClient, err := r.client(env)
 	if err != nil {
 		return err
@@ -181,10 +157,10 @@ func (r *requestCmd) run(ctx context.Context, env *environment, secret string) e
 		return fmt.Errorf("print the key: %w; the lease %s was revoked", err, issued.Lease.Name)
 	}
 	if issued.Ready != nil && !*issued.Ready {
-		env.note("AWS did not accept the key within %s; it may do so in a few seconds", r.readyWithin)
+		env.Note("AWS did not accept the key within %s; it may do so in a few seconds", r.readyWithin)
 	}
 	if r.output == "text" {
-		env.note("end it with: lessor revoke %s", issued.Lease.Name)
+		env.Note("end it with: lessor revoke %s", issued.Lease.Name)
 	}
 	return nil
 }
@@ -192,13 +168,13 @@ func (r *requestCmd) run(ctx context.Context, env *environment, secret string) e
 // printText prints what a person wants to see.
 func printText(w io.Writer, i client.Issued, now time.Time) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row(t, "lease", i.Lease.Name)
-	row(t, "access key id", i.Credentials.AccessKeyID)
-	row(t, "secret access key", i.Credentials.SecretAccessKey.Reveal())
-	row(t, "session token", i.Credentials.SessionToken.Reveal())
-	row(t, "region", i.Credentials.Region)
-	row(t, "user", i.Credentials.Username)
-	row(t, "expires", until(i.Lease.ExpiresAt, now))
+	cli.Row(t, "lease", i.Lease.Name)
+	cli.Row(t, "access key id", i.Credentials.AccessKeyID)
+	cli.Row(t, "secret access key", i.Credentials.SecretAccessKey.Reveal())
+	cli.Row(t, "session token", i.Credentials.SessionToken.Reveal())
+	cli.Row(t, "region", i.Credentials.Region)
+	cli.Row(t, "user", i.Credentials.Username)
+	cli.Row(t, "expires", cli.Until(i.Lease.ExpiresAt, now))
 	return t.Flush()
 }
 
@@ -226,7 +202,7 @@ func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + 
 
 // printJSON prints the delivery as on the wire, opened where it was sealed.
 func printJSON(w io.Writer, i client.Issued, _ time.Time) error {
-	return writeReply(w, messages.Reply{Kind: messages.KindCredentials, Lease: &i.Lease, Credentials: &i.Credentials, Ready: i.Ready})
+	return cli.WriteReply(w, messages.Reply{Kind: messages.KindCredentials, Lease: &i.Lease, Credentials: &i.Credentials, Ready: i.Ready})
 }
 
 // printCredentialProcess prints what AWS's SDKs read from a credential_process

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/messages"
 )
 
@@ -19,7 +20,7 @@ func TestRequestOutputs(t *testing.T) {
 	request := func(args ...string) string {
 		t.Helper()
 		stdout, stderr, code := x.run(t.Context(), append([]string{"request", "ci"}, args...)...)
-		if code != exitOK || strings.Contains(stderr, "secret") {
+		if code != cli.ExitOK || strings.Contains(stderr, "secret") {
 			t.Fatalf("exit code %d: %s", code, stderr)
 		}
 		if _, err := confirmed.NextMsg(10 * time.Second); err != nil {
@@ -67,7 +68,7 @@ expires            2026-11-22T22:59:00Z (in 59m)
 func TestSealedAnsweredInClear(t *testing.T) {
 	x, _, _ := cannedBroker(t)
 	stdout, stderr, code := x.run(t.Context(), "request", "ci", "-i", "alice", "--sealed")
-	if code != exitFailed || stdout != "" || !strings.Contains(stderr, "in clear") {
+	if code != cli.ExitFailed || stdout != "" || !strings.Contains(stderr, "in clear") {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
 }
@@ -76,7 +77,7 @@ func TestUnprintedKeyIsRevoked(t *testing.T) {
 	x, _, asked := cannedBroker(t)
 	x.stdout = failingWriter{}
 	_, stderr, code := x.run(t.Context(), "request", "ci", "-i", "alice")
-	if code != exitFailed || !strings.Contains(stderr, "was revoked") {
+	if code != cli.ExitFailed || !strings.Contains(stderr, "was revoked") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 	<-asked

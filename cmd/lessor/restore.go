@@ -11,11 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-func newRestoreCmd(env *environment) *cobra.Command {
+func newRestoreCmd(env *cli.Environment) *cobra.Command {
 	var o operator
 	var apply bool
 	cmd := &cobra.Command{
@@ -32,9 +33,9 @@ end get that, the others end, and users that no lease knows are removed, however
 The command exits with 1 while the bucket is held.`,
 		Example: `  lessor restore
   lessor restore --apply`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.check(env); err != nil {
+			if err := o.Check(env); err != nil {
 				return err
 			}
 			var r messages.Restore
@@ -52,7 +53,7 @@ The command exits with 1 while the bucket is held.`,
 				left = leftover(r.Sweeps)
 			}
 			if o.json {
-				return cmp.Or(writeReply(env.Stdout, messages.Reply{Kind: messages.KindRestore, Restore: &r}), left)
+				return cmp.Or(cli.WriteReply(env.Stdout, messages.Reply{Kind: messages.KindRestore, Restore: &r}), left)
 			}
 			return cmp.Or(printRestore(env.Stdout, r, env.Now()), left)
 		},
@@ -68,7 +69,7 @@ func printRestore(w io.Writer, r messages.Restore, now time.Time) error {
 		_, err := fmt.Fprintln(w, "the lease bucket is not held")
 		return err
 	case r.Guarded:
-		_, _ = fmt.Fprintf(w, "held since %s: %s\n", until(r.Since, now), oneLine(r.Why)) // errors come with what follows
+		_, _ = fmt.Fprintf(w, "held since %s: %s\n", cli.Until(r.Since, now), cli.OneLine(r.Why)) // errors come with what follows
 	default:
 		_, _ = fmt.Fprintln(w, "not held any more")
 	}
@@ -77,9 +78,9 @@ func printRestore(w io.Writer, r messages.Restore, now time.Time) error {
 	for _, l := range r.Leases {
 		end := "ends"
 		if !l.RenewedUntil.IsZero() {
-			end = "an event tells of a renewal until " + until(l.RenewedUntil, now)
+			end = "an event tells of a renewal until " + cli.Until(l.RenewedUntil, now)
 		}
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", l.Name, l.Username, until(l.ExpiresAt, now), end)
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", l.Name, l.Username, cli.Until(l.ExpiresAt, now), end)
 	}
 	_, _ = fmt.Fprintf(t, "\n%d users are known to no lease\n", r.Orphans)
 	if err := t.Flush(); err != nil {

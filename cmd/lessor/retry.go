@@ -6,11 +6,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-func newRetryCmd(env *environment) *cobra.Command {
+func newRetryCmd(env *cli.Environment) *cobra.Command {
 	var o operator
 	var order messages.LeaseCommand
 	cmd := &cobra.Command{
@@ -25,7 +26,7 @@ hour; this is for when you have just mended what was in the way.`,
   lessor retry --secret ci`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return usagef(`retry takes one LEASE, and got %d; see "%s --help"`, len(args), cmd.CommandPath())
+				return cli.Usagef(`retry takes one LEASE, and got %d; see "%s --help"`, len(args), cmd.CommandPath())
 			}
 			return nil
 		},
@@ -36,7 +37,7 @@ hour; this is for when you have just mended what was in the way.`,
 			if err := checkOrder(messages.AdminLeaseRetry, order); err != nil {
 				return err
 			}
-			if err := o.check(env); err != nil {
+			if err := o.Check(env); err != nil {
 				return err
 			}
 			var n int
@@ -59,14 +60,14 @@ hour; this is for when you have just mended what was in the way.`,
 // checkOrder refuses what the broker would.
 func checkOrder(v messages.AdminVerb, order messages.LeaseCommand) error {
 	if err := order.Check(v); err != nil {
-		return usageError{fmt.Errorf("%s", messages.AsError(err).Message)}
+		return cli.Usagef("%s", messages.AsError(err).Message)
 	}
 	return nil
 }
 
-func (o *operator) printOrdered(env *environment, n int) error {
+func (o *operator) printOrdered(env *cli.Environment, n int) error {
 	if o.json {
-		return writeReply(env.Stdout, messages.Reply{Kind: messages.KindAccepted, Accepted: &messages.Accepted{Leases: n}})
+		return cli.WriteReply(env.Stdout, messages.Reply{Kind: messages.KindAccepted, Accepted: &messages.Accepted{Leases: n}})
 	}
 	what := "leases are"
 	if n == 1 {

@@ -6,11 +6,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-func newRevokeCmd(env *environment) *cobra.Command {
+func newRevokeCmd(env *cli.Environment) *cobra.Command {
 	var r requester
 	var reason string
 	var force bool
@@ -25,10 +26,10 @@ broker goes on. A lease that has ended already is no error.`,
 
   # for operators: give up one that can't be revoked; the sweep looks for its user
   lessor revoke alice.ci.06ct3v… --force --reason "the account is closed"`,
-		Args: argument("LEASE"),
+		Args: cli.Argument("LEASE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if n := utf8.RuneCountInString(reason); n > messages.MaxReason {
-				return usagef("--reason has %d characters; the limit is %d", n, messages.MaxReason)
+				return cli.Usagef("--reason has %d characters; the limit is %d", n, messages.MaxReason)
 			}
 			if force {
 				return r.giveUp(cmd.Context(), env, args[0], reason)
@@ -45,12 +46,12 @@ broker goes on. A lease that has ended already is no error.`,
 }
 
 // giveUp drops a lease that could not be revoked.
-func (r *requester) giveUp(ctx context.Context, env *environment, lease, reason string) error {
+func (r *requester) giveUp(ctx context.Context, env *cli.Environment, lease, reason string) error {
 	if _, err := messages.ParseLeaseName(lease); err != nil {
-		return flagError("LEASE", err)
+		return cli.FlagError("LEASE", err)
 	}
-	o := operator{connection: r.connection, json: r.json}
-	if err := o.check(env); err != nil {
+	o := operator{Connection: r.Connection, json: r.json}
+	if err := o.Check(env); err != nil {
 		return err
 	}
 	var l messages.Lease

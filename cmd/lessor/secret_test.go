@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/cmd/embedded"
+	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/clitest"
+	"github.com/lessorhq/lessor/cmd/internal/leak"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 )
@@ -24,7 +27,7 @@ func TestOperatorsSecrets(t *testing.T) {
 	p, x := s.serve()
 	fails := func(says string, args ...string) {
 		t.Helper()
-		if stdout, stderr, code := x.run(t.Context(), args...); code != exitFailed || !strings.Contains(stderr, says) {
+		if stdout, stderr, code := x.run(t.Context(), args...); code != cli.ExitFailed || !strings.Contains(stderr, says) {
 			t.Errorf("lessor %s: exit code %d, want %q:\n%s%s", strings.Join(args, " "), code, says, stdout, stderr)
 		}
 	}
@@ -90,8 +93,8 @@ func TestOperatorsSecrets(t *testing.T) {
 	fails("--secrets folder", "secret", "delete", "ci")
 	write(strings.Replace(ciSecret, "max_ttl: 24h", "max_ttl: 2d", 1))
 	fails("--secrets folder", "secret", "put", file, "--no-check")
-	p.stop()
-	p.logIsJSON()
+	p.Stop()
+	p.LogIsJSON()
 }
 
 // TestServeFollowsItsSecretFiles changes the folder under a broker.
@@ -102,38 +105,38 @@ func TestServeFollowsItsSecretFiles(t *testing.T) {
 	maxTTL := func() string { return x.reply(t, "secret", "get", "ci").Secret.Definition.MaxTTL.String() }
 	ciWith := func(maxTTL string) string { return strings.Replace(ciSecret, "max_ttl: 24h", "max_ttl: "+maxTTL, 1) }
 	s.define("ci.yaml", ciWith("2d"))
-	eventually(t, "the change is taken up", func() bool { return maxTTL() == "2d" })
+	clitest.Eventually(t, "the change is taken up", func() bool { return maxTTL() == "2d" })
 	const unusable = "a definition that is not used; mend the file; what was stored of it before stays in force"
 	s.define("ci.yaml", ciWith("soon"))
 	s.define("other.yaml", "name: other\n")
-	p.logs(unusable)
-	eventually(t, "another file is taken beside the bad one", func() bool {
+	p.Logs(unusable)
+	clitest.Eventually(t, "another file is taken beside the bad one", func() bool {
 		_, _, code := x.run(t.Context(), "secret", "get", "other")
-		return code == exitOK
+		return code == cli.ExitOK
 	})
 	if got := maxTTL(); got != "2d" {
 		t.Errorf("a bad definition has made it %s", got)
 	}
 	// By then the folder has been looked at several times.
-	if n := strings.Count(p.stderr.String(), unusable); n != 1 {
+	if n := strings.Count(p.Stderr.String(), unusable); n != 1 {
 		t.Errorf("the bad definition is reported %d times", n)
 	}
 	s.define("ci.yaml", ciWith("3d"))
-	p.signal(syscall.SIGHUP)
-	p.logs("reading the definitions again")
-	eventually(t, "it is mended", func() bool { return maxTTL() == "3d" })
+	p.Signal(syscall.SIGHUP)
+	p.Logs("reading the definitions again")
+	clitest.Eventually(t, "it is mended", func() bool { return maxTTL() == "3d" })
 
 	if err := os.Remove(filepath.Join(s.secrets, "ci.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	p.logs("a dynamic secret has no file any more; it stays in force until it is deleted (lessor secret delete)")
+	p.Logs("a dynamic secret has no file any more; it stays in force until it is deleted (lessor secret delete)")
 	x.reply(t, "request", "ci", "-i", "alice")
 	x.ok(t, "secret", "delete", "ci")
 	if n := s.sim.UserCount(); n != 0 {
 		t.Errorf("AWS has %d users", n)
 	}
-	p.stop()
-	p.logIsJSON()
+	p.Stop()
+	p.LogIsJSON()
 }
 
 // TestServeKeepsAnOperatorsKey puts the access key that the broker is to use,
@@ -172,13 +175,13 @@ func TestServeKeepsAnOperatorsKey(t *testing.T) {
 	}
 	shown += x.ok(t, "secret", "get", "own")
 	events := x.ok(t, "events", "--no-follow", "--json")
-	p.stop()
+	p.Stop()
 	said += shown + rotated
-	if !strings.Contains(said, id) || foundIn([]byte(said+p.stderr.String()), key) {
+	if !strings.Contains(said, id) || leak.Contains([]byte(said+p.Stderr.String()), key) {
 		t.Errorf("the secret access key is shown:\n%s", said)
 	}
 	for _, secret := range s.sim.IssuedSecrets() {
-		if foundIn([]byte(said), secret) {
+		if leak.Contains([]byte(said), secret) {
 			t.Error("a secret access key that AWS has issued is shown")
 		}
 	}
@@ -211,7 +214,7 @@ func TestTwoBrokersSeeAPut(t *testing.T) {
 	args := []string{"serve", "--server", server.URL(), "--key-file", newKeyFile(t)}
 	one, two := s.principal("one"), s.principal("two")
 	for _, as := range []map[string]string{one, two} {
-		s.start(as, args...).logs("broker is up")
+		s.start(as, args...).Logs("broker is up")
 	}
 	put := func(path string) time.Time {
 		x.ok(t, "secret", "put", written(t, "name: ci\naws: {path: "+path+"}\n"), "--no-check")
@@ -224,7 +227,7 @@ func TestTwoBrokersSeeAPut(t *testing.T) {
 	// both leases until each broker has made a user at this path.
 	both := func(path string) {
 		t.Helper()
-		eventually(t, "both brokers make users at "+path, func() bool {
+		clitest.Eventually(t, "both brokers make users at "+path, func() bool {
 			var all sync.WaitGroup
 			for range 4 {
 				all.Go(func() {
@@ -351,9 +354,9 @@ func TestEveryWayToAuthenticate(t *testing.T) {
 		t.Errorf("AssumeRole was called %d times, and the agent %d times", assumed, agent.Requests())
 	}
 	events := x.ok(t, "events", "--no-follow", "--json")
-	p.stop()
+	p.Stop()
 	for _, hidden := range []string{secret, baseSecret, ownSecret} {
-		if foundIn([]byte(p.stderr.String()+events), hidden) {
+		if leak.Contains([]byte(p.Stderr.String()+events), hidden) {
 			t.Error("the broker's own secret key is shown")
 		}
 	}

@@ -6,16 +6,16 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-func newSecretCheckCmd(env *environment) *cobra.Command {
+func newSecretCheckCmd(env *cli.Environment) *cobra.Command {
 	var o operator
 	cmd := &cobra.Command{
 		Use:   "check NAME",
@@ -25,7 +25,7 @@ take back what it made. The command shows what came of each call, and exits with
 where something is missing.`,
 		Example: `  lessor secret check ci
   lessor secret check ci --json | jq '.check.calls[] | select(.ok | not)'`,
-		Args: argument("NAME"),
+		Args: cli.Argument("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.checkNamed(env, args[0]); err != nil {
 				return err
@@ -45,9 +45,9 @@ where something is missing.`,
 	return cmd
 }
 
-func (o *operator) printChecked(env *environment, c messages.SecretCheck) error {
+func (o *operator) printChecked(env *cli.Environment, c messages.SecretCheck) error {
 	if o.json {
-		return writeReply(env.Stdout, messages.Reply{Kind: messages.KindCheck, Check: &c})
+		return cli.WriteReply(env.Stdout, messages.Reply{Kind: messages.KindCheck, Check: &c})
 	}
 	return printCheck(env.Stdout, c)
 }
@@ -59,15 +59,15 @@ func printCheck(w io.Writer, c messages.SecretCheck) error {
 		_, _ = fmt.Fprintln(t, "CALL\tON\tRESULT") // errors come with Flush
 	}
 	for _, call := range c.Calls {
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\n", call.Call, orDash(call.On), result(call))
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\n", call.Call, cli.OrDash(call.On), result(call))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row(t, "account", c.Connection.Account)
-	row(t, "arn", c.Connection.ARN)
-	row(t, "error", oneLine(c.Error))
+	cli.Row(t, "account", c.Connection.Account)
+	cli.Row(t, "arn", c.Connection.ARN)
+	cli.Row(t, "error", cli.OneLine(c.Error))
 	printNotes(t, c.Notes)
 	return t.Flush()
 }
@@ -83,7 +83,7 @@ func result(c messages.CheckedCall) string {
 	case c.Action != "":
 		return "denied: " + c.Action
 	}
-	return "failed: " + oneLine(cmp.Or(c.Error, "it is not known why"))
+	return "failed: " + cli.OneLine(cmp.Or(c.Error, "it is not known why"))
 }
 
 // failure is the error for a check that did not go well.
@@ -107,9 +107,6 @@ func failure(c messages.SecretCheck) error {
 
 func printNotes(w io.Writer, notes []string) {
 	for _, n := range notes {
-		row(w, "note", oneLine(n))
+		cli.Row(w, "note", cli.OneLine(n))
 	}
 }
-
-// oneLine keeps a text in its row.
-func oneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ") }

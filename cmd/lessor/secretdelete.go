@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 )
@@ -23,7 +24,7 @@ type deleteCmd struct {
 	force, yes, noWait bool
 }
 
-func newSecretDeleteCmd(env *environment) *cobra.Command {
+func newSecretDeleteCmd(env *cli.Environment) *cobra.Command {
 	var d deleteCmd
 	cmd := &cobra.Command{
 		Use:   "delete NAME",
@@ -38,7 +39,7 @@ With --force the definition goes at once. The leases are revoked all the same.
 A secret that comes from a file can be deleted when its file is gone.`,
 		Example: `  lessor secret delete ci
   lessor secret delete ci --yes --no-wait`,
-		Args: argument("NAME"),
+		Args: cli.Argument("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := d.checkNamed(env, args[0]); err != nil {
 				return err
@@ -59,8 +60,8 @@ A secret that comes from a file can be deleted when its file is gone.`,
 }
 
 // confirm asks the person at the terminal, if there is one.
-func (d *deleteCmd) confirm(ctx context.Context, env *environment, name string) error {
-	if d.yes || !env.hasPerson(env.Stdin) {
+func (d *deleteCmd) confirm(ctx context.Context, env *cli.Environment, name string) error {
+	if d.yes || !env.HasTerminal(env.Stdin) {
 		return nil
 	}
 	_, _ = fmt.Fprintf(env.Stderr, "Delete the dynamic secret %s and revoke all its leases? [y/N] ", name) // an unseen question is answered with no
@@ -80,9 +81,9 @@ func (d *deleteCmd) confirm(ctx context.Context, env *environment, name string) 
 }
 
 // run deletes, and waits until the secret is gone.
-func (d *deleteCmd) run(ctx context.Context, env *environment, a *client.Admin, name string) error {
-	p := env.progress()
-	defer p.end()
+func (d *deleteCmd) run(ctx context.Context, env *cli.Environment, a *client.Admin, name string) error {
+	p := env.Progress()
+	defer p.Clear()
 	told := ""
 	for begun := false; ; begun = true {
 		now, err := a.DeleteSecret(ctx, name, d.force)
@@ -97,14 +98,14 @@ func (d *deleteCmd) run(ctx context.Context, env *environment, a *client.Admin, 
 			return err
 		}
 		if now.Done || d.noWait {
-			p.end()
+			p.Clear()
 			return d.print(env, now)
 		}
-		p.show("%s: %s", name, remaining(now))
+		p.Show("%s: %s", name, remaining(now))
 		if now.Error != "" && now.Error != told { // that it does not get on is worth a line in a pipe, too
 			told = now.Error
-			p.end()
-			env.note("%s: %s; the broker goes on trying", name, remaining(now))
+			p.Clear()
+			env.Note("%s: %s; the broker goes on trying", name, remaining(now))
 		}
 		select {
 		case <-ctx.Done():
@@ -138,9 +139,9 @@ func remaining(d messages.SecretDeletion) string {
 	return text
 }
 
-func (d *deleteCmd) print(env *environment, now messages.SecretDeletion) error {
+func (d *deleteCmd) print(env *cli.Environment, now messages.SecretDeletion) error {
 	if d.json {
-		return writeReply(env.Stdout, messages.Reply{Kind: messages.KindDeletion, Deletion: &now})
+		return cli.WriteReply(env.Stdout, messages.Reply{Kind: messages.KindDeletion, Deletion: &now})
 	}
 	text := "is being deleted, " + remaining(now)
 	switch {
@@ -149,6 +150,6 @@ func (d *deleteCmd) print(env *environment, now messages.SecretDeletion) error {
 	case now.Done:
 		text = "is deleted"
 	}
-	_, err := fmt.Fprintln(env.Stdout, now.Name, oneLine(text))
+	_, err := fmt.Fprintln(env.Stdout, now.Name, cli.OneLine(text))
 	return err
 }

@@ -11,12 +11,13 @@ import (
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-func newSecretGetCmd(env *environment) *cobra.Command {
+func newSecretGetCmd(env *cli.Environment) *cobra.Command {
 	var o operator
 	cmd := &cobra.Command{
 		Use:   "get NAME",
@@ -25,7 +26,7 @@ func newSecretGetCmd(env *environment) *cobra.Command {
 in comments, how it stands. A secret access key is never shown.`,
 		Example: `  lessor secret get ci > ci.yaml
   lessor secret get ci --json | jq .secret.revision`,
-		Args: argument("NAME"),
+		Args: cli.Argument("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.checkNamed(env, args[0]); err != nil {
 				return err
@@ -42,7 +43,7 @@ in comments, how it stands. A secret access key is never shown.`,
 }
 
 // secret asks the broker for a dynamic secret.
-func (o *operator) secret(ctx context.Context, env *environment, name string) (s messages.SecretInfo, err error) {
+func (o *operator) secret(ctx context.Context, env *cli.Environment, name string) (s messages.SecretInfo, err error) {
 	err = o.ask(ctx, env, "", func(ctx context.Context, a *client.Admin) (err error) {
 		s, err = a.Secret(ctx, name)
 		return err
@@ -50,10 +51,10 @@ func (o *operator) secret(ctx context.Context, env *environment, name string) (s
 	return s, err
 }
 
-func (o *operator) printSecret(env *environment, s messages.SecretInfo) error {
+func (o *operator) printSecret(env *cli.Environment, s messages.SecretInfo) error {
 	s.Definition.AWS.Auth.SecretAccessKey = messages.Sensitive{} // there is none; and if there were, its mask could be put again
 	if o.json {
-		return writeReply(env.Stdout, messages.Reply{Kind: messages.KindSecret, Secret: &s})
+		return cli.WriteReply(env.Stdout, messages.Reply{Kind: messages.KindSecret, Secret: &s})
 	}
 	definition, err := json.Marshal(s.Definition)
 	if err != nil {
@@ -61,7 +62,7 @@ func (o *operator) printSecret(env *environment, s messages.SecretInfo) error {
 	}
 	var b bytes.Buffer
 	for _, line := range standing(env, s) {
-		b.WriteString("# " + oneLine(line) + "\n")
+		b.WriteString("# " + cli.OneLine(line) + "\n")
 	}
 	if err := writeYAML(&b, definition, ""); err != nil {
 		return fmt.Errorf("write the definition as YAML: %w", err)
@@ -71,7 +72,7 @@ func (o *operator) printSecret(env *environment, s messages.SecretInfo) error {
 }
 
 // standing is what is known of a dynamic secret besides its definition.
-func standing(env *environment, s messages.SecretInfo) []string {
+func standing(env *cli.Environment, s messages.SecretInfo) []string {
 	var lines []string
 	add := func(name, value string) {
 		if value != "" {
@@ -90,7 +91,7 @@ func standing(env *environment, s messages.SecretInfo) []string {
 	add("arn", s.Connection.ARN)
 	if s.Definition.AWS.Auth.Method == messages.AuthAccessKey {
 		add("access key id in use", s.Connection.AccessKeyID)
-		add("rotated", until(s.Connection.RotatedAt, env.Now()))
+		add("rotated", cli.Until(s.Connection.RotatedAt, env.Now()))
 		lines = append(lines, "the secret access key is set and never shown")
 	}
 	for _, n := range s.Notes {

@@ -7,11 +7,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-func newSecretListCmd(env *environment) *cobra.Command {
+func newSecretListCmd(env *cli.Environment) *cobra.Command {
 	var o operator
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -20,9 +21,9 @@ func newSecretListCmd(env *environment) *cobra.Command {
 put, a check or a lease.`,
 		Example: `  lessor secret list
   lessor secret list --json | jq -r '.secrets[].name'`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.check(env); err != nil {
+			if err := o.Check(env); err != nil {
 				return err
 			}
 			var secrets []messages.SecretInfo
@@ -40,20 +41,20 @@ put, a check or a lease.`,
 	return cmd
 }
 
-func (o *operator) printSecrets(env *environment, secrets []messages.SecretInfo) error {
+func (o *operator) printSecrets(env *cli.Environment, secrets []messages.SecretInfo) error {
 	if o.json {
 		// An empty list is there, and empty: scripts loop over it.
-		return writeReply(env.Stdout, messages.Reply{Kind: messages.KindSecrets, Secrets: append([]messages.SecretInfo{}, secrets...)})
+		return cli.WriteReply(env.Stdout, messages.Reply{Kind: messages.KindSecrets, Secrets: append([]messages.SecretInfo{}, secrets...)})
 	}
 	if len(secrets) == 0 {
-		env.note("there are no dynamic secrets; store one with lessor secret put")
+		env.Note("there are no dynamic secrets; store one with lessor secret put")
 		return nil
 	}
 	t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(t, "NAME\tSTATE\tSOURCE\tTYPE\tAUTH\tACCOUNT\tREVISION") // errors come with Flush
 	for _, s := range secrets {
 		aws := s.Definition.AWS
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", s.Name, s.State, source(s), orDash(string(aws.CredentialType)), orDash(string(aws.Auth.Method)), orDash(s.Connection.Account), s.Revision)
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", s.Name, s.State, source(s), cli.OrDash(string(aws.CredentialType)), cli.OrDash(string(aws.Auth.Method)), cli.OrDash(s.Connection.Account), s.Revision)
 	}
 	return t.Flush()
 }

@@ -10,12 +10,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/secretfile"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 	"github.com/lessorhq/lessor/provider/awsiam"
 )
 
-func newSecretPutCmd(env *environment) *cobra.Command {
+func newSecretPutCmd(env *cli.Environment) *cobra.Command {
 	var o operator
 	var revision uint64
 	noCheck := false
@@ -38,13 +40,13 @@ A secret access key in the file is kept by the broker, sealed, and never shown a
 
   # without asking AWS
   sed 's/24h/12h/' ci.yaml | lessor secret put - --no-check`,
-		Args: argument("FILE"),
+		Args: cli.Argument("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			put := messages.SecretPut{NoCheck: noCheck}
 			if cmd.Flags().Changed("revision") {
 				put.Revision = &revision
 			}
-			if err := o.check(env); err != nil {
+			if err := o.Check(env); err != nil {
 				return err
 			}
 			var err error
@@ -62,7 +64,7 @@ A secret access key in the file is kept by the broker, sealed, and never shown a
 
 // readDefinition reads a definition from a file, or from the standard input. What
 // is wrong with it is said without what stands in it: that may be a secret key.
-func readDefinition(env *environment, path string) (messages.DynamicSecret, error) {
+func readDefinition(env *cli.Environment, path string) (messages.DynamicSecret, error) {
 	var data []byte
 	var err error
 	if path == "-" {
@@ -75,17 +77,17 @@ func readDefinition(env *environment, path string) (messages.DynamicSecret, erro
 		return messages.DynamicSecret{}, fmt.Errorf("the definition: %w; name a file that can be read, or - for the standard input", err)
 	}
 	defer clear(data)
-	d, err := parseSecret(data)
+	d, err := secretfile.Parse(data)
 	if err == nil {
 		err = awsiam.New(awsiam.Options{}).Check(d) // the broker does, too, but does not know the file
 	}
 	if err != nil {
-		return d, flagError(path, err)
+		return d, cli.FlagError(path, err)
 	}
 	return d, nil
 }
 
-func (o *operator) put(ctx context.Context, env *environment, put messages.SecretPut) error {
+func (o *operator) put(ctx context.Context, env *cli.Environment, put messages.SecretPut) error {
 	waiting := "trying it out at AWS"
 	if put.NoCheck {
 		waiting = ""
@@ -103,26 +105,26 @@ func (o *operator) put(ctx context.Context, env *environment, put messages.Secre
 
 // printStored prints what came of a put, which may be that it was refused after
 // it had been tried out.
-func (o *operator) printStored(env *environment, stored client.PutResult, refusal error) error {
+func (o *operator) printStored(env *cli.Environment, stored client.PutResult, refusal error) error {
 	switch {
 	case o.json && refusal != nil:
 		r := messages.ErrorReply(messages.AsError(refusal), nil)
 		r.Check = stored.Check
-		return writeReply(env.Stdout, r)
+		return cli.WriteReply(env.Stdout, r)
 	case o.json:
-		return writeReply(env.Stdout, messages.Reply{Kind: messages.KindSecret, Secret: &stored.Secret, Check: stored.Check})
+		return cli.WriteReply(env.Stdout, messages.Reply{Kind: messages.KindSecret, Secret: &stored.Secret, Check: stored.Check})
 	case refusal != nil:
 		return printCheck(env.Stdout, *stored.Check)
 	}
 	s := stored.Secret
 	t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
-	row(t, "secret", s.Name)
-	row(t, "revision", revisionOf(s))
-	row(t, "account", s.Connection.Account)
-	row(t, "arn", s.Connection.ARN)
+	cli.Row(t, "secret", s.Name)
+	cli.Row(t, "revision", revisionOf(s))
+	cli.Row(t, "account", s.Connection.Account)
+	cli.Row(t, "arn", s.Connection.ARN)
 	if c := stored.Check; c != nil {
-		row(t, "checked", fmt.Sprintf("%d calls at AWS, all allowed", len(c.Calls)))
-		row(t, "error", oneLine(c.Error))
+		cli.Row(t, "checked", fmt.Sprintf("%d calls at AWS, all allowed", len(c.Calls)))
+		cli.Row(t, "error", cli.OneLine(c.Error))
 	}
 	printNotes(t, s.Notes) // the check's are the same
 	return t.Flush()

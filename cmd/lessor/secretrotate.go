@@ -6,11 +6,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-func newSecretRotateKeyCmd(env *environment) *cobra.Command {
+func newSecretRotateKeyCmd(env *cli.Environment) *cobra.Command {
 	var o operator
 	cmd := &cobra.Command{
 		Use:   "rotate-key NAME",
@@ -20,7 +21,7 @@ access_key, and delete the old one when AWS accepts the new. Nobody sees the new
 secret access key. Every dynamic secret and every lease on the same connection goes
 on with it.`,
 		Example: "  lessor secret rotate-key ci",
-		Args:    argument("NAME"),
+		Args:    cli.Argument("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.checkNamed(env, args[0]); err != nil {
 				return err
@@ -40,16 +41,16 @@ on with it.`,
 	return cmd
 }
 
-func (o *operator) printRotated(env *environment, s messages.SecretInfo) error {
+func (o *operator) printRotated(env *cli.Environment, s messages.SecretInfo) error {
 	if o.json {
-		return writeReply(env.Stdout, messages.Reply{Kind: messages.KindSecret, Secret: &s})
+		return cli.WriteReply(env.Stdout, messages.Reply{Kind: messages.KindSecret, Secret: &s})
 	}
 	t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
-	row(t, "secret", s.Name)
-	row(t, "connection", s.Connection.Name)
-	row(t, "account", s.Connection.Account)
-	row(t, "access key id", s.Connection.AccessKeyID)
-	row(t, "rotated", until(s.Connection.RotatedAt, env.Now()))
+	cli.Row(t, "secret", s.Name)
+	cli.Row(t, "connection", s.Connection.Name)
+	cli.Row(t, "account", s.Connection.Account)
+	cli.Row(t, "access key id", s.Connection.AccessKeyID)
+	cli.Row(t, "rotated", cli.Until(s.Connection.RotatedAt, env.Now()))
 	printNotes(t, s.Notes)
 	return t.Flush()
 }

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/signal"
 	"regexp"
-	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,16 +11,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lessorhq/lessor/cmd/embedded"
+	"github.com/lessorhq/lessor/cmd/internal/broker"
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
-	"github.com/lessorhq/lessor/provider"
-	"github.com/lessorhq/lessor/provider/awsiam"
 )
 
 // serveCmd is the command that runs a broker.
 type serveCmd struct {
-	connection
+	cli.Connection
 	embedded, durable      bool
 	group                  bool
 	store, listen, keyFile string
@@ -37,10 +34,9 @@ type serveCmd struct {
 	perMinute              int
 	awsRate                float64
 	sweepEvery             time.Duration
-	sweepGrace, choreEvery time.Duration // a soak's: it has no hours
 }
 
-func newServeCmd(env *environment) *cobra.Command {
+func newServeCmd(env *cli.Environment) *cobra.Command {
 	var s serveCmd
 	cmd := &cobra.Command{
 		Use:     "serve",
@@ -66,7 +62,7 @@ definition whose file has gone stays in force until it is deleted.`,
 
   # with everything in one process
   lessor serve --embedded --store /var/lib/lessor --listen 127.0.0.1:4222 --secrets ./secrets`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := s.check(env); err != nil {
 				return err
@@ -74,7 +70,7 @@ definition whose file has gone stays in force until it is deleted.`,
 			return s.run(cmd.Context(), env)
 		},
 	}
-	s.register(cmd)
+	s.Register(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&s.embedded, "embedded", false, "run a NATS server in this process; needs --store")
 	f.StringVar(&s.store, "store", "", "`folder` of the embedded server's data and of the broker's key")
@@ -91,11 +87,6 @@ definition whose file has gone stays in force until it is deleted.`,
 	f.IntVar(&s.workers, "workers", 128, "requests, and revocations, handled at once")
 	f.Float64Var(&s.awsRate, "aws-rate", 0, "most calls a second to one AWS account; 0: as many as AWS takes")
 	f.DurationVar(&s.sweepEvery, "sweep-every", time.Hour, "how often AWS is searched for users that no lease knows")
-	f.DurationVar(&s.sweepGrace, "sweep-grace", 0, "how old such a user must be (0: 15m)")
-	f.DurationVar(&s.choreEvery, "chores-every", 0, "how often what has no message is looked at (0: 2s)")
-	for _, hidden := range []string{"sweep-grace", "chores-every"} {
-		_ = f.MarkHidden(hidden) // it is there
-	}
 	f.IntVar(&s.replicas, "replicas", 0, "copies that JetStream keeps: 1, 3 or 5 (default: 1 for new streams, and what existing ones have)")
 	f.BoolVar(&s.restored, "restored", false, "everything was restored from a backup: hold what the lease bucket says until \"lessor restore --apply\"")
 	f.StringVar(&s.health, "health", "", "`address` for /healthz, /readyz and /metrics (default: none)")
@@ -106,47 +97,47 @@ definition whose file has gone stays in force until it is deleted.`,
 }
 
 // check refuses what makes no sense, before anything is started.
-func (s *serveCmd) check(env *environment) error {
+func (s *serveCmd) check(env *cli.Environment) error {
 	switch {
 	case s.embedded && s.store == "":
-		return usagef("--embedded needs --store, a folder for its data")
-	case s.embedded && (s.server != "" || s.context != ""):
-		return usagef("--embedded and --server or --context exclude each other")
+		return cli.Usagef("--embedded needs --store, a folder for its data")
+	case s.embedded && (s.Server != "" || s.Context != ""):
+		return cli.Usagef("--embedded and --server or --context exclude each other")
 	case !s.embedded && (s.store != "" || s.listen != "" || s.durable):
-		return usagef("--store, --listen and --durable go with --embedded")
+		return cli.Usagef("--store, --listen and --durable go with --embedded")
 	case !s.embedded && s.keyFile == "":
-		return usagef(`--key-file is missing; make a key with "lessor key new > FILE"`)
+		return cli.Usagef(`--key-file is missing; make a key with "lessor key new > FILE"`)
 	case s.workers < 1 || s.workers > 4096:
-		return usagef("--workers is %d; it may be 1 to 4096", s.workers)
+		return cli.Usagef("--workers is %d; it may be 1 to 4096", s.workers)
 	case s.sweepEvery < time.Second:
-		return usagef("--sweep-every is %s; it must be at least 1s", s.sweepEvery)
+		return cli.Usagef("--sweep-every is %s; it must be at least 1s", s.sweepEvery)
 	case s.perMinute < 0 || s.perMinute > messages.MaxRate:
-		return usagef("--max-requests-per-minute is %d; it may be 0 to %d", s.perMinute, messages.MaxRate)
+		return cli.Usagef("--max-requests-per-minute is %d; it may be 0 to %d", s.perMinute, messages.MaxRate)
 	case s.awsRate < 0:
-		return usagef("--aws-rate is %g; it may not be negative", s.awsRate)
+		return cli.Usagef("--aws-rate is %g; it may not be negative", s.awsRate)
 	case s.confirmWithin < time.Second || s.confirmWithin > 10*time.Minute:
-		return usagef("--confirm-within is %s; it may be 1s to 10m", s.confirmWithin)
+		return cli.Usagef("--confirm-within is %s; it may be 1s to 10m", s.confirmWithin)
 	case s.minTTL < messages.MinSecretTTL:
-		return usagef("--min-ttl is %s; it must be at least %s", s.minTTL, messages.MinSecretTTL)
+		return cli.Usagef("--min-ttl is %s; it must be at least %s", s.minTTL, messages.MinSecretTTL)
 	case s.replicas < 0 || s.replicas > 5 || s.replicas == 2 || s.replicas == 4:
-		return usagef("--replicas is %d; it may be 1, 3 or 5", s.replicas)
+		return cli.Usagef("--replicas is %d; it may be 1, 3 or 5", s.replicas)
 	case s.embedded && s.replicas > 1:
-		return usagef("--replicas is %d; an embedded server keeps one copy", s.replicas)
+		return cli.Usagef("--replicas is %d; an embedded server keeps one copy", s.replicas)
 	case s.projectID != "" && !isExternalID(s.projectID):
-		return usagef("--project-id may have 2 to %d letters, digits and _+=,.@:/-", maxExternalID)
+		return cli.Usagef("--project-id may have 2 to %d letters, digits and _+=,.@:/-", maxExternalID)
 	}
 	if _, err := zerolog.ParseLevel(s.level); err != nil {
-		return usagef("--log-level is %q; it may be debug, info, warn or error", s.level)
+		return cli.Usagef("--log-level is %q; it may be debug, info, warn or error", s.level)
 	}
 	if s.secrets != "" {
 		if info, err := os.Stat(s.secrets); err != nil || !info.IsDir() {
-			return usagef("--secrets %s is no folder that can be read; make it, or name another", s.secrets)
+			return cli.Usagef("--secrets %s is no folder that can be read; make it, or name another", s.secrets)
 		}
 	}
 	if s.embedded {
-		s.server = "embedded" // so that NATS_URL is not looked at
+		s.Server = "embedded" // so that NATS_URL is not looked at
 	}
-	return s.connection.check(env)
+	return s.Connection.Check(env)
 }
 
 // maxExternalID is the longest external id
@@ -160,155 +151,32 @@ func isExternalID(id string) bool {
 	return len(id) >= 2 && len(id) <= maxExternalID && externalIDGrammar.MatchString(id)
 }
 
-// run runs the broker until ctx ends, and then lets it finish what it holds.
-func (s *serveCmd) run(ctx context.Context, env *environment) error {
+// run runs the broker until ctx ends.
+func (s *serveCmd) run(ctx context.Context, env *cli.Environment) error {
 	level, err := zerolog.ParseLevel(s.level)
 	if err != nil {
 		return err
 	}
+	ns, err := s.Namespace()
+	if err != nil {
+		return err
+	}
 	log := zerolog.New(env.Stderr).Level(level).With().Timestamp().Logger()
-	env.suit(s.durable)
-	state, counts := newReadiness(), newMetrics(version())
-	if s.health != "" {
-		stop, at, err := serveHealth(s.health, state, counts.handler())
-		if err != nil {
-			return err
-		}
-		defer stop()
-		log.Info().Str("address", at).Msg("health")
+	o := broker.ServeOptions{
+		Log: log, Version: cli.Version(), KeyFile: s.keyFile, Secrets: s.secrets, Health: s.health, AWSRate: s.awsRate,
+		Config: consumer.Config{
+			Namespace: ns, ProjectID: s.projectID,
+			Timing: record.Timing{Confirm: s.confirmWithin, Expiring: s.expiringBefore.Std()},
+			MinTTL: s.minTTL, Restored: s.restored,
+			Sweep: consumer.Sweep{Every: s.sweepEvery}, MaxRequestsPerMinute: s.perMinute,
+			Workers: consumer.Workers{Request: s.workers, Revoke: s.workers},
+			Streams: consumer.Streams{Replicas: s.replicas, GroupCommit: broker.GroupCommit(s.durable || s.group)},
+		},
 	}
-	nc, keys, closeNATS, err := s.nats(ctx, env, log, state.waits)
-	if ctx.Err() != nil && err != nil {
-		log.Info().Err(err).Msg("stopped before it was up")
-		return nil
+	if s.embedded {
+		o.Embedded = &embedded.Options{StoreDir: s.store, Listen: s.listen, Durable: s.durable, LockTimeout: 5 * time.Second}
+	} else {
+		o.Dial = func(options ...nats.Option) (*nats.Conn, error) { return s.Dial(env, "lessor broker", options...) }
 	}
-	if err != nil {
-		return err
-	}
-	defer closeNATS()
-	ns, err := s.namespace()
-	if err != nil {
-		return err
-	}
-	now, err := brokerClock(env)
-	if err != nil {
-		return err
-	}
-	aws := awsiam.New(awsiam.Options{Rate: s.awsRate, Log: log, Now: now, Called: counts.called})
-	introduce(ctx, aws, log)
-	hangups := make(chan os.Signal, 1)
-	if s.secrets != "" { // without, SIGHUP ends the process as ever
-		signal.Notify(hangups, syscall.SIGHUP)
-		defer signal.Stop(hangups)
-	}
-	var folder *secretFolder
-	b, err := startBroker(ctx, consumer.Config{
-		Conn: nc, Namespace: ns, Keys: keys, Log: log, Now: now,
-		Provider: aws, ProjectID: s.projectID, Meter: counts,
-		Timing: record.Timing{Confirm: s.confirmWithin, Expiring: s.expiringBefore.Std()},
-		MinTTL: s.minTTL, Replicas: s.replicas, Restored: s.restored, Waiting: state.waits,
-		SweepEvery: s.sweepEvery, SweepGrace: s.sweepGrace, ChoresEvery: s.choreEvery, MaxRequestsPerMinute: s.perMinute,
-		Workers: consumer.Workers{Request: s.workers, Revoke: s.workers}, GroupCommit: groupCommit(s.durable || s.group),
-	}, func(ctx context.Context, secrets *consumer.Secrets) error {
-		if s.secrets == "" {
-			return nil
-		}
-		folder = newSecretFolder(s.secrets, secrets, log)
-		return folder.load(ctx)
-	})
-	if ctx.Err() != nil && err != nil {
-		log.Info().Err(err).Msg("stopped before it was up")
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	state.is(b)
-	counts.watch(b.schedule.Counts)
-	log.Info().Str("installation", b.Installation()).Msg("broker is up")
-	if folder != nil {
-		look := time.NewTicker(lookEvery)
-		defer look.Stop()
-		folder.follow(ctx, look.C, hangups)
-	}
-	<-ctx.Done()
-	log.Info().Msg("stopping: finishing what is in hand")
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
-	if stopErr := b.Stop(stopping); stopErr != nil {
-		log.Warn().Err(stopErr).Msg("not everything could be finished; it goes on with the next broker")
-	}
-	log.Info().Msg("stopped")
-	return nil
-}
-
-// groupCommit is from how many writes on they are committed together.
-func groupCommit(flushed bool) int {
-	if flushed {
-		return consumer.DefaultGroup
-	}
-	return 0
-}
-
-// introduce says who the broker is at AWS, or that it is nobody. Without AWS it
-// starts all the same: leases that end are revoked when AWS is back.
-func introduce(ctx context.Context, aws *awsiam.Provider, log zerolog.Logger) {
-	ctx, cancel := context.WithTimeout(ctx, introduceTimeout)
-	defer cancel()
-	var me provider.Principal
-	account, err := aws.Connect(ctx, provider.ConnectionOf(messages.DynamicSecret{}.WithDefaults(), ""))
-	if err == nil {
-		me, err = account.Identify(ctx)
-	}
-	if err != nil {
-		log.Error().Err(err).Msg("AWS does not know the broker; set AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role")
-		return
-	}
-	log.Info().Str("account", me.Account).Str("arn", me.ARN).Msg("AWS")
-}
-
-// introduceTimeout bounds the question at AWS who the broker is.
-const introduceTimeout = 5 * time.Second
-
-// nats connects to NATS, as soon as it is there, or starts it, and reads the broker's
-// key.
-func (s *serveCmd) nats(ctx context.Context, env *environment, log zerolog.Logger, waits func(error)) (*nats.Conn, *messages.Keyring, func(), error) {
-	if !s.embedded {
-		keys, err := readKeys(s.keyFile)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		nc, err := waitFor(ctx, log, waits, func() (*nats.Conn, error) { return s.dial(env, "lessor broker", brokerConn(log)...) })
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		return nc, keys, nc.Close, nil
-	}
-	server, err := embedded.Start(embedded.Options{
-		StoreDir: s.store, Listen: s.listen, Durable: s.durable, LockTimeout: 5 * time.Second, Log: log.With().Str("part", "nats").Logger(),
-	})
-	if err != nil {
-		return nil, nil, nil, notStarted(err)
-	}
-	keys, err := s.embeddedKeys()
-	if err != nil {
-		server.Close()
-		return nil, nil, nil, err
-	}
-	nc, err := server.Connect(brokerConn(log)...)
-	if err != nil {
-		server.Close()
-		return nil, nil, nil, fmt.Errorf("the embedded NATS server: %w", err)
-	}
-	if url := server.URL(); url != "" {
-		log.Info().Str("url", url).Bool("durable", server.Durable()).Msg("embedded NATS server")
-	}
-	return nc, keys, func() { nc.Close(); server.Close() }, nil
-}
-
-func (s *serveCmd) embeddedKeys() (*messages.Keyring, error) {
-	if s.keyFile != "" {
-		return readKeys(s.keyFile)
-	}
-	return storeKeys(s.store)
+	return broker.Serve(ctx, o)
 }

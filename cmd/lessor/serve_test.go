@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,6 +20,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/cmd/embedded"
+	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/clitest"
+	"github.com/lessorhq/lessor/cmd/internal/keyfile"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
@@ -31,12 +33,12 @@ func TestServeGoesOnAfterItsEnd(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	p, x := s.serve("--durable", "--log-level", "debug")
-	if durable := p.logs("embedded NATS server")["durable"]; durable != true {
+	if durable := p.Logs("embedded NATS server")["durable"]; durable != true {
 		t.Errorf("durable is %v", durable)
 	}
 	key := s.brokerKey()
 	first := x.reply(t, "request", "ci", "-i", "alice", "--label", "job=1")
-	p.stop()
+	p.Stop()
 
 	// From here it is a store as it is by default: both kinds read the other's.
 	p, x = s.serve("--log-level", "debug")
@@ -45,10 +47,10 @@ func TestServeGoesOnAfterItsEnd(t *testing.T) {
 		t.Errorf("renewed after SIGTERM: %+v", renewed)
 	}
 	second := x.reply(t, "request", "ci", "-i", "alice")
-	eventually(t, "the second lease is told", func() bool {
+	clitest.Eventually(t, "the second lease is told", func() bool {
 		return strings.Contains(x.ok(t, "events", "--no-follow", "--lease", second.Lease.Name), "  issued  ")
 	})
-	p.kill()
+	p.Kill()
 
 	p, x = s.serve("--log-level", "debug")
 	if l := x.reply(t, "show", first.Lease.Name).Lease; l.Renewals != 1 || !l.ExpiresAt.Equal(renewed.ExpiresAt) {
@@ -75,9 +77,9 @@ func TestServeGoesOnAfterItsEnd(t *testing.T) {
 	if got := strings.Count(events, `"type":"lessor.lease.issued"`); got != 2 {
 		t.Errorf("%d leases were issued", got)
 	}
-	p.stop()
+	p.Stop()
 	for _, p := range s.processes {
-		p.logIsJSON()
+		p.LogIsJSON()
 	}
 	s.leaves(s.store, events, first.Lease.AccessKeyID)
 }
@@ -85,7 +87,7 @@ func TestServeGoesOnAfterItsEnd(t *testing.T) {
 // brokerKey reads the key in the store, which is for nobody else.
 func (s *site) brokerKey() []byte {
 	s.t.Helper()
-	path := filepath.Join(s.store, keyFileName)
+	path := filepath.Join(s.store, keyfile.Name)
 	info, err := os.Stat(path)
 	if err != nil {
 		s.t.Fatal(err)
@@ -121,7 +123,7 @@ func publish(t *testing.T, nc *nats.Conn, js jetstream.JetStream, identity strin
 // delivered waits for credentials.
 func delivered(t *testing.T, inbox *nats.Subscription) messages.Reply {
 	t.Helper()
-	msg, err := inbox.NextMsg(patience)
+	msg, err := inbox.NextMsg(clitest.Patience)
 	if err != nil {
 		t.Fatalf("no answer: %v", err)
 	}
@@ -145,7 +147,7 @@ func TestServeFinishesWhatItHas(t *testing.T) {
 		}
 		return iamsim.Verdict{}
 	})
-	address := freeAddress(t)
+	address := clitest.FreeAddress(t)
 	p, x := s.serve("--listen", address)
 	nc := x.connect(t)
 	js, err := jetstream.New(nc)
@@ -156,15 +158,15 @@ func TestServeFinishesWhatItHas(t *testing.T) {
 	if user := <-asked; !strings.Contains(user, "alice") {
 		t.Fatalf("AWS is asked for %s", user)
 	}
-	p.signal(syscall.SIGTERM)
-	p.logs("stopping: finishing what is in hand")
+	p.Signal(syscall.SIGTERM)
+	p.Logs("stopping: finishing what is in hand")
 	// That nobody waits for requests any more, the server says itself.
 	n := messages.Namespace{}
 	cons, err := js.Consumer(t.Context(), n.Stream(messages.VerbRequest), n.Consumer(messages.VerbRequest))
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "no worker waits for requests", func() bool {
+	clitest.Eventually(t, "no worker waits for requests", func() bool {
 		info, err := cons.Info(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -172,16 +174,16 @@ func TestServeFinishesWhatItHas(t *testing.T) {
 		return info.NumWaiting == 0
 	})
 	tooLate := publish(t, nc, js, "bob")
-	if _, err := nc.Request("lessor.api.list.alice", nil, patience); !errors.Is(err, nats.ErrNoResponders) {
+	if _, err := nc.Request("lessor.api.list.alice", nil, clitest.Patience); !errors.Is(err, nats.ErrNoResponders) {
 		t.Errorf("the front door of a broker that stops: %v", err)
 	}
 	first := delivered(t, inTime)
-	if code := p.exit(); code != exitOK {
+	if code := p.Exit(); code != cli.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
-	p.logs("stopped")
-	if strings.Contains(p.stderr.String(), `"level":"warn"`) {
-		t.Errorf("not everything was finished:\n%s", p.stderr)
+	p.Logs("stopped")
+	if strings.Contains(p.Stderr.String(), `"level":"warn"`) {
+		t.Errorf("not everything was finished:\n%s", p.Stderr)
 	}
 	if users := s.sim.Users(); len(users) != 1 || users[0].Name != first.Credentials.Username {
 		t.Errorf("AWS has %+v", users)
@@ -190,8 +192,8 @@ func TestServeFinishesWhatItHas(t *testing.T) {
 	s.sim.SetFaults(iamsim.Faults{})
 	p, _ = s.serve("--listen", address)
 	delivered(t, tooLate)
-	p.stop()
-	p.logIsJSON()
+	p.Stop()
+	p.LogIsJSON()
 }
 
 // TestServeReportsBadDefinitions has one good file among bad ones.
@@ -212,7 +214,7 @@ func TestServeReportsBadDefinitions(t *testing.T) {
 	s.define("notes.txt", "no definition")
 	p, x := s.serve()
 	reported := map[string]string{}
-	for line := range strings.Lines(p.stderr.String()) {
+	for line := range strings.Lines(p.Stderr.String()) {
 		var fields struct{ Level, File, Error string }
 		if err := json.Unmarshal([]byte(line), &fields); err != nil {
 			t.Fatal(err)
@@ -230,46 +232,46 @@ func TestServeReportsBadDefinitions(t *testing.T) {
 		t.Errorf("reported: %q", reported)
 	}
 	x.ok(t, "request", "ci", "-i", "alice")
-	if _, stderr, code := x.run(t.Context(), "request", "policy", "-i", "alice"); code != exitFailed || !strings.Contains(stderr, "secret_not_found") {
+	if _, stderr, code := x.run(t.Context(), "request", "policy", "-i", "alice"); code != cli.ExitFailed || !strings.Contains(stderr, "secret_not_found") {
 		t.Errorf("a bad definition is used: %d, %s", code, stderr)
 	}
-	p.stop()
+	p.Stop()
 }
 
 // TestServeSaysWhetherItIsReady takes from a broker what it needs.
 func TestServeSaysWhetherItIsReady(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	options := embedded.Options{StoreDir: t.TempDir(), Listen: freeAddress(t)}
-	server := startNATS(t, options)
+	options := embedded.Options{StoreDir: t.TempDir(), Listen: clitest.FreeAddress(t)}
+	server := clitest.StartNATS(t, options)
 	t.Cleanup(func() { server.Close() }) // the last one
 	x := at(server.URL())
-	health := freeAddress(t)
+	health := clitest.FreeAddress(t)
 	p := s.start(nil, "serve", "--server", server.URL(), "--key-file", newKeyFile(t), "--secrets", s.secrets, "--health", health)
-	if _, status := probe(health, "/readyz"); status != 0 && !strings.Contains(p.stderr.String(), `"message":"health"`) {
+	if _, status := clitest.Probe(health, "/readyz"); status != 0 && !strings.Contains(p.Stderr.String(), `"message":"health"`) {
 		t.Errorf("an answer before the broker has started: %d", status)
 	}
-	p.logs("broker is up")
+	p.Logs("broker is up")
 	expect := func(when string, ready int, reason string) {
 		t.Helper()
 		var text string
 		var status int
-		for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-			if text, status = probe(health, "/readyz"); status == ready && strings.Contains(text, reason) {
+		for end := time.Now().Add(clitest.Patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			if text, status = clitest.Probe(health, "/readyz"); status == ready && strings.Contains(text, reason) {
 				break
 			}
 		}
 		if status != ready || !strings.Contains(text, reason) {
 			t.Fatalf("%s: ready is %d, %s", when, status, text)
 		}
-		if text, status := probe(health, "/healthz"); status != http.StatusOK {
+		if text, status := clitest.Probe(health, "/healthz"); status != http.StatusOK {
 			t.Errorf("%s: alive is %d, %s", when, status, text)
 		}
 	}
 	expect("at work", http.StatusOK, "ok")
 	server.Close()
 	expect("without NATS", http.StatusServiceUnavailable, "NATS: ")
-	server = startNATS(t, options)
+	server = clitest.StartNATS(t, options)
 	expect("with NATS again", http.StatusOK, "ok")
 	x.ok(t, "request", "ci", "-i", "alice")
 
@@ -281,25 +283,11 @@ func TestServeSaysWhetherItIsReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("without its bucket", http.StatusServiceUnavailable, "lease")
-	p.stop()
-	if text, status := probe(health, "/healthz"); status != 0 {
+	p.Stop()
+	if text, status := clitest.Probe(health, "/healthz"); status != 0 {
 		t.Errorf("after its end: %d, %s", status, text)
 	}
-	p.logIsJSON()
-}
-
-// probe asks for a broker's health. The status is 0 where nobody answers.
-func probe(address, path string) (text string, status int) {
-	r, err := http.Get("http://" + address + path)
-	if err != nil {
-		return err.Error(), 0
-	}
-	defer func() { _ = r.Body.Close() }()
-	data, err := io.ReadAll(r.Body)
-	if err != nil {
-		return err.Error(), 0
-	}
-	return string(data), r.StatusCode
+	p.LogIsJSON()
 }
 
 // newKeyFile is the file that "key new" makes.
@@ -317,23 +305,23 @@ func newKeyFile(t testing.TB) string {
 func TestServeLeavesAStoreToItsHolder(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	address := freeAddress(t)
+	address := clitest.FreeAddress(t)
 	p, x := s.serve("--listen", address, "--health", "127.0.0.1:0")
-	health := fmt.Sprint(p.logs("health")["address"])
+	health := fmt.Sprint(p.Logs("health")["address"])
 	for name, tt := range map[string]struct {
 		args []string
 		code int
 		want []string
 	}{
-		"the store":            {[]string{"--store", s.store}, exitFailed, []string{s.store, "in use", "another folder"}},
-		"the address":          {[]string{"--store", t.TempDir(), "--listen", address}, exitFailed, []string{address, "address already in use", "--listen"}},
-		"the health's address": {[]string{"--store", t.TempDir(), "--health", health}, exitFailed, []string{health, "--health", "another address"}},
-		"no folder":            {[]string{"--store", t.TempDir(), "--secrets", filepath.Join(s.store, "nothing")}, exitUsage, []string{"--secrets", "nothing"}},
+		"the store":            {[]string{"--store", s.store}, cli.ExitFailed, []string{s.store, "in use", "another folder"}},
+		"the address":          {[]string{"--store", t.TempDir(), "--listen", address}, cli.ExitFailed, []string{address, "address already in use", "--listen"}},
+		"the health's address": {[]string{"--store", t.TempDir(), "--health", health}, cli.ExitFailed, []string{health, "--health", "another address"}},
+		"no folder":            {[]string{"--store", t.TempDir(), "--secrets", filepath.Join(s.store, "nothing")}, cli.ExitUsage, []string{"--secrets", "nothing"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			second := start(t, s.variables, append([]string{"serve", "--embedded"}, tt.args...)...)
-			code, stderr := second.exit(), second.stderr.String()
+			second := clitest.Start(t, s.variables, append([]string{"serve", "--embedded"}, tt.args...)...)
+			code, stderr := second.Exit(), second.Stderr.String()
 			last := stderr[strings.LastIndex(strings.TrimSuffix(stderr, "\n"), "\n")+1:]
 			if code != tt.code || !strings.HasPrefix(last, "lessor: ") || strings.Count(stderr, "lessor: ") != 1 {
 				t.Errorf("exit code %d, %q", code, stderr)

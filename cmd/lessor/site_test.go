@@ -3,16 +3,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,7 +16,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/lessorhq/lessor/cmd/embedded"
+	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/clitest"
+	"github.com/lessorhq/lessor/cmd/internal/leak"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
@@ -35,7 +31,7 @@ type site struct {
 	sim            *iamsim.Sim
 	variables      map[string]string // of the brokers
 	store, secrets string
-	processes      []*process
+	processes      []*clitest.Process
 	pages          []string // that brokers have shown
 }
 
@@ -83,7 +79,7 @@ func (s *site) define(file, definition string) {
 
 // start starts lessor with the site's AWS account; more goes over the site's
 // variables.
-func (s *site) start(more map[string]string, args ...string) *process {
+func (s *site) start(more map[string]string, args ...string) *clitest.Process {
 	s.t.Helper()
 	variables := map[string]string{}
 	for _, set := range []map[string]string{s.variables, more} {
@@ -91,20 +87,20 @@ func (s *site) start(more map[string]string, args ...string) *process {
 			variables[name] = value
 		}
 	}
-	p := start(s.t, variables, args...)
+	p := clitest.Start(s.t, variables, args...)
 	s.processes = append(s.processes, p)
 	return p
 }
 
 // serve starts a broker with everything in its process and waits until it is up.
-func (s *site) serve(args ...string) (*process, terminal) {
+func (s *site) serve(args ...string) (*clitest.Process, terminal) {
 	s.t.Helper()
 	if !slices.Contains(args, "--listen") {
 		args = append(args, "--listen", "127.0.0.1:0")
 	}
 	p := s.start(nil, append([]string{"serve", "--embedded", "--store", s.store, "--secrets", s.secrets}, args...)...)
-	p.logs("broker is up")
-	return p, at(fmt.Sprint(p.logs("embedded NATS server")["url"]))
+	p.Logs("broker is up")
+	return p, at(fmt.Sprint(p.Logs("embedded NATS server")["url"]))
 }
 
 // at is a terminal whose commands reach this NATS server.
@@ -126,10 +122,10 @@ func (x terminal) connect(t testing.TB) *nats.Conn {
 // ok runs a command, which must succeed, and returns what it prints.
 func (x terminal) ok(t testing.TB, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), clitest.Patience)
 	defer cancel()
 	stdout, stderr, code := x.run(ctx, args...)
-	if code != exitOK {
+	if code != cli.ExitOK {
 		t.Fatalf("lessor %s: exit code %d, %s", strings.Join(args, " "), code, stderr)
 	}
 	return stdout
@@ -146,68 +142,6 @@ func (x terminal) reply(t testing.TB, args ...string) messages.Reply {
 	return r
 }
 
-// freeAddress is an address to listen on more than once. Its port is below those
-// that systems give away by themselves, so that nobody takes it in between.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(15000)))
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return l.Addr().String()
-	}
-	t.Fatal("no port is free")
-	return ""
-}
-
-// startNATS starts a NATS server, also where another has just been: a process that
-// is starting holds the listener of its parent for a moment.
-func startNATS(t testing.TB, o embedded.Options) *embedded.Server {
-	t.Helper()
-	var server *embedded.Server
-	eventually(t, "a NATS server starts", func() bool {
-		s, err := embedded.Start(o)
-		if err != nil && !strings.Contains(err.Error(), "address already in use") {
-			t.Fatal(err)
-		}
-		server = s
-		return err == nil
-	})
-	return server
-}
-
-// eventually waits until the condition holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if holds() {
-			return
-		}
-	}
-	t.Fatalf("never: %s", what)
-}
-
-// disguises are the forms in which a secret could lie around: as it is, and as
-// JSON, URLs and dumps write it.
-func disguises(secret string) [][]byte {
-	forms := [][]byte{[]byte(secret), []byte(url.QueryEscape(secret)), []byte(hex.EncodeToString([]byte(secret)))}
-	for shift := range 3 { // where in base64's groups of three it begins
-		data := append(make([]byte, shift), secret...)
-		whole := len(data) / 3 * 3
-		forms = append(forms, []byte(base64.StdEncoding.EncodeToString(data[:whole]))[(shift+2)/3*4:])
-	}
-	return forms
-}
-
-// foundIn says whether data holds the secret in any form.
-func foundIn(data []byte, secret string) bool {
-	return slices.ContainsFunc(disguises(secret), func(form []byte) bool { return bytes.Contains(data, form) })
-}
-
 // kept is all that is in a store and all that brokers wrote, by where.
 func (s *site) kept(store string) map[string][]byte {
 	s.t.Helper()
@@ -216,8 +150,8 @@ func (s *site) kept(store string) map[string][]byte {
 		kept[fmt.Sprintf("page %d", i+1)] = []byte(page)
 	}
 	for i, p := range s.processes {
-		if p.cmd.Args[1] == "serve" {
-			kept[fmt.Sprintf("what process %d wrote", i+1)] = []byte(p.stdout.String() + p.stderr.String())
+		if p.Cmd.Args[1] == "serve" {
+			kept[fmt.Sprintf("what process %d wrote", i+1)] = []byte(p.Stdout.String() + p.Stderr.String())
 		}
 	}
 	err := filepath.WalkDir(store, func(path string, d fs.DirEntry, err error) error {
@@ -238,7 +172,7 @@ func (s *site) kept(store string) map[string][]byte {
 func (s *site) search() {
 	for where, data := range s.kept(s.store) {
 		for _, secret := range s.sim.IssuedSecrets() {
-			if foundIn(data, secret) {
+			if leak.Contains(data, secret) {
 				s.t.Errorf("a secret access key is in %s", where)
 			}
 		}
@@ -258,16 +192,16 @@ func (s *site) leaves(store, events string, accessKeyID string) {
 	}
 	found := 0
 	for where, data := range kept {
-		if foundIn(data, accessKeyID) {
+		if leak.Contains(data, accessKeyID) {
 			found++
 		}
 		for _, secret := range secrets {
-			if foundIn(data, secret) {
+			if leak.Contains(data, secret) {
 				s.t.Errorf("a secret access key is in %s", where)
 			}
 		}
 	}
-	if found < 2 || !foundIn([]byte(events), accessKeyID) {
+	if found < 2 || !leak.Contains([]byte(events), accessKeyID) {
 		s.t.Errorf("the access key id is in %d places only; the search finds nothing", found)
 	}
 }

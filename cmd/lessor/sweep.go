@@ -10,11 +10,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-func newSweepCmd(env *environment) *cobra.Command {
+func newSweepCmd(env *cli.Environment) *cobra.Command {
 	var o operator
 	var apply bool
 	cmd := &cobra.Command{
@@ -31,9 +32,9 @@ restored ("lessor restore") makes every such user suspicious. They are shown, an
 removed only with --apply. The command exits with 1 where users are left.`,
 		Example: `  lessor sweep
   lessor sweep --apply`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.check(env); err != nil {
+			if err := o.Check(env); err != nil {
 				return err
 			}
 			var sweeps []messages.Sweep
@@ -45,7 +46,7 @@ removed only with --apply. The command exits with 1 where users are left.`,
 				return err
 			}
 			if o.json {
-				return cmp.Or(writeReply(env.Stdout, messages.Reply{Kind: messages.KindSweep, Sweeps: sweeps}), leftover(sweeps))
+				return cmp.Or(cli.WriteReply(env.Stdout, messages.Reply{Kind: messages.KindSweep, Sweeps: sweeps}), leftover(sweeps))
 			}
 			return cmp.Or(printSweeps(env.Stdout, sweeps), leftover(sweeps))
 		},
@@ -59,7 +60,7 @@ func printSweeps(w io.Writer, sweeps []messages.Sweep) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(t, "CONNECTION\tACCOUNT\tUSERS\tUNKNOWN\tRESULT") // errors come with Flush
 	for _, s := range sweeps {
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\n", s.Connection, orDash(s.Account), s.Users, len(s.Orphans), swept(s))
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\n", s.Connection, cli.OrDash(s.Account), s.Users, len(s.Orphans), swept(s))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -72,9 +73,9 @@ func printSweeps(w io.Writer, sweeps []messages.Sweep) error {
 			case x.Removed:
 				result = "removed"
 			case x.Error != "":
-				result = oneLine(x.Error)
+				result = cli.OneLine(x.Error)
 			}
-			_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", x.Username, orDash(x.Lease), x.CreatedAt.UTC().Format("2006-01-02 15:04"), result)
+			_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", x.Username, cli.OrDash(x.Lease), x.CreatedAt.UTC().Format("2006-01-02 15:04"), result)
 		}
 	}
 	return t.Flush()
@@ -84,7 +85,7 @@ func printSweeps(w io.Writer, sweeps []messages.Sweep) error {
 func swept(s messages.Sweep) string {
 	switch {
 	case s.Error != "":
-		return oneLine(s.Error)
+		return cli.OneLine(s.Error)
 	case s.AwaitsConsent:
 		return "left alone: suspiciously many, or the lease bucket was restored (lessor restore); see whether they are nobody's, and remove them with --apply"
 	}

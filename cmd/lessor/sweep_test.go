@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/messages"
 )
 
@@ -20,7 +21,7 @@ func TestSweepOfACleanAccount(t *testing.T) {
 		t.Errorf("it prints\n%s", out)
 	}
 	o.ok(t, "revoke", lease)
-	o.says(exitOK, `{"kind":"sweep","sweeps":[{"connection":"`, "", "sweep", "--json", "--apply")
+	o.says(cli.ExitOK, `{"kind":"sweep","sweeps":[{"connection":"`, "", "sweep", "--json", "--apply")
 }
 
 func TestSweepSaysWhatIsLeft(t *testing.T) {

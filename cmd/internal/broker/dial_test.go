@@ -1,0 +1,53 @@
+//go:build unix
+
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/lessorhq/lessor/cmd/embedded"
+	"github.com/lessorhq/lessor/cmd/internal/clitest"
+)
+
+// TestWhatAWaitMends tells errors of a connection that is made, from a server too.
+func TestWhatAWaitMends(t *testing.T) {
+	t.Parallel()
+	crowded := clitest.StartNATS(t, embedded.Options{StoreDir: t.TempDir(), Listen: clitest.FreeAddress(t), Configure: func(o *server.Options) { o.MaxConn = 1 }})
+	t.Cleanup(crowded.Close)
+	first, err := nats.Connect(crowded.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(first.Close)
+	_, noRoom := nats.Connect(crowded.URL())
+	for _, tt := range []struct {
+		err   error
+		mends bool
+	}{
+		{noRoom, true},
+		{nats.ErrNoServers, true},
+		{nats.ErrTimeout, true},
+		{nats.ErrStaleConnection, true},
+		{io.EOF, true},
+		{io.ErrUnexpectedEOF, true},
+		{&net.OpError{Op: "dial", Err: errors.New("refused")}, true},
+		{&net.OpError{Op: "read", Err: errors.New("reset")}, true},
+		{&net.OpError{Op: "write", Err: errors.New("reset")}, true},
+		{&net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}, false},
+		{&net.OpError{Op: "local error", Err: errors.New("tls: bad record MAC")}, false},
+		{nats.ErrAuthorization, false}, // but for a moment
+		{nats.ErrSecureConnRequired, false},
+		{errors.New("what nobody expects"), false},
+	} {
+		if tt.err == nil || mayCome(fmt.Errorf("connect: %w", tt.err)) != tt.mends {
+			t.Errorf("a wait mends %v: not %t", tt.err, tt.mends)
+		}
+	}
+}

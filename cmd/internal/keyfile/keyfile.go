@@ -1,0 +1,47 @@
+package keyfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/lessorhq/lessor/cmd/internal/atomicfile"
+	"github.com/lessorhq/lessor/messages"
+)
+
+// Name is the broker's key in the store of an embedded server.
+const Name = "broker.key"
+
+// Read reads a key file.
+func Read(path string) (*messages.Keyring, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf(`the broker's key: %w; make one with "lessor key new > FILE"`, err)
+	}
+	defer clear(data)
+	keys, err := messages.ParseKeyring(data)
+	if err != nil {
+		return nil, fmt.Errorf("the broker's key %s: %s", path, messages.AsError(err).Message)
+	}
+	return keys, nil
+}
+
+// ReadOrCreate reads the key in a store, and makes it on the first start, for this
+// user alone.
+func ReadOrCreate(store string) (*messages.Keyring, error) {
+	path := filepath.Join(store, Name)
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return Read(path)
+	}
+	seed, err := messages.NewKey()
+	if err != nil {
+		return nil, err
+	}
+	defer clear(seed)
+	if err := atomicfile.Write(path, seed, 0o600); err != nil {
+		return nil, fmt.Errorf("the broker's key: %w", err)
+	}
+	return Read(path)
+}

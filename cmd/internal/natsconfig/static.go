@@ -1,0 +1,120 @@
+package natsconfig
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/nats-io/nkeys"
+)
+
+// keysFile has the users' public keys, which the accounts include: the rest of the
+// configuration is the same whoever makes it.
+const keysFile = "keys.conf"
+
+// madeBy begins what is written anew each time.
+const madeBy = `# Made by "lessor nats-config" from a list of identities: change the list, and make it
+# again.
+
+`
+
+// WriteStatic writes the configuration of servers that know their users.
+func WriteStatic(dir string, accounts []Account) error {
+	keys := keysOf(dir)
+	var public bytes.Buffer
+	fmt.Fprintf(&public, "# The users' public keys. The private ones are for their users alone.\n")
+	for _, a := range accounts {
+		for _, user := range a.users {
+			pair, err := keys.key(userKey(a.role, user), nkeys.PrefixByteUser)
+			if err != nil {
+				return err
+			}
+			id, err := pair.PublicKey()
+			if err != nil {
+				return err
+			}
+			pair.Wipe()
+			fmt.Fprintf(&public, "%s: %q\n", userKey(a.role, user), id)
+		}
+	}
+	if err := writeFile(filepath.Join(dir, keysFile), public.Bytes(), 0o644); err != nil {
+		return err
+	}
+	return writeConf(dir, StaticConf(accounts))
+}
+
+// StaticConf are the accounts of servers that know their users, but for their keys.
+func StaticConf(accounts []Account) []byte {
+	var b bytes.Buffer
+	b.WriteString(madeBy)
+	fmt.Fprintf(&b, "include %q\n\nsystem_account: %s\n\naccounts: {\n", "./"+keysFile, systemAccount)
+	for _, a := range accounts {
+		a.writeStatic(&b)
+	}
+	b.WriteString("}\n")
+	return b.Bytes()
+}
+
+func (a Account) writeStatic(b *bytes.Buffer) {
+	fmt.Fprintf(b, "  %q: {\n", a.name)
+	if a.jetStream {
+		b.WriteString("    jetstream: enabled\n")
+	}
+	if l := a.limits; l != (Limits{}) {
+		fmt.Fprintf(b, "    limits: {max_connections: %d, max_subscriptions: %d, max_payload: %d, max_leafnodes: 0}\n", l.connections, l.subscriptions, l.payload)
+	}
+	b.WriteString("    users: [\n")
+	for _, user := range a.users {
+		fmt.Fprintf(b, "      {nkey: $%s", userKey(a.role, user))
+		if a.may != nil {
+			b.WriteString(", permissions: {\n")
+			a.may(user).writeStatic(b)
+			b.WriteString("      }")
+		}
+		b.WriteString("}\n")
+	}
+	b.WriteString("    ]\n")
+	writeShares(b, "exports", a.exports, func(s Share) string {
+		text := fmt.Sprintf("{%s: %q, accounts: [%s]", s.kind, s.subject, `"`+strings.Join(s.with, `", "`)+`"`)
+		if s.many {
+			text += ", response_type: Stream"
+		}
+		return text + "}"
+	})
+	writeShares(b, "imports", a.imports, func(s Share) string {
+		text := fmt.Sprintf("{%s: {account: %q, subject: %q}", s.kind, s.with[0], s.subject)
+		if s.to != "" {
+			text += fmt.Sprintf(", to: %q", s.to)
+		}
+		return text + "}"
+	})
+	b.WriteString("  }\n")
+}
+
+func writeShares(b *bytes.Buffer, name string, shares []Share, line func(Share) string) {
+	if len(shares) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "    %s: [\n", name)
+	for _, s := range shares {
+		fmt.Fprintf(b, "      %s\n", line(s))
+	}
+	b.WriteString("    ]\n")
+}
+
+func (p Permissions) writeStatic(b *bytes.Buffer) {
+	for _, list := range []struct {
+		name     string
+		subjects []string
+	}{{"publish", p.publish}, {"subscribe", p.subscribe}} {
+		fmt.Fprintf(b, "        %s: [\n", list.name)
+		for _, s := range list.subjects {
+			fmt.Fprintf(b, "          %q\n", s)
+		}
+		b.WriteString("        ]\n")
+	}
+	if p.answers > 0 {
+		fmt.Fprintf(b, "        allow_responses: {max: %d, expires: %q}\n", p.answers, p.within)
+	}
+}

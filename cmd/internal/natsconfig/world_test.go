@@ -1,0 +1,382 @@
+//go:build unix
+
+package natsconfig
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/lessorhq/lessor/cmd/embedded"
+	"github.com/lessorhq/lessor/cmd/internal/broker"
+	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/clitest"
+	"github.com/lessorhq/lessor/cmd/internal/sandbox"
+	"github.com/lessorhq/lessor/cmd/internal/secretfile"
+	"github.com/lessorhq/lessor/cmd/lessor"
+	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/client"
+	"github.com/lessorhq/lessor/provider/awsiam"
+	"github.com/lessorhq/lessor/provider/iamsim"
+)
+
+// identitiesFile is the shipped list of who uses lessor.
+const identitiesFile = "../../deploy/nats/identities.yaml"
+
+// shippedConfigs are the folders with the servers' configuration.
+var shippedConfigs = map[natsSetup]string{staticUsers: "../../deploy/nats/static", jwtUsers: "../../deploy/nats/jwt"}
+
+// natsSetup is a way in which a NATS server knows users.
+type natsSetup string
+
+const (
+	staticUsers natsSetup = "static users"
+	jwtUsers    natsSetup = "JWT users"
+	// oneAccount has the same users with the same rights, all in the brokers'
+	// account, where a requester may publish its requests to the stream as well.
+	oneAccount natsSetup = "one account, with permissions"
+	// openAccount has everybody in the brokers' account, and no permissions.
+	openAccount natsSetup = "one account, without permissions"
+)
+
+// natsWorld is a NATS server with the configuration that nats-config makes of the
+// shipped list, and a broker on it at a simulated AWS account.
+type natsWorld struct {
+	t      *testing.T
+	setup  natsSetup
+	dir    string // what nats-config wrote
+	server *embedded.Server
+	sim    *iamsim.Sim
+	aws    *iamsim.Server
+	config consumer.Config // of the broker
+	broker *broker.Broker
+	conn   *nats.Conn // the broker's
+	ns     messages.Namespace
+	ahead  atomic.Int64 // of the real time, the broker's clock
+
+	mu         sync.Mutex
+	violations []string // that the broker's connections were told of
+}
+
+// natsWitness is a user in the brokers' account who may do everything.
+const natsWitness = "witness"
+
+func newNATSWorld(t *testing.T, setup natsSetup, change ...func(*server.Options)) *natsWorld {
+	t.Helper()
+	w := &natsWorld{t: t, setup: setup, dir: t.TempDir(), sim: iamsim.New(iamsim.Options{})}
+	var err error
+	w.aws, err = w.sim.Start()
+	w.ok(err)
+	t.Cleanup(func() { _ = w.aws.Close() }) // the account goes with the test
+	w.configure()
+	w.server, err = embedded.Start(embedded.Options{Listen: "127.0.0.1:0", Configure: func(o *server.Options) {
+		w.serverOptions(o)
+		for _, f := range change {
+			f(o)
+		}
+	}})
+	w.ok(err)
+	t.Cleanup(w.server.Close)
+	return w
+}
+
+func (w *natsWorld) ok(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// configure makes the configuration as a person would.
+func (w *natsWorld) configure() {
+	w.t.Helper()
+	args := []string{"nats-config", identitiesFile, "--out", w.dir}
+	switch w.setup {
+	case staticUsers:
+	case jwtUsers:
+		args = append(args, "--jwt")
+	case oneAccount:
+		w.ok(WriteStatic(w.dir, w.inOneAccount()))
+		return
+	case openAccount:
+		return
+	}
+	if _, stderr, code := (main.terminal{}).run(w.t.Context(), args...); code != cli.ExitOK {
+		w.t.Fatalf("nats-config: exit code %d, %s", code, stderr)
+	}
+	// What is loaded is what is shipped: only the keys are of this folder.
+	shipped, err := filepath.Glob(filepath.Join(shippedConfigs[w.setup], "*.conf"))
+	w.ok(err)
+	for _, file := range shipped {
+		text, err := os.ReadFile(file)
+		w.ok(err)
+		w.ok(os.WriteFile(filepath.Join(w.dir, filepath.Base(file)), text, 0o600))
+	}
+}
+
+// flags are a user's, on the command line.
+func (w *natsWorld) flags(role, user string) []string {
+	flags := []string{"--server", w.server.URL(), "--inbox-prefix", "_INBOX_" + user}
+	if w.setup == jwtUsers {
+		return append(flags, "--creds", filepath.Join(w.dir, "creds", userKey(role, user)+".creds"))
+	}
+	return append(flags, "--nkey", filepath.Join(w.dir, "keys", userKey(role, user)+seedSuffix))
+}
+
+// inOneAccount are the accounts of the shipped list thrown together.
+func (w *natsWorld) inOneAccount() []Account {
+	w.t.Helper()
+	data, err := os.ReadFile(identitiesFile)
+	w.ok(err)
+	p, err := ParseIdentities(data)
+	w.ok(err)
+	accounts, err := p.Accounts()
+	w.ok(err)
+	may := map[string]func(string) Permissions{}
+	one := Account{name: brokerAccount, role: "all", jetStream: true}
+	for _, a := range accounts[:len(accounts)-1] {
+		for _, user := range a.users {
+			one.users = append(one.users, user)
+			may[user] = a.may
+		}
+	}
+	one.may = func(user string) Permissions {
+		m := may[user](user)
+		for _, secret := range p.Requesters[user] { // the other way in
+			m.publish = append(m.publish, w.ns.Request(user, secret))
+		}
+		if user == p.Brokers[0] {
+			m.publish = append(m.publish, "_INBOX.>", "_INBOX_alice.>", "_INBOX_bob.>", "_INBOX_deploy-bot.>", "_INBOX_olga.>", "_INBOX_kim.>", "_INBOX_audrey.>")
+		}
+		return m
+	}
+	return []Account{one, accounts[len(accounts)-1]}
+}
+
+// serverOptions loads the configuration into the embedded server, as nats-server
+// would.
+func (w *natsWorld) serverOptions(o *server.Options) {
+	dir := o.StoreDir
+	if w.setup != openAccount {
+		w.ok(o.ProcessConfigFile(filepath.Join(w.dir, ConfFile)))
+	}
+	o.JetStream, o.StoreDir, o.Host, o.Port = true, dir, "127.0.0.1", server.RANDOM_PORT
+	for _, a := range o.Accounts {
+		if a.Name == brokerAccount {
+			o.Users = append(o.Users,
+				&server.User{Username: natsWitness, Password: natsWitness, Account: a},
+				&server.User{Username: "worker", Password: natsWitness, Account: a, Permissions: permissions(workerMay(w.ns, "worker"))},
+				&server.User{Username: "scheduler", Password: natsWitness, Account: a, Permissions: permissions(schedulerMay(w.ns, "scheduler"))})
+		}
+	}
+}
+
+func permissions(p Permissions) *server.Permissions {
+	return &server.Permissions{Publish: &server.SubjectPermission{Allow: p.publish}, Subscribe: &server.SubjectPermission{Allow: p.subscribe}}
+}
+
+// as are a user's options.
+func (w *natsWorld) as(role, user string) []nats.Option {
+	w.t.Helper()
+	own := nats.CustomInboxPrefix("_INBOX_" + user)
+	switch {
+	case w.setup == openAccount:
+		return nil
+	case user == natsWitness:
+		return []nats.Option{nats.UserInfo(natsWitness, natsWitness)}
+	case w.setup == jwtUsers:
+		return []nats.Option{own, nats.UserCredentials(filepath.Join(w.dir, "creds", userKey(role, user)+".creds"))}
+	case w.setup == oneAccount:
+		role = "all"
+	}
+	key, err := nats.NkeyOptionFromSeed(filepath.Join(w.dir, "keys", userKey(role, user)+seedSuffix))
+	w.ok(err)
+	return []nats.Option{own, key}
+}
+
+// connect connects as a user. What NATS does not allow is no error of the test's.
+func (w *natsWorld) connect(role, user string, options ...nats.Option) *nats.Conn {
+	w.t.Helper()
+	options = append(append(w.as(role, user), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})), options...)
+	nc, err := nats.Connect(w.server.URL(), options...)
+	w.ok(err)
+	w.t.Cleanup(nc.Close)
+	return nc
+}
+
+// brokerConn connects as a broker, and takes note of what NATS does not allow it.
+func (w *natsWorld) brokerConn() *nats.Conn {
+	w.t.Helper()
+	nc, err := nats.Connect(w.server.URL(), append(append(broker.ConnOptions(zerolog.Nop()), w.as("broker", "broker")...),
+		nats.ReconnectWait(10*time.Millisecond), nats.ErrorHandler(w.violation))...)
+	w.ok(err)
+	w.t.Cleanup(nc.Close)
+	return nc
+}
+
+func (w *natsWorld) violation(_ *nats.Conn, _ *nats.Subscription, err error) {
+	if errors.Is(err, nats.ErrPermissionViolation) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.violations = append(w.violations, err.Error())
+	}
+}
+
+// notViolated checks that the brokers were allowed all that they did.
+func (w *natsWorld) notViolated() {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, v := range w.violations {
+		w.t.Errorf("the broker may not what it does: %s", v)
+	}
+}
+
+// serve starts the broker as serve does, but quick about what takes its time in the
+// real world.
+func (w *natsWorld) serve(change ...func(*consumer.Config)) {
+	w.t.Helper()
+	if w.config.Keys == nil {
+		keys, err := sandbox.newKeys("")
+		w.ok(err)
+		id, secret := w.sim.AddPrincipal("broker")
+		w.config = consumer.Config{
+			Keys: keys, Now: w.now, ProbeEvery: time.Millisecond, MaintainEvery: 5 * time.Millisecond, MinTTL: messages.Duration(time.Second),
+			RetryMin: 10 * time.Millisecond, RetryMax: 50 * time.Millisecond,
+			AckWait: 3 * time.Second, // of what was on its way to a connection that was lost
+			// Where somebody listens to everything, NATS takes a lost connection's pulls for
+			// served until they expire, ten times this long.
+			PullHeartbeat: time.Second,
+			Provider:      awsiam.New(awsiam.Options{Endpoint: w.aws.URL, Credentials: credentials.NewStaticCredentialsProvider(id, secret, "")}),
+			Workers:       consumer.Workers{Request: 8, Renew: 4, Revoke: 8, Confirm: 2},
+		}
+	}
+	w.conn = w.brokerConn()
+	cfg := w.config
+	cfg.Conn = w.conn
+	for _, f := range change {
+		f(&cfg)
+	}
+	var err error
+	w.broker, err = broker.Start(w.t.Context(), cfg, func(ctx context.Context, s *consumer.Secrets) error {
+		for _, name := range []string{"ci", "prod"} {
+			d, err := secretfile.Parse(fmt.Appendf(nil, "name: %s\nmax_ttl: 24h\ndefault_ttl: 1h\naws: {path: /lessor/}\n", name))
+			if err == nil {
+				_, err = s.Put(ctx, d, "test")
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	w.ok(err)
+	w.t.Cleanup(w.stop)
+}
+
+// stop ends the broker in good order, if it runs.
+func (w *natsWorld) stop() {
+	if w.broker == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), clitest.Patience)
+	defer cancel()
+	if err := w.broker.Stop(ctx); err != nil {
+		w.t.Errorf("the broker does not stop: %v", err)
+	}
+	w.broker = nil
+}
+
+func (w *natsWorld) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }
+
+// pass has time pass for the broker.
+func (w *natsWorld) pass(d time.Duration) { w.ahead.Add(int64(d)) }
+
+// events are the types of a lease's events, as somebody who may reads them.
+func (w *natsWorld) events(nc *nats.Conn, lease string) []messages.EventType {
+	w.t.Helper()
+	js, err := jetstream.New(nc)
+	w.ok(err)
+	l, err := messages.ParseLeaseName(lease)
+	w.ok(err)
+	var types []messages.EventType
+	for e, err := range client.Events(w.t.Context(), js, w.ns, client.EventFilter{Identity: l.Identity, Secret: l.Secret, ID: l.ID}) {
+		w.ok(err)
+		types = append(types, messages.EventType(strings.TrimPrefix(e.Type, "lessor.lease.")))
+	}
+	return types
+}
+
+// inspect is JetStream with a broker's rights.
+func (w *natsWorld) inspect() jetstream.JetStream {
+	w.t.Helper()
+	js, err := jetstream.New(w.connect("broker", "broker"))
+	w.ok(err)
+	return js
+}
+
+// asked is what came of a question.
+type asked struct {
+	msg     *nats.Msg
+	reply   messages.Reply
+	refused bool // by NATS, for want of a right or of anybody who listens
+}
+
+// ask sends a message with a reply subject of the connection's own and waits for the
+// answer. Where NATS does not allow it, it says so before it answers a flush.
+func (w *natsWorld) ask(nc *nats.Conn, subject, body string, header ...string) asked {
+	w.t.Helper()
+	inbox, err := nc.SubscribeSync(nc.NewInbox())
+	w.ok(err)
+	defer func() { _ = inbox.Unsubscribe() }()
+	if w.send(nc, subject, inbox.Subject, body, header...) {
+		return asked{refused: true}
+	}
+	msg, err := inbox.NextMsg(clitest.Patience)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return asked{refused: true}
+	}
+	w.ok(err)
+	a := asked{msg: msg}
+	_ = json.Unmarshal(msg.Data, &a.reply) // what JetStream answers is none
+	return a
+}
+
+// send sends a message, and says whether NATS refuses it.
+func (w *natsWorld) send(nc *nats.Conn, subject, reply, body string, header ...string) (refused bool) {
+	w.t.Helper()
+	before := nc.LastError()
+	msg := &nats.Msg{Subject: subject, Reply: reply, Data: []byte(body), Header: nats.Header{}}
+	for i := 0; i+1 < len(header); i += 2 {
+		msg.Header.Set(header[i], header[i+1])
+	}
+	w.ok(nc.PublishMsg(msg))
+	w.ok(nc.Flush())
+	err := nc.LastError()
+	return err != before && errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), "Publish")
+}
+
+// lease leases a secret by the front door.
+func (w *natsWorld) lease(nc *nats.Conn, identity, body string, header ...string) messages.Reply {
+	w.t.Helper()
+	a := w.ask(nc, w.ns.API("request", identity, "ci"), body, header...)
+	if a.reply.Kind != messages.KindCredentials {
+		w.t.Fatalf("%s gets no lease: %+v %v", identity, a, a.reply.Error)
+	}
+	return a.reply
+}

@@ -1,0 +1,9 @@
+package proc
+
+import "syscall"
+
+// dieWithParent makes the kernel kill a child when the thread that started it ends,
+// however that happens. See [StartCommand].
+func dieWithParent() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}

@@ -1,0 +1,151 @@
+package floor
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lessorhq/lessor/cmd/internal/sandbox"
+	"github.com/lessorhq/lessor/cmd/internal/secretfile"
+	"github.com/lessorhq/lessor/cmd/lessor-bench/internal/timing"
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/awsiam"
+)
+
+// Floor makes and removes users by the calls that a lease needs, and nothing
+// else: the AWS SDK in a bare loop.
+type Floor struct {
+	iam        *iam.Client
+	definition messages.DynamicSecret
+	users      atomic.Int64
+}
+
+// User is a user that the floor has made.
+type User struct{ Name, key string }
+
+// CallsPerLease is what AWS can't do without: to make the user of the sample, with a
+// group, a managed and an inline policy, and a key; and as many to remove it.
+const CallsPerLease = 5
+
+func New(ctx context.Context, o awsiam.Options) (*Floor, error) {
+	d, err := secretfile.Parse(sandbox.DemoSecret)
+	if err != nil {
+		return nil, err
+	}
+	client := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.MaxIdleConns, t.MaxIdleConnsPerHost, t.MaxConnsPerHost = 0, awsiam.DefaultMaxConns, awsiam.DefaultMaxConns
+	})
+	load := []func(*config.LoadOptions) error{config.WithRegion(d.AWS.Region), config.WithHTTPClient(client)}
+	if o.Credentials != nil {
+		load = append(load, config.WithCredentialsProvider(o.Credentials))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
+	if err != nil {
+		return nil, err
+	}
+	return &Floor{
+		iam:        iam.NewFromConfig(cfg, func(s *iam.Options) { s.BaseEndpoint = aws.String(o.Endpoint) }),
+		definition: d,
+	}, nil
+}
+
+// policy is an inline policy as long as a lease's with hard expiry.
+const policy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::demo/*"},` +
+	`{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"2099-01-01T00:00:00Z"}}}]}`
+
+// policyName is the name of the inline policy.
+const policyName = "bench"
+
+// Create makes a user: first it, then everything else at once.
+func (f *Floor) Create(ctx context.Context) (User, error) {
+	u := User{Name: fmt.Sprintf("bench-%d", f.users.Add(1))}
+	name := aws.String(u.Name)
+	_, err := f.iam.CreateUser(ctx, &iam.CreateUserInput{
+		UserName: name, Path: aws.String(f.definition.AWS.Path),
+		Tags: []types.Tag{{Key: aws.String("purpose"), Value: aws.String("bench")}, {Key: aws.String("lease"), Value: name}},
+	})
+	if err != nil {
+		return u, err
+	}
+	rest, ctx := errgroup.WithContext(ctx)
+	rest.Go(func() error { return f.PutPolicy(ctx, u.Name) })
+	rest.Go(func() error {
+		_, err := f.iam.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{UserName: name, PolicyArn: aws.String(f.definition.AWS.ManagedPolicies[0])})
+		return err
+	})
+	rest.Go(func() error {
+		_, err := f.iam.AddUserToGroup(ctx, &iam.AddUserToGroupInput{UserName: name, GroupName: aws.String(f.definition.AWS.Groups[0])})
+		return err
+	})
+	rest.Go(func() error {
+		out, err := f.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: name})
+		if err == nil {
+			u.key = aws.ToString(out.AccessKey.AccessKeyId)
+		}
+		return err
+	})
+	err = rest.Wait()
+	return u, err
+}
+
+// PutPolicy is also all that AWS needs for a renewal with hard expiry.
+func (f *Floor) PutPolicy(ctx context.Context, user string) error {
+	_, err := f.iam.PutUserPolicy(ctx, &iam.PutUserPolicyInput{
+		UserName: aws.String(user), PolicyName: aws.String(policyName), PolicyDocument: aws.String(policy),
+	})
+	return err
+}
+
+// Remove removes a user: everything else at once, then it.
+func (f *Floor) Remove(ctx context.Context, u User) error {
+	name := aws.String(u.Name)
+	rest, all := errgroup.WithContext(ctx)
+	rest.Go(func() error {
+		_, err := f.iam.DeleteAccessKey(all, &iam.DeleteAccessKeyInput{UserName: name, AccessKeyId: aws.String(u.key)})
+		return err
+	})
+	rest.Go(func() error {
+		_, err := f.iam.DetachUserPolicy(all, &iam.DetachUserPolicyInput{UserName: name, PolicyArn: aws.String(f.definition.AWS.ManagedPolicies[0])})
+		return err
+	})
+	rest.Go(func() error {
+		_, err := f.iam.RemoveUserFromGroup(all, &iam.RemoveUserFromGroupInput{UserName: name, GroupName: aws.String(f.definition.AWS.Groups[0])})
+		return err
+	})
+	rest.Go(func() error {
+		_, err := f.iam.DeleteUserPolicy(all, &iam.DeleteUserPolicyInput{UserName: name, PolicyName: aws.String(policyName)})
+		return err
+	})
+	if err := rest.Wait(); err != nil {
+		return err
+	}
+	_, err := f.iam.DeleteUser(ctx, &iam.DeleteUserInput{UserName: name})
+	return err
+}
+
+// Run makes n users, or as many as can be begun in time, and removes them. A nil floor
+// has nothing to run.
+func (f *Floor) Run(ctx context.Context, within time.Duration, n, atOnce int) (made, removed timing.Run, err error) {
+	if f == nil {
+		return made, removed, nil
+	}
+	users := make([]User, n)
+	made, err = timing.RepeatWithin(ctx, within, n, atOnce, func(ctx context.Context, i int) (err error) {
+		users[i], err = f.Create(ctx)
+		return err
+	})
+	if err != nil {
+		return made, removed, err
+	}
+	removed, err = timing.Repeat(ctx, len(made.Each), atOnce, func(ctx context.Context, i int) error { return f.Remove(ctx, users[i]) })
+	return made, removed, err
+}

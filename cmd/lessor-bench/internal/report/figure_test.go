@@ -1,0 +1,50 @@
+//go:build unix
+
+package report
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lessorhq/lessor/cmd/lessor-bench/internal/measure"
+)
+
+// TestTheBoundsOfABench are told, counted, and matter only where that is asked for.
+func TestTheBoundsOfABench(t *testing.T) {
+	t.Parallel()
+	figures := []struct {
+		f     Figure
+		bound string
+		holds bool
+	}{
+		{Figure{What: "a", Value: 110}.WithBound(AtMost(110)), "≤ 110", true},
+		{Figure{What: "b", Value: 110.1}.WithBound(AtMost(110)), "≤ 110", false},
+		{Figure{What: "c", Value: 849.9}.WithBound(AtLeast(850)), "≥ 850", false},
+		{Figure{What: "d", Value: 6}.WithBound(Exactly(5)), "= 5", false},
+		{Figure{What: "e", Value: 6}.WithFloor(10, "x").WithBound(RatioAtLeast(0.6)), "≥ 0.60 × floor", true},
+		{Figure{What: "f", Value: 5.9}.WithFloor(10, "x").WithBound(RatioAtLeast(0.6)), "≥ 0.60 × floor", false},
+		{Figure{What: "g", Value: 6}.WithBound(RatioAtLeast(0.6)), "≥ 0.60 × floor", false},
+		{Figure{What: "h", Value: 8}.WithFloor(10, "x").WithBound(AtLeast(850).Or(RatioAtLeast(0.8))), "≥ 850 or ≥ 0.80 × floor", true},
+		{Figure{What: "i", Value: 900}.WithFloor(10_000, "x").WithBound(AtLeast(850).Or(RatioAtLeast(0.8))), "≥ 850 or ≥ 0.80 × floor", true},
+		{Figure{What: "j", Value: 700}.WithFloor(10_000, "x").WithBound(AtLeast(850).Or(RatioAtLeast(0.8))), "≥ 850 or ≥ 0.80 × floor", false},
+	}
+	r := &Report{Where: "embedded"}
+	for _, c := range figures {
+		if c.f.Holds == nil || *c.f.Holds != c.holds || c.f.Bound != c.bound {
+			t.Errorf("%+v", c.f)
+		}
+		r.Figures = append(r.Figures, c.f)
+	}
+	r.Figures = append(r.Figures, Figure{What: "none", Value: 1}.WithBound(AtMost(0).If(false)))
+	r.Finish(time.Second)
+	if r.Missed != 6 || strings.Count(r.table(), "MISS") != 6 || strings.Count(r.table(), "pass") != 4 {
+		t.Errorf("%d are missed:\n%s", r.Missed, r.table())
+	}
+	if err := measure.judge(r, false); err != nil {
+		t.Errorf("nobody asked for it: %v", err)
+	}
+	if err := measure.judge(r, true); err == nil || !strings.Contains(err.Error(), "6 bounds") {
+		t.Errorf("%v", err)
+	}
+}

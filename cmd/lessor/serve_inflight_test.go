@@ -1,0 +1,199 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lessorhq/lessor/cmd/embedded"
+	"github.com/lessorhq/lessor/cmd/internal/clitest"
+	"github.com/lessorhq/lessor/cmd/internal/inspect"
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
+	"github.com/lessorhq/lessor/provider/iamsim"
+)
+
+// inFlight is how many requests the only broker has in its hands when it dies.
+const inFlight = 32
+
+// crowd is as many requesters, each with an identity of its own, that listen to the
+// end. Every second one confirms.
+type crowd struct {
+	mu   sync.Mutex
+	keys map[string]map[string]bool // that each got, by identity
+	wild []string                   // what else they were told
+	more chan struct{}              // one more has its key
+}
+
+func (c *crowd) ask(t *testing.T, nc *nats.Conn, i int) {
+	t.Helper()
+	identity := fmt.Sprintf("alice%d", i)
+	inbox := nc.NewInbox()
+	_, err := nc.Subscribe(inbox, func(m *nats.Msg) { c.hear(identity, m) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := fmt.Sprintf(`{"confirm":%v}`, i%2 == 0)
+	if err := nc.PublishRequest(messages.Namespace{}.API("request", identity, "ci"), inbox, []byte(body)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (c *crowd) hear(identity string, m *nats.Msg) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, err := messages.DecodeReply(m.Data)
+	if err != nil || r.Kind != messages.KindCredentials {
+		c.wild = append(c.wild, fmt.Sprintf("%s: %s %s", identity, m.Data, m.Header.Get("Status")))
+		return
+	}
+	_ = m.Respond(nil) // who has not promised it may, too
+	if c.keys[identity] == nil {
+		c.keys[identity] = map[string]bool{}
+		c.more <- struct{}{}
+	}
+	c.keys[identity][r.Credentials.AccessKeyID] = true
+}
+
+// has says whether the identity got that key and no other.
+func (c *crowd) has(identity, key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.keys[identity]) == 1 && c.keys[identity][key]
+}
+
+// TestTheOnlyBrokerDiesWithRequestsInFlight kills it at several moments, with 32
+// requests in its hands, and starts it again. Then no user may be without a lease, and
+// no lease without somebody who has its key.
+func TestTheOnlyBrokerDiesWithRequestsInFlight(t *testing.T) {
+	t.Parallel()
+	for name, m := range map[string]struct {
+		action string // from this call on ...
+		nth    int    // ... AWS carries out what it is asked for, and the broker does not hear of it
+		heard  int    // or: it dies when so many have their keys
+	}{
+		"users are made":           {action: "CreateUser", nth: inFlight},
+		"half of them have rights": {action: "AttachUserPolicy", nth: inFlight / 2},
+		"half of them have keys":   {action: "CreateAccessKey", nth: inFlight / 2},
+		"some keys are delivered":  {heard: inFlight / 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			server, err := embedded.Start(embedded.Options{StoreDir: t.TempDir(), Listen: "127.0.0.1:0"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(server.Close)
+			args := []string{"serve", "--server", server.URL(), "--key-file", newKeyFile(t), "--secrets", s.secrets, "--confirm-within", "1m"}
+			dies := s.start(nil, args...)
+			dies.Logs("broker is up")
+
+			reached := make(chan struct{})
+			s.sim.SetHook(holdFrom(m.action, m.nth, reached))
+			c := &crowd{keys: map[string]map[string]bool{}, more: make(chan struct{}, inFlight)}
+			nc := at(server.URL()).connect(t)
+			for i := range inFlight {
+				c.ask(t, nc, i)
+			}
+			for range m.heard {
+				clitest.Awaits(t, c.more, "a key is delivered")
+			}
+			if m.heard == 0 {
+				clitest.Awaits(t, reached, name)
+			}
+			dies.Kill()
+			s.sim.SetHook(nil)
+			again := s.start(nil, args...)
+			for range inFlight - m.heard {
+				select {
+				case <-c.more:
+				case <-time.After(2 * clitest.Patience):
+					t.Fatalf("not everybody is served within a minute: %v", c.wild)
+				}
+			}
+			s.settled(server, c)
+			again.Stop()
+		})
+	}
+}
+
+// holdFrom has AWS gather all the requests at their first call, and from the nth call
+// of an action on carry out what it is asked for, and not answer.
+func holdFrom(action string, nth int, reached chan struct{}) func(context.Context, iamsim.Call) iamsim.Verdict {
+	var mu sync.Mutex
+	counts, all := map[string]int{}, make(chan struct{})
+	return func(ctx context.Context, call iamsim.Call) iamsim.Verdict {
+		mu.Lock()
+		counts[call.Action]++
+		n := counts[call.Action]
+		if call.Action == "CreateUser" && n == inFlight {
+			close(all)
+		}
+		if call.Action == action && n == nth {
+			close(reached)
+		}
+		mu.Unlock()
+		if call.Action == "CreateUser" {
+			select {
+			case <-all:
+			case <-ctx.Done():
+			}
+		}
+		if call.Action == action && n >= nth {
+			return iamsim.Verdict{After: func() { <-ctx.Done() }}
+		}
+		return iamsim.Verdict{}
+	}
+}
+
+// settled waits until every lease's delivery is, and compares AWS, the records and
+// what the requesters have.
+func (s *site) settled(server *embedded.Server, c *crowd) {
+	s.t.Helper()
+	js, err := jetstream.New(at(server.URL()).connect(s.t))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ns := messages.Namespace{}
+	var alive []record.Record
+	clitest.Eventually(s.t, "every delivery is settled", func() bool {
+		if alive, err = inspect.Live(s.t.Context(), js, ns); err != nil {
+			s.t.Fatal(err)
+		}
+		for _, rec := range alive {
+			if rec.State != messages.StateActive || !rec.Settled() {
+				return false
+			}
+		}
+		queued, err := inspect.Queued(s.t.Context(), js, ns)
+		return err == nil && len(queued) == 0
+	})
+	users := map[string]bool{}
+	for _, u := range s.sim.Users() {
+		users[strings.ToLower(u.Name)] = true
+		if len(u.AccessKeys) != 1 {
+			s.t.Errorf("%s has %d keys", u.Name, len(u.AccessKeys))
+		}
+	}
+	for _, rec := range alive {
+		if !c.has(rec.Identity, rec.AccessKeyID) {
+			s.t.Errorf("lease %s is alive, and its requester does not have its key", rec.Name())
+		}
+		if !users[strings.ToLower(rec.User.Name)] {
+			s.t.Errorf("lease %s has no user", rec.Name())
+		}
+		delete(users, strings.ToLower(rec.User.Name))
+	}
+	if len(users) != 0 || len(alive) != inFlight {
+		s.t.Errorf("%d leases for %d requests, and users without a lease: %v; told: %v", len(alive), inFlight, users, c.wild)
+	}
+}
