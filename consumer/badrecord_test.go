@@ -228,7 +228,7 @@ func TestABadDefinitionStopsNothingElse(t *testing.T) {
 			t.Errorf("%s has the notes %q", i.Name, i.Notes)
 		}
 	}
-	if from, err := b.Secrets().Names(w.ctx(), "test"); err != nil || len(from) != 2 { // ci, and of another what is around it
+	if from, err := b.Secrets().NamesFrom(w.ctx(), "test"); err != nil || len(from) != 2 { // ci, and of another what is around it
 		t.Errorf("names: %v, %v", from, err)
 	}
 	d, err := messages.DecodeDynamicSecret([]byte(strings.Replace(plainSecret, `"ci"`, `"newer"`, 1)))

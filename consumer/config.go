@@ -85,6 +85,9 @@ type Workers struct {
 	Renew   int // 0 is 64
 	Revoke  int // 0 is 128
 	Confirm int // 0 is 16
+	// MaxCleanups is how many teardowns whose keys are deleted may wait beside the
+	// workers; 0 is 1024, and below 0 is none: they are redelivered later.
+	MaxCleanups int
 }
 
 // Streams is how streams and consumers are set up. Zero fields have the defaults.
@@ -167,6 +170,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Workers.Renew = cmp.Or(c.Workers.Renew, 64)
 	c.Workers.Revoke = cmp.Or(c.Workers.Revoke, 128)
 	c.Workers.Confirm = cmp.Or(c.Workers.Confirm, 16)
+	c.Workers.MaxCleanups = cmp.Or(c.Workers.MaxCleanups, 1024)
 	c.Streams.EventAge = cmp.Or(c.Streams.EventAge, 90*24*time.Hour)
 	c.Streams.AckWait = cmp.Or(c.Streams.AckWait, 15*time.Second)
 	c.Streams.PullHeartbeat = cmp.Or(c.Streams.PullHeartbeat, 3*time.Second)

@@ -115,7 +115,7 @@ func TestTheDiskIsFull(t *testing.T) {
 	if r, err := w.door(w.ns.API("request", "alice", "ci")); err != nil || r.Kind != messages.KindError || r.Error.Code != messages.CodeUnavailable {
 		t.Errorf("a request to a full disk: %+v %v %v", r, r.Error, err)
 	}
-	if w.lines("a refusal could not be told") > 0 {
+	if w.lines("the event of a refusal") > 0 {
 		t.Error("the requester has waited for an event, too, that can't be written")
 	}
 	w.says(b, "it can't write to its disk")
@@ -133,7 +133,7 @@ func TestTheDiskIsFull(t *testing.T) {
 	w.says(b, "")
 	w.alive(lives)
 	w.everyUserHasALease()
-	if n := w.lines("trouble with JetStream"); n > 8 {
+	if n := w.lines("JetStream fails"); n > 8 {
 		t.Errorf("%d lines about one trouble", n)
 	}
 }

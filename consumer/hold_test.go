@@ -139,7 +139,7 @@ func (w *world) testRestore(backup func() string, restore func(string), told boo
 	b = w.broker(func(c *consumer.Config) { c.Restored = told })
 	w.isHeld(b, why)
 	w.eventually("they are reminded of", func() bool {
-		return strings.Count(w.logs.String(), "left alone: the record comes from a backup") >= 4
+		return strings.Count(w.logs.String(), "blocked by the restore guard: the record comes from a backup") >= 4
 	})
 	if s := w.sweep(""); !s.AwaitsConsent || len(s.Orphans) != 1 || s.Orphans[0].Removed {
 		t.Errorf("swept: %+v", s)
@@ -201,7 +201,7 @@ func (w *world) isHeld(b *broker, says string) {
 	if err != nil || !strings.Contains(why, says) {
 		w.t.Fatalf("held: %q, %v; want %q", why, err, says)
 	}
-	if b.Healthy(w.ctx()) != nil || !strings.Contains(w.logs.String(), "the lease bucket was restored and is held") {
+	if b.Healthy(w.ctx()) != nil || !strings.Contains(w.logs.String(), "the lease bucket was restored: no lease") {
 		w.t.Error("nobody is told, or it is not healthy")
 	}
 }
@@ -282,7 +282,7 @@ func TestAHoldThatCanNotBeReadHolds(t *testing.T) {
 	l := w.lease("ci", `{"ttl":"1h"}`)
 	w.quiet()
 	w.clock.move(2 * time.Hour)
-	w.eventually("it is reminded of", func() bool { return strings.Contains(w.logs.String(), "left alone: the record comes") })
+	w.eventually("it is reminded of", func() bool { return strings.Contains(w.logs.String(), "blocked by the restore guard: the record comes") })
 	if r := w.restored(`{"apply":true}`); !r.Applied || r.Due != 1 {
 		t.Errorf("%+v", r)
 	}

@@ -222,7 +222,7 @@ func TestJetStreamHasNoRoom(t *testing.T) {
 		t.Fatalf("%+v %v", r, r.Error)
 	}
 	w.everyUserHasALease()
-	if n := w.lines("trouble with JetStream"); n > 8 {
+	if n := w.lines("JetStream fails"); n > 8 {
 		t.Errorf("%d lines about one trouble", n)
 	}
 }

@@ -136,7 +136,7 @@ func (c *Consumer) engineParts() lease.Parts {
 	return lease.Parts{
 		Conn: c.cfg.Conn, Leases: p.leases, Events: p.events, Provider: c.cfg.Provider, Accounts: p.connections, Secrets: p.secrets,
 		Commands: p.commands, Reserve: p.reserve, Limits: c.limits(), Guard: p.guard, Lifetime: c.lifetime,
-		CleanupSlots: c.cfg.Workers.Revoke / workersPerCleanup,
+		CleanupSlots: c.cfg.Workers.Revoke / workersPerCleanup, MaxCleanups: c.cfg.Workers.MaxCleanups,
 	}
 }
 

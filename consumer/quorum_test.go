@@ -69,7 +69,7 @@ func TestTheQuorumIsLost(t *testing.T) {
 		t.Error("a lease does not live on")
 	}
 	w.everyUserHasALease()
-	if n := w.lines("trouble with JetStream"); n > 8+4+6 { // once for each stream and consumer, and for what is written to, at most
+	if n := w.lines("JetStream fails"); n > 8+4+6 { // once for each stream and consumer, and for what is written to, at most
 		t.Errorf("%d lines about one trouble", n)
 	}
 }

@@ -112,7 +112,7 @@ func TestAStalledWorkerFindsItselfReplaced(t *testing.T) {
 			w.alive(answer)
 			s.wake()
 			w.eventually("the first has noticed", func() bool {
-				return strings.Contains(w.logs.String(), "somebody else has the lease")
+				return strings.Contains(w.logs.String(), "another worker has the lease")
 			})
 			w.alive(answer)
 			w.oneKey(answers, answer)

@@ -150,7 +150,7 @@ func TestACutIsToldOnceItCanBe(t *testing.T) {
 	w.publishFor("", w.ns.Revoke(nameOf(w, r)), "")
 	w.eventually("it is cut off and nobody could be told", func() bool {
 		rec, _ := w.record(r.Lease.Name)
-		return rec.SessionDenied() && strings.Contains(w.logs.String(), "can't be served now")
+		return rec.SessionDenied() && strings.Contains(w.logs.String(), "the message can't be handled now")
 	})
 	w.broker() // makes the stream again
 	w.quiet()

@@ -35,7 +35,7 @@ func TestStreamsAreDeletedByHand(t *testing.T) {
 		return err == nil
 	})
 	w.goesOn(b, lives)
-	if made := w.lines("is made anew; requesters may ask again"); made != 5 {
+	if made := w.lines("is made again; requesters may repeat their requests"); made != 5 {
 		t.Errorf("%d lines about 5 streams that were made again", made)
 	}
 	w.quiet()
@@ -139,7 +139,7 @@ func TestTheLeaseBucketIsDeletedByHand(t *testing.T) {
 	if w.created() != made || w.sim.UserCount() != 2 {
 		t.Errorf("%d users made and %d there without a bucket", w.created()-made, w.sim.UserCount())
 	}
-	if n := w.lines("trouble with JetStream"); n > 4 {
+	if n := w.lines("JetStream fails"); n > 4 {
 		t.Errorf("%d lines about one trouble", n)
 	}
 

@@ -155,7 +155,7 @@ func (w *world) config(nc *nats.Conn) consumer.Config {
 		}),
 		Log:     zerolog.New(w.logs).Level(zerolog.DebugLevel),
 		Workers: consumer.Workers{Request: 16, Renew: 4, Revoke: 16, Confirm: 2},
-		AckWait: 500 * time.Millisecond, NoRespondersWait: 100 * time.Millisecond, ProbeEvery: 10 * time.Millisecond,
+		Streams: consumer.Streams{AckWait: 500 * time.Millisecond}, NoRespondersWait: 100 * time.Millisecond, ProbeEvery: 10 * time.Millisecond,
 		RetryMin: 20 * time.Millisecond, RetryMax: 200 * time.Millisecond,
 		MinTTL: messages.Duration(time.Second), Reserve: 1,
 	}
@@ -178,19 +178,8 @@ func (w *world) broker(change ...func(*consumer.Config)) *broker {
 
 func (w *world) tryBroker(nc *nats.Conn, change ...func(*consumer.Config)) (*broker, error) {
 	cfg := w.config(nc)
-	var counts atomic.Pointer[scheduler.Scheduler]
-	cfg.Live = func(identity, secret string) (int, int, bool) {
-		if s := counts.Load(); s != nil {
-			return s.Live(identity, secret)
-		}
-		return 0, 0, false
-	}
-	cfg.Known = func(name messages.LeaseName) bool {
-		s := counts.Load()
-		return s != nil && s.Known(name)
-	}
-	cfg.Current = func(messages.LeaseName, uint64) bool { return true } // the worst: what is remembered is always believed
-	cfg.Rate = &rate{&counts}
+	index := &lateIndex{}
+	cfg.Index = index
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -210,7 +199,7 @@ func (w *world) tryBroker(nc *nats.Conn, change ...func(*consumer.Config)) (*bro
 	if err != nil {
 		return nil, err
 	}
-	counts.Store(sched)
+	index.Store(sched)
 	b := &broker{Consumer: cons, sched: sched, nc: nc}
 	w.t.Cleanup(b.stop)
 	return b, nil
@@ -484,4 +473,33 @@ func (w *world) leaks() []string {
 	})
 	w.ok(err)
 	return found
+}
+
+// lateIndex is the index of a scheduler that starts after its consumer.
+type lateIndex struct{ atomic.Pointer[scheduler.Scheduler] }
+
+func (x *lateIndex) Live(identity, secret string) (ofIdentity, ofSecret int, known bool) {
+	if s := x.Load(); s != nil {
+		return s.Live(identity, secret)
+	}
+	return 0, 0, false
+}
+
+func (x *lateIndex) Known(name messages.LeaseName) bool {
+	s := x.Load()
+	return s != nil && s.Known(name)
+}
+
+func (x *lateIndex) Admit(name messages.LeaseName, sequence uint64, most int) (time.Duration, bool) {
+	if s := x.Load(); s != nil {
+		return s.Admit(name, sequence, most)
+	}
+	return 0, false
+}
+
+func (x *lateIndex) Room(identity, secret string, most int) (time.Duration, bool) {
+	if s := x.Load(); s != nil {
+		return s.Room(identity, secret, most)
+	}
+	return 0, false
 }

@@ -15,21 +15,19 @@ import (
 // workers: in a mass expiry the workers delete the keys that still work.
 type cleanups struct {
 	slots   chan struct{} // of those that run
+	max     int64         // that may run, or wait for a slot
 	waiting atomic.Int64  // that run, or wait for a slot
 }
 
-const (
-	// maxCleanups is how many messages may wait for a slot. More are redelivered
-	// later: each waiting one costs a sign of progress every few seconds.
-	maxCleanups = 1024
-	// cleanupTimeoutFactor is how much longer than a worker a cleanup may wait for AWS.
-	cleanupTimeoutFactor = 10
-)
+// cleanupTimeoutFactor is how much longer than a worker a cleanup may wait for AWS.
+const cleanupTimeoutFactor = 10
 
-func newCleanups(slots int) *cleanups { return &cleanups{slots: make(chan struct{}, max(1, slots))} }
+func newCleanups(slots, most int) *cleanups {
+	return &cleanups{slots: make(chan struct{}, max(1, slots)), max: int64(most)}
+}
 
 // full reports whether no more may wait for a slot.
-func (c *cleanups) full() bool { return c.waiting.Load() >= maxCleanups }
+func (c *cleanups) full() bool { return c.waiting.Load() >= c.max }
 
 // needsCleanupOnly reports whether all that is left of a lease is cleanup: a user
 // with no working key, or the Deny of a session that has expired.
@@ -40,7 +38,7 @@ func (t *Teardown) needsCleanupOnly(e store.Entry) bool {
 // cleanUp continues the teardown of a lease whose access has ended, when there is a
 // slot. A stop does not wait for it: another replica continues.
 func (t *Teardown) cleanUp(m ending, e store.Entry, try attempt) queue.Outcome {
-	if t.cleanups.waiting.Add(1) > maxCleanups {
+	if t.cleanups.waiting.Add(1) > t.cleanups.max {
 		t.cleanups.waiting.Add(-1)
 		return t.cleanUpLater(m, e)
 	}

@@ -70,8 +70,10 @@ type Parts struct {
 	Limits   Limits
 	Guard    Guard
 	Lifetime *queue.Lifetime
-	// CleanupSlots is how many cleanups run at once.
-	CleanupSlots int
+	// CleanupSlots is how many cleanups run at once, and MaxCleanups how many may run
+	// or wait for a slot. More are redelivered later: each waiting one costs a sign of
+	// progress every few seconds.
+	CleanupSlots, MaxCleanups int
 }
 
 // Engine is the handlers of the verbs and what they share.
@@ -93,7 +95,7 @@ func New(s Settings, p Parts) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	teardown := &Teardown{Settings: s, leases: p.Leases, events: p.Events, accounts: p.Accounts, cleanups: newCleanups(p.CleanupSlots)}
+	teardown := &Teardown{Settings: s, leases: p.Leases, events: p.Events, accounts: p.Accounts, cleanups: newCleanups(p.CleanupSlots, p.MaxCleanups)}
 	sync := &denySync{Settings: s, leases: p.Leases, accounts: p.Accounts}
 	deliveries := &Deliveries{
 		Settings: s, leases: p.Leases, events: p.Events, accounts: p.Accounts, publisher: publisher,
