@@ -79,7 +79,7 @@ func (s *leaseStore) each(ctx context.Context, filter string, visit func(key str
 // they are only glanced at.
 func (s *leaseStore) eachLive(ctx context.Context, filter string, visit func(key string, rec held, err error)) error {
 	return s.walk(ctx, filter, func(key string, value []byte, revision uint64) {
-		if g, err := record.Summarize(key, value); err == nil && g.State.Ended() {
+		if g, err := record.Summarize(key, nil, value); err == nil && g.State.Ended() {
 			return
 		}
 		rec, err := readRecord(key, value, revision)

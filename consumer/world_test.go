@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -178,19 +177,15 @@ func (w *world) broker(change ...func(*consumer.Config)) *broker {
 
 func (w *world) tryBroker(nc *nats.Conn, change ...func(*consumer.Config)) (*broker, error) {
 	cfg := w.config(nc)
-	var counts atomic.Pointer[scheduler.Scheduler]
-	cfg.Live = func(identity, secret string) (int, int, bool) {
-		if s := counts.Load(); s != nil {
-			return s.Live(identity, secret)
-		}
-		return 0, 0, false
+	sched, err := scheduler.New(scheduler.Config{
+		Conn: nc, Namespace: cfg.Namespace, Log: cfg.Log, Now: cfg.Now,
+		Tick: 10 * time.Millisecond, RemindAgain: 200 * time.Millisecond,
+	})
+	if err != nil {
+		return nil, err
 	}
-	cfg.Known = func(name messages.LeaseName) bool {
-		s := counts.Load()
-		return s != nil && s.Known(name)
-	}
+	cfg.Live, cfg.Known, cfg.Rate = sched.Live, sched.Known, sched
 	cfg.Current = func(messages.LeaseName, uint64) bool { return true } // the worst: what is remembered is always believed
-	cfg.Rate = &rate{&counts}
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -203,14 +198,7 @@ func (w *world) tryBroker(nc *nats.Conn, change ...func(*consumer.Config)) (*bro
 	if err := cons.Start(ctx); err != nil {
 		return nil, err
 	}
-	sched, err := scheduler.Start(scheduler.Config{
-		Conn: nc, Namespace: cfg.Namespace, Log: cfg.Log, Now: cfg.Now,
-		Tick: 10 * time.Millisecond, RemindAgain: 200 * time.Millisecond,
-	})
-	if err != nil {
-		return nil, err
-	}
-	counts.Store(sched)
+	sched.Start()
 	b := &broker{Consumer: cons, sched: sched, nc: nc}
 	w.t.Cleanup(b.stop)
 	return b, nil

@@ -82,7 +82,9 @@ func (b *bench) fill(ctx context.Context, w *benchWorld, n int, expires time.Tim
 		if err != nil {
 			return err
 		}
-		if _, err := js.PublishAsync("$KV."+w.ns.LeaseBucket()+"."+r.Name().String(), data, jetstream.WithStallWait(maxStall)); err != nil {
+		msg := nats.NewMsg("$KV." + w.ns.LeaseBucket() + "." + r.Name().String())
+		msg.Data, msg.Header = data, r.Header()
+		if _, err := js.PublishMsgAsync(msg, jetstream.WithStallWait(maxStall)); err != nil {
 			return err
 		}
 	}

@@ -2,16 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/messages"
-	"github.com/lessorhq/lessor/scheduler"
 )
 
 // benchIdle is how long a broker is watched that has nothing to do.
@@ -74,8 +70,7 @@ func (b *bench) restore(ctx context.Context, leases int) (benchRestored, error) 
 }
 
 // leaveLeases writes many leases and issues one, which expires soon and is the last in
-// the bucket; and stops the broker, which has kept its calendar. It returns when that
-// one ends.
+// the bucket. Then it stops the broker. It returns when that one ends.
 func (b *bench) leaveLeases(ctx context.Context, w *benchWorld, n int) (end time.Time, err error) {
 	w.broker.schedule.Stop() // or it would know them all before it starts
 	if err := b.fill(ctx, w, n, time.Now().Add(23*time.Hour)); err != nil {
@@ -88,42 +83,7 @@ func (b *bench) leaveLeases(ctx context.Context, w *benchWorld, n int) (end time
 	if err := w.quiet(ctx); err != nil {
 		return end, err
 	}
-	if err := w.writeCalendar(ctx); err != nil {
-		return end, err
-	}
 	return r.Lease.ExpiresAt, w.broker.Stop(ctx)
-}
-
-// writeCalendar has a scheduler write what it would have written by now, had it been
-// there. By its clock nothing is due.
-func (w *benchWorld) writeCalendar(ctx context.Context) error {
-	js, err := jetstream.New(w.nc)
-	if err != nil {
-		return err
-	}
-	leases, err := js.Stream(ctx, "KV_"+w.ns.LeaseBucket())
-	if err != nil {
-		return err
-	}
-	state, err := js.KeyValue(ctx, w.ns.StateBucket())
-	if err != nil {
-		return err
-	}
-	s, err := scheduler.Start(scheduler.Config{
-		Conn: w.nc, Namespace: w.ns, Calendar: 1, CalendarEvery: 100 * time.Millisecond,
-		Now: func() time.Time { return time.Now().Add(-time.Hour) },
-	})
-	if err != nil {
-		return err
-	}
-	defer s.Stop()
-	return benchUntil(ctx, func() (bool, error) {
-		mark, err := state.Get(ctx, scheduler.CalendarMark)
-		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			return false, nil
-		}
-		return err == nil && string(mark.Value()) == strconv.FormatUint(leases.CachedInfo().State.LastSeq, 10), err
-	})
 }
 
 // restart starts a broker and measures how it gets to know the leases.

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
 	"github.com/lessorhq/lessor/consumer"
-	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/scheduler"
 )
 
@@ -26,53 +24,15 @@ type broker struct {
 	schedule *scheduler.Scheduler
 }
 
-// counter tells the consumer how many leases the scheduler knows. The scheduler
-// starts later, on the consumer's buckets.
-type counter struct {
-	atomic.Pointer[scheduler.Scheduler]
-}
-
-func (c *counter) live(identity, secret string) (ofIdentity, ofSecret int, known bool) {
-	s := c.Load()
-	if s == nil {
-		return 0, 0, false
-	}
-	return s.Live(identity, secret)
-}
-
-func (c *counter) known(lease messages.LeaseName) bool {
-	s := c.Load()
-	return s != nil && s.Known(lease)
-}
-
-func (c *counter) current(lease messages.LeaseName, revision uint64) bool {
-	s := c.Load()
-	return s != nil && s.Current(lease, revision)
-}
-
-// Admit and Room make it the consumer's [consumer.Rate].
-func (c *counter) Admit(lease messages.LeaseName, message uint64, most int) (wait time.Duration, known bool) {
-	s := c.Load()
-	if s == nil {
-		return 0, false
-	}
-	return s.Admit(lease, message, most)
-}
-
-func (c *counter) Room(identity, secret string, most int) (wait time.Duration, known bool) {
-	s := c.Load()
-	if s == nil {
-		return 0, false
-	}
-	return s.Room(identity, secret, most)
-}
-
-// startBroker starts both with the consumer's settings, and waits for as long as ctx
-// does where NATS is not all there. Before anything is handled, prepare puts the
-// definitions that requests may name.
+// startBroker starts a consumer and a scheduler, and waits for NATS as long as ctx
+// allows. Before any request is handled, prepare puts the definitions that requests
+// may name.
 func startBroker(ctx context.Context, cfg consumer.Config, prepare func(context.Context, *consumer.Secrets) error) (*broker, error) {
-	var counts counter
-	cfg.Live, cfg.Known, cfg.Current, cfg.Rate = counts.live, counts.known, counts.current, &counts
+	s, err := scheduler.New(scheduler.Config{Conn: cfg.Conn, Namespace: cfg.Namespace, Log: cfg.Log, Now: cfg.Now})
+	if err != nil {
+		return nil, fmt.Errorf("the broker does not start: %w", err)
+	}
+	cfg.Live, cfg.Known, cfg.Rate = s.Live, s.Known, s
 	c, err := consumer.New(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("the broker does not start: %w", err)
@@ -85,12 +45,7 @@ func startBroker(ctx context.Context, cfg consumer.Config, prepare func(context.
 		giveUp(c)
 		return nil, fmt.Errorf("the broker does not start: %w", err)
 	}
-	s, err := scheduler.Start(scheduler.Config{Conn: cfg.Conn, Namespace: cfg.Namespace, Log: cfg.Log, Now: cfg.Now})
-	if err != nil {
-		giveUp(c)
-		return nil, fmt.Errorf("the scheduler does not start: %w", err)
-	}
-	counts.Store(s)
+	s.Start()
 	return &broker{Consumer: c, schedule: s}, nil
 }
 
