@@ -117,7 +117,7 @@ func TestAWorkerHasOnePull(t *testing.T) {
 		_, anew := start(w, 500*time.Millisecond, nats.SetCustomDialer(s))
 		wake := sync.OnceFunc(s.wake)
 		t.Cleanup(wake) // or a broker that failed the test could not be stopped
-		const stalled = `"verb":"` + string(verb) + `","message":"a pull has stalled`
+		const stalled = `"verb":"` + string(verb) + `","message":"a pull has no heartbeats`
 		before := w.lines(stalled)
 		s.sleep()
 		w.eventually("the pull has stalled", func() bool { return w.lines(stalled) > before })

@@ -282,7 +282,9 @@ func TestAHoldThatCanNotBeReadHolds(t *testing.T) {
 	l := w.lease("ci", `{"ttl":"1h"}`)
 	w.quiet()
 	w.clock.move(2 * time.Hour)
-	w.eventually("it is reminded of", func() bool { return strings.Contains(w.logs.String(), "blocked by the restore guard: the record comes") })
+	w.eventually("it is reminded of", func() bool {
+		return strings.Contains(w.logs.String(), "blocked by the restore guard: the record comes")
+	})
 	if r := w.restored(`{"apply":true}`); !r.Applied || r.Due != 1 {
 		t.Errorf("%+v", r)
 	}

@@ -95,7 +95,7 @@ func TestTheLeaseBucketIsDeletedByHand(t *testing.T) {
 		kept[e.Key()] = e.Value()
 	}
 	w.ok(w.js.DeleteKeyValue(w.ctx(), w.ns.LeaseBucket()))
-	w.says(b, "the lease bucket is gone")
+	w.says(b, "the lease bucket is missing")
 	w.clock.move(time.Hour)
 	made := w.created()
 	w.publish(w.ns.Request("alice", "ci"), `{"ttl":"1h"}`)
@@ -123,7 +123,7 @@ func TestTheLeaseBucketIsDeletedByHand(t *testing.T) {
 	go func() { _, err := consumer.New(ctx, cfg); starting <- err }()
 	select {
 	case why := <-waits:
-		if !strings.Contains(why.Error(), "the lease bucket is gone") {
+		if !strings.Contains(why.Error(), "the lease bucket is missing") {
 			t.Errorf("a start without the bucket waits for %v", why)
 		}
 	case err := <-starting:

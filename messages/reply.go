@@ -18,7 +18,7 @@ const (
 	KindCheck       = "check"
 	KindSweep       = "sweep"
 	KindRestore     = "restore"
-	KindAccepted     = "ordered"
+	KindAccepted    = "ordered"
 	KindKey         = "key"
 	KindError       = "error"
 )
@@ -43,7 +43,7 @@ type Reply struct {
 	Deletion *SecretDeletion `json:"deletion,omitempty"`
 	Check    *SecretCheck    `json:"check,omitempty"`
 	Sweeps   []Sweep         `json:"sweeps,omitzero"`
-	Accepted  *Accepted        `json:"ordered,omitempty"`
+	Accepted *Accepted       `json:"ordered,omitempty"`
 	// Unreadable comes with the first page of leases.
 	Restore    *Restore           `json:"restore,omitempty"`
 	Unreadable []UnreadableRecord `json:"unreadable,omitempty"`

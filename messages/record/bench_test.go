@@ -29,7 +29,7 @@ func BenchmarkRecord(b *testing.B) {
 		b.SetBytes(int64(len(data)))
 		b.ReportAllocs()
 		for b.Loop() {
-			must(record.Summarize(key, data))
+			must(record.Summarize(key, r.Header(), data))
 		}
 	})
 }
