@@ -16,7 +16,6 @@ import (
 	"github.com/lessorhq/lessor/consumer/internal/natstest"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
-	"github.com/lessorhq/lessor/provider"
 )
 
 // secrets are fake dynamic secrets: those that exist, by name.
@@ -49,7 +48,7 @@ func (s *secrets) PutAt(_ context.Context, d messages.DynamicSecret, _ string, _
 	return true, nil
 }
 
-func (s *secrets) Delete(_ context.Context, o messages.SecretOrder) (messages.SecretDeletion, error) {
+func (s *secrets) Delete(_ context.Context, o messages.SecretRequest) (messages.SecretDeletion, error) {
 	return messages.SecretDeletion{Name: o.Name, Leases: 2}, nil
 }
 
@@ -57,7 +56,7 @@ func (s *secrets) Delete(_ context.Context, o messages.SecretOrder) (messages.Se
 type restorer struct{}
 
 func (restorer) Report(context.Context) (messages.Restore, error) {
-	return messages.Restore{Held: true}, nil
+	return messages.Restore{Guarded: true}, nil
 }
 
 func (restorer) Apply(context.Context) (messages.Restore, error) {
@@ -256,7 +255,7 @@ func TestLeasesAreListedAndRevoked(t *testing.T) {
 		}
 		slices.Sort(w.revoked)
 		revoked := strings.Join(w.revoked, "|")
-		if code != c.code || revoked != c.revoked || c.code == "" && r.Ordered.Leases != len(w.revoked) {
+		if code != c.code || revoked != c.revoked || c.code == "" && r.Accepted.Leases != len(w.revoked) {
 			t.Errorf("%s: %s, revoked %q", c.body, code, revoked)
 		}
 	}
@@ -268,7 +267,7 @@ func TestLeasesAreListedAndRevoked(t *testing.T) {
 func TestOtherCommandsReachTheirComponents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	if r := w.command("lessor.admin.restore", ""); !r.Restore.Held {
+	if r := w.command("lessor.admin.restore", ""); !r.Restore.Guarded {
 		t.Errorf("%+v", r)
 	}
 	if r := w.command("lessor.admin.restore", `{"apply":true}`); !r.Restore.Applied {
@@ -341,25 +340,6 @@ func TestTooManyCommandsAtOnceAreRefused(t *testing.T) {
 	}
 	close(release)
 	w.admin.Wait()
-}
-
-func TestErrorForOperatorsHasAWSsWords(t *testing.T) {
-	t.Parallel()
-	aws := &provider.Error{Kind: provider.Denied, Op: "CreateUser", Code: "AccessDenied", Words: "on arn:aws:iam::1:user/x", Err: errors.New("x")}
-	for err, want := range map[error]messages.Code{
-		messages.Errorf(messages.CodeLeaseEnded, "it has ended"): messages.CodeLeaseEnded,
-		aws:                          messages.CodeProviderDenied,
-		nats.ErrTimeout:              messages.CodeUnavailable,
-		context.Canceled:             messages.CodeUnavailable,
-		errors.New("something else"): messages.CodeInternal,
-	} {
-		if e := publicError(err); e.Code != want {
-			t.Errorf("%v: %v", err, e)
-		}
-	}
-	if e := publicError(aws); !strings.Contains(e.Message, "arn:aws:iam") {
-		t.Errorf("%v", e)
-	}
 }
 
 // save writes a record of a lease of ci.

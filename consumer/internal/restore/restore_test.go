@@ -125,7 +125,7 @@ func TestGuardIsNotActiveWithoutReason(t *testing.T) {
 	if w.active() || w.meter.held || why != "" || err != nil {
 		t.Fatalf("active: %q, %v", why, err)
 	}
-	if r, err := w.restorer.Apply(t.Context()); err != nil || r.Held || r.Applied || r.Sweeps != nil {
+	if r, err := w.restorer.Apply(t.Context()); err != nil || r.Guarded || r.Applied || r.Sweeps != nil {
 		t.Fatalf("%+v %v", r, err)
 	}
 }
@@ -198,7 +198,7 @@ func TestApplyGivesLeasesTheEndThatEventsStateAndResumes(t *testing.T) {
 
 	r, err := w.restorer.Report(t.Context())
 	w.ok(err)
-	if !r.Held || r.Applied || r.Due != 3 || len(r.Leases) != 3 || r.Orphans != 600 || len(r.Sweeps[0].Orphans)+len(r.Sweeps[1].Orphans) != maxReported || w.sweeps.applied {
+	if !r.Guarded || r.Applied || r.Due != 3 || len(r.Leases) != 3 || r.Orphans != 600 || len(r.Sweeps[0].Orphans)+len(r.Sweeps[1].Orphans) != maxReported || w.sweeps.applied {
 		t.Fatalf("%+v", r)
 	}
 	for i, want := range []time.Time{w.now.Add(8 * time.Hour), {}, {}} {
@@ -208,7 +208,7 @@ func TestApplyGivesLeasesTheEndThatEventsStateAndResumes(t *testing.T) {
 	}
 	r, err = w.restorer.Apply(t.Context())
 	w.ok(err)
-	if r.Held || !r.Applied || r.Due != 3 || !w.sweeps.applied || w.active() || w.meter.held {
+	if r.Guarded || !r.Applied || r.Due != 3 || !w.sweeps.applied || w.active() || w.meter.held {
 		t.Fatalf("%+v", r)
 	}
 	after, err := w.nats.Leases.Load(t.Context(), renewed.Name())

@@ -169,7 +169,7 @@ func TestSweepRemovesOrphansOnly(t *testing.T) {
 	w.add("young", natstest.Installation, "bob.ci.0000000003")
 
 	s := w.one()
-	if got := removed(s); got != "lost retagged second" || len(s.Orphans) != 3 || s.Users != 7 || s.Held || s.Account != "123456789012" {
+	if got := removed(s); got != "lost retagged second" || len(s.Orphans) != 3 || s.Users != 7 || s.AwaitsConsent || s.Account != "123456789012" {
 		t.Fatalf("removed %q: %+v", got, s)
 	}
 	if len(w.account.users) != 4 || w.meter.removed != 3 {
@@ -210,11 +210,11 @@ func TestManyOrphansWaitForAnOperator(t *testing.T) {
 	if w.meter.held != 11 {
 		t.Fatalf("%+v", w.meter)
 	}
-	if s := w.one(); !s.Held || len(s.Orphans) != 11 {
+	if s := w.one(); !s.AwaitsConsent || len(s.Orphans) != 11 {
 		t.Fatalf("%+v", s)
 	}
 	s, err := w.Run(t.Context(), true)
-	if err != nil || len(s) != 1 || s[0].Held || len(w.account.users) != 0 {
+	if err != nil || len(s) != 1 || s[0].AwaitsConsent || len(w.account.users) != 0 {
 		t.Fatalf("%+v %v", s, err)
 	}
 }
@@ -224,11 +224,11 @@ func TestGuardKeepsASingleOrphan(t *testing.T) {
 	w := newWorld(t)
 	w.add("lost", natstest.Installation, "bob.ci.0000000001")
 	w.now, w.guarded = w.now.Add(time.Hour), true
-	if s := w.one(); !s.Held || removed(s) != "" {
+	if s := w.one(); !s.AwaitsConsent || removed(s) != "" {
 		t.Fatalf("%+v", s)
 	}
 	w.guarded = false
-	if s := w.one(); s.Held || removed(s) != "lost" {
+	if s := w.one(); s.AwaitsConsent || removed(s) != "lost" {
 		t.Fatalf("%+v", s)
 	}
 }
