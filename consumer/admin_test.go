@@ -147,7 +147,7 @@ func TestOperatorsAreAnsweredInTheirInboxesOnly(t *testing.T) {
 	for range 5 { // the endpoint takes its requests in order
 		w.admin(messages.AdminList, "")
 	}
-	if n := strings.Count(w.logs.String(), "nobody may be answered for"); n != 6 {
+	if n := strings.Count(w.logs.String(), "the broker may not publish to its reply subject"); n != 6 {
 		t.Fatalf("%d were refused", n)
 	}
 	sub, err := w.nc.SubscribeSync("_INBOX_ops.x")

@@ -65,7 +65,7 @@ func TestASweepRemovesWhatNoLeaseKnows(t *testing.T) {
 		t.Fatalf("left are %v", left)
 	}
 	w.told("bob.ci.0000000000", messages.EventOrphanRemoved)
-	if n := strings.Count(w.logs.String(), "a user that no lease knew is removed"); n != 4 {
+	if n := strings.Count(w.logs.String(), "an orphan is removed"); n != 4 {
 		t.Fatalf("%d log lines", n)
 	}
 	w.clock.move(20 * time.Minute)

@@ -12,8 +12,8 @@ import (
 	"github.com/lessorhq/lessor/messages/record"
 )
 
-// leaseOrder is the decoder of a command about leases.
-func leaseOrder(v messages.AdminVerb) func([]byte) (messages.LeaseCommand, error) {
+// leaseCommand is the decoder of a command about leases.
+func leaseCommand(v messages.AdminVerb) func([]byte) (messages.LeaseCommand, error) {
 	return func(body []byte) (messages.LeaseCommand, error) { return messages.DecodeLeaseCommand(v, body) }
 }
 

@@ -7,8 +7,8 @@ import (
 	"github.com/lessorhq/lessor/provider"
 )
 
-// secretOrder is the decoder of a command about one dynamic secret.
-func secretOrder(v messages.AdminVerb) func([]byte) (messages.SecretRequest, error) {
+// secretRequest is the decoder of a request about one dynamic secret.
+func secretRequest(v messages.AdminVerb) func([]byte) (messages.SecretRequest, error) {
 	return func(body []byte) (messages.SecretRequest, error) { return messages.DecodeSecretRequest(v, body) }
 }
 

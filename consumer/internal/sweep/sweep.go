@@ -83,23 +83,23 @@ func (s *Sweeper) RunDue(ctx context.Context) {
 		s.cfg.Log.Warn().Err(err).Msg("the sweep could not list the connections; trying again")
 		return
 	}
-	held := 0
+	awaiting := 0
 	for _, name := range names {
 		claimed, before := s.claim(ctx, name)
 		if ctx.Err() != nil || !claimed {
-			held += before
+			awaiting += before
 			continue
 		}
 		report := s.One(ctx, name)
 		if report.Error != "" {
-			held += before
+			awaiting += before
 			continue
 		}
-		held += heldOrphans(report)
-		s.finish(ctx, name, heldOrphans(report))
+		awaiting += awaitConsent(report)
+		s.finish(ctx, name, awaitConsent(report))
 	}
 	if ctx.Err() == nil {
-		s.cfg.Meter.OrphansHeld(held)
+		s.cfg.Meter.OrphansHeld(awaiting)
 	}
 }
 
@@ -119,7 +119,7 @@ func (s *Sweeper) Run(ctx context.Context, apply bool) ([]messages.Sweep, error)
 		s.cfg.Log.Info().Str("connection", name).Bool("apply", apply).Msg("an operator asked for a sweep")
 		report := s.report(ctx, name, apply)
 		if report.Error == "" {
-			s.finish(ctx, name, heldOrphans(report))
+			s.finish(ctx, name, awaitConsent(report))
 		}
 		sweeps = append(sweeps, report)
 	}
@@ -131,8 +131,8 @@ func (s *Sweeper) One(ctx context.Context, connection string) messages.Sweep {
 	return s.report(ctx, connection, false)
 }
 
-// heldOrphans is how many orphans a sweep has left to an operator.
-func heldOrphans(report messages.Sweep) int {
+// awaitConsent is how many orphans a sweep has left to an operator.
+func awaitConsent(report messages.Sweep) int {
 	if !report.AwaitsConsent {
 		return 0
 	}
@@ -180,7 +180,7 @@ func (s *Sweeper) sweep(ctx context.Context, report *messages.Sweep, apply bool)
 	return s.removeAll(ctx, account, orphans, report, apply)
 }
 
-// removeAll removes the orphans of a sweep, or reports them as held.
+// removeAll removes the orphans of a sweep, or leaves them to an operator.
 func (s *Sweeper) removeAll(ctx context.Context, account provider.Account, orphans []orphan, report *messages.Sweep, apply bool) error {
 	// The guard is read last, so that the leases that were read are not older than it.
 	guarded, err := s.cfg.Guarded(ctx)
