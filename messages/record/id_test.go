@@ -4,9 +4,10 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
-	"pgregory.net/rapid"
 )
 
 // A broker of another version must find the same lease: these never change.

@@ -5,9 +5,10 @@ import (
 	"slices"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
-	"pgregory.net/rapid"
 )
 
 // arrows are the package comment's: from which states to which a transition may

@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
-	"pgregory.net/rapid"
 )
 
 // lifetime is a lease that is led through its life at random, by workers whose

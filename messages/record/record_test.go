@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nkeys"
+
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
-	"github.com/nats-io/nkeys"
 )
 
 func TestIsSession(t *testing.T) {
