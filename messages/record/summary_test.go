@@ -12,8 +12,8 @@ import (
 	"github.com/lessorhq/lessor/messages/record"
 )
 
-// checkSummary fails unless Summarize takes every record that DecodeAt takes, and
-// says the same of it.
+// checkSummary fails if DecodeAt accepts the record and Summarize returns an error or
+// anything else than the same values.
 func checkSummary(t interface{ Errorf(string, ...any) }, key string, data []byte) {
 	r, err := record.DecodeAt(key, data)
 	if err != nil {
@@ -38,7 +38,7 @@ func encodedRecords() (keys []string, data [][]byte) {
 	return keys, data
 }
 
-func TestSummarizeSaysWhatDecodeAtSays(t *testing.T) {
+func TestSummarizeAgreesWithDecodeAt(t *testing.T) {
 	keys, data := encodedRecords()
 	for i := range data {
 		if _, err := record.DecodeAt(keys[i], data[i]); err != nil {
@@ -48,8 +48,7 @@ func TestSummarizeSaysWhatDecodeAtSays(t *testing.T) {
 	}
 }
 
-// TestSummaryOfEveryState states what the scheduler indexes, independently of the
-// methods of Record.
+// TestSummaryOfEveryState states the indexed values literally.
 func TestSummaryOfEveryState(t *testing.T) {
 	for file, want := range map[string]struct{ accessEnded, failing bool }{
 		"record_provisioning.json":   {},
@@ -91,8 +90,8 @@ func TestSummarizeRefusesFaultsInIndexedFields(t *testing.T) {
 	}
 }
 
-// TestSummarizeOfDamagedRecords damages records at random: Summarize takes what
-// DecodeAt takes, and says the same of it.
+// TestSummarizeOfDamagedRecords changes records at random and compares Summarize with
+// DecodeAt.
 func TestSummarizeOfDamagedRecords(t *testing.T) {
 	keys, all := encodedRecords()
 	pieces := []string{
@@ -119,9 +118,8 @@ func TestSummarizeOfDamagedRecords(t *testing.T) {
 	})
 }
 
-// TestSummarizeSaysWhatDecodeAtSaysOfEveryLifetime leads leases through random
-// lives.
-func TestSummarizeSaysWhatDecodeAtSaysOfEveryLifetime(t *testing.T) {
+// TestSummarizeAgreesWithDecodeAtInEveryLifetime applies random transitions.
+func TestSummarizeAgreesWithDecodeAtInEveryLifetime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := beginLifetime(t)
 		actions := l.actions()
