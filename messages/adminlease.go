@@ -1,27 +1,16 @@
 package messages
 
-// What an operator asks of leases, whosever they are: the token behind
-// "lessor.admin.lease.".
-const (
-	AdminLeaseList   AdminVerb = "list"
-	AdminLeaseRetry  AdminVerb = "retry"
-	AdminLeaseRevoke AdminVerb = "revoke"
-)
-
-// AdminLease is the admin service's subject for leases: lessor.admin.lease.list.
-func (n Namespace) AdminLease(v AdminVerb) string { return n.join("admin", "lease", string(v)) }
-
-// LeaseQuery asks for a page of leases.
+// LeaseQuery requests a page of leases of any identity.
 //
 //	{"identity":"alice","secret":"ci","state":"revoking","failing":true,"limit":100,"after":"…"}
 type LeaseQuery struct {
-	Identity string `json:"identity,omitempty"` // only this identity's
-	// Failing asks for the leases that could not be revoked when it was last tried.
+	Identity string `json:"identity,omitempty"` // only this identity's leases
+	// Failing selects the leases whose last teardown failed.
 	Failing bool `json:"failing,omitempty"`
 	ListRequest
 }
 
-// DecodeLeaseQuery reads a query and fills in the default limit.
+// DecodeLeaseQuery reads a query and sets the default limit. The error is an [Error].
 func DecodeLeaseQuery(data []byte) (LeaseQuery, error) {
 	var q LeaseQuery
 	if err := decodeObject(data,
@@ -43,8 +32,16 @@ func DecodeLeaseQuery(data []byte) (LeaseQuery, error) {
 	return q, nil
 }
 
-// LeaseCommand orders leases to end: one by its name, or all of an identity, of a
-// secret, or of both.
+// UnreadableRecord is a record in the lease bucket that the broker can't read and
+// leaves unchanged: it is damaged, or of a newer version.
+type UnreadableRecord struct {
+	Key      string `json:"key"` // the name of a lease, unless the key is not one
+	Revision uint64 `json:"revision"`
+	Why      string `json:"why"`
+}
+
+// LeaseCommand revokes leases or retries failed revocations: of one lease, or of all
+// leases of an identity, of a secret, or of both.
 //
 //	{"lease":"alice.ci.06ct…","reason":"leaked","force":true}
 //	{"identity":"alice","reason":"has left"}
@@ -52,39 +49,39 @@ type LeaseCommand struct {
 	Lease    string `json:"lease,omitempty"`
 	Identity string `json:"identity,omitempty"`
 	Secret   string `json:"secret,omitempty"`
-	// Reason is kept with the leases and told in their events, at most
-	// [MaxReason] characters. Of revoke.
+	// Reason, of revoke, is stored with the leases and shown in their events. It has
+	// at most [MaxReason] characters.
 	Reason string `json:"reason,omitempty"`
-	// Force, of revoke and for one lease, gives up what could not be revoked: the
-	// record goes, and the sweep goes on looking for the user.
+	// Force, of revoke and for a single lease, drops the record of a lease that can't
+	// be revoked. The sweep continues to look for its user.
 	Force bool `json:"force,omitempty"`
 }
 
-// DecodeLeaseCommand reads an order. One to retry may be empty: all leases that could
-// not be revoked.
+// DecodeLeaseCommand reads a command. A retry may be empty: it then applies to all
+// leases whose revocation failed. The error is an [Error].
 func DecodeLeaseCommand(v AdminVerb, data []byte) (LeaseCommand, error) {
-	var o LeaseCommand
-	fields := []field{{"lease", &o.Lease}, {"identity", &o.Identity}, {"secret", &o.Secret}}
+	var c LeaseCommand
+	fields := []field{{"lease", &c.Lease}, {"identity", &c.Identity}, {"secret", &c.Secret}}
 	if v == AdminLeaseRevoke {
-		fields = append(fields, field{"reason", &o.Reason}, field{"force", &o.Force})
+		fields = append(fields, field{"reason", &c.Reason}, field{"force", &c.Force})
 	}
 	if err := decodeObject(data, fields...); err != nil {
 		return LeaseCommand{}, err
 	}
-	if err := o.Check(v); err != nil {
+	if err := c.Check(v); err != nil {
 		return LeaseCommand{}, err
 	}
-	return o, nil
+	return c, nil
 }
 
-// Check says what is wrong with an order. The error is an [Error].
-func (o LeaseCommand) Check(v AdminVerb) error {
-	if o.Lease != "" {
-		if _, err := ParseLeaseName(o.Lease); err != nil {
+// Check returns an [Error] if the command is not valid for the verb.
+func (c LeaseCommand) Check(v AdminVerb) error {
+	if c.Lease != "" {
+		if _, err := ParseLeaseName(c.Lease); err != nil {
 			return Errorf(CodeInvalidRequest, "lease: %s", AsError(err).Message)
 		}
 	}
-	for _, f := range []struct{ field, value string }{{"identity", o.Identity}, {"secret", o.Secret}} {
+	for _, f := range []struct{ field, value string }{{"identity", c.Identity}, {"secret", c.Secret}} {
 		if f.value == "" {
 			continue
 		}
@@ -92,27 +89,19 @@ func (o LeaseCommand) Check(v AdminVerb) error {
 			return err
 		}
 	}
-	all := o.Identity == "" && o.Secret == ""
+	all := c.Identity == "" && c.Secret == ""
 	switch {
-	case o.Lease != "" && !all:
+	case c.Lease != "" && !all:
 		return Errorf(CodeInvalidRequest, "lease excludes identity and secret")
-	case v == AdminLeaseRevoke && o.Lease == "" && all:
+	case v == AdminLeaseRevoke && c.Lease == "" && all:
 		return Errorf(CodeInvalidRequest, "lease, identity or secret is missing: which leases are meant?")
-	case o.Force && o.Lease == "":
+	case c.Force && c.Lease == "":
 		return Errorf(CodeInvalidRequest, "force needs a lease: it is for one at a time")
 	}
-	return checkText("reason", o.Reason, MaxReason) // as [DecodeRevokeRequest] does, which reads it once more
+	return checkText("reason", c.Reason, MaxReason) // the same limit as in DecodeRevokeRequest, which reads it later
 }
 
-// UnreadableRecord is what stands at a key of the lease bucket and can't be read: it
-// is damaged, or a newer broker's. It is left alone.
-type UnreadableRecord struct {
-	Key      string `json:"key"` // a lease's name, or not even that
-	Revision uint64 `json:"revision"`
-	Why      string `json:"why"`
-}
-
-// Accepted is how many leases were told to end.
+// Accepted is the number of leases that a [LeaseCommand] applies to.
 type Accepted struct {
 	Leases int `json:"leases"`
 }

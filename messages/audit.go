@@ -11,11 +11,8 @@ import (
 	"time"
 )
 
-// The keys that sign are derived from those of the key file, and their public halves
-// open nothing: who has them can verify events and no more.
-
-// AuditKeys are the public halves of the keys that sign events, the one that signs
-// first.
+// AuditKeys returns the public keys that verify the keyring's signatures, in the order
+// of the key file. They are derived for signing alone and open no box.
 func (r *Keyring) AuditKeys() []AuditKey {
 	keys := make([]AuditKey, len(r.keys))
 	for i, k := range r.keys {
@@ -25,10 +22,11 @@ func (r *Keyring) AuditKeys() []AuditKey {
 	return keys
 }
 
-// AuditKey verifies what a broker signed.
+// AuditKey is an Ed25519 public key that verifies a broker's signatures.
 type AuditKey struct{ public ed25519.PublicKey }
 
-// ParseAuditKey reads an audit key, as String writes it.
+// ParseAuditKey parses the text of an audit key, as [AuditKey.String] returns it. The
+// error is an [Error].
 func ParseAuditKey(s string) (AuditKey, error) {
 	raw, err := decodeExactly(s, ed25519.PublicKeySize)
 	if err != nil {
@@ -37,7 +35,7 @@ func ParseAuditKey(s string) (AuditKey, error) {
 	return AuditKey{public: raw}, nil
 }
 
-// String writes the key in 43 characters.
+// String returns the key as 43 characters of base64url.
 func (k AuditKey) String() string { return base64.RawURLEncoding.EncodeToString(k.public) }
 
 func (k AuditKey) verify(data []byte, signature string) bool {
@@ -45,17 +43,17 @@ func (k AuditKey) verify(data []byte, signature string) bool {
 	return err == nil && len(k.public) == ed25519.PublicKeySize && ed25519.Verify(k.public, data, raw)
 }
 
-// decodeExactly reads the one spelling of so many bytes: base64 alone would read over
-// line breaks, and a signature that is stored again could look like another.
+// decodeExactly decodes size bytes from their canonical encoding. encoding/base64 alone
+// ignores line breaks, so that a signature would have several texts.
 func decodeExactly(s string, size int) ([]byte, error) {
 	if len(s) != base64.RawURLEncoding.EncodedLen(size) || strings.ContainsAny(s, "\r\n") {
-		return nil, errors.New("it is of another length, or has line breaks")
+		return nil, errors.New("wrong length, or line breaks")
 	}
 	return base64.RawURLEncoding.Strict().DecodeString(s)
 }
 
-// SignEvent signs an event as it is published: its subject, its message id and its
-// body. The signature goes into [HeaderSignature].
+// SignEvent returns the signature of an event for [HeaderSignature]. It covers the
+// subject, the message id (Nats-Msg-Id) and the body.
 func (r *Keyring) SignEvent(subject, id string, body []byte) string {
 	return r.signature(signedEvent(subject, id, body))
 }
@@ -64,28 +62,28 @@ func (r *Keyring) signature(data []byte) string {
 	return base64.RawURLEncoding.EncodeToString(ed25519.Sign(r.keys[0].sign, data))
 }
 
-// VerifyEvent says whether one of the keys signed the event.
+// VerifyEvent reports whether one of the keys made the signature of the event.
 func VerifyEvent(keys []AuditKey, subject, id string, body []byte, signature string) bool {
 	data := signedEvent(subject, id, body)
 	return slices.ContainsFunc(keys, func(k AuditKey) bool { return k.verify(data, signature) })
 }
 
-// signedEvent is what a signature is under. Neither subjects nor ids have line
-// breaks, so that no two events are the same here.
+// signedEvent returns the signed bytes of an event. Subjects and ids have no line
+// breaks, so that different events have different bytes.
 func signedEvent(subject, id string, body []byte) []byte {
 	return fmt.Appendf(nil, "lessor event\n%s\n%s\n%s", subject, id, body)
 }
 
-// AuditMark says where the event stream stood at a time: no event up to Last came
-// later, and none after it earlier.
+// AuditMark is a signed position of the event stream: at that time, Last was its last
+// sequence.
 type AuditMark struct {
 	At        time.Time `json:"at"`
 	Last      uint64    `json:"last"` // sequence in the stream
 	Signature string    `json:"signature"`
 }
 
-// AuditMarks are what the brokers have noted of the event stream, the oldest first,
-// as it stands in the state bucket at [AuditMarksKey].
+// AuditMarks are the marks of an event stream, the oldest first. They are stored in the
+// state bucket at [AuditMarksKey].
 type AuditMarks struct {
 	Version int         `json:"v"`
 	Marks   []AuditMark `json:"marks"`
@@ -94,13 +92,14 @@ type AuditMarks struct {
 // AuditMarksKey is the key of the [AuditMarks] in the state bucket.
 const AuditMarksKey = "audit"
 
-// What is kept of the marks: the newest, and of those before one a day.
+// AddMark keeps the newest marks, and one a day of the older ones.
 const (
 	recentMarks = 6
 	maxMarks    = 1000
 )
 
-// AddMark adds a mark, signed, and thins out those that are there.
+// AddMark returns the marks with a new signed mark and with fewer old ones: one a day,
+// and at most 1,000.
 func (r *Keyring) AddMark(m AuditMarks, at time.Time, last uint64) AuditMarks {
 	mark := AuditMark{At: at.UTC().Truncate(time.Millisecond), Last: last}
 	mark.Signature = r.signature(mark.signed())
@@ -115,7 +114,7 @@ func (r *Keyring) AddMark(m AuditMarks, at time.Time, last uint64) AuditMarks {
 	return AuditMarks{Version: 1, Marks: kept[max(0, len(kept)-maxMarks):]}
 }
 
-// Verify says whether one of the keys signed the mark.
+// Verify reports whether one of the keys signed the mark.
 func (m AuditMark) Verify(keys []AuditKey) bool {
 	return slices.ContainsFunc(keys, func(k AuditKey) bool { return k.verify(m.signed(), m.Signature) })
 }
@@ -124,11 +123,11 @@ func (m AuditMark) signed() []byte {
 	return fmt.Appendf(nil, "lessor mark\n%d\n%d", m.At.UnixMilli(), m.Last)
 }
 
-// DecodeAuditMarks reads the marks.
+// DecodeAuditMarks reads stored marks. The error is an [Error] with [CodeInternal].
 func DecodeAuditMarks(data []byte) (AuditMarks, error) {
 	var m AuditMarks
 	if err := json.Unmarshal(data, &m); err != nil || m.Version != 1 {
-		return AuditMarks{}, Errorf(CodeInternal, "what is noted of the event stream can't be read").Because(err)
+		return AuditMarks{}, Errorf(CodeInternal, "the audit marks can't be read").Because(err)
 	}
 	return m, nil
 }

@@ -8,14 +8,14 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-func TestASignatureIsUnderSubjectIDAndBody(t *testing.T) {
+func TestSignatureCoversSubjectIDAndBody(t *testing.T) {
 	broker := ring(seed(1))
 	keys := broker.AuditKeys()
 	const subject, id = "lessor.event.alice.ci.06ct.issued", "alice.ci.06ct.1.issued"
 	body := []byte(`{"specversion":"1.0"}`)
 	s := broker.SignEvent(subject, id, body)
 	if !messages.VerifyEvent(keys, subject, id, body, s) {
-		t.Fatal("what a broker signed does not verify")
+		t.Fatal("the signature does not verify")
 	}
 	for name, forged := range map[string]bool{
 		"another subject":         messages.VerifyEvent(keys, strings.Replace(subject, "alice", "bob", 1), id, body, s),
@@ -25,7 +25,7 @@ func TestASignatureIsUnderSubjectIDAndBody(t *testing.T) {
 		"half of it":              messages.VerifyEvent(keys, subject, id, body, s[:43]),
 		"a line break in it":      messages.VerifyEvent(keys, subject, id, body, s[:4]+"\r"+s[4:]),
 		"a line break at its end": messages.VerifyEvent(keys, subject, id, body, s+"\n"),
-		"another's key":           messages.VerifyEvent(ring(seed(2)).AuditKeys(), subject, id, body, s),
+		"another broker's key":    messages.VerifyEvent(ring(seed(2)).AuditKeys(), subject, id, body, s),
 		"no key":                  messages.VerifyEvent(nil, subject, id, body, s),
 		"a key of nothing":        messages.VerifyEvent([]messages.AuditKey{{}}, subject, id, body, s),
 		"a mark's signature":      messages.VerifyEvent(keys, subject, id, body, broker.AddMark(messages.AuditMarks{}, noon, 7).Marks[0].Signature),
@@ -34,33 +34,33 @@ func TestASignatureIsUnderSubjectIDAndBody(t *testing.T) {
 			t.Errorf("%s: it verifies", name)
 		}
 	}
-	// The keys of all lines verify, and the first signs.
+	// All keys verify; the first signs.
 	if !messages.VerifyEvent(ring(seed(2), seed(1)).AuditKeys(), subject, id, body, s) {
-		t.Error("what an old key signed does not verify")
+		t.Error("the signature of an old key does not verify")
 	}
 	if messages.VerifyEvent(keys, subject, id, body, ring(seed(2), seed(1)).SignEvent(subject, id, body)) {
 		t.Error("the first key does not sign")
 	}
 }
 
-func TestAuditKeysAreReadAsTheyAreWritten(t *testing.T) {
+func TestAuditKeysRoundTrip(t *testing.T) {
 	for _, k := range ring(seed(1), seed(2)).AuditKeys() {
 		back, err := messages.ParseAuditKey(k.String())
 		if err != nil || back.String() != k.String() || len(k.String()) != 43 {
-			t.Errorf("%s came back as %s, %v", k, back, err)
+			t.Errorf("%s: decoded again: %s, %v", k, back, err)
 		}
 	}
 	key := ring(seed(1)).AuditKeys()[0].String()
 	for _, s := range []string{"", "x", key + "\n", key[:20] + "\r" + key[20:], strings.Repeat("A", 42), strings.Repeat("A", 44), publicKey(seed(1)), string(seed(1))} {
 		if _, err := messages.ParseAuditKey(s); err == nil {
-			t.Errorf("%q is taken", s)
+			t.Errorf("%q is accepted", s)
 		} else if len(s) > 5 && strings.Contains(err.Error(), s) {
-			t.Error("the error shows what may be a seed")
+			t.Error("the error shows a text that may be a seed")
 		}
 	}
 }
 
-func TestMarksAreKeptOneADayButForTheNewest(t *testing.T) {
+func TestAddMarkKeepsTheNewestAndOneADay(t *testing.T) {
 	broker := ring(seed(1))
 	var m messages.AuditMarks
 	for i := range 1000 {
@@ -71,7 +71,7 @@ func TestMarksAreKeptOneADayButForTheNewest(t *testing.T) {
 		t.Errorf("%d marks of %d days", n, days)
 	}
 	if first, last := m.Marks[0], m.Marks[len(m.Marks)-1]; first.Last != 0 || last.Last != 999 {
-		t.Errorf("they go from %d to %d", first.Last, last.Last)
+		t.Errorf("the first is %d and the last %d", first.Last, last.Last)
 	}
 	back := must(messages.DecodeAuditMarks(mustJSON(t, m)))
 	for i, mark := range back.Marks {
@@ -83,30 +83,30 @@ func TestMarksAreKeptOneADayButForTheNewest(t *testing.T) {
 			t.Fatal("a changed mark verifies")
 		}
 		if i > 0 && !mark.At.After(back.Marks[i-1].At) {
-			t.Fatal("they are not in order")
+			t.Fatal("the marks are not in order")
 		}
 	}
 	for range 3000 {
 		m = broker.AddMark(m, m.Marks[len(m.Marks)-1].At.Add(24*time.Hour), 1)
 	}
 	if n := len(m.Marks); n > 1000 {
-		t.Errorf("%d marks: they grow without end", n)
+		t.Errorf("%d marks: the number is not bounded", n)
 	}
 	if _, err := messages.DecodeAuditMarks([]byte(`{"v":2}`)); err == nil {
-		t.Error("marks of another version are read")
+		t.Error("marks of another version are accepted")
 	}
 }
 
-func TestAPutsKeyIsForTheBrokerAndThatDefinitionAlone(t *testing.T) {
+func TestSealedPutOpensOnlyForTheBrokerAndItsDefinition(t *testing.T) {
 	broker := ring(seed(2), seed(1))
 	put := fullPut()
-	sealed := must(put.Seal(publicKey(seed(1)))) // a key that is about to be rotated away
+	sealed := must(put.Seal(publicKey(seed(1)))) // an old key
 	data := must(sealed.Encode())
 	if strings.Contains(string(data), theSecret) || strings.Contains(string(data), "secret_access_key") {
 		t.Fatalf("the key is in clear: %s", data)
 	}
 	if put.Definition.AWS.Auth.SecretAccessKey.Reveal() != theSecret {
-		t.Error("the put that was sealed has lost its key")
+		t.Error("Seal changed the put")
 	}
 	got := must(messages.DecodeSecretPut(data))
 	opened := must(broker.Unseal(got))
@@ -125,7 +125,7 @@ func TestAPutsKeyIsForTheBrokerAndThatDefinitionAlone(t *testing.T) {
 		wantCode(t, err, messages.CodeInvalidRequest, "sealed")
 		wantSafe(t, err)
 		if !p.Definition.AWS.Auth.SecretAccessKey.IsZero() {
-			t.Errorf("%s: an error, and a key", name)
+			t.Errorf("%s: got an error and a key", name)
 		}
 	}
 	_, err := ring(seed(3)).Unseal(got)
@@ -137,10 +137,10 @@ func TestAPutsKeyIsForTheBrokerAndThatDefinitionAlone(t *testing.T) {
 	wantCode(t, err, messages.CodeInvalidRequest, "exclude each other")
 }
 
-func TestAWipedKeyringHasNothing(t *testing.T) {
+func TestWipedKeyringHasNoKeys(t *testing.T) {
 	r := ring(seed(1))
 	r.Wipe()
 	if len(r.PublicKeys())+len(r.AuditKeys()) != 0 {
-		t.Error("it still has keys")
+		t.Error("the keyring still has keys")
 	}
 }

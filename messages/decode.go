@@ -9,17 +9,17 @@ import (
 	"strings"
 )
 
-// MaxBody is the largest body of a message on a verb's subject, in bytes.
+// MaxBody is the largest body of a request or command, in bytes.
 const MaxBody = 16 << 10
 
-// field is a name in a JSON object and where its value goes.
+// field is the name of a field of a JSON object and a pointer to its value.
 type field struct {
 	name string
 	into any
 }
 
-// decodeObject reads one JSON object of a requester's. An empty body is an
-// empty object.
+// decodeObject reads the body of a request or command, one JSON object of at most
+// [MaxBody] bytes. An empty body is an empty object.
 func decodeObject(data []byte, fields ...field) *Error {
 	if len(data) > MaxBody {
 		return Errorf(CodeTooLarge, "the body has %d bytes, the limit is %d", len(data), MaxBody)
@@ -30,10 +30,9 @@ func decodeObject(data []byte, fields ...field) *Error {
 	return decodeFields(CodeInvalidRequest, data, fields...)
 }
 
-// decodeFields reads one JSON object, field by field so that every error names
-// the one it is about, with its path. Names must be spelled exactly and stand
-// there once: encoding/json alone would fold case and let the last of two equal
-// names win. null is the same as leaving the field out.
+// decodeFields reads one JSON object, field by field, so that every error names its
+// field with the path. Names are case-sensitive and must not repeat; encoding/json
+// alone folds case and takes the last of two equal names. null equals an absent field.
 func decodeFields(code Code, data []byte, fields ...field) *Error {
 	if f := readFields(data, fields); f != nil {
 		return Errorf(code, "%s", f)
@@ -52,11 +51,11 @@ func readInner(data []byte, fields []field) error {
 	return nil
 }
 
-func readFields(data []byte, fields []field) *fault {
-	return eachField(data, func(name string, raw json.RawMessage) *fault {
+func readFields(data []byte, fields []field) *fieldError {
+	return eachField(data, func(name string, raw json.RawMessage) *fieldError {
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
 		if i < 0 {
-			return &fault{says: ": unknown field " + showName(name) + "; known are " + names(fields)}
+			return &fieldError{text: ": unknown field " + quoteName(name) + "; known are " + names(fields)}
 		}
 		if string(raw) == "null" {
 			return nil
@@ -65,23 +64,23 @@ func readFields(data []byte, fields []field) *fault {
 	})
 }
 
-func readField(name string, raw json.RawMessage, into any) *fault {
+func readField(name string, raw json.RawMessage, into any) *fieldError {
 	if texts, ok := into.(*map[string]string); ok && raw[0] == '{' {
 		return readTexts(raw, texts).in(name)
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
-		return fieldFault(name, raw, into, err)
+		return describeError(name, raw, into, err)
 	}
 	return nil
 }
 
-// readTexts reads an object of texts.
-func readTexts(data []byte, into *map[string]string) *fault {
+// readTexts reads an object with string values.
+func readTexts(data []byte, into *map[string]string) *fieldError {
 	texts := map[string]string{}
-	f := eachField(data, func(name string, raw json.RawMessage) *fault {
+	f := eachField(data, func(name string, raw json.RawMessage) *fieldError {
 		var text string
 		if err := json.Unmarshal(raw, &text); err != nil {
-			return &fault{Printable(name), wrongType(raw, &text)}
+			return &fieldError{Printable(name), wrongType(raw, &text)}
 		}
 		texts[name] = text
 		return nil
@@ -90,38 +89,38 @@ func readTexts(data []byte, into *map[string]string) *fault {
 	return f
 }
 
-// eachField hands on the fields of one JSON object, until there is a fault.
-func eachField(data []byte, do func(name string, raw json.RawMessage) *fault) *fault {
+// eachField calls do for each field of one JSON object. It stops at the first error.
+func eachField(data []byte, do func(name string, raw json.RawMessage) *fieldError) *fieldError {
 	d := json.NewDecoder(bytes.NewReader(data))
 	if t, err := d.Token(); err != nil {
-		return &fault{says: ": this is not JSON"}
+		return &fieldError{text: ": this is not JSON"}
 	} else if t != json.Delim('{') {
-		return &fault{says: ": this must be an object: names with their values"}
+		return &fieldError{text: ": this must be an object: names with their values"}
 	}
 	seen := map[string]bool{}
 	for d.More() {
 		t, err := d.Token()
 		if err != nil {
-			return &fault{says: ": this is not JSON"}
+			return &fieldError{text: ": this is not JSON"}
 		}
 		name, _ := t.(string)
 		if seen[name] {
-			return &fault{Printable(name), " is given twice"}
+			return &fieldError{Printable(name), " is given twice"}
 		}
 		seen[name] = true
 		var raw json.RawMessage
 		if err := d.Decode(&raw); err != nil {
-			return &fault{says: ": this is not JSON"}
+			return &fieldError{text: ": this is not JSON"}
 		}
 		if f := do(name, raw); f != nil {
 			return f
 		}
 	}
 	if _, err := d.Token(); err != nil {
-		return &fault{says: ": this is not JSON"}
+		return &fieldError{text: ": this is not JSON"}
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return &fault{says: ": there is something behind the JSON object"}
+		return &fieldError{text: ": there is data after the JSON object"}
 	}
 	return nil
 }

@@ -11,8 +11,8 @@ import (
 // MaxDuration is the longest [Duration]: ten years of 365 days.
 const MaxDuration = Duration(10 * 365 * 24 * time.Hour)
 
-// Duration is a time.Duration of whole seconds, written as a number and a unit:
-// 90s, 15m, 1h, 7d, 2w. Parts may follow one another (1h30m).
+// Duration is a time.Duration of whole seconds. Its text is a number and a unit: 90s,
+// 15m, 1h, 7d, 2w; parts may be combined (1h30m). *Duration implements pflag.Value.
 type Duration time.Duration
 
 var units = []struct {
@@ -20,8 +20,7 @@ var units = []struct {
 	size   time.Duration
 }{{'w', 7 * 24 * time.Hour}, {'d', 24 * time.Hour}, {'h', time.Hour}, {'m', time.Minute}, {'s', time.Second}}
 
-// ParseDuration reads a duration. It may not be negative nor above
-// [MaxDuration].
+// ParseDuration parses a duration of 0 to [MaxDuration].
 func ParseDuration(s string) (Duration, error) {
 	if s == "" || len(s) > 32 {
 		return 0, fmt.Errorf("a duration is a number and a unit (s, m, h, d, w), as in 90s, 15m, 1h, 7d")
@@ -57,8 +56,8 @@ func unit(letter byte) time.Duration {
 	return 0
 }
 
-// String writes the duration with the fewest parts, and "0s" for zero. What is
-// below a second is dropped.
+// String returns the duration with as few parts as possible, and "0s" for zero and
+// negative durations. It drops fractions of a second.
 func (d Duration) String() string {
 	rest := time.Duration(d).Truncate(time.Second)
 	if rest <= 0 {
@@ -74,11 +73,11 @@ func (d Duration) String() string {
 	return b.String()
 }
 
-// Std returns the duration as the standard library's.
+// Std returns d as a time.Duration.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
 
-// MarshalJSON writes the duration as a string. A part of a second is an error:
-// without it, half a second would read as "0s", which often stands for a default.
+// MarshalJSON encodes the duration as a string. A negative duration or a fraction of a
+// second is an error: half a second would become "0s", which often means a default.
 func (d Duration) MarshalJSON() ([]byte, error) {
 	if d < 0 || d.Std()%time.Second != 0 {
 		return nil, fmt.Errorf("the duration %s is not a number of whole seconds", d.Std())
@@ -86,7 +85,7 @@ func (d Duration) MarshalJSON() ([]byte, error) {
 	return json.Marshal(d.String())
 }
 
-// UnmarshalJSON reads a string as [ParseDuration] does.
+// UnmarshalJSON decodes a string as [ParseDuration] does.
 func (d *Duration) UnmarshalJSON(data []byte) error {
 	var s string
 	if json.Unmarshal(data, &s) != nil {
@@ -100,7 +99,7 @@ func (d *Duration) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Set and Type make *Duration a command line flag.
+// Set parses the value of a command line flag.
 func (d *Duration) Set(s string) error {
 	v, err := ParseDuration(s)
 	if err != nil {
@@ -110,15 +109,14 @@ func (d *Duration) Set(s string) error {
 	return nil
 }
 
-// Type names the flag's type in help texts.
+// Type returns the name of the type in help texts: "duration".
 func (d *Duration) Type() string { return "duration" }
 
-// someTime is a Duration that is not zero where it is given: whoever means the
-// default leaves it out.
-type someTime Duration
+// nonZeroDuration is a [Duration] that may be absent but not zero.
+type nonZeroDuration Duration
 
-// UnmarshalJSON reads a duration above zero.
-func (d *someTime) UnmarshalJSON(data []byte) error {
+// UnmarshalJSON decodes a duration above zero.
+func (d *nonZeroDuration) UnmarshalJSON(data []byte) error {
 	if err := (*Duration)(d).UnmarshalJSON(data); err != nil {
 		return err
 	}

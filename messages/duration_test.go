@@ -43,7 +43,7 @@ func TestParseDurationRefuses(t *testing.T) {
 	}
 }
 
-func TestDurationIsWrittenWithTheFewestParts(t *testing.T) {
+func TestDurationStringHasTheFewestParts(t *testing.T) {
 	for want, d := range map[string]time.Duration{
 		"0s": 0, "1s": time.Second, "1m30s": 90 * time.Second, "15m": 15 * time.Minute, "1h": 60 * time.Minute,
 		"1d": 24 * time.Hour, "14d": 14 * 24 * time.Hour, "1d1s": 24*time.Hour + time.Second, "3650d": messages.MaxDuration.Std(),
@@ -58,24 +58,24 @@ func TestDurationIsWrittenWithTheFewestParts(t *testing.T) {
 		}
 	}
 	if got := messages.Duration(1999 * time.Millisecond).String(); got != "1s" {
-		t.Errorf("what is below a second is dropped; got %s", got)
+		t.Errorf("the fraction of a second is not dropped: got %s", got)
 	}
 }
 
-func TestDurationComesBackAsItWasWritten(t *testing.T) {
+func TestDurationRoundTrips(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := messages.Duration(time.Duration(rapid.Int64Range(0, int64(messages.MaxDuration.Std()/time.Second)).Draw(t, "seconds")) * time.Second)
 		if back, err := messages.ParseDuration(d.String()); err != nil || back != d {
-			t.Fatalf("%s came back as %s, %v", d, back, err)
+			t.Fatalf("%s: parsed again: %s, %v", d, back, err)
 		}
 		var back messages.Duration
 		if err := json.Unmarshal(must(json.Marshal(d)), &back); err != nil || back != d {
-			t.Fatalf("%s came back from JSON as %s, %v", d, back, err)
+			t.Fatalf("%s: decoded again: %s, %v", d, back, err)
 		}
 	})
 }
 
-// Parts add up, in whatever order, and what is too much in sum is refused.
+// Parts add up in any order, and a sum above the maximum is refused.
 func TestDurationPartsAddUp(t *testing.T) {
 	seconds := map[string]int64{"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 	part := rapid.StringMatching(`[0-9]{1,6}[smhdw]`)

@@ -11,8 +11,8 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// codes are all there are, with whether they may succeed later and their status.
-// Programs out there switch on them: none may change.
+// codes has every code, whether it is retryable, and its status. Programs switch on
+// the codes, so they must not change.
 var codes = map[messages.Code]struct {
 	retryable bool
 	status    string
@@ -52,11 +52,11 @@ func TestCodes(t *testing.T) {
 		}
 	}
 	if got := messages.Errorf("of_tomorrow", "no").Status(); got != "400" {
-		t.Errorf("a code unknown has the status %s", got)
+		t.Errorf("an unknown code has the status %s", got)
 	}
 }
 
-func TestTheCauseNeverTravels(t *testing.T) {
+func TestCauseIsNotEncoded(t *testing.T) {
 	cause := errors.New("dial tcp 10.0.0.7: refused")
 	e := messages.Errorf(messages.CodeUnavailable, "NATS is away").Because(cause)
 	if e.Error() != "unavailable: NATS is away" {
@@ -66,11 +66,11 @@ func TestTheCauseNeverTravels(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	if !errors.Is(e, cause) {
-		t.Error("the log does not get the cause")
+		t.Error("the cause is not in the chain")
 	}
 }
 
-func TestBecauseLeavesTheErrorAsItIs(t *testing.T) {
+func TestBecauseDoesNotChangeTheError(t *testing.T) {
 	e := messages.Errorf(messages.CodeInternal, "no")
 	if with := e.Because(io.EOF); e.Unwrap() != nil || !errors.Is(with, io.EOF) || with.Code != e.Code || with.Message != e.Message || with.Retryable != e.Retryable {
 		t.Errorf("got %+v from %+v", with, e)
@@ -79,7 +79,7 @@ func TestBecauseLeavesTheErrorAsItIs(t *testing.T) {
 
 func TestAsError(t *testing.T) {
 	if messages.AsError(nil) != nil {
-		t.Error("nil became an error")
+		t.Error("AsError(nil) is not nil")
 	}
 	e := messages.Errorf(messages.CodeLeaseEnded, "it is over")
 	if got := messages.AsError(fmt.Errorf("worker 3: %w", e)); got != e {
@@ -95,21 +95,21 @@ func TestAsError(t *testing.T) {
 func TestIsCode(t *testing.T) {
 	e := fmt.Errorf("worker 3: %w", messages.Errorf(messages.CodeLeaseEnded, "it is over"))
 	if !messages.IsCode(e, messages.CodeLeaseEnded) {
-		t.Error("the code is not found")
+		t.Error("IsCode does not find the code")
 	}
 	if messages.IsCode(e, messages.CodeInternal) || messages.IsCode(io.EOF, messages.CodeInternal) || messages.IsCode(nil, messages.CodeInternal) {
-		t.Error("a code is found that is not there")
+		t.Error("IsCode finds another code")
 	}
 }
 
-// The message is somebody's text where it is no format.
-func TestErrorfTakesItsArguments(t *testing.T) {
+// Arguments are not formats.
+func TestErrorfFormatsItsArguments(t *testing.T) {
 	if got := messages.Errorf(messages.CodeInternal, "%s of %d", "100%d", 7).Message; got != "100%d of 7" {
 		t.Errorf("got %q", got)
 	}
 }
 
-func TestAnErrorSaysWhenToComeBack(t *testing.T) {
+func TestAfterSetsRetryAfterInWholeSeconds(t *testing.T) {
 	e := messages.Errorf(messages.CodeRateExceeded, "no")
 	for wait, want := range map[time.Duration]string{time.Millisecond: "1s", time.Second: "1s", 1001 * time.Millisecond: "2s", 0: "1s", -time.Hour: "1s", time.Minute: "1m"} {
 		if got := string(mustJSON(t, e.After(wait))); got != `{"code":"rate_exceeded","message":"no","retryable":true,"retry_after":"`+want+`"}` {
@@ -117,6 +117,6 @@ func TestAnErrorSaysWhenToComeBack(t *testing.T) {
 		}
 	}
 	if e.RetryAfter != 0 {
-		t.Error("the error itself has changed")
+		t.Error("After changed the error")
 	}
 }

@@ -6,31 +6,31 @@ import (
 	"time"
 )
 
-// EventType is what happened, the last token of an event's subject.
+// EventType is the type of an event and the last token of its subject.
 type EventType string
 
 // The events.
 const (
 	EventIssued        EventType = "issued"         // the key exists
-	EventConfirmed     EventType = "confirmed"      // the requester has it
-	EventUndelivered   EventType = "undelivered"    // nobody has it; it is being revoked
-	EventRenewed       EventType = "renewed"        // the end has moved
-	EventExpiring      EventType = "expiring"       // the end is near
-	EventRevoked       EventType = "revoked"        // key and user are gone
-	EventFailed        EventType = "failed"         // it could not be made; nothing is left
-	EventRevokeFailed  EventType = "revoke_failed"  // it could not be undone yet; it is tried again
-	EventRejected      EventType = "rejected"       // a message that can't be served
-	EventOrphanRemoved EventType = "orphan_removed" // a user that no lease knew is gone
-	EventCommand       EventType = "command"        // an operator's command
+	EventConfirmed     EventType = "confirmed"      // the requester confirmed the delivery
+	EventUndelivered   EventType = "undelivered"    // the delivery failed; the lease is being revoked
+	EventRenewed       EventType = "renewed"        // the end of the lease has moved
+	EventExpiring      EventType = "expiring"       // the lease ends soon
+	EventRevoked       EventType = "revoked"        // access has ended
+	EventFailed        EventType = "failed"         // the lease could not be made, and nothing is left in AWS
+	EventRevokeFailed  EventType = "revoke_failed"  // the teardown failed and is retried
+	EventRejected      EventType = "rejected"       // a message can't be served
+	EventOrphanRemoved EventType = "orphan_removed" // a sweep removed a user without a lease
+	EventCommand       EventType = "command"        // an operator sent a command
 )
 
-// Unknown stands in an event's subject for a token that is not fit to: it is
-// itself no valid token.
+// Unknown replaces a token in an event's subject that is not valid. It is not a valid
+// token itself.
 const Unknown = "~"
 
 // Event is a CloudEvent 1.0 in structured mode
-// (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md). The
-// same happening told twice has the same ID.
+// (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md). An event that
+// is emitted twice has the same ID.
 //
 //	{"specversion":"1.0","id":"alice.ci.06ct….1.issued","source":"/lessor/5kf3…",
 //	 "type":"lessor.lease.issued","subject":"alice.ci.06ct…","time":"…",
@@ -46,54 +46,55 @@ type Event struct {
 	Data            EventData `json:"data"`
 }
 
-// EventData is the lease and what is special to the event. There is never a
-// secret key in it.
+// EventData is the lease and the details of an event. It has no secret key.
 type EventData struct {
 	Lease  *Lease `json:"lease,omitempty"`
 	Reason Reason `json:"reason,omitempty"` // of revoked and undelivered
-	Note   string `json:"note,omitempty"`   // what the person who ended it said
-	Verb   Verb   `json:"verb,omitempty"`   // of rejected: what was asked for
+	Note   string `json:"note,omitempty"`   // the reason that came with the revocation
+	Verb   Verb   `json:"verb,omitempty"`   // of rejected: the verb of the message
 	Error  *Error `json:"error,omitempty"`  // of rejected, failed, revoke_failed and command
-	// Omitted, of rejected, is how many more messages of this identity a broker has
-	// refused since the last event that tells of some, and told nothing of one by one.
+	// Omitted, of rejected, is the number of further messages of this identity that
+	// the broker has refused without an event since the last one.
 	Omitted int      `json:"omitted,omitempty"`
 	Command *Command `json:"command,omitempty"` // of command
 }
 
-// AdminIdentity stands in the subjects of events in the place of an identity where
-// an operator has done something. No requester may be called so.
+// AdminIdentity takes the place of the identity in the subjects of events about
+// operators' commands. No requester may have this name.
 const AdminIdentity = "_admin"
 
-// Command is what an operator wants.
+// Command is an operator's command, as events report it.
 type Command struct {
-	Name string `json:"name"` // the endpoint: secret-put, lease-revoke, sweep, …
-	// By is the operator, as NATS enforced it: the token of the subject
-	// ([Namespace.AdminAs]). "" is somebody who may publish on lessor.admin.>.
+	Name string `json:"name"` // of the endpoint: secret-put, lease-revoke, sweep, …
+	// By is the operator that NATS authenticated: the token of the subject
+	// ([Namespace.AdminAs]). It is "" for an operator that may publish on
+	// lessor.admin.>.
 	By      string  `json:"by,omitempty"`
 	Outcome Outcome `json:"outcome"`
-	// What it is about, as far as it names something that can be.
+	// The fields of the command. Names that are not valid are left out.
 	Secret   string `json:"secret,omitempty"`
 	Lease    string `json:"lease,omitempty"`
 	Identity string `json:"identity,omitempty"`
 	Force    bool   `json:"force,omitempty"`
 	Apply    bool   `json:"apply,omitempty"`
 	NoCheck  bool   `json:"no_check,omitempty"`
-	Revision uint64 `json:"revision,omitempty"` // of the definition, once it is put
+	Revision uint64 `json:"revision,omitempty"` // of the definition after a put
 }
 
-// Outcome is how far a command has come.
+// Outcome is the progress of a command.
 type Outcome string
 
-// The outcomes. A command that changes something is told twice: an asked that no
-// other follows is one whose broker died over it.
+// The outcomes. A command that changes something has two events. If only the first,
+// asked, is there, the broker stopped before the command was complete.
 const (
 	OutcomeAsked   Outcome = "asked"
 	OutcomeDone    Outcome = "done"
 	OutcomeRefused Outcome = "refused" // or failed; the event has the error
 )
 
-// NewEvent makes an event. The occurrence tells apart events of one type about
-// one lease: the attempt, the number of the renewal.
+// NewEvent returns an event about a lease. The occurrence distinguishes events of one
+// type about one lease, such as the number of a renewal: an event that is emitted
+// again has the same id.
 func NewEvent(installation string, subject LeaseName, t EventType, occurrence string, now time.Time, data EventData) Event {
 	about := "lessor.lease."
 	if t == EventCommand {
@@ -106,14 +107,14 @@ func NewEvent(installation string, subject LeaseName, t EventType, occurrence st
 	}
 }
 
-// DecodeEvent reads an event.
+// DecodeEvent reads an event. The error is an [Error].
 func DecodeEvent(data []byte) (Event, error) {
 	var e Event
 	if err := json.Unmarshal(data, &e); err != nil {
-		return Event{}, Errorf(CodeInvalidRequest, "this is not an event of lessor's").Because(err)
+		return Event{}, Errorf(CodeInvalidRequest, "this is not a lessor event").Because(err)
 	}
 	if e.SpecVersion != "1.0" || e.Type == "" {
-		return Event{}, Errorf(CodeInvalidRequest, "this is not an event of lessor's: specversion %q, type %q", Printable(e.SpecVersion), Printable(e.Type))
+		return Event{}, Errorf(CodeInvalidRequest, "this is not a lessor event: specversion %q, type %q", Printable(e.SpecVersion), Printable(e.Type))
 	}
 	return e, nil
 }

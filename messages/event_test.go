@@ -33,20 +33,20 @@ func TestEventsKeepTheirFormat(t *testing.T) {
 	}
 }
 
-func TestOneHappeningHasOneID(t *testing.T) {
+func TestRepeatedEventHasTheSameID(t *testing.T) {
 	name := messages.LeaseName{Identity: "alice", Secret: "ci", ID: "06ct"}
 	id := func(name messages.LeaseName, typ messages.EventType, occurrence string, at time.Time) string {
 		return messages.NewEvent("5kf3", name, typ, occurrence, at, messages.EventData{}).ID
 	}
 	base := id(name, messages.EventRenewed, "1", noon)
 	if again := id(name, messages.EventRenewed, "1", noon.Add(time.Hour)); again != base {
-		t.Errorf("told again it is %s, not %s", again, base)
+		t.Errorf("emitted again: got %s, want %s", again, base)
 	}
 	other := name
 	other.Identity = "bob"
 	for what, got := range map[string]string{
 		"another lease": id(other, messages.EventRenewed, "1", noon), "another type": id(name, messages.EventIssued, "1", noon),
-		"another time": id(name, messages.EventRenewed, "2", noon),
+		"another occurrence": id(name, messages.EventRenewed, "2", noon),
 	} {
 		if got == base {
 			t.Errorf("%s has the same id", what)
@@ -54,7 +54,7 @@ func TestOneHappeningHasOneID(t *testing.T) {
 	}
 }
 
-func TestEventsOfEveryTypeAreSubjectTokens(t *testing.T) {
+func TestEventTypesAreSubjectTokens(t *testing.T) {
 	for _, typ := range []messages.EventType{
 		messages.EventIssued, messages.EventConfirmed, messages.EventUndelivered, messages.EventRenewed, messages.EventExpiring,
 		messages.EventRevoked, messages.EventFailed, messages.EventRevokeFailed, messages.EventRejected, messages.EventOrphanRemoved,
@@ -69,22 +69,22 @@ func TestEventsOfEveryTypeAreSubjectTokens(t *testing.T) {
 	}
 }
 
-// Who is called so could be taken for nobody.
-func TestUnknownIsNoToken(t *testing.T) {
+// Unknown marks an invalid token, so no identity may have this name.
+func TestUnknownIsNotAToken(t *testing.T) {
 	wantCode(t, messages.CheckToken("identity", messages.Unknown), messages.CodeInvalidSubject)
 }
 
-func TestDecodeEventRefusesWhatIsNone(t *testing.T) {
+func TestDecodeEventRefusesOtherJSON(t *testing.T) {
 	for _, data := range []string{
 		"", "null", "{}", "[]", `{"specversion":"1.0"}`, `{"type":"lessor.lease.issued"}`, `{"specversion":"0.3","type":"a"}`,
 		`{"specversion":"1.0","type":"a","time":"yesterday"}`, `{"specversion":1.0,"type":"a"}`, `{"specversion":"1.0","type":"a"} x`,
 		`{"specversion":"` + strings.Repeat("1", 10_000) + `","type":"` + strings.Repeat("a", 10_000) + `"}`,
 	} {
 		e, err := messages.DecodeEvent([]byte(data))
-		wantCode(t, err, messages.CodeInvalidRequest, "lessor's")
+		wantCode(t, err, messages.CodeInvalidRequest, "lessor")
 		wantSafe(t, err)
 		if !reflect.DeepEqual(e, messages.Event{}) {
-			t.Errorf("%.40s: an error, and an event: %+v", data, e)
+			t.Errorf("%.40s: got an error and an event: %+v", data, e)
 		}
 	}
 }

@@ -18,7 +18,7 @@ func FuzzDecodeDynamicSecret(f *testing.F) {
 			t.Errorf("a request without a ttl gets %s, %v: %+v", ttl, err, s)
 		}
 		if messages.CheckToken("name", s.Name) != nil || s.MaxLeases < 0 || s.MaxLeasesPerIdentity < 0 {
-			t.Errorf("taken: %+v", s)
+			t.Errorf("accepted: %+v", s)
 		}
 	},
 		`{"name":"ci"}`, `{"name":"ci","hard_expiry":false}`, `{"name":"ci","default_ttl":"48h","max_ttl":"2h"}`,
@@ -26,8 +26,8 @@ func FuzzDecodeDynamicSecret(f *testing.F) {
 		`{"name":"ci","aws":{"inline_policy":{"a":1e400}}}`, `{"name":"ci","aws":{"auth":null}}`)
 }
 
-// FuzzDecodeStoredSecret reads what may stand in the bucket of definitions: what can
-// be used can be stored and read again, and no error shows the secret key.
+// FuzzDecodeStoredSecret decodes values of the bucket of definitions. A valid definition
+// can be encoded and decoded again, and no error shows the secret key.
 func FuzzDecodeStoredSecret(f *testing.F) {
 	for _, s := range []string{
 		``, `{}`, `null`, `{"name":"ci"}`, `{"name":"ci","aws":{"credential_type":"assume_role","role_arn":"arn:aws:iam::123456789012:role/x","auth":{"method":"irsa"}}}`,
@@ -45,7 +45,7 @@ func FuzzDecodeStoredSecret(f *testing.F) {
 			return
 		}
 		if messages.CheckToken("name", s.Name) != nil || s.MaxTTL < s.DefaultTTL || s.DefaultTTL < messages.MinSecretTTL {
-			t.Errorf("taken: %+v", s)
+			t.Errorf("accepted: %+v", s)
 		}
 		once := mustJSON(t, s)
 		if s.AWS.Auth.SecretAccessKey.Reveal() == theSecret && bytes.Count(data, []byte(theSecret)) == 1 {
@@ -56,13 +56,13 @@ func FuzzDecodeStoredSecret(f *testing.F) {
 			t.Fatalf("%v: %s", err, once)
 		}
 		if twice := mustJSON(t, again); !bytes.Equal(once, twice) {
-			t.Errorf("came back as\n%s, was\n%s", twice, once)
+			t.Errorf("decoded again: got\n%s, want\n%s", twice, once)
 		}
 	})
 }
 
-// FuzzDecodeSecretPut reads a body as it is, and once more with a secret key put
-// somewhere into it: no error may show that one, wherever it came to stand.
+// FuzzDecodeSecretPut decodes a body, and the same body with a secret key inserted
+// somewhere. No error may show that key.
 func FuzzDecodeSecretPut(f *testing.F) {
 	const key = `"secret_access_key":"` + theSecret + `"`
 	for _, s := range []string{
@@ -87,8 +87,8 @@ func FuzzDecodeSecretPut(f *testing.F) {
 	})
 }
 
-// checkSecretPut decodes a body, encodes that, and decodes it again. Hidden says
-// that the secret in it stands where no error may show it.
+// checkSecretPut decodes a body, encodes the put and decodes it again. hidden means that
+// the body contains the secret key, which no error may show.
 func checkSecretPut(t *testing.T, body []byte, hidden bool) {
 	p, err := messages.DecodeSecretPut(body)
 	if err != nil {
@@ -97,7 +97,7 @@ func checkSecretPut(t *testing.T, body []byte, hidden bool) {
 			wantHidden(t, "the error", err.Error())
 		}
 		if !reflect.DeepEqual(p, messages.SecretPut{}) {
-			t.Errorf("an error, and a result: %+v", p)
+			t.Errorf("got an error and a result: %+v", p)
 		}
 		return
 	}
@@ -111,20 +111,20 @@ func checkSecretPut(t *testing.T, body []byte, hidden bool) {
 		t.Fatalf("%v: %+v", err, p)
 	}
 	if len(once) > messages.MaxSecretBody {
-		return // grown by its defaults
+		return // the defaults made it longer
 	}
 	again, err := messages.DecodeSecretPut(once)
 	if err != nil {
 		t.Fatalf("%v: %s", err, once)
 	}
 	if twice := must(again.Encode()); !bytes.Equal(once, twice) {
-		t.Errorf("came back as\n%s, was\n%s", twice, once)
+		t.Errorf("decoded again: got\n%s, want\n%s", twice, once)
 	}
 	if got := again.Definition.AWS.Auth.SecretAccessKey.Reveal(); got != key {
-		t.Errorf("the secret key came back as %q, was %q", got, key)
+		t.Errorf("decoded again: got the secret key %q, want %q", got, key)
 	}
 	if (p.Revision == nil) != (again.Revision == nil) {
-		t.Errorf("the revision came back as %v, was %v", again.Revision, p.Revision)
+		t.Errorf("decoded again: got revision %v, want %v", again.Revision, p.Revision)
 	}
 }
 
@@ -143,16 +143,16 @@ func FuzzDecodeSecretRequest(f *testing.F) {
 		if err != nil {
 			wantSafe(t, err)
 			if o != (messages.SecretRequest{}) {
-				t.Errorf("an error, and a result: %+v", o)
+				t.Errorf("got an error and a result: %+v", o)
 			}
 			return
 		}
 		if messages.CheckToken("name", o.Name) != nil || (o.Force && v != messages.AdminDelete) {
-			t.Errorf("taken of %s: %+v", v, o)
+			t.Errorf("accepted for %s: %+v", v, o)
 		}
 		once := mustJSON(t, o)
 		if again, err := messages.DecodeSecretRequest(v, once); err != nil || again != o {
-			t.Errorf("came back as %+v, %v; was %+v", again, err, o)
+			t.Errorf("decoded again: got %+v, %v; want %+v", again, err, o)
 		}
 	})
 }
@@ -166,15 +166,15 @@ func FuzzDecodeLeaseQuery(f *testing.F) {
 		if err != nil {
 			wantSafe(t, err)
 			if q != (messages.LeaseQuery{}) {
-				t.Errorf("an error, and a result: %+v", q)
+				t.Errorf("got an error and a result: %+v", q)
 			}
 			return
 		}
 		if q.Limit < 1 || q.Limit > messages.MaxPage || q.Identity != "" && messages.CheckToken("identity", q.Identity) != nil {
-			t.Errorf("taken: %+v", q)
+			t.Errorf("accepted: %+v", q)
 		}
 		if again, err := messages.DecodeLeaseQuery(mustJSON(t, q)); err != nil || again != q {
-			t.Errorf("came back as %+v, %v; was %+v", again, err, q)
+			t.Errorf("decoded again: got %+v, %v; want %+v", again, err, q)
 		}
 	})
 }
@@ -191,7 +191,7 @@ func FuzzDecodeLeaseCommand(f *testing.F) {
 		if err != nil {
 			wantSafe(t, err)
 			if o != (messages.LeaseCommand{}) {
-				t.Errorf("an error, and a result: %+v", o)
+				t.Errorf("got an error and a result: %+v", o)
 			}
 			return
 		}
@@ -199,10 +199,10 @@ func FuzzDecodeLeaseCommand(f *testing.F) {
 			t.Errorf("all leases are revoked: %+v", o)
 		}
 		if _, err := messages.DecodeRevokeRequest(mustJSON(t, messages.RevokeRequest{Reason: o.Reason})); err != nil {
-			t.Errorf("taken, and no revocation may say it: %q: %v", o.Reason, err)
+			t.Errorf("accepted, but a revocation refuses the reason %q: %v", o.Reason, err)
 		}
 		if again, err := messages.DecodeLeaseCommand(v, mustJSON(t, o)); err != nil || again != o {
-			t.Errorf("came back as %+v, %v; was %+v", again, err, o)
+			t.Errorf("decoded again: got %+v, %v; want %+v", again, err, o)
 		}
 	})
 }
@@ -216,12 +216,12 @@ func FuzzDecodeSweepCommand(f *testing.F) {
 		if err != nil {
 			wantSafe(t, err)
 			if o != (messages.SweepCommand{}) {
-				t.Errorf("an error, and a result: %+v", o)
+				t.Errorf("got an error and a result: %+v", o)
 			}
 			return
 		}
 		if again, err := messages.DecodeSweepCommand(mustJSON(t, o)); err != nil || again != o {
-			t.Errorf("came back as %+v, %v; was %+v", again, err, o)
+			t.Errorf("decoded again: got %+v, %v; want %+v", again, err, o)
 		}
 	})
 }
@@ -229,13 +229,13 @@ func FuzzDecodeSweepCommand(f *testing.F) {
 func FuzzDecodeRestoreCommand(f *testing.F) {
 	fuzzBody(f, messages.DecodeRestoreCommand, func(t *testing.T, o messages.RestoreCommand) {
 		if again, err := messages.DecodeRestoreCommand(mustJSON(t, o)); err != nil || again != o {
-			t.Errorf("came back as %+v, %v; was %+v", again, err, o)
+			t.Errorf("decoded again: got %+v, %v; want %+v", again, err, o)
 		}
 	}, `{"apply":true}`, `{"apply":"yes"}`, `{"apply":true,"apply":false}`, `{"apply":null}`)
 }
 
-// FuzzCheckAdminReply: what an operator may have answered is an inbox, its own or
-// everybody's, or the server's mapping: never a subject of the broker's account.
+// FuzzCheckAdminReply checks that only inboxes and the server's mapping of service
+// imports are accepted, and never another subject of the broker's account.
 func FuzzCheckAdminReply(f *testing.F) {
 	for _, s := range []string{
 		"_INBOX.x", "_INBOX_kim.x", "_INBOX_Kim.x.y", "_INBOX_.x", "_INBOX_a b.x", "_INBOX_*.x", "_R_.x.y", "lessor.deliver.alice.x", "$KV.x.y", "$JS.API.x", "_INBOX.>", "_INBOX..x", "_INBOX.", "_INBOX_kim", "",
@@ -254,15 +254,15 @@ func FuzzCheckAdminReply(f *testing.F) {
 		first, rest, _ := strings.Cut(subject, ".")
 		name, own := strings.CutPrefix(first, "_INBOX_")
 		if first != "_INBOX" && first != "_R_" && (!own || messages.CheckToken("name", strings.ToLower(name)) != nil) {
-			t.Errorf("an operator may have %q", subject)
+			t.Errorf("accepted: %q", subject)
 		}
 		for _, token := range strings.Split(rest, ".") {
 			if token == "" || token == "*" || token == ">" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-				t.Errorf("nobody can publish to %q", subject)
+				t.Errorf("not a literal subject: %q", subject)
 			}
 		}
 		if len(subject) > 512 {
-			t.Errorf("taken: %q", subject)
+			t.Errorf("accepted: %q", subject)
 		}
 	})
 }

@@ -25,17 +25,17 @@ func FuzzParseAuditKey(f *testing.F) {
 			return
 		}
 		if k.String() != s || len(s) != 43 {
-			t.Errorf("%q is another spelling of %q", s, k)
+			t.Errorf("%q is a second encoding of %q", s, k)
 		}
-		// Whatever point it is, it verifies nothing that another key has signed.
+		// No other key verifies the signature.
 		if s != key && messages.VerifyEvent([]messages.AuditKey{k}, "a", "b", []byte("c"), ring(seed(1)).SignEvent("a", "b", []byte("c"))) {
-			t.Errorf("%q verifies another's signature", s)
+			t.Errorf("%q verifies the signature of another key", s)
 		}
 	})
 }
 
-// FuzzVerifyEvent puts anything in the place of an event that was signed, and of its
-// signature. Subjects and ids have no line breaks: NATS takes neither with one.
+// FuzzVerifyEvent replaces the parts of a signed event and its signature. Subjects and
+// ids have no line breaks, because NATS refuses them.
 func FuzzVerifyEvent(f *testing.F) {
 	const subject, id, body = "lessor.event.alice.ci.06ct.issued", "alice.ci.06ct.1.issued", `{"specversion":"1.0"}`
 	broker := ring(seed(1))
@@ -52,22 +52,22 @@ func FuzzVerifyEvent(f *testing.F) {
 			return
 		}
 		same := subject2 == subject && id2 == id && string(body2) == body
-		// Ed25519 has one signature of a text, and base64 one spelling of that.
+		// An Ed25519 signature is deterministic and has one encoding.
 		if messages.VerifyEvent(broker.AuditKeys(), subject2, id2, body2, signature2) != (same && signature2 == signature) {
-			t.Errorf("%q, %q, %q: wrong about %q", subject2, id2, body2, signature2)
+			t.Errorf("%q, %q, %q: wrong result for the signature %q", subject2, id2, body2, signature2)
 		}
 		own := broker.SignEvent(subject2, id2, body2)
 		if !messages.VerifyEvent(ring(seed(2), seed(1)).AuditKeys(), subject2, id2, body2, own) || own == signature && !same {
 			t.Errorf("%q, %q, %q: signed as %q", subject2, id2, body2, own)
 		}
 		if (messages.AuditMark{At: noon, Last: 1, Signature: own}).Verify(broker.AuditKeys()) {
-			t.Error("an event's signature is that of a mark")
+			t.Error("the signature of an event verifies as that of a mark")
 		}
 	})
 }
 
-// FuzzDecodeAuditMarks reads marks, as whoever may write the bucket could leave them,
-// and goes on with them as a broker does.
+// FuzzDecodeAuditMarks decodes marks from the bucket and adds the next one, as a broker
+// does.
 func FuzzDecodeAuditMarks(f *testing.F) {
 	broker := ring(seed(1))
 	marks := messages.AuditMarks{}
@@ -89,7 +89,7 @@ func FuzzDecodeAuditMarks(f *testing.F) {
 		}
 		for _, mark := range m.Marks {
 			if mark.Verify(broker.AuditKeys()) && !bytes.Contains(data, []byte(mark.Signature)) {
-				t.Errorf("nobody signed %+v", mark)
+				t.Errorf("an unsigned mark verifies: %+v", mark)
 			}
 		}
 		next := broker.AddMark(m, noon, 7)

@@ -12,9 +12,9 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// FuzzWhatIsInABox seals anything for a requester and for the broker, as who has a
-// key can: no opener takes it for what it is not, nor shows it in an error.
-func FuzzWhatIsInABox(f *testing.F) {
+// FuzzOpenSealedContents seals any text with a valid key. Each function that opens boxes
+// accepts only its own kind, and no error shows the text.
+func FuzzOpenSealedContents(f *testing.F) {
 	for _, plain := range []string{
 		sealedContents, `{}`, ``, `null`, `[]`, `{"lease":"alice.ci.06ct"}`, `{"for":"a","value":"` + theSecret + `"}`, `{"for":"put ci AKIAX","value":"x"}`,
 		`{"FOR":"a","Value":"x"}`, `{"for":"a","for":"b","value":1}`, `{"credentials":{"secret_access_key":["` + theSecret + `"]}}`,
@@ -31,13 +31,13 @@ func FuzzWhatIsInABox(f *testing.F) {
 		c, err := messages.OpenSealed(seed(2), sealed)
 		own, ownErr := broker.Open(sealed)
 		if !reflect.DeepEqual(c, own) || (err == nil) != (ownErr == nil) {
-			t.Errorf("the requester reads %+v, %v, and the broker %+v, %v", c, err, own, ownErr)
+			t.Errorf("the requester opens %+v, %v, and the broker %+v, %v", c, err, own, ownErr)
 		}
 		wantNothingOf(t, plain, purpose, err)
 		if err == nil {
 			again, err := broker.Open(must(broker.Seal("", c)))
 			if !reflect.DeepEqual(again, c) && err == nil {
-				t.Errorf("%+v came back as %+v", c, again)
+				t.Errorf("sealed %+v, opened %+v", c, again)
 			}
 		}
 
@@ -45,11 +45,11 @@ func FuzzWhatIsInABox(f *testing.F) {
 		wantNothingOf(t, plain, purpose, err)
 		var is struct{ For, Value string }
 		readable := json.Unmarshal(plain, &is) == nil
-		if taken := err == nil; taken != (readable && is.For == purpose) || value.Reveal() != "" && value.Reveal() != is.Value {
-			t.Errorf("kept for %q, %s gives %q, %v", purpose, plain, value.Reveal(), err)
+		if opened := err == nil; opened != (readable && is.For == purpose) || value.Reveal() != "" && value.Reveal() != is.Value {
+			t.Errorf("for the purpose %q, %s opens as %q, %v", purpose, plain, value.Reveal(), err)
 		}
 
-		// As the secret key of a put, it must be for that definition and that key id.
+		// As the secret key of a put, it must be sealed for that definition and key id.
 		name, id, _ := strings.Cut(strings.TrimPrefix(purpose, "put "), " ")
 		put := messages.SecretPut{Sealed: sealed}
 		put.Definition.Name, put.Definition.AWS.Auth.AccessKeyID = name, id
@@ -57,18 +57,18 @@ func FuzzWhatIsInABox(f *testing.F) {
 		wantNothingOf(t, plain, purpose, err)
 		if err != nil {
 			if !reflect.DeepEqual(got, messages.SecretPut{}) {
-				t.Errorf("an error, and a put: %+v", got)
+				t.Errorf("got an error and a put: %+v", got)
 			}
 			return
 		}
 		if !readable || is.For != "put "+name+" "+id || got.Definition.AWS.Auth.SecretAccessKey.Reveal() != is.Value || got.Sealed != nil {
-			t.Errorf("%s is taken for the key %q of %q: %+v", plain, id, name, got)
+			t.Errorf("%s is accepted for the key %q of %q: %+v", plain, id, name, got)
 		}
 	})
 }
 
-// wantNothingOf fails if the error is not safe, or has something of what was in a box
-// and not in the purpose, which errors name.
+// wantNothingOf fails if the error is not safe, or shows a part of the plaintext of a
+// box. Errors may show the purpose.
 func wantNothingOf(t *testing.T, plain []byte, purpose string, err error) {
 	t.Helper()
 	wantSafe(t, err)
@@ -80,8 +80,8 @@ func wantNothingOf(t *testing.T, plain []byte, purpose string, err error) {
 	}
 }
 
-// FuzzUnseal gives the broker anything as a sealed secret key: only what was sealed
-// for this very definition and key id opens.
+// FuzzUnseal checks that a sealed secret key opens only for its definition and its
+// key id.
 func FuzzUnseal(f *testing.F) {
 	pair := must(nkeys.FromCurveSeed(seed(2)))
 	honest := messages.Sealed{
@@ -104,16 +104,16 @@ func FuzzUnseal(f *testing.F) {
 			wantHidden(t, "the error", err.Error())
 			return
 		}
-		// One that a fuzzer can't make: it has no key.
+		// The fuzzer has no key and can't make another box that opens.
 		if from != honest.From || !bytes.Equal(box, honest.Box) || name != "ci" && name+" "+id != "ci AKIAX" || got.Definition.AWS.Auth.SecretAccessKey.Reveal() != theSecret {
-			t.Errorf("taken for %q, %q: a box from %s", name, id, from)
+			t.Errorf("accepted for %q, %q: a box from %s", name, id, from)
 		}
 		wantHidden(t, "the put", string(mustJSON(t, got)))
 	})
 }
 
-// FuzzCheckXKey tries points, in the one spelling and in others. What is taken can be
-// sealed for, and what two senders would agree on with it is not the same.
+// FuzzCheckXKey checks that every accepted key is in its canonical encoding, can be
+// sealed for, and does not give two senders the same shared key.
 func FuzzCheckXKey(f *testing.F) {
 	f.Add(publicKey(seed(1)), make([]byte, 32))
 	f.Add(publicKey(seed(1))+"\n", bytes.Repeat([]byte{0xff}, 32))
@@ -132,20 +132,20 @@ func checkXKey(t *testing.T, xkey string) {
 	if err := messages.CheckXKey(xkey); err != nil {
 		wantSafe(t, err)
 		if len(xkey) > 8 && strings.Contains(err.Error(), xkey) {
-			t.Errorf("the error shows what may be a seed: %v", err)
+			t.Errorf("the error shows a text that may be a seed: %v", err)
 		}
 		return
 	}
 	raw, err := nkeys.Decode(nkeys.PrefixByteCurve, []byte(xkey))
 	if err != nil || string(must(nkeys.Encode(nkeys.PrefixByteCurve, raw))) != xkey {
-		t.Errorf("%q is another spelling: %v", xkey, err)
+		t.Errorf("%q is accepted, and not canonical: %v", xkey, err)
 	}
 	box, err := ring(seed(1)).Seal(xkey, contents())
 	if err != nil {
-		t.Fatalf("%q is taken, and can't be sealed for: %v", xkey, err)
+		t.Fatalf("%q is accepted, but sealing fails: %v", xkey, err)
 	}
-	// Who has neither key must not open it: with a point of low order, any key does.
+	// With a point of low order, any key opens the box.
 	if _, err := must(nkeys.FromCurveSeed(seed(3))).Open(box.Box, xkey); err == nil {
-		t.Errorf("a box for %q opens for everybody", xkey)
+		t.Errorf("a box for %q opens with another key", xkey)
 	}
 }

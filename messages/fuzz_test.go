@@ -9,12 +9,13 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/lessorhq/lessor/messages"
 	"github.com/nats-io/nkeys"
+
+	"github.com/lessorhq/lessor/messages"
 )
 
-// fuzzBody checks a decoder of bodies: an error is ours and short, and what is
-// read can be written and reads the same.
+// fuzzBody fuzzes a decoder of bodies: its errors are short *messages.Error values, and
+// the result can be encoded and decoded again.
 func fuzzBody[V any](f *testing.F, decode func([]byte) (V, error), more func(*testing.T, V), seeds ...string) {
 	for _, s := range append(seeds, "", "{}", "null", "[]", `{"a":1}`, `{"a":{"b":[1,2]}} x`, "{\"\\u0061\":\xff}") {
 		f.Add([]byte(s))
@@ -24,7 +25,7 @@ func fuzzBody[V any](f *testing.F, decode func([]byte) (V, error), more func(*te
 		if err != nil {
 			wantSafe(t, err)
 			if !reflect.ValueOf(v).IsZero() {
-				t.Errorf("an error, and a result: %+v", v)
+				t.Errorf("got an error and a result: %+v", v)
 			}
 			return
 		}
@@ -34,7 +35,7 @@ func fuzzBody[V any](f *testing.F, decode func([]byte) (V, error), more func(*te
 			t.Fatalf("%v: %s", err, once)
 		}
 		if twice := mustJSON(t, again); !bytes.Equal(once, twice) {
-			t.Errorf("came back as\n%s, was\n%s", twice, once)
+			t.Errorf("decoded again: got\n%s, want\n%s", twice, once)
 		}
 		more(t, v)
 	})
@@ -47,7 +48,7 @@ func FuzzDecodeLeaseRequest(f *testing.F) {
 		}
 		if r.XKey != "" {
 			if _, err := ring(seed(1)).Seal(r.XKey, contents()); err != nil {
-				t.Errorf("taken, and can't be sealed for: %v", err)
+				t.Errorf("accepted, but sealing fails: %v", err)
 			}
 		}
 		moved := r
@@ -80,7 +81,7 @@ func FuzzCheckIdempotencyKey(f *testing.F) {
 			return
 		}
 		if len(key) > messages.MaxIdempotencyKey || strings.ContainsAny(key, "\r\n\x00\x7f") {
-			t.Errorf("taken: %q", key)
+			t.Errorf("accepted: %q", key)
 		}
 	})
 }
@@ -88,7 +89,7 @@ func FuzzCheckIdempotencyKey(f *testing.F) {
 func FuzzDecodeRevokeRequest(f *testing.F) {
 	fuzzBody(f, messages.DecodeRevokeRequest, func(t *testing.T, r messages.RevokeRequest) {
 		if utf8.RuneCountInString(r.Reason) > messages.MaxReason || strings.ContainsAny(r.Reason, "\r\n\x00\x1b") || !utf8.ValidString(r.Reason) {
-			t.Errorf("taken: %q", r.Reason)
+			t.Errorf("accepted: %q", r.Reason)
 		}
 	}, `{"reason":"job finished"}`, `{"reason":"\u0000"}`, `{"reason":"\ud800"}`, `{"reason":"`+strings.Repeat("é", 257)+`"}`)
 }
@@ -99,7 +100,7 @@ func FuzzDecodeListRequest(f *testing.F) {
 			t.Errorf("the limit is %d", r.Limit)
 		}
 		if strings.ContainsAny(r.Secret+r.After, "*> \r\n") {
-			t.Errorf("taken: %+v", r)
+			t.Errorf("accepted: %+v", r)
 		}
 	}, `{"secret":"ci","state":"active","limit":100,"after":"alice.ci.06ct"}`, `{"limit":501}`, `{"limit":-1}`, `{"limit":1e2}`, `{"after":"*.*.*"}`)
 }
@@ -127,7 +128,7 @@ func FuzzDecodeReply(f *testing.F) {
 			t.Fatalf("%v: %s", err, once)
 		}
 		if twice := must(back.Encode()); !bytes.Equal(once, twice) {
-			t.Errorf("came back as\n%s, was\n%s", twice, once)
+			t.Errorf("decoded again: got\n%s, want\n%s", twice, once)
 		}
 	})
 }
@@ -153,7 +154,7 @@ func FuzzDecodeEvent(f *testing.F) {
 			t.Fatalf("%v: %s", err, once)
 		}
 		if twice := mustJSON(t, back); !bytes.Equal(once, twice) {
-			t.Errorf("came back as\n%s, was\n%s", twice, once)
+			t.Errorf("decoded again: got\n%s, want\n%s", twice, once)
 		}
 	})
 }
@@ -171,7 +172,7 @@ func FuzzParseLeaseName(f *testing.F) {
 		if n.String() != s {
 			t.Errorf("%q reads as %q", s, n)
 		}
-		// Its subjects are literal, and lead to its stream and no other.
+		// The subjects are literal and match the filter of their stream alone.
 		var ns messages.Namespace
 		if !matches(ns.VerbFilter(messages.VerbRevoke), ns.Revoke(n)) || strings.ContainsAny(s, "*> \t\r\n") {
 			t.Errorf("%q makes the subject %q", s, ns.Revoke(n))
@@ -257,11 +258,11 @@ func FuzzCheckReply(f *testing.F) {
 		}
 		for _, p := range parts {
 			if p == "" || p == "*" || p == ">" || strings.ContainsFunc(p, func(r rune) bool { return r <= ' ' || r > '~' }) {
-				t.Errorf("nobody can publish to %q", subject)
+				t.Errorf("not a literal subject: %q", subject)
 			}
 		}
 		if len(parts) < 2 || len(subject) > 512 {
-			t.Errorf("taken: %q", subject)
+			t.Errorf("accepted: %q", subject)
 		}
 		if own && n.CheckReply(identity+"0", subject) == nil {
 			t.Errorf("%q is for %s, and for another", subject, identity)
@@ -270,7 +271,7 @@ func FuzzCheckReply(f *testing.F) {
 }
 
 func FuzzOpenSealed(f *testing.F) {
-	// Always the same box, also in the processes that fuzz.
+	// The box must be the same in all processes of the fuzzer.
 	broker := must(nkeys.FromCurveSeed(seed(1)))
 	box := messages.Sealed{
 		From: publicKey(seed(1)),
@@ -287,18 +288,18 @@ func FuzzOpenSealed(f *testing.F) {
 		if err != nil {
 			wantSafe(t, err)
 			if !reflect.DeepEqual(c, messages.Contents{}) {
-				t.Errorf("an error, and contents: %+v", c)
+				t.Errorf("got an error and contents: %+v", c)
 			}
 			return
 		}
-		// Nobody without one of the keys can have made it.
+		// The fuzzer has no key and can't make another box that opens.
 		if from != box.From || !bytes.Equal(sealed, box.Box) || !reflect.DeepEqual(c, contents()) {
 			t.Errorf("a box from %s opened: %+v", from, c)
 		}
 	})
 }
 
-// FuzzDecodeEmpty: a body that has nothing to say says nothing.
+// FuzzDecodeEmpty checks that only empty bodies and {} are accepted.
 func FuzzDecodeEmpty(f *testing.F) {
 	for _, s := range []string{"", "{}", " {}\n", "null", "[]", "{}{}", `{"a":1}`, "\x00"} {
 		f.Add([]byte(s))
@@ -307,7 +308,7 @@ func FuzzDecodeEmpty(f *testing.F) {
 		err := messages.DecodeEmpty(body)
 		wantSafe(t, err)
 		if left := strings.Trim(strings.TrimSpace(string(body)), "{} \t\r\n"); err == nil && left != "" {
-			t.Errorf("%q is taken", body)
+			t.Errorf("%q is accepted", body)
 		}
 	})
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// noon is the present in tests that need one.
+// noon is the current time in tests.
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 const (
@@ -56,21 +56,21 @@ func wantCode(t testing.TB, err error, code messages.Code, words ...string) {
 	}
 }
 
-// wantSafe fails unless err is nil or an [messages.Error] of a few lines at
-// most: a stranger's input must not come back through it at length.
+// wantSafe fails unless err is nil or a short [messages.Error]: errors must not echo
+// long input.
 func wantSafe(t testing.TB, err error) {
 	t.Helper()
 	if err == nil {
 		return
 	}
-	e, ok := err.(*messages.Error) // the very type, not something that wraps it
+	e, ok := err.(*messages.Error) // not wrapped
 	if !ok {
 		t.Fatalf("the error is a %T, want *messages.Error: %v", err, err)
 	}
 	if e.Code == "" || e.Message == "" {
 		t.Errorf("an error without code or message: %+v", e)
 	}
-	// 120 clipped runes, each quoted as \U0010ffff at worst, and our own words.
+	// At most 120 runes of the input, quoted as \U0010ffff, and the text of the error.
 	if len(e.Message) > 120*10+400 {
 		t.Errorf("the message has %d bytes: %.100s…", len(e.Message), e.Message)
 	}
@@ -79,7 +79,7 @@ func wantSafe(t testing.TB, err error) {
 	}
 }
 
-// mustJSON is v in JSON.
+// mustJSON returns v as JSON.
 func mustJSON(t testing.TB, v any) []byte {
 	t.Helper()
 	data, err := json.Marshal(v)
@@ -89,7 +89,7 @@ func mustJSON(t testing.TB, v any) []byte {
 	return data
 }
 
-// must returns v, or fails.
+// must returns v and panics on an error.
 func must[V any](v V, err error) V {
 	if err != nil {
 		panic(err)

@@ -1,42 +1,39 @@
 package messages
 
-import (
-	"strings"
-)
+import "strings"
 
-// DefaultPrefix is the first token of every subject unless another is chosen.
+// DefaultPrefix is the first token of every subject if no other is configured.
 const DefaultPrefix = "lessor"
 
-// Headers that lessor reads or writes. NATS keeps the "Nats-" ones for itself.
+// Headers that lessor reads or writes. NATS reserves headers that begin with "Nats-".
 const (
-	// HeaderReplyTo is where the answer to a message on a stream goes:
-	// JetStream takes the message's own reply subject for its acknowledgement
-	// and does not store it.
+	// HeaderReplyTo is the reply subject of a message on a stream. JetStream uses the
+	// message's own reply subject for its acknowledgement and does not store it.
 	HeaderReplyTo = "Lessor-Reply-To"
 	// HeaderIdempotencyKey makes a request safe to repeat: one key, one lease.
 	HeaderIdempotencyKey = "Lessor-Idempotency-Key"
-	// HeaderDeadline is the front door's own deadline (RFC 3339) for a request.
-	// The earlier of it and the body's deadline counts.
+	// HeaderDeadline is the deadline of an API request (RFC 3339). The earlier of it
+	// and the body's deadline counts.
 	HeaderDeadline = "Lessor-Deadline"
-	// HeaderDue marks a message on a revoke subject as a reminder: look at the
-	// lease and do what is due, if anything is. Without it, it is an order.
+	// HeaderDue marks a message on a revoke subject as a reminder by the scheduler:
+	// the worker does what is due about the lease. Without it the message is a command.
 	HeaderDue = "Lessor-Due"
-	// HeaderReason is why a message on a revoke subject ends the lease:
-	// [ReasonOperator] or [ReasonSecretDeleted]. Without it the lease's holder
-	// wants it to.
+	// HeaderReason is why a command on a revoke subject ends the lease:
+	// [ReasonOperator] or [ReasonSecretDeleted]. Without it the reason is
+	// [ReasonRequested].
 	HeaderReason = "Lessor-Reason"
-	// HeaderSignature is a broker's signature under an event ([Keyring.SignEvent]).
+	// HeaderSignature is the broker's signature of an event ([Keyring.SignEvent]).
 	HeaderSignature = "Lessor-Signature"
-	// HeaderTrace is W3C's trace context, passed on unread.
+	// HeaderTrace is the W3C trace context, passed on unchanged.
 	HeaderTrace = "traceparent"
-	// HeaderError and HeaderErrorCode are the NATS service API's error headers
+	// HeaderError and HeaderErrorCode are the error headers of NATS micro services
 	// (https://github.com/nats-io/nats-architecture-and-design, ADR-32).
 	HeaderError     = "Nats-Service-Error"
 	HeaderErrorCode = "Nats-Service-Error-Code"
 )
 
-// Namespace names everything that an installation has in NATS. Its zero value
-// uses [DefaultPrefix]. For the prefix "lessor":
+// Namespace names the subjects, streams, consumers, buckets and services of an
+// installation. Its zero value uses [DefaultPrefix]. With the prefix "lessor":
 //
 //	stream          subjects                                      consumer
 //	LESSOR_REQUEST  lessor.request.<identity>.<secret>            lessor_request
@@ -45,10 +42,10 @@ const (
 //	LESSOR_CONFIRM  lessor.confirm.<identity>.<secret>.<id>.<tok> lessor_confirm
 //	LESSOR_EVENT    lessor.event.<identity>.<secret>.<id>.<type>
 //
-//	bucket          key                          what
+//	bucket          key                          content
 //	lessor_lease    <identity>.<secret>.<id>     lease records
 //	lessor_secret   <secret>                     dynamic secrets
-//	lessor_state    installation, key, …         what the installation knows of itself
+//	lessor_state    installation, key, …         state of the installation
 //
 //	service         endpoints
 //	lessor          lessor.api.{request,renew,revoke,get,list}.…
@@ -59,8 +56,8 @@ type Namespace struct {
 	prefix string
 }
 
-// NewNamespace returns the namespace with the given prefix, one subject token
-// ([CheckToken]); "" stands for [DefaultPrefix].
+// NewNamespace returns the namespace with the given prefix; "" is [DefaultPrefix]. It
+// returns an [Error] if the prefix is not a token ([CheckToken]).
 func NewNamespace(prefix string) (Namespace, error) {
 	if prefix == "" {
 		return Namespace{}, nil
@@ -79,11 +76,11 @@ func (n Namespace) Prefix() string {
 	return n.prefix
 }
 
-// Verb is what a message asks for: the second token of its subject.
+// Verb is the kind of a message and the second token of its subject.
 type Verb string
 
-// The verbs, each with a stream and a durable consumer of its own so that a
-// flood of one never delays another.
+// The verbs. Each has its own stream and durable consumer, so that many messages of
+// one verb do not delay another.
 const (
 	VerbRequest Verb = "request"
 	VerbRenew   Verb = "renew"
@@ -91,73 +88,73 @@ const (
 	VerbConfirm Verb = "confirm"
 )
 
-// Stream names the work queue of a verb.
+// Stream returns the name of a verb's work-queue stream.
 func (n Namespace) Stream(v Verb) string {
 	return strings.ToUpper(n.Prefix() + "_" + string(v))
 }
 
-// Consumer names the durable pull consumer of a verb.
+// Consumer returns the name of a verb's durable pull consumer.
 func (n Namespace) Consumer(v Verb) string { return n.Prefix() + "_" + string(v) }
 
-// EventStream names the stream that keeps the events.
+// EventStream returns the name of the stream of events.
 func (n Namespace) EventStream() string { return strings.ToUpper(n.Prefix() + "_EVENT") }
 
-// LeaseBucket names the KV bucket of the lease records.
+// LeaseBucket returns the name of the KV bucket of lease records.
 func (n Namespace) LeaseBucket() string { return n.Prefix() + "_lease" }
 
-// SecretBucket names the KV bucket of the dynamic secrets.
+// SecretBucket returns the name of the KV bucket of dynamic secrets.
 func (n Namespace) SecretBucket() string { return n.Prefix() + "_secret" }
 
-// StateBucket names the KV bucket of what the installation knows of itself: its
-// id and its connections.
+// StateBucket returns the name of the KV bucket of the installation's state: its id,
+// its connections, audit marks.
 func (n Namespace) StateBucket() string { return n.Prefix() + "_state" }
 
-// Service names the NATS micro service that is the front door.
+// Service returns the name of the NATS micro service for requesters, the API.
 func (n Namespace) Service() string { return n.Prefix() }
 
-// VerbFilter is the subject filter that a verb's stream listens on.
+// VerbFilter returns the subject filter of a verb's stream.
 func (n Namespace) VerbFilter(v Verb) string {
 	tokens := map[Verb]string{VerbRequest: "*.*", VerbRenew: "*.*.*", VerbRevoke: "*.*.*", VerbConfirm: "*.*.*.*"}
 	return n.join(string(v), tokens[v])
 }
 
-// EventFilter is the subject filter that the event stream listens on.
+// EventFilter returns the subject filter of the event stream.
 func (n Namespace) EventFilter() string { return n.join("event", "*.*.*.*") }
 
-// Request is the subject on which identity asks for a lease of secret.
+// Request returns the subject on which an identity requests a lease of a secret.
 func (n Namespace) Request(identity, secret string) string {
 	return n.join(string(VerbRequest), identity, secret)
 }
 
-// Renew is the subject on which a lease is renewed.
+// Renew returns the subject on which a lease is renewed.
 func (n Namespace) Renew(l LeaseName) string { return n.join(string(VerbRenew), l.String()) }
 
-// Revoke is the subject on which a lease is revoked.
+// Revoke returns the subject on which a lease is revoked.
 func (n Namespace) Revoke(l LeaseName) string { return n.join(string(VerbRevoke), l.String()) }
 
-// Confirm is the reply subject of a delivery: any message on it says "I have the
-// key". The token is the broker's own proof that it made the subject.
+// Confirm returns the reply subject of a delivery. Any message on it confirms that the
+// requester has the key. The token is [Keyring.ConfirmToken].
 func (n Namespace) Confirm(l LeaseName, token string) string {
 	return n.join(string(VerbConfirm), l.String(), token)
 }
 
-// Event is the subject of an event about a lease.
+// Event returns the subject of an event about a lease.
 func (n Namespace) Event(l LeaseName, t EventType) string {
 	return n.join("event", l.String(), string(t))
 }
 
-// API is the front door's subject for a verb and the tokens behind it, for
-// instance API("request", identity, secret) or API("list", identity).
+// API returns an API subject, such as API("request", identity, secret) or
+// API("list", identity).
 func (n Namespace) API(verb string, tokens ...string) string {
 	return n.join(append([]string{"api", verb}, tokens...)...)
 }
 
-// Deliver is a prefix of subjects that an identity may name for its replies
-// beside its inboxes.
+// Deliver returns the prefix of the subjects that an identity may use for replies
+// besides its inboxes.
 func (n Namespace) Deliver(identity string) string { return n.join("deliver", identity) }
 
-// Tokens returns the tokens of subject behind "<prefix>.<skip tokens>", that is
-// for skip 1 those behind lessor.<verb>.
+// Tokens returns the tokens of subject after the prefix and skip more tokens: with
+// skip 1, those after lessor.<verb>. It returns nil if there are none.
 func (n Namespace) Tokens(subject string, skip int) []string {
 	t := strings.Split(subject, ".")
 	if len(t) <= 1+skip {
@@ -170,20 +167,20 @@ func (n Namespace) join(tokens ...string) string {
 	return n.Prefix() + "." + strings.Join(tokens, ".")
 }
 
-// CheckReply says whether the broker may publish an answer for identity on
+// CheckReply returns an [Error] unless the broker may publish replies to identity on
 // subject. Requesters choose the subject and the broker publishes with its own
-// authority, so only inboxes (_INBOX., _INBOX_<identity>.), the server's own
-// mapping of service imports (_R_.) and <prefix>.deliver.<identity>. will do.
+// permissions. So only inboxes (_INBOX., _INBOX_<identity>.), the server's mapping of
+// service imports (_R_.) and <prefix>.deliver.<identity>. are allowed.
 func (n Namespace) CheckReply(identity, subject string) error {
 	if subject == "" {
-		return Errorf(CodeInvalidReply, "no reply subject: nobody could receive the answer; use a NATS request, or set the header %s", HeaderReplyTo)
+		return Errorf(CodeInvalidReply, "no reply subject for the answer; use a NATS request, or set the header %s", HeaderReplyTo)
 	}
 	inbox, deliver := "_INBOX_"+identity+".", n.Deliver(identity)+"."
 	return checkReply(subject, "_INBOX., "+inbox+", _R_. or "+deliver, "_INBOX.", inbox, "_R_.", deliver)
 }
 
-// checkReply says whether a subject can be published to and begins with one of the
-// prefixes, with something behind it. Allowed is how the error names them.
+// checkReply returns an error unless subject can be published to and is longer than one
+// of the prefixes that it begins with. allowed is the text of the prefixes in the error.
 func checkReply(subject, allowed string, prefixes ...string) error {
 	if len(subject) > maxSubject {
 		return Errorf(CodeInvalidReply, "the reply subject has %d characters, the limit is %d", len(subject), maxSubject)
@@ -199,12 +196,12 @@ func checkReply(subject, allowed string, prefixes ...string) error {
 	return Errorf(CodeInvalidReply, "the reply subject must begin with %s", allowed)
 }
 
-// CheckAdminReply says whether the broker may answer an operator on subject:
-// inboxes (_INBOX., _INBOX_<name>.) and the server's own mapping of service imports
-// (_R_.) will do.
+// CheckAdminReply returns an [Error] unless the broker may publish replies to an
+// operator on subject: inboxes (_INBOX., _INBOX_<name>.) and the server's mapping of
+// service imports (_R_.) are allowed.
 func (n Namespace) CheckAdminReply(subject string) error {
 	if subject == "" {
-		return Errorf(CodeInvalidReply, "no reply subject: nobody could receive the answer; use a NATS request")
+		return Errorf(CodeInvalidReply, "no reply subject for the answer; use a NATS request")
 	}
 	prefixes := []string{"_INBOX.", "_R_."}
 	if rest, ok := strings.CutPrefix(subject, "_INBOX_"); ok {
@@ -218,6 +215,7 @@ func (n Namespace) CheckAdminReply(subject string) error {
 // maxSubject is the longest reply subject accepted, in bytes.
 const maxSubject = 512
 
+// publishable reports whether subject is a literal subject of printable ASCII.
 func publishable(subject string) bool {
 	for _, t := range strings.Split(subject, ".") {
 		if t == "" || t == "*" || t == ">" {

@@ -13,7 +13,7 @@ import (
 
 var tokens = rapid.StringMatching(`[a-z0-9_-]{1,64}`)
 
-func TestNamesOfAnInstallation(t *testing.T) {
+func TestNamespaceNames(t *testing.T) {
 	lease := messages.LeaseName{Identity: "alice", Secret: "ci", ID: "06ct"}
 	for prefix, want := range map[string][]string{
 		"": {
@@ -48,23 +48,23 @@ func TestNamesOfAnInstallation(t *testing.T) {
 	}
 }
 
-func TestPrefixIsOneToken(t *testing.T) {
+func TestNewNamespaceRefusesInvalidPrefixes(t *testing.T) {
 	for _, prefix := range []string{"a.b", "*", ">", "Lessor", "a b", "a\n", "$JS", strings.Repeat("a", 65)} {
 		n, err := messages.NewNamespace(prefix)
 		wantCode(t, err, messages.CodeInvalidSubject, "prefix")
 		if n.Prefix() != "lessor" {
-			t.Errorf("%q: an error, and a namespace %q", prefix, n.Prefix())
+			t.Errorf("%q: got an error and a namespace %q", prefix, n.Prefix())
 		}
 	}
 }
 
-// matches says whether a subject is caught by a filter of tokens and "*".
+// matches reports whether a filter of tokens and "*" matches a subject.
 func matches(filter, subject string) bool {
 	f, s := strings.Split(filter, "."), strings.Split(subject, ".")
 	return slices.EqualFunc(f, s, func(f, s string) bool { return f == "*" || f == s })
 }
 
-func TestEverySubjectIsCaughtByItsStreamAloneAndReadBack(t *testing.T) {
+func TestEverySubjectMatchesExactlyItsStream(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := must(messages.NewNamespace(tokens.Draw(t, "prefix")))
 		l := messages.LeaseName{Identity: tokens.Draw(t, "identity"), Secret: tokens.Draw(t, "secret"), ID: tokens.Draw(t, "id")}
@@ -99,7 +99,7 @@ func TestEverySubjectIsCaughtByItsStreamAloneAndReadBack(t *testing.T) {
 	})
 }
 
-func TestTokensOfASubjectThatIsTooShort(t *testing.T) {
+func TestTokensOfAShortSubjectAreNil(t *testing.T) {
 	var n messages.Namespace
 	for _, subject := range []string{"", "lessor", "lessor.list", "."} {
 		if got := n.Tokens(subject, 1); got != nil {
@@ -111,7 +111,7 @@ func TestTokensOfASubjectThatIsTooShort(t *testing.T) {
 	}
 }
 
-func TestReplySubjectsThatAreAllowed(t *testing.T) {
+func TestCheckReplyAcceptsInboxesOfTheIdentity(t *testing.T) {
 	for _, subject := range []string{
 		"_INBOX.x", "_INBOX.2pWb5X3iY.JxU0", "_INBOX_alice.x", "_INBOX_alice.x.y.z", "_R_.4Xf.b", "lessor.deliver.alice.x",
 		"lessor.deliver.alice.job.17", "_INBOX.$JS.API", "_INBOX.a*b", "_INBOX.a>", "_INBOX." + strings.Repeat("a", 505),
@@ -122,19 +122,19 @@ func TestReplySubjectsThatAreAllowed(t *testing.T) {
 	}
 }
 
-func TestReplySubjectsThatAreAttacks(t *testing.T) {
+func TestCheckReplyRefusesOtherSubjects(t *testing.T) {
 	var n messages.Namespace
 	for _, subject := range []string{
-		// The broker's own, and NATS's.
+		// Subjects of the broker and of NATS.
 		"$KV.lessor_lease.alice.ci.06ct", "$KV.lessor_secret.ci", "$JS.API.STREAM.DELETE.LESSOR_REQUEST", "$JS.API.>", "$JS.ACK.x", "$SYS.REQ.SERVER.PING",
 		"$SRV.PING", "$O.x", "$G", "_GR_.x", "_REPL.x", "_S_.x",
 		"lessor.request.alice.ci", "lessor.revoke.bob.ci.06ct", "lessor.confirm.alice.ci.06ct.tok", "lessor.event.alice.ci.06ct.issued",
 		"lessor.api.request.bob.ci", "lessor.admin.put", "lessor", "lessor.deliver", "deliver.alice.x",
-		// Somebody else's.
+		// Subjects of other identities and of other forms.
 		"_INBOX_bob.x", "_INBOX_other.x", "_INBOX_alic.x", "_INBOX_alice2.x", "_INBOX_alicea.x", "_INBOX_ALICE.x", "_INBOX_.x", "_INBOX_alice_.x",
 		"lessor.deliver.bob.x", "lessor.deliver.alice2.x", "lessor.deliver.x.alice", "other.deliver.alice.x", "lessor.deliver.Alice.x",
 		"_inbox.x", "_Inbox.x", "_INBOX", "_INBOXx", "_INBOX2.x", "INBOX.x", "_R_", "_R_x.y", "__R_.x", "x._INBOX.x", "x_INBOX.x", " _INBOX.x",
-		// Nothing that can be published to.
+		// Not literal subjects.
 		"", ".", "..", "_INBOX.", "_INBOX_alice.", "_R_.", "lessor.deliver.alice", "lessor.deliver.alice.", "_INBOX..x", "_INBOX.x.", "._INBOX.x", "_INBOX.x..y",
 		"_INBOX.*", "_INBOX.>", "_INBOX.x.*", "_INBOX.x.>", "_INBOX.*.x", "_INBOX.>.x", "_INBOX_alice.>", "_R_.>", "_R_.*", "lessor.deliver.alice.>", "*", ">", "*.x", "_INBOX_*.x",
 		"_INBOX.a b", "_INBOX. ", "_INBOX.a\t", "_INBOX.a\r\n", "_INBOX.a\r\nPUB $KV.x 0", "_INBOX.a\x00", "_INBOX.\x7f", "_INBOX.ä", "_INBOX.\xff", "_INBOX.a\u00a0b", "_INBOX.\u200b",
@@ -143,7 +143,7 @@ func TestReplySubjectsThatAreAttacks(t *testing.T) {
 	} {
 		err := n.CheckReply("alice", subject)
 		if err == nil {
-			t.Errorf("%.60q: taken", subject)
+			t.Errorf("%.60q: accepted", subject)
 			continue
 		}
 		wantCode(t, err, messages.CodeInvalidReply)
@@ -154,8 +154,8 @@ func TestReplySubjectsThatAreAttacks(t *testing.T) {
 	}
 }
 
-// An identity may begin with another's name.
-func TestReplySubjectsOfAnIdentityThatBeginsLikeAnother(t *testing.T) {
+// One identity may be a prefix of another.
+func TestCheckReplyOfIdentitiesWithACommonPrefix(t *testing.T) {
 	var n messages.Namespace
 	for _, c := range []struct{ identity, other string }{{"a", "ab"}, {"a", "a_"}, {"a", "a-b"}, {"alice", "alice2"}, {"_", "__"}, {"r_", "r"}} {
 		for _, format := range []string{"_INBOX_%s.x", "lessor.deliver.%s.x"} {
@@ -169,7 +169,7 @@ func TestReplySubjectsOfAnIdentityThatBeginsLikeAnother(t *testing.T) {
 	}
 }
 
-func TestReplySubjectsFollowThePrefix(t *testing.T) {
+func TestCheckReplyUsesTheNamespacePrefix(t *testing.T) {
 	n := must(messages.NewNamespace("other"))
 	if err := n.CheckReply("alice", "other.deliver.alice.x"); err != nil {
 		t.Error(err)

@@ -23,7 +23,8 @@ const (
 	KindError       = "error"
 )
 
-// Reply is every answer of the broker.
+// Reply is the broker's reply to every request and command. Its kind says which of the
+// fields are set.
 //
 //	{"kind":"credentials","lease":{…},"credentials":{…},"ready":true}
 //	{"kind":"error","error":{"code":"ttl_exceeds_max","message":"…","retryable":false}}
@@ -31,26 +32,26 @@ type Reply struct {
 	Kind        string       `json:"kind"`
 	Lease       *Lease       `json:"lease,omitempty"`
 	Credentials *Credentials `json:"credentials,omitempty"` // unless sealed
-	Sealed      *Sealed      `json:"sealed,omitempty"`      // where the request had an xkey
-	Ready       *bool        `json:"ready,omitempty"`       // where the request had ready_within
-	Leases      []Lease      `json:"leases,omitzero"`       // an empty page is there, and empty
-	Next        string       `json:"next,omitempty"`        // "after" for the next page; "" is the end
+	Sealed      *Sealed      `json:"sealed,omitempty"`      // if the request had an xkey
+	Ready       *bool        `json:"ready,omitempty"`       // AWS accepted the key; if the request had ready_within
+	Leases      []Lease      `json:"leases,omitzero"`       // an empty page is [], not absent
+	Next        string       `json:"next,omitempty"`        // "after" of the next page; "" at the end
 	Error       *Error       `json:"error,omitempty"`
 
-	// The admin service's answers.
+	// Replies of the admin service.
 	Secret   *SecretInfo     `json:"secret,omitempty"`
 	Secrets  []SecretInfo    `json:"secrets,omitzero"`
 	Deletion *SecretDeletion `json:"deletion,omitempty"`
 	Check    *SecretCheck    `json:"check,omitempty"`
 	Sweeps   []Sweep         `json:"sweeps,omitzero"`
 	Accepted *Accepted       `json:"ordered,omitempty"`
-	// Unreadable comes with the first page of leases.
-	Restore    *Restore           `json:"restore,omitempty"`
+	Restore  *Restore        `json:"restore,omitempty"`
+	// Unreadable is set on the first page of an operator's list of leases.
 	Unreadable []UnreadableRecord `json:"unreadable,omitempty"`
-	Key        string             `json:"key,omitempty"` // the curve public key that a put is sealed for
+	Key        string             `json:"key,omitempty"` // the curve public key to seal a put for
 }
 
-// Lease is a lease as everybody may see it.
+// Lease is a lease as replies and events show it, without its credentials.
 type Lease struct {
 	Name         string    `json:"name"`
 	Identity     string    `json:"identity"`
@@ -62,17 +63,17 @@ type Lease struct {
 	IssuedAt     time.Time `json:"issued_at,omitzero"`
 	ExpiresAt    time.Time `json:"expires_at,omitzero"`
 	MaxExpiresAt time.Time `json:"max_expires_at,omitzero"`
-	EndedAt      time.Time `json:"ended_at,omitzero"` // when nothing was left of it
-	// ValidUntil is when the credentials of a lease that has ended stop working:
-	// AWS can't take back a session of a role. Zero: they have stopped.
+	EndedAt      time.Time `json:"ended_at,omitzero"`
+	// ValidUntil is when the credentials of an ended lease stop working, because AWS
+	// can't revoke a session of a role. It is zero if they do not work any more.
 	ValidUntil time.Time         `json:"valid_until,omitzero"`
 	Renewals   int               `json:"renewals"`
 	Labels     map[string]string `json:"labels,omitempty"`
 	Reason     Reason            `json:"reason,omitempty"` // why it ended or is ending
-	Error      *Error            `json:"error,omitempty"`  // why it failed, or why it can't be revoked yet
+	Error      *Error            `json:"error,omitempty"`  // why it failed, or why its last teardown failed
 }
 
-// Credentials are an access key and what it is for.
+// Credentials are an access key, its user and its region.
 type Credentials struct {
 	AccessKeyID     string    `json:"access_key_id"`
 	SecretAccessKey Sensitive `json:"secret_access_key"`
@@ -81,8 +82,8 @@ type Credentials struct {
 	Region          string    `json:"region"`
 }
 
-// wireCredentials is the one form of credentials that shows its secrets. It
-// lives no longer than the encoding of a delivery.
+// wireCredentials is the form of credentials that shows the secrets. It exists only
+// while a delivery is encoded.
 type wireCredentials struct {
 	AccessKeyID     string `json:"access_key_id"`
 	SecretAccessKey string `json:"secret_access_key"`
@@ -101,8 +102,8 @@ func (c Credentials) wire() *wireCredentials {
 	}
 }
 
-// Encode writes the reply for the wire: the one place where credentials in a
-// reply are shown.
+// Encode returns the reply as it is sent. It is the only encoding that shows the
+// secrets of credentials.
 func (r Reply) Encode() ([]byte, error) {
 	type plain Reply
 	if r.Credentials == nil {
@@ -114,22 +115,22 @@ func (r Reply) Encode() ([]byte, error) {
 	}{plain(r), r.Credentials.wire()})
 }
 
-// DecodeReply reads a broker's answer.
+// DecodeReply reads a broker's reply. The error is an [Error].
 func DecodeReply(data []byte) (Reply, error) {
 	var r Reply
 	if err := json.Unmarshal(data, &r); err != nil {
-		return Reply{}, Errorf(CodeInvalidRequest, "this is not an answer of lessor's").Because(err)
+		return Reply{}, Errorf(CodeInvalidRequest, "this is not a lessor reply").Because(err)
 	}
 	if r.Kind == "" {
-		return Reply{}, Errorf(CodeInvalidRequest, "this is not an answer of lessor's: it has no kind")
+		return Reply{}, Errorf(CodeInvalidRequest, "this is not a lessor reply: it has no kind")
 	}
 	if r.Kind == KindError && r.Error == nil {
-		return Reply{}, Errorf(CodeInvalidRequest, "this is not an answer of lessor's: an error without one")
+		return Reply{}, Errorf(CodeInvalidRequest, "this is not a lessor reply: its kind is error, and it has none")
 	}
 	return r, nil
 }
 
-// ErrorReply makes the answer that tells err.
+// ErrorReply returns a reply with an error and the lease that it is about, or nil.
 func ErrorReply(err *Error, lease *Lease) Reply {
 	return Reply{Kind: KindError, Error: err, Lease: lease}
 }

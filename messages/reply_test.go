@@ -10,7 +10,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-func TestEncodeShowsTheSecretKeyOnceAndOnlyThere(t *testing.T) {
+func TestOnlyReplyEncodeShowsTheSecretKey(t *testing.T) {
 	c := credentials()
 	ready := false
 	reply := messages.Reply{Kind: messages.KindCredentials, Lease: leaseIn(messages.StateActive), Credentials: &c, Ready: &ready}
@@ -19,7 +19,7 @@ func TestEncodeShowsTheSecretKeyOnceAndOnlyThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := strings.Count(string(data), theSecret); n != 1 {
-		t.Errorf("the secret key is there %d times: %s", n, data)
+		t.Errorf("the secret key occurs %d times: %s", n, data)
 	}
 	var got struct {
 		Kind        string
@@ -41,7 +41,7 @@ func TestEncodeShowsTheSecretKeyOnceAndOnlyThere(t *testing.T) {
 	}
 }
 
-func TestRepliesComeBackAsTheyWereEncoded(t *testing.T) {
+func TestRepliesRoundTrip(t *testing.T) {
 	c := credentials()
 	withToken := c
 	withToken.SessionToken = messages.NewSensitive("token " + theSecret)
@@ -71,7 +71,7 @@ func TestRepliesComeBackAsTheyWereEncoded(t *testing.T) {
 	}
 }
 
-func TestErrorReplyOnTheWire(t *testing.T) {
+func TestErrorReplyFormat(t *testing.T) {
 	e := messages.Errorf(messages.CodeLimitExceeded, "no more than %d", 5).Because(errors.New("the cause"))
 	got := string(must(messages.ErrorReply(e, nil).Encode()))
 	if want := `{"kind":"error","error":{"code":"limit_exceeded","message":"no more than 5","retryable":true}}`; got != want {
@@ -79,26 +79,26 @@ func TestErrorReplyOnTheWire(t *testing.T) {
 	}
 }
 
-// A client is older than its broker now and then.
-func TestDecodeReplyTakesFieldsThatItDoesNotKnow(t *testing.T) {
+// A client may be older than its broker.
+func TestDecodeReplyIgnoresUnknownFields(t *testing.T) {
 	r, err := messages.DecodeReply([]byte(`{"kind":"renewed","colour":"red","lease":{"name":"a.b.c","shape":"round"}}`))
 	if err != nil || r.Lease == nil || r.Lease.Name != "a.b.c" {
 		t.Errorf("got %+v, %v", r, err)
 	}
 }
 
-func TestDecodeReplyRefusesWhatIsNoAnswer(t *testing.T) {
+func TestDecodeReplyRefusesOtherJSON(t *testing.T) {
 	for _, data := range []string{
 		"", "null", "{}", "[]", "x", `{"kind":""}`, `{"kind":1}`, `{"kind":"error"}`, `{"kind":"error","error":null}`,
 		`{"kind":"lease"} {}`, `{"kind":"credentials","credentials":{"secret_access_key":["` + theSecret + `"]}}`,
 		`{"type":"io.nats.micro.v1.ping_response"}`, `{"stream":"LESSOR_REQUEST","seq":17}`, `+ACK`, strings.Repeat("[", 20_000),
 	} {
 		r, err := messages.DecodeReply([]byte(data))
-		wantCode(t, err, messages.CodeInvalidRequest, "lessor's")
+		wantCode(t, err, messages.CodeInvalidRequest, "lessor")
 		wantSafe(t, err)
 		wantHidden(t, "the error", err.Error())
 		if !reflect.DeepEqual(r, messages.Reply{}) {
-			t.Errorf("%.50s: an error, and a reply: %+v", data, r)
+			t.Errorf("%.50s: got an error and a reply: %+v", data, r)
 		}
 	}
 }

@@ -10,7 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of what a requester may say.
+// Limits of requests. Labels and reasons are limited in characters, idempotency keys
+// in bytes.
 const (
 	MaxLabels         = 16
 	MaxLabelKey       = 64
@@ -20,27 +21,27 @@ const (
 	MaxReadyWithin    = Duration(60 * time.Second)
 )
 
-// LeaseRequest asks for a lease. Its zero value, also written as an empty body,
-// asks for the secret's defaults.
+// LeaseRequest requests a lease. Its zero value, and an empty body, request the
+// secret's defaults.
 //
 //	{"ttl": "15m", "xkey": "XAB…", "confirm": true, "ready_within": "20s",
 //	 "deadline": "2026-11-22T22:00:30Z", "labels": {"job": "1234"}}
 type LeaseRequest struct {
 	// TTL is how long the lease lasts; 0 is the secret's default_ttl.
 	TTL Duration `json:"ttl,omitzero"`
-	// XKey is a curve public key (nkeys, "X…"). With it the credentials come
-	// sealed and only the key's holder reads them.
+	// XKey is a curve public key (nkeys, "X…"). With it the credentials are sealed
+	// for that key.
 	XKey string `json:"xkey,omitempty"`
-	// Confirm promises to answer the delivery. A lease whose delivery is not
-	// answered within the broker's confirm_within is revoked.
+	// Confirm promises to confirm the delivery. A lease that is not confirmed within
+	// the broker's confirm_within is revoked.
 	Confirm bool `json:"confirm,omitempty"`
 	// ReadyWithin is how long the broker may wait for AWS to accept the new key
-	// before it delivers; 0 delivers at once. At most 60s.
+	// before it delivers; 0 delivers at once. The maximum is [MaxReadyWithin].
 	ReadyWithin Duration `json:"ready_within,omitzero"`
-	// Deadline is when the requester stops waiting: after it nothing is
-	// provisioned. Zero: none.
+	// Deadline is when the requester stops waiting. After it the broker creates
+	// nothing in AWS. The zero time means no deadline.
 	Deadline time.Time `json:"deadline,omitzero"`
-	// Labels are kept with the lease and shown in its events.
+	// Labels are stored with the lease and shown in its events.
 	Labels map[string]string `json:"labels,omitempty"`
 }
 
@@ -49,14 +50,13 @@ func DecodeLeaseRequest(body []byte) (LeaseRequest, error) {
 	var r LeaseRequest
 	var xkey *string
 	if err := decodeObject(body,
-		field{"ttl", (*someTime)(&r.TTL)}, field{"xkey", &xkey}, field{"confirm", &r.Confirm},
+		field{"ttl", (*nonZeroDuration)(&r.TTL)}, field{"xkey", &xkey}, field{"confirm", &r.Confirm},
 		field{"ready_within", &r.ReadyWithin}, field{"deadline", &r.Deadline}, field{"labels", &r.Labels},
 	); err != nil {
 		return LeaseRequest{}, err
 	}
 	if xkey != nil {
-		// Whoever says xkey wants a sealed answer: an empty one is a mistake, and
-		// not the wish to have the credentials in clear.
+		// An empty xkey is an error: it must not be answered in clear.
 		if r.XKey = *xkey; r.XKey == "" {
 			return LeaseRequest{}, Errorf(CodeInvalidRequest, "xkey is empty; leave it out, or give a curve public key (X…)")
 		}
@@ -73,7 +73,7 @@ func (r LeaseRequest) check() error {
 		return Errorf(CodeInvalidRequest, "ready_within is %s, the limit is %s", r.ReadyWithin, MaxReadyWithin)
 	}
 	if year := r.Deadline.UTC().Year(); year < 1 || year > 9999 {
-		return Errorf(CodeInvalidRequest, "deadline is not a time of this calendar")
+		return Errorf(CodeInvalidRequest, "deadline is not in the years 1 to 9999")
 	}
 	if r.XKey != "" {
 		if err := CheckXKey(r.XKey); err != nil {
@@ -83,31 +83,31 @@ func (r LeaseRequest) check() error {
 	return checkLabels(r.Labels)
 }
 
-// Fingerprint is equal for two requests that ask for the same thing. The
-// deadline is left out: whoever repeats a request moves it.
+// Fingerprint returns a hash of the request without its deadline. A repeated request
+// has the same fingerprint and another deadline.
 func (r LeaseRequest) Fingerprint() string {
 	r.Deadline = time.Time{}
-	data, _ := json.Marshal(r) // a struct of plain values always marshals
+	data, _ := json.Marshal(r) // encoding these fields never fails
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:16])
 }
 
-// RenewRequest asks for a new end of a lease: TTL from the message's own time,
-// never earlier than the present end.
+// RenewRequest moves the end of a lease to TTL after the time at which JetStream
+// stored the message, and never to an earlier end.
 //
 //	{"ttl": "1h", "clamp": true}
 type RenewRequest struct {
-	// TTL counts from the time at which the message was stored; 0 is the
-	// secret's default_ttl as it was when the lease was made.
+	// TTL is the new time to live; 0 is the secret's default_ttl at the time when the
+	// lease was made.
 	TTL Duration `json:"ttl,omitzero"`
-	// Clamp takes the largest TTL that the lease allows where TTL is above it.
+	// Clamp reduces TTL to the largest that the lease allows.
 	Clamp bool `json:"clamp,omitempty"`
 }
 
-// DecodeRenewRequest reads a renewal. The error is an [Error].
+// DecodeRenewRequest reads a renewal and checks it. The error is an [Error].
 func DecodeRenewRequest(body []byte) (RenewRequest, error) {
 	var r RenewRequest
-	if err := decodeObject(body, field{"ttl", (*someTime)(&r.TTL)}, field{"clamp", &r.Clamp}); err != nil {
+	if err := decodeObject(body, field{"ttl", (*nonZeroDuration)(&r.TTL)}, field{"clamp", &r.Clamp}); err != nil {
 		return RenewRequest{}, err
 	}
 	return r, nil
@@ -117,12 +117,12 @@ func DecodeRenewRequest(body []byte) (RenewRequest, error) {
 //
 //	{"reason": "job finished"}
 type RevokeRequest struct {
-	// Reason is kept with the lease and shown in its events; at most 256
-	// characters.
+	// Reason is stored with the lease and shown in its events. It has at most
+	// [MaxReason] characters.
 	Reason string `json:"reason,omitempty"`
 }
 
-// DecodeRevokeRequest reads a revocation. The error is an [Error].
+// DecodeRevokeRequest reads a revocation and checks it. The error is an [Error].
 func DecodeRevokeRequest(body []byte) (RevokeRequest, error) {
 	var r RevokeRequest
 	if err := decodeObject(body, field{"reason", &r.Reason}); err != nil {
@@ -134,23 +134,23 @@ func DecodeRevokeRequest(body []byte) (RevokeRequest, error) {
 	return r, nil
 }
 
-// ListRequest asks for an identity's leases, a page at a time.
+// ListRequest requests a page of an identity's leases.
 //
 //	{"secret": "ci", "state": "active", "limit": 100, "after": "alice.ci.06ct…"}
 type ListRequest struct {
-	Secret string `json:"secret,omitempty"` // only this secret's
-	State  State  `json:"state,omitempty"`  // only in this state; "" is all that are alive
-	Limit  int    `json:"limit,omitempty"`  // at most this many; 0 is 100, the limit 500
-	After  string `json:"after,omitempty"`  // the "next" of the page before
+	Secret string `json:"secret,omitempty"` // only leases of this secret
+	State  State  `json:"state,omitempty"`  // only leases in this state; "" is all that have not ended
+	Limit  int    `json:"limit,omitempty"`  // size of the page; 0 is 100, the maximum is MaxPage
+	After  string `json:"after,omitempty"`  // "next" of the previous page; "" is the first page
 }
 
-// Bounds of a page of leases.
+// Sizes of a page of leases.
 const (
 	defaultPage = 100
 	MaxPage     = 500
 )
 
-// DecodeListRequest reads a list request and fills in the default limit. The
+// DecodeListRequest reads a list request, checks it and sets the default limit. The
 // error is an [Error].
 func DecodeListRequest(body []byte) (ListRequest, error) {
 	var r ListRequest
@@ -162,7 +162,7 @@ func DecodeListRequest(body []byte) (ListRequest, error) {
 	return r.checked()
 }
 
-// checked refuses what can't be, and fills in the default limit.
+// checked returns r with the default limit, or an [Error] if r is not valid.
 func (r ListRequest) checked() (ListRequest, error) {
 	if r.Secret != "" {
 		if err := CheckToken("secret", r.Secret); err != nil {
@@ -186,7 +186,7 @@ func (r ListRequest) checked() (ListRequest, error) {
 	return r, nil
 }
 
-// DecodeEmpty checks a body that has nothing to say: empty, or {}.
+// DecodeEmpty returns an [Error] unless the body is empty or {}.
 func DecodeEmpty(body []byte) error {
 	if decodeObject(body) != nil {
 		return Errorf(CodeInvalidRequest, "the body must be empty or {}")
@@ -194,8 +194,9 @@ func DecodeEmpty(body []byte) error {
 	return nil
 }
 
-// CheckIdempotencyKey checks the value of [HeaderIdempotencyKey]: at most 256
-// printable ASCII characters; none is the same as no header.
+// CheckIdempotencyKey returns an [Error] unless key is a valid value of
+// [HeaderIdempotencyKey]: at most [MaxIdempotencyKey] printable ASCII characters. An
+// empty value equals an absent header.
 func CheckIdempotencyKey(key string) error {
 	if len(key) > MaxIdempotencyKey {
 		return Errorf(CodeInvalidRequest, "%s has %d characters, the limit is %d", HeaderIdempotencyKey, len(key), MaxIdempotencyKey)

@@ -18,16 +18,16 @@ import (
 	"golang.org/x/crypto/nacl/box"
 )
 
-// Sealed is a box that only one key opens: NaCl's box as nkeys writes it
-// ("xkv1", 24 bytes of nonce, the box), from the key From.
+// Sealed is a NaCl box in the format of nkeys: "xkv1", a nonce of 24 bytes, and the
+// box. Only the recipient's key opens it.
 type Sealed struct {
 	From string `json:"from"` // the sender's curve public key, "X…"
 	Box  []byte `json:"box"`
 }
 
-// Contents is what a [Sealed] holds. NaCl's box has no associated data, so the
-// lease stands inside: check name and identity, and that the lease does not end
-// before ExpiresAt.
+// Contents is the plaintext of a [Sealed]. A NaCl box has no associated data, so the
+// box states its lease. The recipient must check name and identity, and that the
+// lease does not end before ExpiresAt.
 type Contents struct {
 	Lease       string      `json:"lease"`
 	Identity    string      `json:"identity"`
@@ -35,8 +35,9 @@ type Contents struct {
 	Credentials Credentials `json:"credentials"`
 }
 
-// Keyring holds the broker's own keys: the first seals, all open. It protects
-// what waits in a record for its delivery, and proves confirm subjects.
+// Keyring holds the broker's curve keys. The first key seals and signs; all keys open
+// boxes. It seals the credentials in lease records, authenticates confirm subjects
+// and signs events. A Keyring may be used by several goroutines.
 type Keyring struct {
 	keys []ringKey
 }
@@ -44,12 +45,12 @@ type Keyring struct {
 type ringKey struct {
 	pair   nkeys.KeyPair
 	public string
-	own    *[32]byte          // what the key shares with itself: it seals each lease's credentials once for its own keyring
-	mac    []byte             // key of the confirm tokens
-	sign   ed25519.PrivateKey // signs events
+	own    *[32]byte          // precomputed shared key of the key with itself
+	mac    []byte             // HMAC key of the confirm tokens
+	sign   ed25519.PrivateKey // signs events and audit marks
 }
 
-// NewKey makes a broker's key: a line for [ParseKeyring].
+// NewKey returns a new key for a broker, as a line for [ParseKeyring].
 func NewKey() ([]byte, error) {
 	pair, err := nkeys.CreateCurveKeys()
 	if err != nil {
@@ -58,8 +59,9 @@ func NewKey() ([]byte, error) {
 	return pair.Seed()
 }
 
-// ParseKeyring reads a key file: one curve seed ("SX…") a line, the newest
-// first. Blank lines and lines that begin with "#" are skipped.
+// ParseKeyring reads a key file: one curve seed ("SX…") a line, the newest first.
+// Blank lines and lines that begin with "#" are skipped. The error is an [Error] and
+// contains no part of the file.
 func ParseKeyring(file []byte) (*Keyring, error) {
 	var r Keyring
 	s := bufio.NewScanner(bytes.NewReader(file))
@@ -108,8 +110,8 @@ func newRingKey(seed []byte) (k ringKey, err error) {
 	return k, nil
 }
 
-// sealOwn is what the pair's Seal makes for the key itself, without multiplying
-// points each time.
+// sealOwn seals for the key itself. It returns what pair.Seal returns, without a
+// scalar multiplication for each box.
 func (k *ringKey) sealOwn(plain []byte) []byte {
 	var nonce [24]byte
 	_, _ = rand.Read(nonce[:]) // never fails (crypto/rand)
@@ -117,15 +119,14 @@ func (k *ringKey) sealOwn(plain []byte) []byte {
 	return box.SealAfterPrecomputation(head, plain, &nonce, k.own)
 }
 
-// derive makes a key of another use from a seed. What it protects tells nothing of
-// the seed.
+// derive returns a key for another use. The seed can't be computed from it.
 func derive(seed []byte, use string) []byte {
 	m := hmac.New(sha256.New, seed)
 	m.Write([]byte(use))
 	return m.Sum(nil)
 }
 
-// Wipe overwrites the keys. The keyring can't be used any more.
+// Wipe overwrites the keys. The keyring must not be used afterwards.
 func (r *Keyring) Wipe() {
 	for i := range r.keys {
 		k := &r.keys[i]
@@ -137,7 +138,7 @@ func (r *Keyring) Wipe() {
 	r.keys = nil
 }
 
-// PublicKeys are the public halves of the keys, the one that seals first.
+// PublicKeys returns the curve public keys ("X…"), in the order of the key file.
 func (r *Keyring) PublicKeys() []string {
 	public := make([]string, len(r.keys))
 	for i, k := range r.keys {
@@ -146,8 +147,8 @@ func (r *Keyring) PublicKeys() []string {
 	return public
 }
 
-// Seal puts contents in a box for the holder of the curve public key, or, where
-// recipient is "", for this keyring itself.
+// Seal seals contents for the recipient, a curve public key that [CheckXKey] accepts.
+// If recipient is "", it seals for the keyring itself.
 func (r *Keyring) Seal(recipient string, c Contents) (*Sealed, error) {
 	first := &r.keys[0]
 	plain, err := json.Marshal(struct {
@@ -168,7 +169,8 @@ func (r *Keyring) Seal(recipient string, c Contents) (*Sealed, error) {
 	return &Sealed{From: first.public, Box: sealed}, nil
 }
 
-// Open opens a box that the keyring sealed for itself.
+// Open opens a box that the keyring sealed for itself. It returns an [Error] if the
+// key is not in the keyring or the box is damaged.
 func (r *Keyring) Open(s *Sealed) (Contents, error) {
 	k, err := r.key(s.From)
 	if err != nil {
@@ -186,22 +188,22 @@ func (r *Keyring) key(public string) (ringKey, error) {
 	return ringKey{}, Errorf(CodeInternal, "sealed by the broker's key %s, which is not in the key file", Printable(public))
 }
 
-// kept is what [Keyring.SealValue] puts in a box: what it is for stands inside, so that
-// a box can't be put in another's place.
-type kept struct {
+// value is the plaintext of [Keyring.SealValue]. It states its purpose, so that one
+// box can't replace another.
+type value struct {
 	For   string `json:"for"`
 	Value string `json:"value"`
 }
 
-// SealValue seals a secret value for the keyring itself. What it is for must be given
-// again to get it back.
-func (r *Keyring) SealValue(purpose string, value Sensitive) (*Sealed, error) {
-	return keep(r.keys[0].pair, r.keys[0].public, r.keys[0].public, purpose, value)
+// SealValue seals a secret value for the keyring itself. [Keyring.OpenValue] needs
+// the same purpose to open it.
+func (r *Keyring) SealValue(purpose string, v Sensitive) (*Sealed, error) {
+	return sealValue(r.keys[0].pair, r.keys[0].public, r.keys[0].public, purpose, v)
 }
 
-// keep seals a secret value for a purpose, from one key to another.
-func keep(pair nkeys.KeyPair, from, to, purpose string, value Sensitive) (*Sealed, error) {
-	plain, err := json.Marshal(kept{For: purpose, Value: value.Reveal()})
+// sealValue seals a secret value for a purpose, from one key to another.
+func sealValue(pair nkeys.KeyPair, from, to, purpose string, v Sensitive) (*Sealed, error) {
+	plain, err := json.Marshal(value{For: purpose, Value: v.Reveal()})
 	if err != nil {
 		return nil, err
 	}
@@ -213,29 +215,31 @@ func keep(pair nkeys.KeyPair, from, to, purpose string, value Sensitive) (*Seale
 	return &Sealed{From: from, Box: sealed}, nil
 }
 
-// OpenValue returns what [Keyring.SealValue] sealed.
+// OpenValue returns the value that [Keyring.SealValue] sealed. It returns an [Error]
+// if the key is not in the keyring, the box is damaged, or its purpose is another.
 func (r *Keyring) OpenValue(purpose string, s *Sealed) (Sensitive, error) {
 	k, err := r.key(s.From)
 	if err != nil {
 		return Sensitive{}, err
 	}
-	return openKept(k.pair, s, purpose)
+	return openValue(k.pair, s, purpose)
 }
 
-func openKept(pair nkeys.KeyPair, s *Sealed, purpose string) (Sensitive, error) {
+func openValue(pair nkeys.KeyPair, s *Sealed, purpose string) (Sensitive, error) {
 	plain, err := pair.Open(s.Box, s.From)
 	if err != nil {
-		return Sensitive{}, Errorf(CodeInternal, "what is kept for %s does not open with the broker's key", Printable(purpose)).Because(err)
+		return Sensitive{}, Errorf(CodeInternal, "the sealed value for %s does not open with the broker's key", Printable(purpose)).Because(err)
 	}
 	defer clear(plain)
-	var v kept
+	var v value
 	if err := json.Unmarshal(plain, &v); err != nil || v.For != purpose {
-		return Sensitive{}, Errorf(CodeInternal, "what is kept for %s is something else", Printable(purpose))
+		return Sensitive{}, Errorf(CodeInternal, "the sealed value for %s is not for this purpose", Printable(purpose))
 	}
 	return NewSensitive(v.Value), nil
 }
 
-// OpenSealed opens a box with the recipient's curve seed ("SX…").
+// OpenSealed opens a box with the recipient's curve seed ("SX…"). The error is an
+// [Error]. The caller must check the [Contents] against the lease of the reply.
 func OpenSealed(seed []byte, s *Sealed) (Contents, error) {
 	pair, err := nkeys.FromCurveSeed(seed)
 	if err != nil {
@@ -256,20 +260,19 @@ func openWith(pair nkeys.KeyPair, s *Sealed) (Contents, error) {
 	defer clear(plain)
 	var c Contents
 	if err := json.Unmarshal(plain, &c); err != nil {
-		return Contents{}, Errorf(CodeInvalidRequest, "the box holds something else than credentials").Because(err)
+		return Contents{}, Errorf(CodeInvalidRequest, "the box does not contain credentials").Because(err)
 	}
 	return c, nil
 }
 
-// ConfirmToken is the last token of a delivery's confirm subject: proof that the
-// broker made it, for this lease and attempt. It is computed and not stored, so
-// that a reader of the record does not learn it.
+// ConfirmToken returns the last token of a delivery's confirm subject. It proves that
+// the broker made the subject, for this lease and attempt. It is not stored, so that
+// reading the record does not reveal it.
 func (r *Keyring) ConfirmToken(lease string, attempt int) string {
 	return r.keys[0].confirmToken(lease, attempt)
 }
 
-// ConfirmTokens are the tokens that any of the keys would have made, the present
-// one first.
+// ConfirmTokens returns the confirm tokens of all keys, in the order of the key file.
 func (r *Keyring) ConfirmTokens(lease string, attempt int) []string {
 	tokens := make([]string, len(r.keys))
 	for i, k := range r.keys {
@@ -280,20 +283,20 @@ func (r *Keyring) ConfirmTokens(lease string, attempt int) []string {
 
 func (k ringKey) confirmToken(lease string, attempt int) string {
 	m := hmac.New(sha256.New, k.mac)
-	_ = json.NewEncoder(m).Encode([]any{lease, attempt}) // a hash takes every write
+	_ = json.NewEncoder(m).Encode([]any{lease, attempt}) // writing to a hash never fails
 	return confirmEncoding.EncodeToString(m.Sum(nil)[:16])
 }
 
-// confirmEncoding makes 16 bytes a subject token of 26 characters.
+// confirmEncoding encodes 16 bytes as a subject token of 26 characters.
 var confirmEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
 
-// xkeyLength is that of the one spelling of a curve public key: nkeys would read
-// over line breaks in it, and a letter behind it.
+// xkeyLength is the length of a curve public key. nkeys alone would ignore line breaks
+// in the text, and a character after it.
 const xkeyLength = 56
 
-// CheckXKey says whether a requester's xkey can be sealed for: a curve public
-// key whose point is not of low order. With a point of low order the shared key
-// is known to everybody, and nkeys takes it without complaint.
+// CheckXKey returns an [Error] unless xkey is a curve public key in its canonical
+// encoding whose point is not of low order. With a point of low order the shared key
+// is public; nkeys does not check for it.
 func CheckXKey(xkey string) error {
 	if len(xkey) != xkeyLength || !strings.HasPrefix(xkey, "X") || !nkeys.IsValidPublicCurveKey(xkey) {
 		return Errorf(CodeInvalidRequest, "xkey must be a curve public key (X…), as \"nk -gen curve -pubout\" makes")
@@ -311,22 +314,23 @@ func CheckXKey(xkey string) error {
 		return Errorf(CodeInternal, "xkey could not be checked").Because(err)
 	}
 	if _, err := scalar.ECDH(point); err != nil {
-		return Errorf(CodeInvalidRequest, "xkey is a point of low order: anybody could open the box")
+		return Errorf(CodeInvalidRequest, "xkey is a point of low order: the box would open without a key")
 	}
 	if !canonical(raw) {
-		return Errorf(CodeInvalidRequest, "xkey is another spelling of a curve public key (X…), which no curve seed has")
+		return Errorf(CodeInvalidRequest, "xkey is not the canonical encoding of a curve public key (X…)")
 	}
 	return nil
 }
 
-// anyScalar is what points are multiplied with to see whether they are of low order.
+// anyScalar returns a scalar that detects points of low order: its product with one
+// is zero, and ECDH returns an error.
 var anyScalar = sync.OnceValues(func() (*ecdh.PrivateKey, error) {
 	probe := sha256.Sum256([]byte("any scalar does: the product with a point of low order is zero"))
 	return ecdh.X25519().NewPrivateKey(probe[:])
 })
 
-// canonical says whether a point has its one spelling: below the prime 2^255-19,
-// little-endian. X25519 reads others as the same point.
+// canonical reports whether the point, little-endian, is below the prime 2^255-19.
+// X25519 reduces others to the same point.
 func canonical(point []byte) bool {
 	low := point[0] >= 0xed
 	for _, b := range point[1:31] {

@@ -2,7 +2,6 @@ package messages_test
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"reflect"
 	"slices"
@@ -15,7 +14,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// seed is a curve seed (SX…), always the same for the same number.
+// seed returns the curve seed (SX…) number n.
 func seed(n byte) []byte {
 	raw := make([]byte, 32)
 	for i := range raw {
@@ -24,12 +23,12 @@ func seed(n byte) []byte {
 	return must(nkeys.EncodeSeed(nkeys.PrefixByteCurve, raw))
 }
 
-// publicKey is the curve public key (X…) of a seed.
+// publicKey returns the curve public key (X…) of a seed.
 func publicKey(seed []byte) string {
 	return must(must(nkeys.FromCurveSeed(seed)).PublicKey())
 }
 
-// ring is a keyring of the seeds, the first the newest.
+// ring returns a keyring of the seeds, the newest first.
 func ring(seeds ...[]byte) *messages.Keyring {
 	return must(messages.ParseKeyring(bytes.Join(seeds, []byte("\n"))))
 }
@@ -41,7 +40,7 @@ func contents() messages.Contents {
 }
 
 func TestOnlyTheRecipientOpensTheBox(t *testing.T) {
-	broker, requester, stranger := ring(seed(1)), seed(2), seed(3)
+	broker, requester, other := ring(seed(1)), seed(2), seed(3)
 	box := must(broker.Seal(publicKey(requester), contents()))
 	if box.From != publicKey(seed(1)) {
 		t.Errorf("sealed by %s", box.From)
@@ -53,7 +52,7 @@ func TestOnlyTheRecipientOpensTheBox(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, contents()) {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	_, err = messages.OpenSealed(stranger, box)
+	_, err = messages.OpenSealed(other, box)
 	wantCode(t, err, messages.CodeInvalidRequest, "does not open")
 	_, err = broker.Open(box)
 	wantCode(t, err, messages.CodeInvalidRequest, "does not open")
@@ -72,7 +71,7 @@ func TestOnlyTheBrokerOpensWhatItSealedForItself(t *testing.T) {
 	wantCode(t, err, messages.CodeInternal, box.From)
 }
 
-func TestNoTwoBoxesAreAlike(t *testing.T) {
+func TestEqualContentsMakeDifferentBoxes(t *testing.T) {
 	broker := ring(seed(1))
 	for _, recipient := range []string{"", publicKey(seed(2))} {
 		one, other := must(broker.Seal(recipient, contents())), must(broker.Seal(recipient, contents()))
@@ -82,7 +81,7 @@ func TestNoTwoBoxesAreAlike(t *testing.T) {
 	}
 }
 
-func TestTheErrorForAnUnknownKeyIsShortAndOnOneLine(t *testing.T) {
+func TestErrorForAnUnknownKeyIsShort(t *testing.T) {
 	_, err := ring(seed(1)).Open(&messages.Sealed{From: "X\r\n\x1b" + strings.Repeat("A", 10_000)})
 	wantCode(t, err, messages.CodeInternal)
 	if strings.ContainsAny(err.Error(), "\r\n\x1b") || len(err.Error()) > 300 {
@@ -90,18 +89,18 @@ func TestTheErrorForAnUnknownKeyIsShortAndOnOneLine(t *testing.T) {
 	}
 }
 
-func TestEveryBoxIsSealedAnew(t *testing.T) {
+func TestBoxesUseFreshNonces(t *testing.T) {
 	broker := ring(seed(1))
 	a, b := must(broker.Seal("", contents())), must(broker.Seal("", contents()))
 	if bytes.Equal(a.Box, b.Box) || bytes.Equal(a.Box[4:28], b.Box[4:28]) {
 		t.Error("two boxes with one nonce")
 	}
 	if !bytes.HasPrefix(a.Box, []byte("xkv1")) {
-		t.Errorf("the box begins with %q, and others would not know it", a.Box[:4])
+		t.Errorf("the box begins with %q", a.Box[:4])
 	}
 }
 
-func TestATamperedBoxDoesNotOpen(t *testing.T) {
+func TestTamperedBoxDoesNotOpen(t *testing.T) {
 	broker := ring(seed(1))
 	box := must(broker.Seal(publicKey(seed(2)), contents()))
 	open := func(name string, s messages.Sealed) {
@@ -109,7 +108,7 @@ func TestATamperedBoxDoesNotOpen(t *testing.T) {
 		wantCode(t, err, messages.CodeInvalidRequest)
 		wantSafe(t, err)
 		if !reflect.DeepEqual(c, messages.Contents{}) {
-			t.Errorf("%s: an error, and contents: %+v", name, c)
+			t.Errorf("%s: got an error and contents: %+v", name, c)
 		}
 	}
 	for i := range box.Box {
@@ -122,12 +121,12 @@ func TestATamperedBoxDoesNotOpen(t *testing.T) {
 	}
 	open("longer", messages.Sealed{From: box.From, Box: append(slices.Clone(box.Box), 0)})
 	open("from another", messages.Sealed{From: publicKey(seed(3)), Box: box.Box})
-	open("from nobody", messages.Sealed{Box: box.Box})
+	open("without a sender", messages.Sealed{Box: box.Box})
 	open("from something else", messages.Sealed{From: strings.Repeat("X", 1000), Box: box.Box})
 	open("from a line break", messages.Sealed{From: box.From[:5] + "\n" + box.From[5:], Box: box.Box})
 }
 
-func TestABoxWithSomethingElseInItIsRefused(t *testing.T) {
+func TestBoxWithoutCredentialsIsRefused(t *testing.T) {
 	broker := must(nkeys.FromCurveSeed(seed(1)))
 	for _, plain := range []string{"", "hello", "[]", `"` + theSecret + `"`, `{"credentials":{"secret_access_key":1}}`} {
 		box := must(broker.Seal([]byte(plain), publicKey(seed(2))))
@@ -144,7 +143,7 @@ func TestOpenSealedTakesOnlyCurveSeeds(t *testing.T) {
 	user := must(must(nkeys.CreateUser()).Seed())
 	for name, s := range map[string][]byte{
 		"nothing": nil, "a public key": []byte(publicKey(seed(2))), "a user's seed": user,
-		"half a seed": seed(2)[:30], "something else": []byte("SXNOTASEED"),
+		"half a seed": seed(2)[:30], "not for this purpose": []byte("SXNOTASEED"),
 	} {
 		_, err := messages.OpenSealed(s, box)
 		wantCode(t, err, messages.CodeInvalidRequest, "seed")
@@ -154,12 +153,12 @@ func TestOpenSealedTakesOnlyCurveSeeds(t *testing.T) {
 	}
 }
 
-// sealedContents are contents() as they are sealed.
+// sealedContents is the plaintext of contents().
 const sealedContents = `{"lease":"alice.ci.06ct","identity":"alice","expires_at":"2026-11-22T13:00:00Z",` +
 	`"credentials":{"access_key_id":"AKIAX","secret_access_key":"` + theSecret + `","session_token":"","username":"lessor-alice-x","region":"us-east-1"}}`
 
-// What is sealed is what the client's other half, in whatever language, reads.
-func TestWhatIsSealedInTheBox(t *testing.T) {
+// Clients in other languages read this format.
+func TestContentsFormatIsStable(t *testing.T) {
 	box := must(ring(seed(1)).Seal(publicKey(seed(2)), contents()))
 	plain := must(must(nkeys.FromCurveSeed(seed(2))).Open(box.Box, box.From))
 	if string(plain) != sealedContents {
@@ -167,7 +166,7 @@ func TestWhatIsSealedInTheBox(t *testing.T) {
 	}
 }
 
-func TestSealedInJSON(t *testing.T) {
+func TestSealedJSON(t *testing.T) {
 	s := messages.Sealed{From: "XABC", Box: []byte{0xff, 0xfe, 1}}
 	data := mustJSON(t, s)
 	if string(data) != `{"from":"XABC","box":"//4B"}` {
@@ -179,7 +178,7 @@ func TestSealedInJSON(t *testing.T) {
 	}
 }
 
-func TestRotationOldKeysOpenAndTheFirstSeals(t *testing.T) {
+func TestFirstKeySealsAndOldKeysOpen(t *testing.T) {
 	before := ring(seed(1))
 	box := must(before.Seal("", contents()))
 	after := ring(seed(2), seed(1))
@@ -197,7 +196,7 @@ func TestRotationOldKeysOpenAndTheFirstSeals(t *testing.T) {
 	wantCode(t, err, messages.CodeInternal)
 	_, err = ring(seed(2)).Open(box)
 	wantCode(t, err, messages.CodeInternal, publicKey(seed(1)))
-	// Who asks with an xkey sees the new key too.
+	// Boxes for requesters are from the new key, too.
 	if s := must(after.Seal(publicKey(seed(3)), contents())); s.From != publicKey(seed(2)) {
 		t.Errorf("sealed by %s", s.From)
 	}
@@ -229,7 +228,7 @@ func TestParseKeyring(t *testing.T) {
 	}
 }
 
-func TestParseKeyringRefusesAndNeverShowsAKey(t *testing.T) {
+func TestParseKeyringErrorsNeverShowAKey(t *testing.T) {
 	one := string(seed(1))
 	user := string(must(must(nkeys.CreateUser()).Seed()))
 	for name, c := range map[string]struct {
@@ -254,14 +253,14 @@ func TestParseKeyringRefusesAndNeverShowsAKey(t *testing.T) {
 			wantSafe(t, err)
 			for line := range strings.Lines(c.file) {
 				if s := strings.TrimSpace(line); len(s) > 8 && strings.Contains(err.Error(), s[3:8]) {
-					t.Errorf("the error shows a piece of the key: %v", err)
+					t.Errorf("the error shows a part of the key: %v", err)
 				}
 			}
 		})
 	}
 }
 
-func TestNewKeyIsAKeyringOfOne(t *testing.T) {
+func TestNewKeyIsAValidKeyFile(t *testing.T) {
 	a, b := must(messages.NewKey()), must(messages.NewKey())
 	if bytes.Equal(a, b) {
 		t.Error("two new keys are equal")
@@ -295,13 +294,13 @@ func TestConfirmTokensDifferByLeaseAttemptAndKey(t *testing.T) {
 			}
 		}
 	}
-	// On subjects out there, while a broker is replaced by the next.
+	// Replicas of different versions must accept the same tokens.
 	if got, want := r.ConfirmToken("alice.ci.06ct", 1), "3w11w0t88shahy48vb1qfmhbxm"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
-func TestConfirmTokensOfOldKeysStillCount(t *testing.T) {
+func TestConfirmTokensIncludeOldKeys(t *testing.T) {
 	old, rotated := ring(seed(1)), ring(seed(2), seed(1))
 	want := []string{ring(seed(2)).ConfirmToken("alice.ci.06ct", 1), old.ConfirmToken("alice.ci.06ct", 1)}
 	if got := rotated.ConfirmTokens("alice.ci.06ct", 1); !slices.Equal(got, want) {
@@ -312,106 +311,8 @@ func TestConfirmTokensOfOldKeysStillCount(t *testing.T) {
 	}
 }
 
-// smallOrder are all encodings of points of small order that X25519 reads as
-// such: RFC 7748 ignores the highest bit, and reduces what is above the prime.
-var smallOrder = []string{
-	"0000000000000000000000000000000000000000000000000000000000000000", // 0, of order 4
-	"0100000000000000000000000000000000000000000000000000000000000000", // 1, of order 1
-	"e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800", // of order 8
-	"5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157", // of order 8
-	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p-1, of order 2
-	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p, which is 0
-	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p+1, which is 1
-	"0000000000000000000000000000000000000000000000000000000000000080",
-	"0100000000000000000000000000000000000000000000000000000000000080",
-	"e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b880",
-	"5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f11d7",
-	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
-	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
-	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
-}
-
-func TestPointsOfLowOrderAreRefused(t *testing.T) {
-	for _, point := range smallOrder {
-		key := string(must(nkeys.Encode(nkeys.PrefixByteCurve, must(hex.DecodeString(point)))))
-		wantCode(t, messages.CheckXKey(key), messages.CodeInvalidRequest, "low order")
-		_, err := messages.DecodeLeaseRequest([]byte(`{"xkey":"` + key + `"}`))
-		wantCode(t, err, messages.CodeInvalidRequest, "xkey")
-
-		// That they are what they are said to be: two strangers share their key.
-		a, b := must(nkeys.FromCurveSeed(seed(1))), must(nkeys.FromCurveSeed(seed(2)))
-		box, err := a.Seal([]byte("x"), key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := b.Open(box, key); err != nil {
-			t.Errorf("%s is of no low order", point)
-		}
-		// Nor does a box from such a key prove anything to who opens it.
-		_, err = messages.OpenSealed(seed(2), &messages.Sealed{From: key, Box: box})
-		wantCode(t, err, messages.CodeInvalidRequest, "low order")
-	}
-}
-
-func TestCheckXKey(t *testing.T) {
-	for n := range byte(100) {
-		if err := messages.CheckXKey(publicKey(seed(n))); err != nil {
-			t.Errorf("%d: %v", n, err)
-		}
-	}
-	key := publicKey(seed(1))
-	long := string(must(nkeys.Encode(nkeys.PrefixByteCurve, make([]byte, 64))))
-	short := string(must(nkeys.Encode(nkeys.PrefixByteCurve, make([]byte, 31))))
-	for name, k := range map[string]string{
-		"empty": "", "a seed": string(seed(1)), "a user's key": must(must(nkeys.CreateUser()).PublicKey()),
-		"an account's key": must(must(nkeys.CreateAccount()).PublicKey()), "lower case": strings.ToLower(key),
-		"cut off": key[:55], "longer": key + "A", "one letter other": key[:20] + "Q" + key[21:],
-		"padded": key + "====", "a blank before": " " + key, "a line break behind": key + "\n", "a line break within": key[:9] + "\r\n" + key[9:],
-		"64 bytes": long, "31 bytes": short, "10 kB": "X" + strings.Repeat("A", 10_000), "only X": "X",
-	} {
-		err := messages.CheckXKey(k)
-		if err == nil {
-			t.Errorf("%s: taken", name)
-			continue
-		}
-		wantCode(t, err, messages.CodeInvalidRequest, "xkey")
-		wantSafe(t, err)
-		if len(k) > 5 && strings.Contains(err.Error(), k) {
-			t.Errorf("%s: the error shows what may have been a seed: %v", name, err)
-		}
-	}
-}
-
-// spellings are points that have another spelling below the prime: nobody who makes a
-// key from a seed gets one of these.
-var spellings = []string{
-	"f6ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p+9, which is 9, the base point
-	"ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p+18
-	"0900000000000000000000000000000000000000000000000000000000000080", // 9, with the bit that is ignored
-	"f6ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
-}
-
-func TestOtherSpellingsOfAKeyAreRefused(t *testing.T) {
-	encode := func(point string) string {
-		return string(must(nkeys.Encode(nkeys.PrefixByteCurve, must(hex.DecodeString(point)))))
-	}
-	for _, point := range spellings {
-		wantCode(t, messages.CheckXKey(encode(point)), messages.CodeInvalidRequest, "another spelling")
-	}
-	for _, point := range []string{
-		"0900000000000000000000000000000000000000000000000000000000000000",
-		"ebffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p-2
-		"ecfffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe7f",
-		"edfffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe7f",
-	} {
-		if err := messages.CheckXKey(encode(point)); err != nil {
-			t.Errorf("%s is refused: %v", point, err)
-		}
-	}
-}
-
-// A box that opens says for which lease it was: it can't be shown as another's.
-func TestABoxSaysWhoseItIs(t *testing.T) {
+// A box states its lease, so that it can't be used in the reply for another lease.
+func TestBoxStatesItsLease(t *testing.T) {
 	broker, requester := ring(seed(1)), seed(2)
 	mine := must(broker.Seal(publicKey(requester), contents()))
 	other := contents()

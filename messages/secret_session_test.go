@@ -9,7 +9,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// sessionBody is a definition of sessions with more fields, and an authentication.
+// sessionBody returns a definition of sessions with the given fields and authentication.
 func sessionBody(fields, auth string) string {
 	if fields != "" {
 		fields = "," + fields
@@ -17,14 +17,14 @@ func sessionBody(fields, auth string) string {
 	return `{"name":"ci"` + fields + `,"aws":{"credential_type":"assume_role","role_arn":"arn:aws:iam::123456789012:role/leased","auth":{` + auth + `}}}`
 }
 
-// authMethods are the ways to authenticate, and whether they make the broker a
-// session of a role itself.
+// authMethods are the methods, and whether the broker is a role session itself with
+// them.
 var authMethods = map[messages.AuthMethod]bool{
 	messages.AuthDefault: false, messages.AuthAccessKey: false, "": false,
 	messages.AuthAssumeRole: true, messages.AuthIRSA: true, messages.AuthPodIdentity: true,
 }
 
-func TestDecodeSessionFillsInTheDefaults(t *testing.T) {
+func TestDecodeSessionSetsDefaults(t *testing.T) {
 	const role = "arn:aws:iam::123456789012:role/leased"
 	for method, chained := range authMethods {
 		auth, most := "", 12*hour
@@ -48,7 +48,7 @@ func TestDecodeSessionFillsInTheDefaults(t *testing.T) {
 	}
 }
 
-func TestSessionTimes(t *testing.T) {
+func TestSessionTTLBounds(t *testing.T) {
 	plain, chained := []messages.AuthMethod{messages.AuthDefault, messages.AuthAccessKey}, []messages.AuthMethod{messages.AuthAssumeRole, messages.AuthIRSA, messages.AuthPodIdentity}
 	for _, c := range []struct {
 		given              string
@@ -91,8 +91,8 @@ func TestSessionTimes(t *testing.T) {
 	}
 }
 
-// The bounds are those of STS: an IAM user may live shorter and longer.
-func TestSessionTimesDoNotBindUsers(t *testing.T) {
+// The bounds are those of STS and do not apply to IAM users.
+func TestSessionTTLBoundsDoNotApplyToUsers(t *testing.T) {
 	for method := range authMethods {
 		if method == "" {
 			continue
@@ -172,7 +172,7 @@ func TestDecodeSession(t *testing.T) {
 	}
 }
 
-func TestNullIsTheSameAsLeavingASessionsFieldOut(t *testing.T) {
+func TestNullSessionFieldEqualsAbsent(t *testing.T) {
 	for _, format := range []string{`{"name":"ci","%s":null}`, `{"name":"ci","aws":{"%s":null}}`, `{"name":"ci","aws":{"auth":{"%s":null}}}`} {
 		fields := map[string][]string{
 			`{"name":"ci","%s":null}`:                  {"allow_fixed_username"},
@@ -209,7 +209,7 @@ func TestSessionErrorsNameTheField(t *testing.T) {
 		wantCode(t, err, messages.CodeInvalidSecret, words...)
 		wantSafe(t, err)
 		if !reflect.DeepEqual(s, messages.DynamicSecret{}) {
-			t.Errorf("%s: an error, and a definition: %+v", body, s)
+			t.Errorf("%s: got an error and a definition: %+v", body, s)
 		}
 	}
 }

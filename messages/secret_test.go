@@ -1,7 +1,6 @@
 package messages_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -12,7 +11,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-func TestDecodeDynamicSecretFillsInTheDefaults(t *testing.T) {
+func TestDecodeDynamicSecretSetsDefaults(t *testing.T) {
 	got, err := messages.DecodeDynamicSecret([]byte(`{"name":"ci"}`))
 	want := messages.DynamicSecret{
 		Name: "ci", DefaultTTL: hour, MaxTTL: 24 * hour,
@@ -50,14 +49,14 @@ func TestDecodeDynamicSecret(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Fatalf("got %+v, %v; want %+v", got, err, want)
 	}
-	// It is stored as it was decoded.
+	// The stored form decodes to the same definition.
 	again, err := messages.DecodeDynamicSecret(mustJSON(t, got))
 	if err != nil || !reflect.DeepEqual(again, got) {
-		t.Errorf("came back as %+v, %v", again, err)
+		t.Errorf("decoded again: %+v, %v", again, err)
 	}
 }
 
-func TestDynamicSecretTimes(t *testing.T) {
+func TestDynamicSecretTTLBounds(t *testing.T) {
 	for _, c := range []struct {
 		given              string
 		defaultTTL, maxTTL messages.Duration
@@ -118,7 +117,7 @@ func TestDynamicSecretErrorsNameTheField(t *testing.T) {
 		{`[]`, []string{"object"}},
 		{`name: ci`, []string{"JSON"}},
 		{`{}`, []string{"name is empty"}},
-		{`{"name":"ci"} {}`, []string{"behind"}},
+		{`{"name":"ci"} {}`, []string{"after"}},
 		{`{"name":"CI"}`, []string{"name", "a-z"}},
 		{`{"name":"a.b"}`, []string{"name", "a-z"}},
 		{`{"name":"` + strings.Repeat("a", 65) + `"}`, []string{"name", "65", "64"}},
@@ -166,13 +165,13 @@ func TestDynamicSecretErrorsNameTheField(t *testing.T) {
 			wantCode(t, err, messages.CodeInvalidSecret, c.words...)
 			wantSafe(t, err)
 			if !reflect.DeepEqual(s, messages.DynamicSecret{}) {
-				t.Errorf("an error, and a definition: %+v", s)
+				t.Errorf("got an error and a definition: %+v", s)
 			}
 		})
 	}
 }
 
-func TestNullIsTheSameAsLeavingAFieldOut(t *testing.T) {
+func TestNullFieldEqualsAbsent(t *testing.T) {
 	want := must(messages.DecodeDynamicSecret([]byte(`{"name":"ci"}`)))
 	for _, field := range []string{
 		"default_ttl", "max_ttl", "username_template", "tags", "max_leases", "max_leases_per_identity", "max_requests_per_minute", "hard_expiry",
@@ -196,7 +195,7 @@ func TestNullIsTheSameAsLeavingAFieldOut(t *testing.T) {
 	}
 }
 
-func TestDynamicSecretMayHave64Kilobytes(t *testing.T) {
+func TestDynamicSecretIsLimitedTo64KiB(t *testing.T) {
 	body := func(n int) []byte {
 		const head, tail = `{"name":"ci","username_template":"`, `"}`
 		return []byte(head + strings.Repeat("a", n-len(head)-len(tail)) + tail)
@@ -210,7 +209,7 @@ func TestDynamicSecretMayHave64Kilobytes(t *testing.T) {
 	wantCode(t, err, messages.CodeInvalidSecret, "65537", "65536")
 }
 
-func TestHardExpiry(t *testing.T) {
+func TestHardExpiryJSON(t *testing.T) {
 	for data, want := range map[string]messages.HardExpiry{
 		`"lease"`: "lease", `"max_ttl"`: "max_ttl", `"none"`: "none", `"off"`: "none", `false`: "none", `null`: "lease",
 	} {
@@ -218,56 +217,6 @@ func TestHardExpiry(t *testing.T) {
 		if err != nil || s.HardExpiry != want {
 			t.Errorf("%s: got %q, %v; want %q", data, s.HardExpiry, err, want)
 		}
-	}
-}
-
-func TestList(t *testing.T) {
-	for data, want := range map[string]messages.List{
-		`[]`: nil, `""`: nil, `" "`: nil, `null`: nil, `["a"]`: {"a"}, `"a"`: {"a"}, `"a,b"`: {"a", "b"}, `" a ,\tb "`: {"a", "b"},
-		`["a,b"]`: {"a,b"}, ` [" a "]`: {"a"},
-	} {
-		got := messages.List{"before"}
-		if err := json.Unmarshal([]byte(data), &got); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: got %q, %v; want %q", data, got, err, want)
-		}
-	}
-	for _, data := range []string{`","`, `"a,"`, `",a"`, `[""]`, `[" "]`, `1`, `{}`, `[1]`, `[["a"]]`, `true`} {
-		var got messages.List
-		if err := json.Unmarshal([]byte(data), &got); err == nil {
-			t.Errorf("%s: got %q", data, got)
-		}
-	}
-}
-
-func TestPolicy(t *testing.T) {
-	const compact = `{"a":"b c"}`
-	for data, want := range map[string]string{
-		compact: compact, ` { "a" : "b c" } `: compact, `"{\"a\":\n\"b c\"}"`: compact, `""`: "", `"  "`: "", `{}`: "{}", `"{}"`: "{}",
-	} {
-		var got messages.Policy
-		if err := json.Unmarshal([]byte(data), &got); err != nil || string(got) != want {
-			t.Errorf("%s: got %s, %v; want %s", data, got, err, want)
-		}
-		back := string(mustJSON(t, got))
-		if want == "" {
-			want = "null"
-		}
-		if back != want {
-			t.Errorf("%s: written as %s, want %s", data, back, want)
-		}
-	}
-}
-
-// The document must not lie in a buffer that the decoder uses again.
-func TestPolicyIsItsOwnCopy(t *testing.T) {
-	data := []byte(`{"a":"b"}`)
-	var p messages.Policy
-	if err := p.UnmarshalJSON(data); err != nil {
-		t.Fatal(err)
-	}
-	copy(data, "xxxxxxxxx")
-	if string(p) != `{"a":"b"}` {
-		t.Errorf("got %s", p)
 	}
 }
 
@@ -306,7 +255,7 @@ func TestResolveTTL(t *testing.T) {
 	}
 }
 
-func TestDynamicSecretErrorsEchoNoMoreThanAPiece(t *testing.T) {
+func TestDynamicSecretErrorsEchoAtMostAPart(t *testing.T) {
 	long := strings.Repeat("9", 10_000)
 	for _, format := range []string{`{%q:1}`, `{"max_leases":%s}`, `{"name":%q}`, `{"aws":{%q:1}}`, `{"aws":{"auth":{%q:1}}}`, `{"hard_expiry":%q}`, `{"aws":{"groups":%s}}`} {
 		_, err := messages.DecodeDynamicSecret(fmt.Appendf(nil, format, long))
@@ -317,9 +266,9 @@ func TestDynamicSecretErrorsEchoNoMoreThanAPiece(t *testing.T) {
 	}
 }
 
-// A definition holds the secret key of the method access_key. Whatever is wrong
-// with it, no error shows it, nor what stands where it might have slipped to.
-func TestNoErrorShowsASecretKey(t *testing.T) {
+// A definition may contain the secret key of the method access_key. No error about a
+// definition shows it, even if it is in the wrong field.
+func TestMisplacedSecretKeyIsNotInTheError(t *testing.T) {
 	const secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 	for _, auth := range []string{
 		`"secret_access_key":["` + secret + `"]`,
@@ -344,7 +293,7 @@ func TestNoErrorShowsASecretKey(t *testing.T) {
 			} {
 				err := decode([]byte(body))
 				if err == nil {
-					t.Fatalf("%s is taken", body)
+					t.Fatalf("%s is accepted", body)
 				}
 				for text := err.Error(); ; {
 					if strings.Contains(text, secret[:8]) {
@@ -360,8 +309,8 @@ func TestNoErrorShowsASecretKey(t *testing.T) {
 	}
 }
 
-// What is not known may be a typing error: then its name is shown.
-func TestAnUnknownFieldIsShownIfItLooksLikeOne(t *testing.T) {
+// An unknown field may be a typing error, so its name is shown.
+func TestUnknownFieldIsShownIfItLooksLikeAName(t *testing.T) {
 	for name, shown := range map[string]bool{
 		"colour": true, "Default TTL": true, "aws.region": true, "": true, strings.Repeat("a", 32): true,
 		strings.Repeat("a", 33): false, "a:b": false, "a/b": false, "é": false, "a\\n": false,
@@ -374,8 +323,8 @@ func TestAnUnknownFieldIsShownIfItLooksLikeOne(t *testing.T) {
 	}
 }
 
-// What is written in YAML has no JSON types: no error speaks of them.
-func TestErrorsOfTypeSpeakPlainly(t *testing.T) {
+// Definitions are written in YAML, so errors do not use JSON terms.
+func TestTypeErrorsDoNotUseJSONTerms(t *testing.T) {
 	fields := map[string]string{
 		"name": "text", "default_ttl": "a duration such as 90s", "max_ttl": "a duration such as 90s", "username_template": "text",
 		"tags": "an object", "max_leases": "a whole number", "max_leases_per_identity": "a whole number", "max_requests_per_minute": "a whole number", "allow_fixed_username": "true or false",

@@ -7,16 +7,15 @@ import (
 
 const redacted = "[redacted]"
 
-// Sensitive is a secret value. It prints as "[redacted]" in every formatter, in
-// JSON and in logs; [Sensitive.Reveal] is the one way to its contents. Its zero
-// value holds nothing.
+// Sensitive is a secret value. Formatters, JSON encoders and loggers print it as
+// "[redacted]"; only [Sensitive.Reveal] returns the value. The zero Sensitive is empty.
 type Sensitive struct {
-	// A pointer, because fmt prints the fields of a value that hides in
-	// somebody's unexported field without asking its methods.
+	// A pointer, because fmt does not call the methods of a value in an unexported
+	// field and prints its fields.
 	value *string
 }
 
-// NewSensitive wraps a secret value.
+// NewSensitive returns a Sensitive with the value.
 func NewSensitive(value string) Sensitive {
 	if value == "" {
 		return Sensitive{}
@@ -24,8 +23,8 @@ func NewSensitive(value string) Sensitive {
 	return Sensitive{value: &value}
 }
 
-// Reveal returns the secret value. Call it only where the value is put on the
-// wire or in the hands of its owner.
+// Reveal returns the secret value. Call it only to send the value or to pass it to its
+// owner.
 func (s Sensitive) Reveal() string {
 	if s.value == nil {
 		return ""
@@ -33,7 +32,7 @@ func (s Sensitive) Reveal() string {
 	return *s.value
 }
 
-// IsZero says whether there is no value.
+// IsZero reports whether s is empty.
 func (s Sensitive) IsZero() bool { return s.value == nil }
 
 // String returns "[redacted]".
@@ -42,13 +41,13 @@ func (s Sensitive) String() string { return redacted }
 // Format prints "[redacted]" for every verb and flag.
 func (s Sensitive) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
 
-// MarshalJSON writes "[redacted]".
+// MarshalJSON encodes "[redacted]".
 func (s Sensitive) MarshalJSON() ([]byte, error) { return json.Marshal(redacted) }
 
-// MarshalText writes "[redacted]".
+// MarshalText encodes "[redacted]".
 func (s Sensitive) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// UnmarshalJSON reads the value from a string.
+// UnmarshalJSON decodes the value from a string.
 func (s *Sensitive) UnmarshalJSON(data []byte) error {
 	var v string
 	if err := json.Unmarshal(data, &v); err != nil {

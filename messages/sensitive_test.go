@@ -20,7 +20,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// theSecret is what must not be seen.
+// theSecret is the secret value of the tests.
 const theSecret = "wJalrXUtnFEMI/K7MDENG"
 
 func credentials() messages.Credentials {
@@ -29,8 +29,8 @@ func credentials() messages.Credentials {
 	}
 }
 
-// wantHidden fails if out has the secret in any spelling that a formatter
-// gives it.
+// wantHidden fails if out contains the secret in any form that a formatter
+// produces.
 func wantHidden(t *testing.T, how, out string) {
 	t.Helper()
 	raw := []byte(theSecret)
@@ -47,7 +47,7 @@ func wantHidden(t *testing.T, how, out string) {
 	}
 }
 
-// holders are the ways in which somebody may carry a secret about.
+// holders returns values of different types that contain a secret.
 func holders() map[string]any {
 	s := messages.NewSensitive(theSecret)
 	c := credentials()
@@ -72,7 +72,7 @@ func holders() map[string]any {
 	}
 }
 
-func TestSensitiveIsHiddenFromEveryVerb(t *testing.T) {
+func TestSensitiveIsRedactedByFmt(t *testing.T) {
 	for name, v := range holders() {
 		for _, verb := range "vTtbcdoOqxXUeEfFgGspwyz!" {
 			for _, flags := range []string{"", "+", "#", " ", "-", "0", "#+", "100", ".100", "# ", "+.3"} {
@@ -88,7 +88,7 @@ func TestSensitiveIsHiddenFromEveryVerb(t *testing.T) {
 	}
 }
 
-func TestSensitiveIsHiddenFromEncoders(t *testing.T) {
+func TestSensitiveIsRedactedByEncoders(t *testing.T) {
 	for name, v := range holders() {
 		for encoder, encode := range map[string]func(any) ([]byte, error){
 			"JSON": json.Marshal,
@@ -114,7 +114,7 @@ func TestSensitiveIsHiddenFromEncoders(t *testing.T) {
 	}
 }
 
-func TestSensitiveIsHiddenFromLogs(t *testing.T) {
+func TestSensitiveIsRedactedInLogs(t *testing.T) {
 	for name, v := range holders() {
 		var b bytes.Buffer
 		z := zerolog.New(&b)
@@ -135,7 +135,7 @@ func TestSensitiveIsHiddenFromLogs(t *testing.T) {
 	}
 }
 
-func TestSensitiveSaysThatItIsRedacted(t *testing.T) {
+func TestSensitivePrintsRedacted(t *testing.T) {
 	s := messages.NewSensitive(theSecret)
 	text, err := s.MarshalText()
 	if err != nil {
@@ -152,7 +152,7 @@ func TestSensitiveSaysThatItIsRedacted(t *testing.T) {
 	}
 }
 
-func TestSensitiveHoldsItsValue(t *testing.T) {
+func TestSensitiveReveal(t *testing.T) {
 	for _, value := range []string{theSecret, " ", "[redacted]"} {
 		if s := messages.NewSensitive(value); s.Reveal() != value || s.IsZero() {
 			t.Errorf("got %q, zero: %v", s.Reveal(), s.IsZero())
@@ -165,7 +165,7 @@ func TestSensitiveHoldsItsValue(t *testing.T) {
 	}
 }
 
-func TestSensitiveIsReadFromJSON(t *testing.T) {
+func TestSensitiveUnmarshalJSON(t *testing.T) {
 	var s messages.Sensitive
 	if err := json.Unmarshal([]byte(`"`+theSecret+`"`), &s); err != nil || s.Reveal() != theSecret {
 		t.Errorf("got %q, %v", s.Reveal(), err)
@@ -179,7 +179,7 @@ func TestSensitiveIsReadFromJSON(t *testing.T) {
 	for _, wrong := range []string{`1`, `{}`, `["` + theSecret + `"]`, `{"a":"` + theSecret + `"}`} {
 		err := json.Unmarshal([]byte(wrong), &s)
 		if err == nil {
-			t.Errorf("%s: taken", wrong)
+			t.Errorf("%s: accepted", wrong)
 			continue
 		}
 		wantHidden(t, "the error for "+wrong[:1], err.Error())

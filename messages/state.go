@@ -1,14 +1,14 @@
 package messages
 
-// State is where a lease stands in its life.
+// State is the state of a lease.
 type State string
 
 // The states of a lease: provisioning → active → revoking → revoked or failed.
 const (
 	StateProvisioning State = "provisioning" // user and key are being made
 	StateActive       State = "active"       // the key works
-	StateRevoking     State = "revoking"     // in teardown, for whatever reason
-	StateRevoked      State = "revoked"      // ended
+	StateRevoking     State = "revoking"     // in teardown, for any reason
+	StateRevoked      State = "revoked"      // access has ended
 	StateFailed       State = "failed"       // it could not be made, and nothing is left
 )
 

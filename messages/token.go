@@ -2,13 +2,13 @@ package messages
 
 import "strings"
 
-// maxToken is the longest identity, secret name or lease id.
+// maxToken is the length of the longest identity, secret name or lease id.
 const maxToken = 64
 
-// CheckToken says whether value may be an identity, the name of a secret or a
-// lease id: one subject token of 1 to 64 lower-case letters, digits, "_" and
-// "-". Lower case, because IAM's user names ignore case and JWT tags are
-// lower-cased. The error names the field.
+// CheckToken returns an [Error] that names the field unless value is valid as an
+// identity, the name of a secret or a lease id: one subject token of 1 to 64 lower-case
+// letters, digits, "_" and "-". Upper case is not allowed, because IAM user names ignore
+// case and JWT tags are lower case.
 func CheckToken(field, value string) error {
 	if value == "" {
 		return Errorf(CodeInvalidSubject, "%s is empty", field)
@@ -25,13 +25,14 @@ func CheckToken(field, value string) error {
 	return nil
 }
 
-// LeaseName names a lease: the three tokens behind the verb of every subject
-// about it, and its key in the lease bucket.
+// LeaseName is the name of a lease: the tokens after the verb in every subject about
+// it, and its key in the lease bucket.
 type LeaseName struct {
 	Identity, Secret, ID string
 }
 
-// ParseLeaseName reads "<identity>.<secret>.<id>".
+// ParseLeaseName parses "<identity>.<secret>.<id>". It returns an [Error] if s has
+// another form or a part is not a valid token.
 func ParseLeaseName(s string) (LeaseName, error) {
 	t := strings.Split(s, ".")
 	if len(t) != 3 {
@@ -40,7 +41,8 @@ func ParseLeaseName(s string) (LeaseName, error) {
 	return NewLeaseName(t[0], t[1], t[2])
 }
 
-// NewLeaseName checks the three tokens.
+// NewLeaseName returns the name with the three tokens. It returns an [Error] that names
+// the first token that is not valid.
 func NewLeaseName(identity, secret, id string) (LeaseName, error) {
 	n := LeaseName{Identity: identity, Secret: secret, ID: id}
 	for _, f := range []struct{ field, value string }{{"identity", identity}, {"secret", secret}, {"id", id}} {

@@ -17,7 +17,7 @@ func TestCheckToken(t *testing.T) {
 	}
 }
 
-func TestCheckTokenRefusesWhateverElse(t *testing.T) {
+func TestCheckTokenRefusesOtherText(t *testing.T) {
 	for name, value := range map[string]string{
 		"empty": "", "65 letters": strings.Repeat("z", 65), "10 kB": strings.Repeat("z", 10_000), "upper case": "Alice",
 		"dot": "a.b", "only a dot": ".", "star": "*", "greater": ">", "star within": "a*", "blank": "a b", "blank before": " a", "blank behind": "a ",
@@ -40,11 +40,11 @@ func TestCheckTokenRefusesWhateverElse(t *testing.T) {
 	}
 }
 
-func TestLeaseNamesComeBackAsTheyWereWritten(t *testing.T) {
+func TestLeaseNamesRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := messages.LeaseName{Identity: tokens.Draw(t, "identity"), Secret: tokens.Draw(t, "secret"), ID: tokens.Draw(t, "id")}
 		if back, err := messages.ParseLeaseName(n.String()); err != nil || back != n {
-			t.Fatalf("%s came back as %s, %v", n, back, err)
+			t.Fatalf("%s: parsed again: %s, %v", n, back, err)
 		}
 		if made, err := messages.NewLeaseName(n.Identity, n.Secret, n.ID); err != nil || made != n {
 			t.Fatalf("%s was made %s, %v", n, made, err)
@@ -63,19 +63,19 @@ func TestParseLeaseNameRefuses(t *testing.T) {
 		wantCode(t, err, messages.CodeInvalidSubject, word)
 		wantSafe(t, err)
 		if n != (messages.LeaseName{}) {
-			t.Errorf("%.40q: an error, and a name: %+v", s, n)
+			t.Errorf("%.40q: got an error and a name: %+v", s, n)
 		}
 	}
 }
 
-func TestNewLeaseNameNamesThePartThatIsWrong(t *testing.T) {
+func TestNewLeaseNameErrorNamesThePart(t *testing.T) {
 	for _, c := range []struct{ identity, secret, id, word string }{
 		{"a.b", "ci", "06ct", "identity"}, {"alice", "c.i", "06ct", "secret"}, {"alice", "ci", "06.ct", "id"}, {"", "", "", "identity"},
 	} {
 		n, err := messages.NewLeaseName(c.identity, c.secret, c.id)
 		wantCode(t, err, messages.CodeInvalidSubject, c.word)
 		if n != (messages.LeaseName{}) {
-			t.Errorf("an error, and a name: %+v", n)
+			t.Errorf("got an error and a name: %+v", n)
 		}
 	}
 }

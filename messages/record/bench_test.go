@@ -8,7 +8,7 @@ import (
 	"github.com/lessorhq/lessor/messages/record"
 )
 
-// BenchmarkRecord reads and writes the record of a lease whose delivery is settled.
+// BenchmarkRecord encodes and decodes the record of a settled lease.
 func BenchmarkRecord(b *testing.B) {
 	r := settledLease()
 	key, data := r.Name().String(), must(r.Encode())
@@ -34,7 +34,7 @@ func BenchmarkRecord(b *testing.B) {
 	})
 }
 
-// BenchmarkTransition takes a lease through its life, without the writing.
+// BenchmarkTransition runs single transitions, without storing the record.
 func BenchmarkTransition(b *testing.B) {
 	b.Run("deliver", func(b *testing.B) {
 		r := inState(messages.StateActive)

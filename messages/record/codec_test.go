@@ -19,8 +19,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files of testdata anew")
 
-// golden compares got with the file. What is stored under these names is in
-// buckets out there: a difference needs a new version, not a new golden file.
+// golden compares got with a golden file and returns the file. Records of this format
+// are stored in buckets: a change of the format needs a new [record.Version].
 func golden(t *testing.T, name string, got []byte) []byte {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -44,8 +44,8 @@ func golden(t *testing.T, name string, got []byte) []byte {
 	return want
 }
 
-// goldenRecords are leases at every stop of their life, with every field set
-// somewhere.
+// goldenRecords returns leases in every stage of their life. Each field is set in at
+// least one of them.
 func goldenRecords() map[string]record.Record {
 	delivered := must(inState(messages.StateActive).Deliver(noon.Add(2*time.Second), timing))
 	announced := must(must(settledLease().Renew(noon.Add(time.Hour), 41, noon, timing)).Announce(timing))
@@ -79,7 +79,7 @@ func TestStoredRecordsKeepTheirFormat(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// The policy is kept as it stands there, and the file has it indented.
+			// Decode keeps the policy as it is, and the golden file is indented.
 			var policy bytes.Buffer
 			if len(got.User.InlinePolicy) > 0 {
 				if err := json.Compact(&policy, got.User.InlinePolicy); err != nil {
@@ -94,7 +94,7 @@ func TestStoredRecordsKeepTheirFormat(t *testing.T) {
 	}
 }
 
-// A field that no golden record has could change its name unseen.
+// The golden files detect the renaming of a field only if a record has it.
 func TestGoldenRecordsHaveEveryField(t *testing.T) {
 	var all []record.Record
 	for _, r := range goldenRecords() {
@@ -127,7 +127,7 @@ func TestEncodeWritesTheVersion(t *testing.T) {
 	}
 }
 
-// changed is an encoded record with one change to its JSON.
+// changed returns an encoded record with one change to its JSON.
 func changed(t *testing.T, old, replacement string) []byte {
 	t.Helper()
 	data := must(inState(messages.StateActive).Encode())
@@ -139,11 +139,11 @@ func changed(t *testing.T, old, replacement string) []byte {
 
 func TestRecordsOfANewerVersionAreRefusedAsSuch(t *testing.T) {
 	for name, data := range map[string][]byte{
-		"next version":           changed(t, `"v":1`, `"v":2`),
-		"with fields unknown":    changed(t, `"v":1`, `"v":2,"colour":"red"`),
-		"with states unknown":    changed(t, `"v":1`, `"v":3,"x":"y"`),
-		"where a type is other":  changed(t, `"v":1`, `"v":2,"labels":[]`),
-		"where nothing is alike": []byte(`{"v":99}`),
+		"next version":                 changed(t, `"v":1`, `"v":2`),
+		"with unknown fields":          changed(t, `"v":1`, `"v":2,"colour":"red"`),
+		"with unknown state":           changed(t, `"v":1`, `"v":3,"x":"y"`),
+		"with a field of another type": changed(t, `"v":1`, `"v":2,"labels":[]`),
+		"with the version only":        []byte(`{"v":99}`),
 	} {
 		if _, err := record.Decode(data); !errors.Is(err, record.ErrNewerVersion) {
 			t.Errorf("%s: decode: %v", name, err)
@@ -153,30 +153,30 @@ func TestRecordsOfANewerVersionAreRefusedAsSuch(t *testing.T) {
 
 func TestDamagedRecordsAreRefused(t *testing.T) {
 	for name, data := range map[string][]byte{
-		"nothing":           nil,
-		"null":              []byte(`null`),
-		"an empty object":   []byte(`{}`),
-		"an array":          []byte(`[]`),
-		"deny session":      must(inState(messages.StateActive).Encode())[:100],
-		"something behind":  append(must(inState(messages.StateActive).Encode()), '{'),
-		"two of them":       append(must(inState(messages.StateActive).Encode()), must(inState(messages.StateActive).Encode())...),
-		"unknown field":     changed(t, `"v":1`, `"v":1,"colour":"red"`),
-		"unknown in origin": changed(t, `"seq":17`, `"seq":17,"colour":"red"`),
-		"unknown in user":   changed(t, `"path":`, `"colour":"red","path":`),
-		"no version":        changed(t, `"v":1,`, ``),
-		"version zero":      changed(t, `"v":1`, `"v":0`),
-		"negative version":  changed(t, `"v":1`, `"v":-1`),
-		"no state":          changed(t, `"state":"active",`, ``),
-		"unknown state":     changed(t, `"state":"active"`, `"state":"sleeping"`),
-		"wrong case":        changed(t, `"state":"active"`, `"state":"Active"`),
-		"no attempt":        changed(t, `"attempt":1,`, ``),
-		"attempt zero":      changed(t, `"attempt":1`, `"attempt":0`),
-		"negative tries":    changed(t, `"v":1`, `"v":1,"teardown_tries":-1`),
-		"no identity":       changed(t, `"identity":"alice"`, `"identity":""`),
-		"a subject inside":  changed(t, `"secret":"ci"`, `"secret":"ci.x"`),
-		"a wildcard inside": changed(t, `"id":"06ct`, `"id":"*`),
-		"text for a number": changed(t, `"attempt":1`, `"attempt":"1"`),
-		"not a time":        changed(t, `"due":"2026`, `"due":"x`),
+		"nothing":                nil,
+		"null":                   []byte(`null`),
+		"an empty object":        []byte(`{}`),
+		"an array":               []byte(`[]`),
+		"deny session":           must(inState(messages.StateActive).Encode())[:100],
+		"data after it":          append(must(inState(messages.StateActive).Encode()), '{'),
+		"two records":            append(must(inState(messages.StateActive).Encode()), must(inState(messages.StateActive).Encode())...),
+		"unknown field":          changed(t, `"v":1`, `"v":1,"colour":"red"`),
+		"unknown in origin":      changed(t, `"seq":17`, `"seq":17,"colour":"red"`),
+		"unknown in user":        changed(t, `"path":`, `"colour":"red","path":`),
+		"no version":             changed(t, `"v":1,`, ``),
+		"version zero":           changed(t, `"v":1`, `"v":0`),
+		"negative version":       changed(t, `"v":1`, `"v":-1`),
+		"no state":               changed(t, `"state":"active",`, ``),
+		"unknown state":          changed(t, `"state":"active"`, `"state":"sleeping"`),
+		"wrong case":             changed(t, `"state":"active"`, `"state":"Active"`),
+		"no attempt":             changed(t, `"attempt":1,`, ``),
+		"attempt zero":           changed(t, `"attempt":1`, `"attempt":0`),
+		"negative tries":         changed(t, `"v":1`, `"v":1,"teardown_tries":-1`),
+		"no identity":            changed(t, `"identity":"alice"`, `"identity":""`),
+		"a secret of two tokens": changed(t, `"secret":"ci"`, `"secret":"ci.x"`),
+		"a wildcard as id":       changed(t, `"id":"06ct`, `"id":"*`),
+		"text for a number":      changed(t, `"attempt":1`, `"attempt":"1"`),
+		"not a time":             changed(t, `"due":"2026`, `"due":"x`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := record.Decode(data)
@@ -184,7 +184,7 @@ func TestDamagedRecordsAreRefused(t *testing.T) {
 				t.Fatalf("got %+v, %v", r, err)
 			}
 			if !reflect.DeepEqual(r, record.Record{}) {
-				t.Errorf("an error, and a record: %+v", r)
+				t.Errorf("got an error and a record: %+v", r)
 			}
 		})
 	}
@@ -206,7 +206,7 @@ func TestDecodeAtRefusesTheRecordOfAnotherLease(t *testing.T) {
 	}
 }
 
-// What can't be read may be any size, and hold anything.
+// Damaged data may have any size and content.
 func TestErrorsOfDamagedRecordsAreShort(t *testing.T) {
 	junk := strings.Repeat("Geheim\n", 1<<17)
 	for _, data := range []string{junk, `"` + junk + `"`, `{"v":1,"` + junk + `":1}`, `{"v":1,"due":"` + junk + `"}`, `{"v":1,"attempt":` + strings.Repeat("9", 1<<20) + `}`} {

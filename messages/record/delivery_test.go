@@ -18,8 +18,8 @@ func TestActiveLeaseIsDueAtTheDeliveryDeadline(t *testing.T) {
 		want time.Time
 	}{
 		{"deliver and ready_within", time.Hour, done.Add(45*time.Second + 20*time.Second)},
-		{"but never after the end", 10 * time.Second, noon.Add(10 * time.Second)},
-		{"even if that has passed", time.Second, noon.Add(time.Second)},
+		{"never after the end of the lease", 10 * time.Second, noon.Add(10 * time.Second)},
+		{"even if the end has passed", time.Second, noon.Add(time.Second)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := plan()
@@ -32,7 +32,7 @@ func TestActiveLeaseIsDueAtTheDeliveryDeadline(t *testing.T) {
 			if r.Settled() || r.Sealed != box || r.AccessKeyID != "AKIAX" {
 				t.Errorf("the key is not in the record: %+v", r)
 			}
-			// The end was told to AWS with the first call, so issued counts from there.
+			// The first call to AWS states the end of the lease, so its time counts from there.
 			if !r.IssuedAt.Equal(noon) {
 				t.Errorf("issued at %s, want %s", r.IssuedAt, noon)
 			}
@@ -88,8 +88,8 @@ func TestConfirmedDropsTheCredentials(t *testing.T) {
 	}
 }
 
-// A broker that died between handing over the credentials and saying so must
-// not make the confirmation worthless.
+// A broker may crash after the delivery and before it records it. The confirmation
+// must still count.
 func TestConfirmationCountsWithoutARecordedDelivery(t *testing.T) {
 	at := noon.Add(4 * time.Second)
 	r := must(inState(messages.StateActive).Confirmed(at, timing))
@@ -114,8 +114,7 @@ func TestEachEndIsAnnouncedOnce(t *testing.T) {
 	}
 }
 
-// What is due about a delivery that nobody confirmed must not wait for the end
-// of the lease.
+// A delivery that is not confirmed must not stay open until the end of the lease.
 func TestAnnounceKeepsTheDueTimeOfAnOpenDelivery(t *testing.T) {
 	r := must(inState(messages.StateActive).Deliver(noon.Add(time.Second), timing))
 	next := must(r.Announce(timing))

@@ -12,7 +12,7 @@ import (
 	"github.com/lessorhq/lessor/messages/record"
 )
 
-// noon is the present in tests that need one.
+// noon is the current time in tests.
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 const (
@@ -45,7 +45,7 @@ func wantCode(t testing.TB, err error, code messages.Code, words ...string) {
 	}
 }
 
-// mustJSON is v in JSON.
+// mustJSON returns v as JSON.
 func mustJSON(t testing.TB, v any) []byte {
 	t.Helper()
 	data, err := json.Marshal(v)
@@ -55,7 +55,7 @@ func mustJSON(t testing.TB, v any) []byte {
 	return data
 }
 
-// must returns v, or fails.
+// must returns v and panics on an error.
 func must[V any](v V, err error) V {
 	if err != nil {
 		panic(err)
@@ -80,7 +80,7 @@ func plan() record.Plan {
 	}
 }
 
-// inState makes a record in each state, through the transitions that lead there.
+// inState returns a record in the state, made by the transitions that lead to it.
 func inState(state messages.State) record.Record {
 	r := record.New(plan(), noon, timing)
 	switch state {
@@ -99,13 +99,12 @@ func inState(state messages.State) record.Record {
 	return r
 }
 
-// settledLease is an active lease whose delivery is over.
+// settledLease returns an active lease whose delivery is settled.
 func settledLease() record.Record {
 	return must(inState(messages.StateActive).Confirmed(noon, timing))
 }
 
-// sessionPlan is the plan of a session of a role, which a revocation denies
-// everything.
+// sessionPlan returns the plan of a role session with deny_on_revoke.
 func sessionPlan() record.Plan {
 	p := plan()
 	p.User = record.User{
@@ -117,8 +116,8 @@ func sessionPlan() record.Plan {
 	return p
 }
 
-// sessionIn makes a session's record in each state. It begins at noon and ends at
-// one.
+// sessionIn returns the record of a role session in the state. The lease begins at noon
+// and ends at 13:00.
 func sessionIn(state messages.State) record.Record {
 	r := record.New(sessionPlan(), noon, timing)
 	switch state {
@@ -137,7 +136,7 @@ func sessionIn(state messages.State) record.Record {
 	return r
 }
 
-// deniedSession is a session that was cut off at 12:06.
+// deniedSession returns a session that was denied at 12:06.
 func deniedSession() record.Record {
 	return must(sessionIn(messages.StateRevoking).DenySession(noon.Add(6 * time.Minute)))
 }

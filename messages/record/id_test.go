@@ -4,12 +4,13 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
-	"pgregory.net/rapid"
 )
 
-// A broker of another version must find the same lease: these never change.
+// Brokers of different versions must compute the same id for a request.
 func TestLeaseIDsAreStable(t *testing.T) {
 	for _, c := range []struct {
 		identity, secret, key string
@@ -38,20 +39,20 @@ func TestLeaseIDWithAKeyIgnoresSequenceAndTime(t *testing.T) {
 func TestLeaseIDWithoutAKeyDependsOnSequenceAndTime(t *testing.T) {
 	base := record.LeaseID("alice", "ci", "", 1, noon)
 	if got := record.LeaseID("alice", "ci", "", 1, noon.In(time.FixedZone("east", 3600))); got != base {
-		t.Errorf("the zone counts: %s and %s", got, base)
+		t.Errorf("the id depends on the time zone: %s and %s", got, base)
 	}
 	for name, got := range map[string]string{
-		"sequence":                 record.LeaseID("alice", "ci", "", 2, noon),
-		"time, for a stream anew":  record.LeaseID("alice", "ci", "", 1, noon.Add(1)),
-		"a key that looks like it": record.LeaseID("alice", "ci", "1", 1, noon),
+		"sequence":                record.LeaseID("alice", "ci", "", 2, noon),
+		"time, of a new stream":   record.LeaseID("alice", "ci", "", 1, noon.Add(1)),
+		"a key like the sequence": record.LeaseID("alice", "ci", "1", 1, noon),
 	} {
 		if got == base {
-			t.Errorf("%s does not count", name)
+			t.Errorf("the id does not depend on: %s", name)
 		}
 	}
 }
 
-// Whatever is moved from one part to the next makes another lease, or one
+// Moving a character from one part to the next must change the id. Otherwise one
 // identity could claim the lease of another.
 func TestLeaseIDsDifferWhenAnyPartDiffers(t *testing.T) {
 	text := rapid.StringMatching(`[a-c",\\\[\]<>& .:]{0,4}`)

@@ -5,13 +5,14 @@ import (
 	"slices"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
-	"pgregory.net/rapid"
 )
 
-// arrows are the package comment's: from which states to which a transition may
-// lead. A loop is always allowed.
+// arrows are the transitions of the package comment, by state. Every state may also
+// lead to itself.
 var arrows = map[messages.State][]messages.State{
 	messages.StateProvisioning: {messages.StateActive, messages.StateRevoking, messages.StateFailed},
 	messages.StateActive:       {messages.StateRevoking},
@@ -20,7 +21,7 @@ var arrows = map[messages.State][]messages.State{
 	messages.StateFailed:       {messages.StateProvisioning},
 }
 
-// checkStep checks what must hold between a record and the one before it.
+// checkStep checks the invariants between a record and its predecessor.
 func (l *lifetime) checkStep(t *rapid.T, before record.Record, name string) {
 	r := l.record
 	if before.Attempt > 0 && r.State != before.State && !slices.Contains(arrows[before.State], r.State) {
@@ -33,15 +34,15 @@ func (l *lifetime) checkStep(t *rapid.T, before record.Record, name string) {
 	case !newAttempt && r.Attempt != before.Attempt:
 		t.Fatalf("%s: changed the attempt from %d to %d", name, before.Attempt, r.Attempt)
 	case !newAttempt && r.ExpiresAt.Before(before.ExpiresAt):
-		t.Fatalf("%s: the end went back from %s to %s", name, before.ExpiresAt, r.ExpiresAt)
+		t.Fatalf("%s: the end moved back from %s to %s", name, before.ExpiresAt, r.ExpiresAt)
 	case !newAttempt && !r.MaxExpiresAt.Equal(before.MaxExpiresAt):
-		t.Fatalf("%s: the last end moved from %s to %s", name, before.MaxExpiresAt, r.MaxExpiresAt)
+		t.Fatalf("%s: the latest end moved from %s to %s", name, before.MaxExpiresAt, r.MaxExpiresAt)
 	case !newAttempt && name != "renew" && !r.ExpiresAt.Equal(before.ExpiresAt):
 		t.Fatalf("%s: moved the end from %s to %s", name, before.ExpiresAt, r.ExpiresAt)
 	case !newAttempt && name != "activate" && before.Sealed == nil && r.Sealed != nil:
-		t.Fatalf("%s: credentials came back after the delivery was settled", name)
+		t.Fatalf("%s: credentials in the record after the delivery was settled", name)
 	case name != "new" && r.Name() != before.Name():
-		t.Fatalf("%s: the lease is called %s and no longer %s", name, r.Name(), before.Name())
+		t.Fatalf("%s: the name is %s, was %s", name, r.Name(), before.Name())
 	}
 	if !r.State.Ended() && name != "rename" && name != "again" && name != "new" && !reflect.DeepEqual(r.User, before.User) {
 		t.Fatalf("%s: changed the user:\n%+v\n%+v", name, before.User, r.User)
@@ -49,12 +50,12 @@ func (l *lifetime) checkStep(t *rapid.T, before record.Record, name string) {
 	l.checkSessionStep(t, before, name)
 	if !r.Due.IsZero() && !r.Due.Equal(before.Due) {
 		if latest := l.latestDue().Add(l.behind); r.Due.After(latest) {
-			t.Fatalf("%s: %s at %s, and due only at %s, after %s", name, r.State, l.now, r.Due, latest)
+			t.Fatalf("%s: %s at %s, and due at %s, later than %s", name, r.State, l.now, r.Due, latest)
 		}
 	}
 }
 
-// latestDue is the bound that [record.Timing] documents for the state.
+// latestDue returns the latest due time that [record.Timing] allows in the state.
 func (l *lifetime) latestDue() time.Time {
 	r := l.record
 	switch {
@@ -75,11 +76,11 @@ func (l *lifetime) latestDue() time.Time {
 	}
 }
 
-// checkRecord checks what must hold of every record.
+// checkRecord checks the invariants of every record.
 func (l *lifetime) checkRecord(t *rapid.T) {
 	r := l.record
 	if r.Sealed != nil && r.State != messages.StateActive {
-		t.Fatalf("a lease that is %s holds credentials", r.State)
+		t.Fatalf("a lease that is %s has credentials", r.State)
 	}
 	if r.Settled() != (r.Sealed == nil) {
 		t.Fatal("settled, with credentials")
@@ -88,7 +89,7 @@ func (l *lifetime) checkRecord(t *rapid.T) {
 		t.Fatal("settled, and never delivered")
 	}
 	if r.ExpiresAt.After(r.MaxExpiresAt) {
-		t.Fatalf("ends at %s, after its last end %s", r.ExpiresAt, r.MaxExpiresAt)
+		t.Fatalf("ends at %s, after its latest end %s", r.ExpiresAt, r.MaxExpiresAt)
 	}
 	if r.State == messages.StateActive && r.Due.After(r.ExpiresAt) {
 		t.Fatalf("ends at %s and is due only at %s", r.ExpiresAt, r.Due)
@@ -107,7 +108,8 @@ func (l *lifetime) checkRecord(t *rapid.T) {
 	checkCoding(t, r)
 }
 
-// checkDue checks that nothing is ever stuck, and nothing done too early.
+// checkDue checks that a lease that has not ended has an action when it is due, and none
+// before.
 func (l *lifetime) checkDue(t *rapid.T) {
 	r := l.record
 	if r.State.Ended() {
@@ -119,22 +121,22 @@ func (l *lifetime) checkDue(t *rapid.T) {
 	if r.Due.IsZero() {
 		t.Fatalf("%s, and never due", r.State)
 	}
-	if task := r.Action(r.Due.Add(-time.Nanosecond)); task != record.ActionNone {
-		t.Fatalf("%s, and to %s before it is due", r.State, task)
+	if action := r.Action(r.Due.Add(-time.Nanosecond)); action != record.ActionNone {
+		t.Fatalf("%s, with the action %s before it is due", r.State, action)
 	}
 	for _, after := range []time.Duration{0, time.Second, time.Hour, 1000 * time.Hour} {
 		if r.Action(r.Due.Add(after)) == record.ActionNone {
-			t.Fatalf("%s: nothing to do %s after it was due", r.State, after)
+			t.Fatalf("%s: no action %s after it was due", r.State, after)
 		}
 	}
 	if r.State == messages.StateActive && r.Action(r.ExpiresAt) != record.ActionExpire {
-		t.Fatalf("at its end there is %q to do", r.Action(r.ExpiresAt))
+		t.Fatalf("at the end the action is %q", r.Action(r.ExpiresAt))
 	}
 }
 
 func checkTombstone(t *rapid.T, r record.Record) {
 	if !reflect.DeepEqual(r.User, record.User{Name: r.User.Name}) || r.Sealed != nil || r.XKey != "" || r.TeardownError != "" || r.Connection != "" {
-		t.Fatalf("the tombstone keeps more than it must: %+v", r)
+		t.Fatalf("the tombstone has unexpected fields: %+v", r)
 	}
 	if data := must(r.Encode()); len(data) > 1024 {
 		t.Fatalf("the tombstone has %d bytes: %s", len(data), data)
@@ -151,11 +153,11 @@ func checkCoding(t *rapid.T, r record.Record) {
 		t.Fatalf("%v: %s", err, data)
 	}
 	if !reflect.DeepEqual(back, r) {
-		t.Fatalf("came back changed:\n%+v\n%+v", r, back)
+		t.Fatalf("decoded again:\n%+v\n%+v", r, back)
 	}
 }
 
-// checkNotRenewable checks that a session is never renewed, whenever somebody asks.
+// checkNotRenewable checks that a session can't be renewed in any state.
 func (l *lifetime) checkNotRenewable(t *rapid.T) {
 	r := l.record
 	end, err := r.RenewalEnd(messages.RenewRequest{TTL: minute, Clamp: true}, l.now, 0)
@@ -167,62 +169,62 @@ func (l *lifetime) checkNotRenewable(t *rapid.T) {
 	}
 }
 
-// checkSessionStep checks what must hold, of sessions, between a record and the one
-// before it.
+// checkSessionStep checks the invariants of sessions between a record and its
+// predecessor.
 func (l *lifetime) checkSessionStep(t *rapid.T, before record.Record, name string) {
 	r := l.record
 	newLease := name == "new" || name == "again"
 	switch {
 	case newLease && !r.DeniedAt.IsZero():
-		t.Fatalf("%s: begins with a Deny of %s", name, r.DeniedAt)
+		t.Fatalf("%s: a new attempt with a Deny of %s", name, r.DeniedAt)
 	case !newLease && before.DeniedAt.IsZero() && !r.DeniedAt.IsZero() && name != "deny session":
-		t.Fatalf("%s: cut it off", name)
+		t.Fatalf("%s: set DeniedAt", name)
 	case before.SessionDenied() && !r.State.Ended() && !r.DeniedAt.Equal(before.DeniedAt):
-		t.Fatalf("%s: moved the cut from %s to %s", name, before.DeniedAt, r.DeniedAt)
+		t.Fatalf("%s: moved DeniedAt from %s to %s", name, before.DeniedAt, r.DeniedAt)
 	case before.SessionDenied() && l.now.Before(before.SessionEnd()) && r.State != messages.StateRevoking:
 		t.Fatalf("%s: is %s at %s, and the session works until %s without its Deny", name, r.State, l.now, before.SessionEnd())
 	case name == "deny session" && r.TeardownError != "":
-		t.Fatalf("cut off, and could not be: %s", r.TeardownError)
+		t.Fatalf("denied, with the teardown error %s", r.TeardownError)
 	}
 	if before.State.Ended() || !r.State.Ended() {
 		return
 	}
-	// It has ended just now. Could its credentials still work?
+	// The transition ended the lease. Do its credentials still work?
 	ms := l.now.UTC().Truncate(time.Millisecond)
 	works := before.User.IsSession() && !before.IssuedAt.IsZero() && before.DeniedAt.IsZero() && ms.Before(before.ExpiresAt)
 	switch want := before.ExpiresAt; {
 	case works && !r.ValidUntil.Equal(want):
-		t.Fatalf("%s: the credentials work until %s, and it says %s", name, want, r.ValidUntil)
+		t.Fatalf("%s: the credentials work until %s, and ValidUntil is %s", name, want, r.ValidUntil)
 	case !works && !r.ValidUntil.IsZero():
-		t.Fatalf("%s: the credentials do not work, and it says until %s", name, r.ValidUntil)
+		t.Fatalf("%s: the credentials do not work, and ValidUntil is %s", name, r.ValidUntil)
 	case before.SessionDenied() && !r.EndedAt.Equal(before.DeniedAt):
-		t.Fatalf("%s: ended at %s, and was cut off at %s", name, r.EndedAt, before.DeniedAt)
+		t.Fatalf("%s: ended at %s, and was denied at %s", name, r.EndedAt, before.DeniedAt)
 	case !before.SessionDenied() && !r.EndedAt.Equal(ms):
-		t.Fatalf("%s: ended at %s, and it was %s", name, r.EndedAt, ms)
+		t.Fatalf("%s: ended at %s, want %s", name, r.EndedAt, ms)
 	}
 	if before.SessionDenied() && before.Reason != messages.ReasonFailed {
-		// To its holder nothing happens any more.
-		seen, sees := before.Lease(), r.Lease()
-		seen.Error = nil
-		if !reflect.DeepEqual(seen, sees) {
-			t.Fatalf("%s: was seen as\n%+v and is seen as\n%+v", name, seen, sees)
+		// For the requester the lease has ended already and does not change.
+		first, then := before.Lease(), r.Lease()
+		first.Error = nil
+		if !reflect.DeepEqual(first, then) {
+			t.Fatalf("%s: shown as\n%+v, then as\n%+v", name, first, then)
 		}
 	}
 }
 
-// checkSession checks what must hold of every record, of sessions and of users.
+// checkSession checks the invariants of records that concern sessions.
 func checkSession(t *rapid.T, r record.Record) {
 	if !r.DeniedAt.IsZero() && (!r.User.IsSession() || r.State != messages.StateRevoking) {
-		t.Fatalf("cut off, %s, and of the role %q", r.State, r.User.Role)
+		t.Fatalf("denied, %s, and of the role %q", r.State, r.User.Role)
 	}
 	if r.SessionDenied() == r.DeniedAt.IsZero() {
-		t.Fatalf("cut at %s, and Cut is %v", r.DeniedAt, r.SessionDenied())
+		t.Fatalf("DeniedAt is %s, and SessionDenied %v", r.DeniedAt, r.SessionDenied())
 	}
 	if !r.SessionEnd().After(r.ExpiresAt) {
 		t.Fatalf("the session ends at %s, not after its lease at %s", r.SessionEnd(), r.ExpiresAt)
 	}
 	if r.SessionDenied() && (r.Due.Before(r.SessionEnd()) || r.Action(r.SessionEnd().Add(-1)) != record.ActionNone) {
-		t.Fatalf("cut off until %s, and due at %s", r.SessionEnd(), r.Due)
+		t.Fatalf("denied until %s, and due at %s", r.SessionEnd(), r.Due)
 	}
 	if !r.ValidUntil.IsZero() && (!r.State.Ended() || !r.ValidUntil.Equal(r.ExpiresAt) || !r.EndedAt.Before(r.ValidUntil)) {
 		t.Fatalf("%s at %s, ends at %s, valid until %s", r.State, r.EndedAt, r.ExpiresAt, r.ValidUntil)
@@ -232,7 +234,7 @@ func checkSession(t *rapid.T, r record.Record) {
 	if r.SessionDenied() {
 		state, ended = messages.StateRevoked, r.DeniedAt
 		if !r.Settled() || !r.DeliverBy.IsZero() || !r.ConfirmBy.IsZero() {
-			t.Fatalf("cut off, and to be delivered: %+v", r)
+			t.Fatalf("denied, and with an open delivery: %+v", r)
 		}
 	}
 	if lease.State != state || !lease.EndedAt.Equal(ended) || !lease.ValidUntil.Equal(r.ValidUntil) {

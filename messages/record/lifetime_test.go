@@ -1,25 +1,27 @@
 package record_test
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
-	"pgregory.net/rapid"
 )
 
-// lifetime is a lease that is led through its life at random, by workers whose
-// clocks differ a little.
+// lifetime applies random transitions to a lease, by workers whose clocks differ by some
+// seconds.
 type lifetime struct {
 	record record.Record
 	now    time.Time
 	timing record.Timing
 	plan   record.Plan
-	wait   time.Duration // the longest that Postpone was asked for
-	behind time.Duration // how far clocks may be behind that which the record was written by
+	wait   time.Duration // the longest wait of Postpone
+	behind time.Duration // how far a clock may be behind the clock that wrote the record
 }
 
 func drawTiming(t *rapid.T) record.Timing {
@@ -62,7 +64,7 @@ func drawPlan(t *rapid.T, now time.Time) record.Plan {
 	return p
 }
 
-// drawAnyPlan is a plan for an IAM user or for a session of a role.
+// drawAnyPlan returns a plan for an IAM user or for a role session.
 func drawAnyPlan(t *rapid.T, now time.Time) record.Plan {
 	p := drawPlan(t, now)
 	if rapid.Bool().Draw(t, "session") {
@@ -80,21 +82,21 @@ func beginLifetime(t *rapid.T) *lifetime {
 	return l
 }
 
-// step takes a transition's result. From a state in which the transition does
-// not exist, it must be an error and change nothing.
+// step checks the result of a transition and makes it the current record. In a state from
+// which the transition does not exist, the result must be an error and the old record.
 func (l *lifetime) step(t *rapid.T, name string, possible bool, next record.Record, err error) {
 	before := l.record
 	if !possible {
 		if err == nil {
-			t.Fatalf("%s: a lease that is %s took it", name, before.State)
+			t.Fatalf("%s: accepted for a lease that is %s", name, before.State)
 		}
 		if !reflect.DeepEqual(next, before) {
-			t.Fatalf("%s: refused, and changed the record all the same:\n%+v\n%+v", name, before, next)
+			t.Fatalf("%s: an error and a changed record:\n%+v\n%+v", name, before, next)
 		}
 		return
 	}
 	if err != nil {
-		t.Fatalf("%s: a lease that is %s refused it: %v", name, before.State, err)
+		t.Fatalf("%s: refused for a lease that is %s: %v", name, before.State, err)
 	}
 	l.record = next
 	l.checkStep(t, before, name)
@@ -102,11 +104,24 @@ func (l *lifetime) step(t *rapid.T, name string, possible bool, next record.Reco
 
 func (l *lifetime) is(states ...messages.State) bool { return slices.Contains(states, l.record.State) }
 
-// actions are all transitions, each with the states from which it exists.
+// Short names of the states in this file.
+const (
+	provisioning = messages.StateProvisioning
+	active       = messages.StateActive
+	revoking     = messages.StateRevoking
+)
+
+// actions returns all transitions, each with the states from which it exists.
 func (l *lifetime) actions() map[string]func(*rapid.T) {
-	const (
-		provisioning, active, revoking = messages.StateProvisioning, messages.StateActive, messages.StateRevoking
-	)
+	all := map[string]func(*rapid.T){}
+	for _, group := range []map[string]func(*rapid.T){l.clockActions(), l.provisioningActions(), l.activeActions(), l.teardownActions()} {
+		maps.Copy(all, group)
+	}
+	return all
+}
+
+// clockActions let time pass, for one worker or between two.
+func (l *lifetime) clockActions() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
 		"time passes": func(t *rapid.T) {
 			l.now = l.now.Add(time.Duration(rapid.Int64Range(0, int64(3*time.Hour)).Draw(t, "passes")))
@@ -121,6 +136,12 @@ func (l *lifetime) actions() map[string]func(*rapid.T) {
 			l.now = l.now.Add(-behind)
 			l.behind += behind
 		},
+	}
+}
+
+// provisioningActions are the transitions from provisioning.
+func (l *lifetime) provisioningActions() map[string]func(*rapid.T) {
+	return map[string]func(*rapid.T){
 		"take over": func(t *rapid.T) {
 			o := record.Origin{Sequence: rapid.Uint64().Draw(t, "sequence"), Stored: l.now, Fingerprint: "beef"}
 			next, err := l.record.TakeOver(o, l.now, l.timing)
@@ -145,6 +166,17 @@ func (l *lifetime) actions() map[string]func(*rapid.T) {
 			next, err := l.record.Activate("AKIAX", &messages.Sealed{From: "XABC", Box: []byte("box")}, l.now, l.timing)
 			l.step(t, "activate", l.is(provisioning), next, err)
 		},
+		"fail": func(t *rapid.T) {
+			code := rapid.SampledFrom([]messages.Code{messages.CodeProviderDenied, messages.CodeProviderUnavailable}).Draw(t, "code")
+			next, err := l.record.Fail(messages.Errorf(code, "no"), rapid.Bool().Draw(t, "nothing made"), l.now, l.timing)
+			l.step(t, "fail", l.is(provisioning), next, err)
+		},
+	}
+}
+
+// activeActions are the transitions from active.
+func (l *lifetime) activeActions() map[string]func(*rapid.T) {
+	return map[string]func(*rapid.T){
 		"deliver": func(t *rapid.T) {
 			next, err := l.record.Deliver(l.now, l.timing)
 			l.step(t, "deliver", l.is(active), next, err)
@@ -175,11 +207,12 @@ func (l *lifetime) actions() map[string]func(*rapid.T) {
 			next, err := l.record.End(reason, "because", l.now, l.timing)
 			l.step(t, "end", l.is(provisioning, active), next, err)
 		},
-		"fail": func(t *rapid.T) {
-			code := rapid.SampledFrom([]messages.Code{messages.CodeProviderDenied, messages.CodeProviderUnavailable}).Draw(t, "code")
-			next, err := l.record.Fail(messages.Errorf(code, "no"), rapid.Bool().Draw(t, "nothing made"), l.now, l.timing)
-			l.step(t, "fail", l.is(provisioning), next, err)
-		},
+	}
+}
+
+// teardownActions are the transitions from revoking.
+func (l *lifetime) teardownActions() map[string]func(*rapid.T) {
+	return map[string]func(*rapid.T){
 		"retry teardown": func(t *rapid.T) {
 			next, err := l.record.RetryTeardown(l.now, l.timing)
 			l.step(t, "retry teardown", l.is(revoking), next, err)
@@ -188,24 +221,33 @@ func (l *lifetime) actions() map[string]func(*rapid.T) {
 			next, err := l.record.TeardownFailed("AWS is away", l.now)
 			l.step(t, "teardown failed", l.is(revoking), next, err)
 		},
+		"defer teardown": func(t *rapid.T) {
+			wait := time.Duration(rapid.Int64Range(0, int64(5*time.Minute)).Draw(t, "wait"))
+			next, err := l.record.DeferTeardown(wait, l.now)
+			l.step(t, "defer teardown", l.is(revoking), next, err)
+		},
+		"key deleted": func(t *rapid.T) {
+			next, err := l.record.KeyDeleted(l.now)
+			l.step(t, "key deleted", l.is(revoking), next, err)
+		},
 		"deny session": func(t *rapid.T) {
 			next, err := l.record.DenySession(l.now)
 			l.step(t, "deny session", l.is(revoking) && l.record.User.IsSession(), next, err)
 		},
 		"ended": func(t *rapid.T) {
-			will, cut := l.record.WillBeRepeatable(), l.record.SessionDenied()
+			will, denied := l.record.WillBeRepeatable(), l.record.SessionDenied()
 			next, err := l.record.Ended(l.now)
 			early := l.record.SessionDenied() && l.now.Before(l.record.SessionEnd())
 			l.step(t, "ended", l.is(revoking) && !early, next, err)
-			if err == nil && next.Repeatable() != will && !cut { // one that is cut off foretells nothing
-				t.Fatalf("repeatable is %v, and was foretold to be %v: %+v", !will, will, next)
+			if err == nil && next.Repeatable() != will && !denied { // WillBeRepeatable is false for denied sessions
+				t.Fatalf("repeatable is %v, and WillBeRepeatable was %v: %+v", !will, will, next)
 			}
 		},
 	}
 }
 
-// denied says whether ending the lease now has a Deny put on the role, which must
-// stay until the session has expired.
+// denied reports whether a teardown now adds a Deny to the role, which must stay until
+// the session has expired.
 func (l *lifetime) denied() bool {
 	r := l.record
 	return r.User.IsSession() && r.User.DenyOnRevoke && !r.IssuedAt.IsZero() && r.Reason != messages.ReasonExpired && l.now.Before(r.SessionEnd())
@@ -220,8 +262,7 @@ func TestEveryLifetimeKeepsTheInvariants(t *testing.T) {
 	})
 }
 
-// Whatever happened to a lease, the scheduler alone, doing no more than what
-// is due when it is due, brings it to its end, and on time.
+// After any transitions, the actions that are due end the lease, and on time.
 func TestSchedulerAloneEndsEveryLease(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := beginLifetime(t)
@@ -235,9 +276,9 @@ func TestSchedulerAloneEndsEveryLease(t *testing.T) {
 				l.now = l.record.Due
 			}
 			var err error
-			switch task := l.record.Action(l.now); task {
+			switch action := l.record.Action(l.now); action {
 			case record.ActionAbandon:
-				l.record, err = l.record.Fail(messages.Errorf(messages.CodeAbandoned, "nobody finished it"), false, l.now, l.timing)
+				l.record, err = l.record.Fail(messages.Errorf(messages.CodeAbandoned, "the worker stopped"), false, l.now, l.timing)
 			case record.ActionGiveUp:
 				l.record, err = l.record.End(messages.ReasonUndelivered, "", l.now, l.timing)
 			case record.ActionExpire:
@@ -253,7 +294,7 @@ func TestSchedulerAloneEndsEveryLease(t *testing.T) {
 					l.record, err = l.record.Ended(l.now)
 				}
 			default:
-				t.Fatalf("due at %s, %s, and nothing to do", l.record.Due, l.record.State)
+				t.Fatalf("due at %s, %s, and no action", l.record.Due, l.record.State)
 			}
 			if err != nil {
 				t.Fatal(err)

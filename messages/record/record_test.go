@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nkeys"
+
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
-	"github.com/nats-io/nkeys"
 )
 
 func TestIsSession(t *testing.T) {
@@ -73,7 +74,7 @@ func TestLeaseStatesReasonAndError(t *testing.T) {
 	if stuck.Reason != messages.ReasonExpired || stuck.Error == nil || stuck.Error.Message != "AWS is away" || !stuck.Error.Retryable {
 		t.Errorf("revoking: %+v", stuck)
 	}
-	// The cause is somebody's text, not a format.
+	// The cause is not a format.
 	odd := must(inState(messages.StateRevoking).TeardownFailed("100%s", noon)).Lease()
 	if odd.Error.Message != "100%s" {
 		t.Errorf("revoking: %q", odd.Error.Message)

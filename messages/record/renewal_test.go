@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
-	"pgregory.net/rapid"
 )
 
 func TestRenewalEnd(t *testing.T) {
@@ -24,8 +25,8 @@ func TestRenewalEnd(t *testing.T) {
 		{"without a ttl the default of the secret", messages.RenewRequest{}, noon, noon.Add(time.Hour)},
 		{"never earlier than the present end", messages.RenewRequest{TTL: minute}, noon, noon.Add(15 * time.Minute)},
 		{"stored at the very end", messages.RenewRequest{TTL: hour}, r.ExpiresAt, r.ExpiresAt.Add(time.Hour)},
-		{"up to the last end", messages.RenewRequest{TTL: 24 * hour}, noon, r.MaxExpiresAt},
-		{"clamped to the last end", messages.RenewRequest{TTL: 48 * hour, Clamp: true}, noon, r.MaxExpiresAt},
+		{"up to the latest end", messages.RenewRequest{TTL: 24 * hour}, noon, r.MaxExpiresAt},
+		{"clamped to the latest end", messages.RenewRequest{TTL: 48 * hour, Clamp: true}, noon, r.MaxExpiresAt},
 		{"clamp changes nothing below it", messages.RenewRequest{TTL: hour, Clamp: true}, noon, noon.Add(time.Hour)},
 		{"the minimum itself", messages.RenewRequest{TTL: minute}, r.ExpiresAt.Add(-time.Second), r.ExpiresAt.Add(59 * time.Second)},
 		{"in UTC", messages.RenewRequest{TTL: hour}, noon.In(time.FixedZone("east", 3600)), noon.Add(time.Hour)},
@@ -51,10 +52,10 @@ func TestRenewalEndRefuses(t *testing.T) {
 		words   []string
 	}{
 		{"stored after the end", r, messages.RenewRequest{TTL: hour}, r.ExpiresAt.Add(1), messages.CodeLeaseEnded, []string{"2026-11-22T12:15:00Z"}},
-		{"clamp does not wake it", r, messages.RenewRequest{TTL: hour, Clamp: true}, r.ExpiresAt.Add(1), messages.CodeLeaseEnded, nil},
+		{"clamp does not revive it", r, messages.RenewRequest{TTL: hour, Clamp: true}, r.ExpiresAt.Add(1), messages.CodeLeaseEnded, nil},
 		{"below the minimum", r, messages.RenewRequest{TTL: minute - 1}, noon, messages.CodeTTLBelowMin, []string{"59s", "1m"}},
 		{"clamp does not help below the minimum", r, messages.RenewRequest{TTL: minute - 1, Clamp: true}, noon, messages.CodeTTLBelowMin, nil},
-		{"past the last end", r, messages.RenewRequest{TTL: 24*hour + 1}, noon, messages.CodeTTLExceedsMax, []string{"1d", "2026-11-23T12:00:00Z"}},
+		{"past the latest end", r, messages.RenewRequest{TTL: 24*hour + 1}, noon, messages.CodeTTLExceedsMax, []string{"1d", "2026-11-23T12:00:00Z"}},
 		{"provisioning", inState(messages.StateProvisioning), messages.RenewRequest{TTL: hour}, noon, messages.CodeUnavailable, []string{"still being made"}},
 		{"revoking", inState(messages.StateRevoking), messages.RenewRequest{TTL: hour}, noon, messages.CodeLeaseEnded, []string{"revoking"}},
 		{"revoked", inState(messages.StateRevoked), messages.RenewRequest{TTL: hour}, noon, messages.CodeLeaseEnded, []string{"revoked"}},
@@ -64,14 +65,14 @@ func TestRenewalEndRefuses(t *testing.T) {
 			end, err := c.record.RenewalEnd(c.request, c.stored, minute)
 			wantCode(t, err, c.code, c.words...)
 			if !end.IsZero() {
-				t.Errorf("an end all the same: %s", end)
+				t.Errorf("got an error and the end %s", end)
 			}
 		})
 	}
 }
 
-// The queue may be slow: what counts is when the renewal was stored, not when
-// somebody gets to it.
+// The time at which JetStream stored the renewal counts, not the time at which a worker
+// handles it.
 func TestRenewalStoredInTimeCountsAfterTheEnd(t *testing.T) {
 	r := settledLease()
 	now := r.ExpiresAt.Add(10 * time.Second)
@@ -83,11 +84,11 @@ func TestRenewalStoredInTimeCountsAfterTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r = must(r.Renew(end, 7, noon, timing)); r.Action(now) != record.ActionNone {
-		t.Errorf("renewed, and there is %q to do", r.Action(now))
+		t.Errorf("after the renewal the action is %q", r.Action(now))
 	}
 }
 
-// Who renews without a ttl asks for nothing that could be too little.
+// A renewal without a ttl never fails for a ttl below the minimum.
 func TestRenewalWithoutTTLMeetsTheMinimum(t *testing.T) {
 	r := settledLease()
 	r.DefaultTTL = minute / 2
@@ -107,7 +108,7 @@ func TestErrorNamesNoTTLWhenNoneIsPossible(t *testing.T) {
 		_, err := r.RenewalEnd(messages.RenewRequest{TTL: 60 * minute}, r.MaxExpiresAt.Add(-c.before), c.minTTL)
 		wantCode(t, err, messages.CodeTTLExceedsMax)
 		if m := largestNamed.FindString(err.Error()); m != "" {
-			t.Errorf("%s before the last end the error says %q, which would not do", c.before, m)
+			t.Errorf("%s before the latest end the error names %q, which is not possible", c.before, m)
 		}
 	}
 }
@@ -118,7 +119,7 @@ func TestRenewalEndIsWithinBoundsAndErrorsNameTheLargestTTL(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawPlan(t, noon)
 		r := must(record.New(p, noon, timing).Activate("AKIAX", nil, noon, timing))
-		// Renewed before, or not; stored around the lease's life.
+		// The lease may have been renewed; the request is stored during its life or shortly after.
 		left := r.MaxExpiresAt.Sub(r.ExpiresAt)
 		r.ExpiresAt = r.ExpiresAt.Add(time.Duration(rapid.Int64Range(0, int64(left)).Draw(t, "renewed by")))
 		stored := noon.Add(time.Duration(rapid.Int64Range(0, int64(r.ExpiresAt.Sub(noon))+int64(time.Minute)).Draw(t, "stored")))
@@ -137,7 +138,7 @@ func TestRenewalEndIsWithinBoundsAndErrorsNameTheLargestTTL(t *testing.T) {
 			if e := messages.AsError(err); e.Code == messages.CodeTTLExceedsMax {
 				checkNamedTTL(t, r, e.Message, stored, minTTL)
 				if q.Clamp {
-					t.Fatal("clamp, and refused as too much")
+					t.Fatal("refused as too long with clamp")
 				}
 			} else if !stored.After(r.ExpiresAt) && ttl >= minTTL {
 				t.Fatalf("refused: %v", err)
@@ -155,7 +156,7 @@ func TestRenewalEndIsWithinBoundsAndErrorsNameTheLargestTTL(t *testing.T) {
 			t.Fatalf("got %s, want %s (ttl %s stored at %s)", end, want, ttl, stored)
 		}
 		if _, err := r.Renew(end, 1, noon, timing); err != nil {
-			t.Fatalf("the end does not do: %v", err)
+			t.Fatalf("Renew refuses the end: %v", err)
 		}
 	})
 }
@@ -164,18 +165,18 @@ func checkNamedTTL(t *rapid.T, r record.Record, message string, stored time.Time
 	m := largestNamed.FindStringSubmatch(message)
 	if m == nil {
 		if most := r.MaxExpiresAt.Sub(stored).Truncate(time.Second); most >= max(minTTL.Std(), time.Second) {
-			t.Fatalf("%s would do, and is not named: %s", most, message)
+			t.Fatalf("%s is possible, and not named: %s", most, message)
 		}
 		return
 	}
 	largest := must(messages.ParseDuration(m[1]))
 	if end, err := r.RenewalEnd(messages.RenewRequest{TTL: largest}, stored, minTTL); err != nil {
-		t.Fatalf("the named ttl %s does not do: %v", largest, err)
+		t.Fatalf("the named ttl %s is refused: %v", largest, err)
 	} else if end.After(r.MaxExpiresAt) {
 		t.Fatalf("the named ttl %s ends at %s, after %s", largest, end, r.MaxExpiresAt)
 	}
 	if _, err := r.RenewalEnd(messages.RenewRequest{TTL: largest + messages.Duration(time.Second)}, stored, minTTL); err == nil {
-		t.Fatalf("a second more than %s would do too", largest)
+		t.Fatalf("a second more than %s is accepted", largest)
 	}
 }
 
@@ -193,7 +194,7 @@ func TestSessionsAreNotRenewable(t *testing.T) {
 		{"after its end", active, active.ExpiresAt.Add(1), messages.CodeLeaseEnded},
 		{"provisioning", sessionIn(messages.StateProvisioning), noon, messages.CodeUnavailable},
 		{"revoking", sessionIn(messages.StateRevoking), noon, messages.CodeLeaseEnded},
-		{"deny session", deniedSession(), noon, messages.CodeLeaseEnded},
+		{"denied", deniedSession(), noon, messages.CodeLeaseEnded},
 		{"revoked", sessionIn(messages.StateRevoked), noon, messages.CodeLeaseEnded},
 		{"failed", sessionIn(messages.StateFailed), noon, messages.CodeLeaseEnded},
 	} {
@@ -201,7 +202,7 @@ func TestSessionsAreNotRenewable(t *testing.T) {
 			end, err := c.record.RenewalEnd(q, c.stored, minute)
 			wantCode(t, err, c.code)
 			if !end.IsZero() {
-				t.Errorf("%s: an end all the same: %s", c.name, end)
+				t.Errorf("%s: got an error and the end %s", c.name, end)
 			}
 			if e := messages.AsError(err); c.code == messages.CodeNotRenewable && (e.Retryable || e.Status() != "409") {
 				t.Errorf("%s: %+v, %s", c.name, e, e.Status())
@@ -221,8 +222,8 @@ func TestRenewMovesTheEndAndNothingElse(t *testing.T) {
 	}
 }
 
-// TestRenewMovesTheDueTimeOfAnOpenDelivery: it was due at the lease's end, which
-// came before the last moment for the confirmation.
+// An open delivery is due at the end of the lease if that is before the deadline of its
+// confirmation. A renewal must move the due time.
 func TestRenewMovesTheDueTimeOfAnOpenDelivery(t *testing.T) {
 	patient := record.Timing{Confirm: 10 * time.Minute}.WithDefaults()
 	plan := record.Plan{
@@ -235,7 +236,7 @@ func TestRenewMovesTheDueTimeOfAnOpenDelivery(t *testing.T) {
 		want := renewed.ConfirmBy
 		if state == "undelivered" {
 			if want = renewed.DeliverBy; want.After(noon.Add(time.Minute)) {
-				t.Fatal("the delivery's own time is not before the old end: this proves nothing")
+				t.Fatal("the deadline of the delivery is not before the old end")
 			}
 		}
 		if !renewed.Due.Equal(want) {
@@ -258,7 +259,7 @@ func TestRenewRefusesAnEndOutOfBounds(t *testing.T) {
 		"past the maximum": r.MaxExpiresAt.Add(time.Nanosecond),
 	} {
 		if next, err := r.Renew(end, 1, noon, timing); err == nil || !reflect.DeepEqual(next, r) {
-			t.Errorf("%s: took it (%v)", name, err)
+			t.Errorf("%s: accepted (%v)", name, err)
 		}
 	}
 	for name, end := range map[string]time.Time{"the same": r.ExpiresAt, "the maximum": r.MaxExpiresAt} {
@@ -268,8 +269,8 @@ func TestRenewRefusesAnEndOutOfBounds(t *testing.T) {
 	}
 }
 
-// An event may tell of any end: it is never earlier than the record's, nor later than
-// the lease may last.
+// An event may state any end. The result is not before the record's end and not after
+// the latest end.
 func TestRestoredLeaseHasTheLaterEnd(t *testing.T) {
 	r := inState(messages.StateActive)
 	for name, c := range map[string]struct{ told, want time.Time }{

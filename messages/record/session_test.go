@@ -28,7 +28,7 @@ func TestSessionTransitions(t *testing.T) {
 		if err == nil || !reflect.DeepEqual(next, before) {
 			t.Errorf("%s: led to %s, %v", from, next.State, err)
 		} else if !strings.Contains(err.Error(), before.Name().String()) || !strings.Contains(err.Error(), string(from)) {
-			t.Errorf("error %q names not both lease and state", err)
+			t.Errorf("error %q does not name the lease and the state", err)
 		}
 	}
 	for _, from := range []messages.State{provisioning, active, revoking} {
@@ -62,7 +62,7 @@ func TestDenySessionIsDueAtTheSessionEnd(t *testing.T) {
 	}
 }
 
-// The Deny may have to be put there again; the session ended with the first.
+// The Deny may be restored later; the session ended with the first one.
 func TestTimeOfTheFirstDenyIsKept(t *testing.T) {
 	r := deniedSession()
 	again := must(r.DenySession(noon.Add(30 * time.Minute)))
@@ -80,47 +80,47 @@ func TestSessionEndIsAMinuteAfterTheLeaseEnd(t *testing.T) {
 func TestSessionDenied(t *testing.T) {
 	for _, s := range states {
 		if sessionIn(s).SessionDenied() || inState(s).SessionDenied() {
-			t.Errorf("%s is cut off", s)
+			t.Errorf("%s: SessionDenied is true", s)
 		}
 		r := sessionIn(s)
 		r.DeniedAt = noon
 		if r.SessionDenied() != (s == messages.StateRevoking) {
-			t.Errorf("%s with a cut: %v", s, r.SessionDenied())
+			t.Errorf("%s with DeniedAt: %v", s, r.SessionDenied())
 		}
 	}
 	if !deniedSession().SessionDenied() {
-		t.Error("cut off, and is not")
+		t.Error("SessionDenied is false")
 	}
 }
 
-// Removing the Deny before its session has expired would bring that back to life.
+// Without its Deny, a session that has not expired works again.
 func TestDenyStaysUntilTheSessionHasExpired(t *testing.T) {
 	r := deniedSession()
 	end := r.SessionEnd()
 	for name, early := range map[string]time.Time{"long before": noon.Add(10 * time.Minute), "at the lease's end": r.ExpiresAt, "a moment before": end.Add(-1)} {
-		if task := r.Action(early); task != record.ActionNone {
-			t.Errorf("%s there is %q to do", name, task)
+		if action := r.Action(early); action != record.ActionNone {
+			t.Errorf("%s: the action is %q", name, action)
 		}
 		next, err := r.Ended(early)
 		if err == nil || !reflect.DeepEqual(next, r) {
-			t.Errorf("%s: it has ended (%v)", name, err)
+			t.Errorf("%s: Ended accepted it (%v)", name, err)
 		} else if !strings.Contains(err.Error(), r.Name().String()) || !strings.Contains(err.Error(), "2026-11-22T13:01:00Z") {
-			t.Errorf("error %q names not both lease and end", err)
+			t.Errorf("error %q does not name the lease and the end", err)
 		}
-		// Somebody looks all the same, an operator or a clock that is ahead.
+		// A worker may handle it early, by an operator's command or with a clock that is ahead.
 		for how, later := range map[string]record.Record{
-			"claimed": must(r.RetryTeardown(early, timing)), "failed": must(r.TeardownFailed("away", early)), "cut again": must(r.DenySession(early)),
+			"claimed": must(r.RetryTeardown(early, timing)), "failed": must(r.TeardownFailed("away", early)), "denied again": must(r.DenySession(early)),
 		} {
 			if later.Due.Before(end) {
 				t.Errorf("%s %s: due at %s, before %s", how, name, later.Due, end)
 			}
 			if !later.DeniedAt.Equal(r.DeniedAt) {
-				t.Errorf("%s %s: cut at %s", how, name, later.DeniedAt)
+				t.Errorf("%s %s: denied at %s", how, name, later.DeniedAt)
 			}
 		}
 	}
-	if task := r.Action(end); task != record.ActionTeardown {
-		t.Errorf("at its end there is %q to do", task)
+	if action := r.Action(end); action != record.ActionTeardown {
+		t.Errorf("at its end the action is %q", action)
 	}
 	if got := must(r.RetryTeardown(end, timing)); !got.Due.Equal(end.Add(30 * time.Second)) {
 		t.Errorf("claimed at the end, and due at %s", got.Due)
@@ -146,22 +146,22 @@ func TestTombstoneOfASessionStatesHowLongItWorks(t *testing.T) {
 		ended, valid time.Time
 	}{
 		{"long before its end", issued, noon.Add(10 * time.Minute), noon.Add(10 * time.Minute), expires},
-		{"where nothing is ever denied", undenied, noon.Add(10 * time.Minute), noon.Add(10 * time.Minute), expires},
+		{"without deny_on_revoke", undenied, noon.Add(10 * time.Minute), noon.Add(10 * time.Minute), expires},
 		{"a moment before its end", issued, expires.Add(-1), expires.Add(-time.Millisecond), expires},
 		{"at its end", issued, expires, expires, time.Time{}},
 		{"a moment after its end", issued, expires.Add(time.Millisecond), expires.Add(time.Millisecond), time.Time{}},
-		{"deny session", cut, cut.SessionEnd(), cut.DeniedAt, time.Time{}},
-		{"cut off, tidied up late", cut, cut.SessionEnd().Add(time.Hour), cut.DeniedAt, time.Time{}},
+		{"denied", cut, cut.SessionEnd(), cut.DeniedAt, time.Time{}},
+		{"denied, cleanup is late", cut, cut.SessionEnd().Add(time.Hour), cut.DeniedAt, time.Time{}},
 		{"never issued", never, noon.Add(time.Minute), noon.Add(time.Minute), time.Time{}},
 		{"an IAM user", inState(messages.StateRevoking), noon, noon, time.Time{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tomb := must(c.record.Ended(c.now))
 			if !tomb.EndedAt.Equal(c.ended) || !tomb.ValidUntil.Equal(c.valid) || !tomb.DeniedAt.IsZero() {
-				t.Errorf("ended %s, valid until %s, cut at %s", tomb.EndedAt, tomb.ValidUntil, tomb.DeniedAt)
+				t.Errorf("ended %s, valid until %s, denied at %s", tomb.EndedAt, tomb.ValidUntil, tomb.DeniedAt)
 			}
 			if !reflect.DeepEqual(tomb.User, record.User{Name: c.record.User.Name}) {
-				t.Errorf("the tombstone keeps %+v", tomb.User)
+				t.Errorf("the tombstone has the user %+v", tomb.User)
 			}
 			if l := tomb.Lease(); l.State != messages.StateRevoked || !l.EndedAt.Equal(c.ended) || !l.ValidUntil.Equal(c.valid) {
 				t.Errorf("shown as %+v", l)
@@ -172,15 +172,15 @@ func TestTombstoneOfASessionStatesHowLongItWorks(t *testing.T) {
 
 func TestDeniedSessionIsRepeatableOnlyWithoutItsDeny(t *testing.T) {
 	cut := must(must(sessionIn(messages.StateActive).End(messages.ReasonUndelivered, "", noon, timing)).DenySession(noon))
-	// Nor is anybody told to wait for that: it may be hours.
+	// A request does not wait for it either: it may take hours.
 	if cut.Repeatable() || cut.WillBeRepeatable() {
 		t.Errorf("repeatable %v, will be %v", cut.Repeatable(), cut.WillBeRepeatable())
 	}
 	if _, err := cut.Again(plan(), noon, timing); err == nil {
-		t.Error("began again beside its Deny")
+		t.Error("began again while its Deny is in force")
 	}
 	tomb := must(cut.Ended(cut.SessionEnd()))
 	if next := must(tomb.Again(sessionPlan(), noon, timing)); !next.DeniedAt.IsZero() || !next.ValidUntil.IsZero() || !next.EndedAt.IsZero() {
-		t.Errorf("began again with what was: %+v", next)
+		t.Errorf("began again with fields of the ended lease: %+v", next)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/lessorhq/lessor/messages/record"
 )
 
-// checkSummary fails unless Summarize takes every record that DecodeAt takes, and
-// says the same of it.
+// checkSummary fails if DecodeAt accepts the record and Summarize returns an error or
+// anything else than the same values.
 func checkSummary(t interface{ Errorf(string, ...any) }, key string, data []byte) {
 	r, err := record.DecodeAt(key, data)
 	if err != nil {
@@ -23,8 +23,10 @@ func checkSummary(t interface{ Errorf(string, ...any) }, key string, data []byte
 		Name: r.Name(), State: r.State, Due: r.Due, StartedAt: r.StartedAt, Sequence: r.Origin.Sequence,
 		Failing: r.Failing(), AccessEnded: r.SessionDenied() || r.AccessEnded(),
 	}
-	if got, err := record.Summarize(key, data); err != nil || got != want {
-		t.Errorf("Summarize: %+v, %v; DecodeAt: %+v: %s", got, err, want, data)
+	for _, header := range []map[string][]string{nil, r.Header()} {
+		if got, err := record.Summarize(key, header, data); err != nil || got != want {
+			t.Errorf("Summarize with the headers %v: %+v, %v; DecodeAt: %+v: %s", header, got, err, want, data)
+		}
 	}
 }
 
@@ -38,7 +40,7 @@ func encodedRecords() (keys []string, data [][]byte) {
 	return keys, data
 }
 
-func TestSummarizeSaysWhatDecodeAtSays(t *testing.T) {
+func TestSummarizeAgreesWithDecodeAt(t *testing.T) {
 	keys, data := encodedRecords()
 	for i := range data {
 		if _, err := record.DecodeAt(keys[i], data[i]); err != nil {
@@ -48,8 +50,7 @@ func TestSummarizeSaysWhatDecodeAtSays(t *testing.T) {
 	}
 }
 
-// TestSummaryOfEveryState states what the scheduler indexes, independently of the
-// methods of Record.
+// TestSummaryOfEveryState states the indexed values literally.
 func TestSummaryOfEveryState(t *testing.T) {
 	for file, want := range map[string]struct{ accessEnded, failing bool }{
 		"record_provisioning.json":   {},
@@ -61,7 +62,7 @@ func TestSummaryOfEveryState(t *testing.T) {
 		"record_revoked.json":        {},
 	} {
 		r := goldenRecords()[file]
-		got, err := record.Summarize(r.Name().String(), must(r.Encode()))
+		got, err := record.Summarize(r.Name().String(), r.Header(), must(r.Encode()))
 		if err != nil || got.AccessEnded != want.accessEnded || got.Failing != want.failing || !got.Due.Equal(r.Due) || got.State != r.State || got.Sequence != 17 {
 			t.Errorf("%s: got %+v, %v", file, got, err)
 		}
@@ -80,19 +81,19 @@ func TestSummarizeRefusesFaultsInIndexedFields(t *testing.T) {
 		}
 		broken := []byte(strings.Replace(data, old, wrong, 1))
 		_, want := record.DecodeAt(key, broken)
-		if got, err := record.Summarize(key, broken); err == nil || want == nil || got != (record.Summary{}) {
+		if got, err := record.Summarize(key, nil, broken); err == nil || want == nil || got != (record.Summary{}) {
 			t.Errorf("%s: got %+v, %v; DecodeAt: %v", wrong, got, err, want)
 		}
 	}
 	for _, other := range []string{"bob.ci.1", "stray", ""} {
-		if got, err := record.Summarize(other, []byte(data)); err == nil {
+		if got, err := record.Summarize(other, nil, []byte(data)); err == nil {
 			t.Errorf("the record of %s at %q: got %+v", key, other, got)
 		}
 	}
 }
 
-// TestSummarizeOfDamagedRecords damages records at random: Summarize takes what
-// DecodeAt takes, and says the same of it.
+// TestSummarizeOfDamagedRecords changes records at random and compares Summarize with
+// DecodeAt.
 func TestSummarizeOfDamagedRecords(t *testing.T) {
 	keys, all := encodedRecords()
 	pieces := []string{
@@ -119,13 +120,29 @@ func TestSummarizeOfDamagedRecords(t *testing.T) {
 	})
 }
 
-// TestSummarizeSaysWhatDecodeAtSaysOfEveryLifetime leads leases through random
-// lives.
-func TestSummarizeSaysWhatDecodeAtSaysOfEveryLifetime(t *testing.T) {
+// TestSummarizeAgreesWithDecodeAtInEveryLifetime applies random transitions.
+func TestSummarizeAgreesWithDecodeAtInEveryLifetime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := beginLifetime(t)
 		actions := l.actions()
 		actions[""] = func(t *rapid.T) { checkSummary(t, l.record.Name().String(), must(l.record.Encode())) }
 		t.Repeat(actions)
 	})
+}
+
+// TestSummarizeReadsTheRecordIfItsHeadersAreDamaged takes each header away, and breaks
+// it.
+func TestSummarizeReadsTheRecordIfItsHeadersAreDamaged(t *testing.T) {
+	r := goldenRecords()["record_key_deleted.json"]
+	key, data := r.Name().String(), must(r.Encode())
+	want := must(record.DecodeAt(key, data)).Summary()
+	for _, name := range []string{"Lessor-Record", "Lessor-State", "Lessor-Due", "Lessor-Started-At", "Lessor-Request-Sequence"} {
+		for _, value := range []string{"", "x"} {
+			h := maps.Clone(r.Header())
+			h[name] = []string{value}
+			if got, err := record.Summarize(key, h, data); err != nil || got != want {
+				t.Errorf("%s is %q: got %+v, %v", name, value, got, err)
+			}
+		}
+	}
 }

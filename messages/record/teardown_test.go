@@ -27,18 +27,18 @@ func TestFailKeepsTheFailureAndWhatTeardownNeeds(t *testing.T) {
 	begun := inState(messages.StateProvisioning)
 	ending := must(begun.Fail(failure, false, noon, timing))
 	if ending.State != messages.StateRevoking || ending.Failure != failure || ending.Reason != messages.ReasonFailed {
-		t.Errorf("something may be left, and it is %s", ending.State)
+		t.Errorf("a user may be left, and the lease is %s", ending.State)
 	}
 	if !reflect.DeepEqual(ending.User, begun.User) || ending.Connection != begun.Connection {
-		t.Error("the record no longer says how to undo it")
+		t.Error("the record has lost what teardown needs")
 	}
 	ended := must(ending.Ended(noon))
 	atOnce := must(begun.Fail(failure, true, noon, timing))
 	if atOnce.State != messages.StateFailed || !reflect.DeepEqual(ended, atOnce) {
-		t.Errorf("ended\n%+v, never made\n%+v", ended, atOnce)
+		t.Errorf("after teardown\n%+v, never made\n%+v", ended, atOnce)
 	}
 	if atOnce.Failure != failure {
-		t.Error("the tombstone does not say why")
+		t.Error("the tombstone has lost the failure")
 	}
 }
 
@@ -47,10 +47,10 @@ func TestFailedTeardownIsRetriedWithGrowingWaitsForever(t *testing.T) {
 	now := noon
 	var waits []time.Duration
 	for i := range 200 {
-		r = must(r.TeardownFailed(fmt.Sprintf("try %d", i), now))
+		r = must(r.TeardownFailed(fmt.Sprintf("failure %d", i), now))
 		waits = append(waits, r.Due.Sub(now))
-		if r.TeardownTries != i+1 || r.TeardownError != fmt.Sprintf("try %d", i) {
-			t.Fatalf("try %d is counted as %d: %s", i+1, r.TeardownTries, r.TeardownError)
+		if r.TeardownTries != i+1 || r.TeardownError != fmt.Sprintf("failure %d", i) {
+			t.Fatalf("failure %d is counted as %d: %s", i+1, r.TeardownTries, r.TeardownError)
 		}
 		now = r.Due
 		r = must(r.RetryTeardown(now, timing))
@@ -77,36 +77,36 @@ func TestFailedTeardownWaitsAtMostAnHour(t *testing.T) {
 		r.TeardownTries = tries
 		r = must(r.TeardownFailed("away", noon))
 		if wait := r.Due.Sub(noon); wait < record.MinTeardownWait || wait > record.MaxTeardownWait {
-			t.Errorf("after %d tries the wait is %s", tries, wait)
+			t.Errorf("after %d failures the wait is %s", tries, wait)
 		}
 	}
 }
 
-// What AWS takes no calls for is neither a failure nor forgotten.
+// AWS took no call, so the attempt is not counted and the last error stays.
 func TestDeferredTeardownIsNoFailure(t *testing.T) {
 	r := must(inState(messages.StateRevoking).TeardownFailed("away", noon))
 	later := must(r.DeferTeardown(time.Minute, noon))
 	if later.TeardownTries != 1 || later.TeardownError != "away" || !later.Due.Equal(noon.Add(time.Minute)) {
-		t.Errorf("got %d tries, %q, due %s", later.TeardownTries, later.TeardownError, later.Due)
+		t.Errorf("got %d failures, %q, due %s", later.TeardownTries, later.TeardownError, later.Due)
 	}
 }
 
 func TestAccessHasEndedWhenNoKeyWorks(t *testing.T) {
 	if settledLease().AccessEnded() || inState(messages.StateRevoking).AccessEnded() {
-		t.Error("a lease with a key is harmless")
+		t.Error("access of a lease with a key has ended")
 	}
 	r := must(inState(messages.StateRevoking).KeyDeleted(noon))
 	if !r.AccessEnded() || !must(r.KeyDeleted(noon.Add(time.Hour))).KeyDeletedAt.Equal(noon) {
-		t.Error("a lease whose key is gone is not harmless, or forgets since when")
+		t.Error("access has not ended after the key was deleted, or the time has changed")
 	}
 	if never := must(inState(messages.StateProvisioning).End(messages.ReasonFailed, "", noon, timing)); !never.AccessEnded() {
-		t.Error("a lease that nobody was given is not harmless")
+		t.Error("access of a lease that was never delivered has not ended")
 	}
 	if sessionIn(messages.StateRevoking).AccessEnded() {
-		t.Error("a session is")
+		t.Error("access of a session has ended")
 	}
 	if tomb := must(r.Ended(noon)); tomb.AccessEnded() || !tomb.KeyDeletedAt.IsZero() {
-		t.Error("a tombstone is")
+		t.Error("AccessEnded of a tombstone is true")
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/lessorhq/lessor/messages/record"
 )
 
-// transitions are all transitions, with arguments that do.
+// transitions are all transitions, with valid arguments.
 var transitions = map[string]func(record.Record) (record.Record, error){
 	"TakeOver": func(r record.Record) (record.Record, error) {
 		return r.TakeOver(record.Origin{Sequence: 99, Stored: noon, Fingerprint: "beef"}, noon.Add(time.Second), timing)
@@ -86,10 +86,10 @@ func TestTransitionsExistOnlyFromTheirStates(t *testing.T) {
 						t.Fatalf("led to %s", next.State)
 					}
 					if !reflect.DeepEqual(next, before) {
-						t.Errorf("refused, and changed the record:\n%+v\n%+v", before, next)
+						t.Errorf("an error and a changed record:\n%+v\n%+v", before, next)
 					}
 					if !strings.Contains(err.Error(), before.Name().String()) || !strings.Contains(err.Error(), string(from)) {
-						t.Errorf("error %q names not both lease and state", err)
+						t.Errorf("error %q does not name the lease and the state", err)
 					}
 					return
 				}
@@ -149,10 +149,10 @@ func TestAgainNeedsARetryableFailureOrAnUndeliveredKey(t *testing.T) {
 		record record.Record
 		want   bool
 	}{
-		{"failed for a passing reason", failed(messages.CodeProviderUnavailable), true},
+		{"failed with a retryable error", failed(messages.CodeProviderUnavailable), true},
 		{"abandoned", failed(messages.CodeAbandoned), true},
-		{"failed for good", failed(messages.CodeProviderDenied), false},
-		{"ended as failed without saying why", ended(messages.ReasonFailed), true},
+		{"failed with another error", failed(messages.CodeProviderDenied), false},
+		{"failed without an error", ended(messages.ReasonFailed), true},
 		{"undelivered", ended(messages.ReasonUndelivered), true},
 		{"expired", ended(messages.ReasonExpired), false},
 		{"revoked on request", ended(messages.ReasonRequested), false},
@@ -160,7 +160,7 @@ func TestAgainNeedsARetryableFailureOrAnUndeliveredKey(t *testing.T) {
 		{"secret deleted", ended(messages.ReasonSecretDeleted), false},
 		{"provisioning", inState(messages.StateProvisioning), false},
 		{"active", inState(messages.StateActive), false},
-		{"being revoked though undelivered", must(inState(messages.StateActive).End(messages.ReasonUndelivered, "", noon, timing)), false},
+		{"undelivered, in teardown", must(inState(messages.StateActive).End(messages.ReasonUndelivered, "", noon, timing)), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := c.record.Repeatable(); got != c.want {
@@ -202,10 +202,10 @@ func TestOnlyALeaseInTeardownWillBeRepeatable(t *testing.T) {
 	}
 	undelivered := must(inState(messages.StateActive).End(messages.ReasonUndelivered, "", noon, timing))
 	if !undelivered.WillBeRepeatable() {
-		t.Error("undelivered, and will not be")
+		t.Error("undelivered, in teardown: not repeatable")
 	}
 	if must(undelivered.Ended(noon)).WillBeRepeatable() {
-		t.Error("it has ended: it is, and will not be")
+		t.Error("it has ended, so it is repeatable already")
 	}
 }
 

@@ -9,51 +9,53 @@ import (
 	"time"
 )
 
-// fault is what is wrong with a field of an object that is being read. An empty
-// path stands for the object itself.
-type fault struct{ path, says string }
+// fieldError is an error about a field of a JSON object. An empty path stands for the
+// object itself. The text follows the path: " is empty".
+type fieldError struct{ path, text string }
 
-func (f *fault) Error() string {
+func (f *fieldError) Error() string {
 	if f.path == "" {
-		return strings.TrimPrefix(f.says, ": ")
+		return strings.TrimPrefix(f.text, ": ")
 	}
-	return f.path + f.says
+	return f.path + f.text
 }
 
-// in is the fault as the object sees it that has this one in a field.
-func (f *fault) in(name string) *fault {
+// in returns f with the name of the field that contains it before its path. It returns
+// nil for nil.
+func (f *fieldError) in(name string) *fieldError {
 	switch {
 	case f == nil:
 		return nil
 	case f.path == "" || strings.HasPrefix(f.path, "["):
-		return &fault{name + f.path, f.says}
+		return &fieldError{name + f.path, f.text}
 	default:
-		return &fault{name + "." + f.path, f.says}
+		return &fieldError{name + "." + f.path, f.text}
 	}
 }
 
-// errType is what an UnmarshalJSON of ours says of a value of the wrong type.
+// errType is returned by the UnmarshalJSON methods of this package for a value of the
+// wrong JSON type.
 var errType = errors.New("has the wrong type")
 
-// fieldFault says what is wrong with a field, and nothing of a stranger's input
-// beyond its type.
-func fieldFault(name string, raw json.RawMessage, into any, err error) *fault {
-	var inner *fault
+// describeError describes an error of encoding/json without echoing more of the input
+// than its type.
+func describeError(name string, raw json.RawMessage, into any, err error) *fieldError {
+	var inner *fieldError
 	if errors.As(err, &inner) {
 		return inner.in(name)
 	}
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) || errors.Is(err, errType) {
-		return &fault{name, wrongType(raw, into)}
+		return &fieldError{name, wrongType(raw, into)}
 	}
 	if _, ok := into.(*time.Time); ok {
-		return &fault{name, " must be a time in RFC 3339, such as 2026-11-22T22:00:30Z"}
+		return &fieldError{name, " must be a time in RFC 3339, such as 2026-11-22T22:00:30Z"}
 	}
-	return &fault{name, ": " + Printable(err.Error())}
+	return &fieldError{name, ": " + Printable(err.Error())}
 }
 
-// wrongType says what a value is and what it must be, in words that also fit
-// what was written in YAML.
+// wrongType states the type of a value and the type that the field takes, in words
+// that also fit YAML.
 func wrongType(raw json.RawMessage, into any) string {
 	is, wanted := typeOf(raw), wants(into)
 	switch {
@@ -80,10 +82,10 @@ func typeOf(raw json.RawMessage) string {
 	}
 }
 
-// wants names what a field takes.
+// wants names the type that a field takes.
 func wants(into any) string {
 	switch into.(type) {
-	case *Duration, *someTime:
+	case *Duration, *nonZeroDuration:
 		return "a duration such as 90s"
 	case *List:
 		return "a list of texts, or one text with commas"
@@ -114,10 +116,10 @@ func wants(into any) string {
 	}
 }
 
-// showName quotes the name of a field that is not known. What does not look like
-// a name is not shown: "secret_access_key:wJalr…" without a blank behind the
-// colon is a name to YAML.
-func showName(name string) string {
+// quoteName quotes the name of an unknown field. It hides text that does not look like
+// a name and may be a secret: to YAML, "secret_access_key:wJalr…" without a space
+// after the colon is a name.
+func quoteName(name string) string {
 	for i := range len(name) {
 		c := name[i] | 0x20
 		if (c < 'a' || c > 'z') && (name[i] < '0' || name[i] > '9') && !strings.ContainsRune("_-. ", rune(name[i])) || i == 32 {
