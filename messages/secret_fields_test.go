@@ -19,7 +19,6 @@ var secretNames = regexp.MustCompile(`(?i)secret|token|seed|password|passwd|priv
 var exceptions = map[string]string{
 	"record.Record.Secret":                     "the name of a dynamic secret",
 	"messages.Lease.Secret":                    "the name of a dynamic secret",
-	"record.indexed.Secret":                    "the name of a dynamic secret",
 	"messages.LeaseName.Secret":                "the name of a dynamic secret",
 	"messages.ListRequest.Secret":              "the name of a dynamic secret",
 	"messages.LeaseCommand.Secret":             "the name of a dynamic secret",
