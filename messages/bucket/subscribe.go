@@ -2,6 +2,7 @@ package bucket
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -60,7 +61,7 @@ func (b *Bucket) subscribe(ctx context.Context, filter string) (<-chan update, e
 		}
 	}, nats.BindStream(StreamName(b.Name)), nats.OrderedConsumer(), nats.DeliverLastPerSubject(), nats.Context(ctx))
 	if err != nil {
-		cancel(err)
+		cancel(asJetStream(err))
 		return nil, context.Cause(ctx)
 	}
 	s.SetClosedHandler(func(string) { close(updates) })
@@ -69,6 +70,16 @@ func (b *Bucket) subscribe(ctx context.Context, filter string) (<-chan update, e
 	}
 	close(counted)
 	return updates, nil
+}
+
+// asJetStream returns an error of nats.go's older JetStream API as the same error of
+// package jetstream, so that [ProblemOf] recognizes it.
+func asJetStream(err error) error {
+	var api *nats.APIError
+	if errors.As(err, &api) {
+		return &jetstream.APIError{Code: api.Code, ErrorCode: jetstream.ErrorCode(api.ErrorCode), Description: api.Description}
+	}
+	return err
 }
 
 // entry returns the entry that a message of the stream wrote.
