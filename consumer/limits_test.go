@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,27 +15,7 @@ import (
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/iamsim"
-	"github.com/lessorhq/lessor/scheduler"
 )
-
-// rate is a scheduler that may not have been started yet.
-type rate struct {
-	counts *atomic.Pointer[scheduler.Scheduler]
-}
-
-func (r *rate) Admit(lease messages.LeaseName, message uint64, most int) (time.Duration, bool) {
-	if s := r.counts.Load(); s != nil {
-		return s.Admit(lease, message, most)
-	}
-	return 0, false
-}
-
-func (r *rate) Room(identity, secret string, most int) (time.Duration, bool) {
-	if s := r.counts.Load(); s != nil {
-		return s.Room(identity, secret, most)
-	}
-	return 0, false
-}
 
 // counting waits until a broker knows how many leases there are.
 func (w *world) counting(b *broker) {

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -178,8 +177,14 @@ func (w *world) broker(change ...func(*consumer.Config)) *broker {
 
 func (w *world) tryBroker(nc *nats.Conn, change ...func(*consumer.Config)) (*broker, error) {
 	cfg := w.config(nc)
-	index := &lateIndex{}
-	cfg.Index = index
+	sched, err := scheduler.New(scheduler.Config{
+		Conn: nc, Namespace: cfg.Namespace, Log: cfg.Log, Now: cfg.Now,
+		Tick: 10 * time.Millisecond, RemindAgain: 200 * time.Millisecond,
+	})
+	if err != nil {
+		return nil, err
+	}
+	cfg.Index = sched
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -192,14 +197,7 @@ func (w *world) tryBroker(nc *nats.Conn, change ...func(*consumer.Config)) (*bro
 	if err := cons.Start(ctx); err != nil {
 		return nil, err
 	}
-	sched, err := scheduler.Start(scheduler.Config{
-		Conn: nc, Namespace: cfg.Namespace, Log: cfg.Log, Now: cfg.Now,
-		Tick: 10 * time.Millisecond, RemindAgain: 200 * time.Millisecond,
-	})
-	if err != nil {
-		return nil, err
-	}
-	index.Store(sched)
+	sched.Start()
 	b := &broker{Consumer: cons, sched: sched, nc: nc}
 	w.t.Cleanup(b.stop)
 	return b, nil
@@ -473,33 +471,4 @@ func (w *world) leaks() []string {
 	})
 	w.ok(err)
 	return found
-}
-
-// lateIndex is the index of a scheduler that starts after its consumer.
-type lateIndex struct{ atomic.Pointer[scheduler.Scheduler] }
-
-func (x *lateIndex) Live(identity, secret string) (ofIdentity, ofSecret int, known bool) {
-	if s := x.Load(); s != nil {
-		return s.Live(identity, secret)
-	}
-	return 0, 0, false
-}
-
-func (x *lateIndex) Known(name messages.LeaseName) bool {
-	s := x.Load()
-	return s != nil && s.Known(name)
-}
-
-func (x *lateIndex) Admit(name messages.LeaseName, sequence uint64, most int) (time.Duration, bool) {
-	if s := x.Load(); s != nil {
-		return s.Admit(name, sequence, most)
-	}
-	return 0, false
-}
-
-func (x *lateIndex) Room(identity, secret string, most int) (time.Duration, bool) {
-	if s := x.Load(); s != nil {
-		return s.Room(identity, secret, most)
-	}
-	return 0, false
 }

@@ -1,29 +1,45 @@
-// Package scheduler reminds the workers of what is due.
+// Package scheduler publishes a reminder when something about a lease is due.
 //
-// Every live lease's record says when somebody must look at it next: its end,
-// the last moment for a confirmation, the next try of a revocation that failed.
-// The scheduler keeps an [index] of these times in memory, fed by a watch on the
-// lease bucket. A tick takes what is due from the front of it and publishes a
-// reminder for each on the lease's revoke subject; it costs what is due, not
-// what exists. The worker that gets the reminder decides by the record at hand
-// whether anything is to be done.
+// Every record of a live lease has a due time: the end of the lease, the last moment
+// for a confirmation, the next attempt at a teardown that failed. The scheduler keeps
+// an index of these times in memory. A watch of the lease bucket keeps the index up
+// to date. Five times a second a tick takes what is due from the front of the index
+// and publishes a reminder for each: a message without a body on the lease's revoke
+// subject. A tick costs what is due, not what exists. The worker that receives the
+// reminder reads the record and decides whether there is anything to do.
 //
-// The stream holds one pending message a lease, so any number of schedulers may
-// remind, and do not know of one another: there is no leader. A reminder is
-// repeated, at growing intervals, until the record changes.
+// The stream of revocations has at most one pending reminder for each lease, so
+// reminders are idempotent: any number of schedulers may run, and there is no leader. A reminder
+// is repeated, at growing intervals, until the record changes.
 //
-// A start reads the whole bucket, and ticks meanwhile: what is known is served. With
-// many leases that takes seconds, and what is due may be read last. So schedulers that
-// know many write down, a few seconds after they change, when leases are due: the
-// calendar. A start reads it first, and then the records that are newer than it; what
-// it says is a hint, which the bucket corrects.
+// # Loading
 //
-// A patrol reads the bucket beside the watch, at a pace that does not depend on how many
-// leases there are, and compares it with the index. Where they differ and go on to, or
-// where the bucket is another than it was, all is read anew: what the index has missed,
-// it learns then, and what it should have forgotten, it forgets.
+// A scheduler that starts reads the whole bucket. It does not parse the records: the
+// broker writes what the index needs into the headers of their messages (see
+// [record.Summarize]). Ticks run meanwhile, so leases that are overdue get their
+// reminder as soon as their entry is read. Until everything is read the scheduler is
+// not healthy and does not report counts.
 //
-// A record that can't be read (it is damaged, or a newer broker's) is set aside: it
-// is reported once, still counts as a lease, and is never due until it is written
-// again.
+// # Resync
+//
+// A watch reports everything that changes, with exceptions: a message that an operator
+// purges leaves no trace, and the watch of a bucket that is deleted and made anew, or
+// restored from a backup, may go on in the middle of the new one. Therefore the
+// scheduler begins its watch anew every few minutes, and at once if the bucket's
+// stream is another one or its last sequence is lower than it was. Each watch is a
+// generation. It reports everything that is in the bucket; what it has not reported
+// when it has reported everything is dropped from the index. Records at a revision
+// that the index has are not read again. With many leases the time between resyncs
+// grows, so that they take a hundredth of the time at most.
+//
+// # Records that can't be read
+//
+// A record that is damaged, or that a newer version of the broker wrote, is logged
+// once. It counts as a lease, and is never due until it is written again.
+//
+// # Rates
+//
+// The watch also reports when leases begin, on whichever replica. From that the
+// scheduler counts how many leases each identity began for each secret in the last
+// minute; [Scheduler.Admit] limits them.
 package scheduler

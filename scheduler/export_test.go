@@ -4,31 +4,26 @@ import (
 	"context"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/lessorhq/lessor/messages/bucket"
 )
 
-// Lose has the index forget a lease that there is.
-func (s *Scheduler) Lose(name string) { s.index.remove(name) }
+// Forget removes a lease from the index.
+func (s *Scheduler) Forget(lease string) { s.index.remove(lease) }
 
-// Dream has the index know a lease that there is not.
-func (s *Scheduler) Dream(name string, due time.Time, revision uint64) {
-	s.index.set(name, due, active, revision, 1)
+// Invent adds a lease to the index.
+func (s *Scheduler) Invent(lease string, due time.Time, revision uint64) {
+	s.index.set(lease, due, active, revision)
 }
 
-// Knows says whether the index knows a lease.
-func (s *Scheduler) Knows(name string) bool {
-	_, ok := s.index.revisionOf(name)
-	return ok
+// Has reports whether the index has a lease.
+func (s *Scheduler) Has(lease string) bool {
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
+	return s.index.entries[lease] != nil
 }
 
-// Recalled are the leases that a scheduler knows before it reads the bucket.
-func Recalled(nc *nats.Conn, now func() time.Time) (names []string) {
-	s := &Scheduler{cfg: Config{Conn: nc, Now: now}.withDefaults(), index: newIndex(), rates: newRates()}
-	s.js, _ = jetstream.New(nc)
-	s.recall(context.Background())
-	for _, e := range s.index.arena.all() {
-		names = append(names, s.index.names.name(e.key))
-	}
-	return names
-}
+// Update applies an entry of the bucket, as the watch does.
+func (s *Scheduler) Update(e bucket.Entry) { s.update(e) }
+
+// RunOnce makes one pass of the tick.
+func (s *Scheduler) RunOnce(ctx context.Context) (more bool) { return s.runOnce(ctx) }

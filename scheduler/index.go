@@ -1,395 +1,275 @@
 package scheduler
 
 import (
+	"container/heap"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
-// index knows when each live lease is due, and how many there are of what. It is
-// a heap over a map, and safe for use by many goroutines.
-//
-// There may be millions of leases. What it keeps of one has no pointers: the garbage
-// collector does not look at it.
+// index has an entry for each live lease. It orders them by the time at which they
+// are due, and counts them. It is safe for concurrent use.
 type index struct {
-	mu     sync.Mutex
-	names  names
-	places map[key]int32 // of each lease in entries
-	arena  arena
-	queue  []int32        // a heap of places, the earliest first
-	stands [standings]int // of each standing
-	patrol uint16         // the number of the last patrol
+	mu         sync.Mutex
+	generation uint32 // of the watch
+	entries    map[string]*entry
+	queue      queue // the entries that are due at some time
 
-	noting  bool    // whether what changes is noted
-	changed []int32 // places of what has, since it was last asked for
+	classes [classes]int
+	owners  map[string]int // live leases by "<identity>.<secret>"
+	secrets map[string]int // live leases by secret
 }
 
-// standing is what a lease counts as.
-type standing uint8
+// class is what a lease counts as.
+type class uint8
 
 const (
-	provisioning standing = iota
+	provisioning class = iota
 	active
 	revoking
-	tidying    // being revoked, and nobody can do anything with it any more
-	failing    // being revoked, and it could not be yet
-	unreadable // nobody knows: never due, and never taken for gone
-	standings
+	cleanup    // in teardown, and its access has ended: it is not live any more
+	failing    // in teardown, and the last attempt failed
+	unreadable // the record can't be read: live, and never due
+	classes
 )
 
-// What position says of an entry that is not in the queue.
-const (
-	outside = -1
-	unused  = -2 // there is no lease
-)
-
-// entry is one lease. Times are Unix milliseconds.
+// entry is one lease. There may be a million: its fields waste no space.
 type entry struct {
-	key        key
-	position   int32 // in the queue
-	next       int64 // when to remind, or to remind again
-	due        int64 // what the record says
-	revision   uint64
-	generation uint32
-	patrol     uint16 // the last that met it
-	reminders  uint8  // since the record changed
-	standing   standing
+	lease      string    // its name
+	due        time.Time // what the record says
+	next       time.Time // of the next reminder
+	revision   uint64    // of the record; 0: it must be read again
+	position   int       // in the queue, or outside
+	generation uint32    // the last that reported it
+	reminders  uint8     // since the record changed
+	class      class
 }
 
-func newIndex() *index { return &index{names: newNames(), places: map[key]int32{}} }
+// outside is the position of an entry that is not in the queue.
+const outside = -1
 
-// live is how many live leases of a secret there are, and how many of them are an
-// identity's.
-func (x *index) live(identity, secret string) (ofIdentity, ofSecret int) {
+func newIndex() *index {
+	return &index{entries: map[string]*entry{}, owners: map[string]int{}, secrets: map[string]int{}}
+}
+
+// beginGeneration begins a generation: [index.dropUnseen] drops what it does not see.
+func (x *index) beginGeneration() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.names.live(identity, secret)
+	x.generation++
 }
 
-// stand adds to the numbers that a lease counts in.
-func (x *index) stand(k key, s standing, n int) {
-	x.stands[s] += n
-	if s != tidying { // or it is not alive
-		x.names.count(k, n)
-	}
-}
-
-// find returns a lease's entry and its place, or nil.
-func (x *index) find(name string) (*entry, int32) {
-	k, ok := x.names.find(name)
-	if !ok {
-		return nil, 0
-	}
-	place, ok := x.places[k]
-	if !ok {
-		return nil, 0
-	}
-	return x.arena.at(place), place
-}
-
-// knows says whether this revision of a lease's record has been learnt before, and
-// notes that the generation has seen it.
-func (x *index) knows(name string, revision uint64, generation uint32) bool {
+// knows reports whether the index has that revision of a lease's record. If so, the
+// generation has seen it.
+func (x *index) knows(lease string, revision uint64) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e, _ := x.find(name)
+	e := x.entries[lease]
 	if e == nil || e.revision != revision {
 		return false
 	}
-	e.generation = generation
+	e.generation = x.generation
 	return true
 }
 
-// set says when a lease is due and how it stands, as of a revision of its record.
-func (x *index) set(name string, due time.Time, s standing, revision uint64, generation uint32) {
+// set enters a revision of a lease's record, which is due at that time. What is
+// entered last counts: in a bucket that was restored, revisions are lower than they
+// were.
+func (x *index) set(lease string, due time.Time, c class, revision uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e, place := x.news(name, s, revision, generation)
+	e := x.change(lease, c, revision)
+	e.due, e.next = due, due
+	if e.position == outside {
+		heap.Push(&x.queue, e)
+	} else {
+		heap.Fix(&x.queue, e.position)
+	}
+}
+
+// setAside enters a revision of a lease's record that can't be read.
+func (x *index) setAside(lease string, revision uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.unqueue(x.change(lease, unreadable, revision))
+}
+
+// change returns a lease's entry, which it makes if there is none, at a revision of
+// its record of which no reminder was published.
+func (x *index) change(lease string, c class, revision uint64) *entry {
+	e := x.entries[lease]
 	if e == nil {
+		lease = strings.Clone(lease) // it may be a part of a longer string
+		e = &entry{lease: lease, position: outside, class: c}
+		x.entries[lease] = e
+		x.count(e, 1)
+	}
+	if e.class != c {
+		x.count(e, -1)
+		e.class = c
+		x.count(e, 1)
+	}
+	e.revision, e.generation, e.reminders = revision, x.generation, 0
+	return e
+}
+
+// count adds n to the numbers that an entry counts in.
+func (x *index) count(e *entry, n int) {
+	x.classes[e.class] += n
+	if e.class == cleanup {
 		return
 	}
-	e.due = due.UnixMilli()
-	e.next = e.due
-	if e.position == outside {
-		e.position = int32(len(x.queue))
-		x.queue = append(x.queue, place)
-	}
-	x.fix(e.position)
-	if x.noting {
-		x.changed = append(x.changed, place)
+	owner := e.lease[:max(strings.LastIndexByte(e.lease, '.'), 0)]
+	_, secret, _ := strings.Cut(owner, ".")
+	add(x.owners, owner, n)
+	add(x.secrets, secret, n)
+}
+
+// add adds n to m[key]. Keys that are 0 are not kept.
+func add(m map[string]int, key string, n int) {
+	if m[key] += n; m[key] == 0 {
+		delete(m, key)
 	}
 }
 
-// setAside says that a revision of a lease's record can't be read. It counts as a
-// lease, and is never due. It returns false where that was known.
-func (x *index) setAside(name string, revision uint64, generation uint32) bool {
+// remove drops a lease, if the index has it.
+func (x *index) remove(lease string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e, _ := x.news(name, unreadable, revision, generation)
-	if e == nil {
-		return false
+	if e := x.entries[lease]; e != nil {
+		x.drop(e)
 	}
+}
+
+func (x *index) drop(e *entry) {
 	x.unqueue(e)
-	return true
+	x.count(e, -1)
+	delete(x.entries, e.lease)
 }
 
-// news returns the entry that a revision changes, or nil where it is not new.
-func (x *index) news(name string, s standing, revision uint64, generation uint32) (*entry, int32) {
-	e, place := x.find(name)
-	if e == nil {
-		k := x.names.hold(name)
-		e, place = x.arena.take()
-		*e = entry{key: k, standing: s, position: outside, revision: revision, generation: generation}
-		x.places[k] = place
-		x.stand(k, s, 1)
-		return e, place
-	}
-	// Within a generation of the watch news comes in order. A new one reads the
-	// bucket as it is: what it says holds, also where a bucket was restored and
-	// its revisions are lower than they were.
-	if revision == e.revision || (revision < e.revision && generation == e.generation) {
-		e.generation = generation
-		return nil, 0
-	}
-	x.stand(e.key, e.standing, -1)
-	x.stand(e.key, s, 1)
-	e.standing, e.revision, e.generation, e.reminders = s, revision, generation, 0
-	return e, place
-}
-
-// remove forgets a lease.
-func (x *index) remove(name string) {
+// dropUnseen drops the leases that the present generation has not seen, and returns
+// how many.
+func (x *index) dropUnseen() (dropped int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if e, place := x.find(name); e != nil {
-		x.drop(e, place)
+	for _, e := range x.entries {
+		if e.generation != x.generation {
+			x.drop(e)
+			dropped++
+		}
 	}
+	return dropped
 }
 
-func (x *index) drop(e *entry, place int32) {
-	x.unqueue(e)
-	x.stand(e.key, e.standing, -1)
-	delete(x.places, e.key)
-	x.names.release(e.key)
-	x.arena.free(place)
+// invalidate has the index know no revision of any record.
+func (x *index) invalidate() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range x.entries {
+		e.revision = 0
+	}
 }
 
 // reminder is a lease that is due.
 type reminder struct {
-	name string
-	due  time.Time
-	last int // reminders before this one, since the record changed
+	lease  string
+	due    time.Time
+	before int // reminders before this one, since the record changed
 }
 
-// take returns the leases that are due, at most limit, the longest due first,
-// and makes each due again after again(reminders so far).
+// take returns at most limit leases that are due, the longest due first. Each is due
+// again after the time that again returns for the number of its reminders so far.
 func (x *index) take(now time.Time, limit int, again func(reminders int) time.Duration) []reminder {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var out []reminder
-	for len(out) < limit && len(x.queue) > 0 {
-		e := x.arena.at(x.queue[0])
-		if e.next > now.UnixMilli() {
-			break
-		}
-		out = append(out, reminder{name: x.names.name(e.key), due: time.UnixMilli(e.due), last: int(e.reminders)})
+	for len(out) < limit && len(x.queue) > 0 && !x.queue[0].next.After(now) {
+		e := x.queue[0]
+		out = append(out, reminder{lease: e.lease, due: e.due, before: int(e.reminders)})
 		if e.reminders < 255 {
 			e.reminders++
 		}
-		e.next = now.Add(again(int(e.reminders))).UnixMilli()
-		x.fix(0)
+		e.next = now.Add(again(int(e.reminders)))
+		heap.Fix(&x.queue, 0)
 	}
-	// Those whose reminder did not get through are due again since a moment ago.
+	// The queue is ordered by the time of the next reminder.
 	slices.SortStableFunc(out, func(a, b reminder) int { return a.due.Compare(b.due) })
 	return out
 }
 
-// hurry makes a lease that was taken due again at a time: its reminder did not
-// get through.
-func (x *index) hurry(name string, at time.Time) {
+// retryAt makes a lease due again at that time, unless it is due before: its reminder
+// was not stored.
+func (x *index) retryAt(lease string, at time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if e, _ := x.find(name); e != nil && e.position != outside && e.next > at.UnixMilli() {
-		e.next = at.UnixMilli()
-		x.fix(e.position)
+	if e := x.entries[lease]; e != nil && e.position != outside && e.next.After(at) {
+		e.next = at
+		heap.Fix(&x.queue, e.position)
 	}
 }
 
-// keepOnly forgets the leases that a generation of the watch has not seen.
-func (x *index) keepOnly(generation uint32) (forgotten int) {
+// readable reports whether the index has a lease whose record can be read.
+func (x *index) readable(lease string) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for place, e := range x.arena.all() {
-		if e.generation != generation {
-			x.drop(e, place)
-			forgotten++
-		}
-	}
-	return forgotten
+	e := x.entries[lease]
+	return e != nil && e.class != unreadable
 }
 
-// beginPatrol numbers a patrol.
-func (x *index) beginPatrol() uint16 {
+// live returns how many live leases a secret has, and how many of these are an
+// identity's.
+func (x *index) live(identity, secret string) (ofIdentity, ofSecret int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.patrol++
-	return x.patrol
+	return x.owners[owner(identity, secret)], x.secrets[secret]
 }
 
-// meet notes that a patrol has met a lease, and returns the revision that is known of
-// it.
-func (x *index) meet(name string, patrol uint16) (revision uint64, ok bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	e, _ := x.find(name)
-	if e == nil {
-		return 0, false
-	}
-	e.patrol = patrol
-	return e.revision, true
-}
-
-// unseen are leases, at most limit, that a patrol has not met, though their records are
-// no newer than last.
-func (x *index) unseen(patrol uint16, last uint64, limit int) (names []string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, e := range x.arena.all() {
-		if e.patrol != patrol && e.revision <= last && len(names) < limit {
-			names = append(names, x.names.name(e.key))
-		}
-	}
-	return names
-}
-
-// revisionOf is the revision of a lease's record that is known.
-func (x *index) revisionOf(name string) (revision uint64, ok bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if e, _ := x.find(name); e != nil {
-		return e.revision, true
-	}
-	return 0, false
-}
-
-// readable says whether there is a lease whose record can be read.
-func (x *index) readable(name string) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	e, _ := x.find(name)
-	return e != nil && e.standing != unreadable
-}
-
-// suggest adds a lease that may be due at a time, unless it is known: of its record
-// nothing is. The first generation of the watch that has read everything confirms it
-// or forgets it.
-func (x *index) suggest(name string, due time.Time) {
-	if _, ok := x.revisionOf(name); !ok {
-		x.set(name, due, active, 0, 0)
-	}
-}
-
-// appointment is when a lease is due.
-type appointment struct {
-	name string
-	due  time.Time
-}
-
-// appointAnew has the next call of appointments find them all.
-func (x *index) appointAnew() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.noting, x.changed = false, nil
-}
-
-// appointments are those that have changed since the last call, by records newer
-// than a revision. The first call finds them all.
-func (x *index) appointments(since uint64) (out []appointment) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	add := func(e *entry) {
-		if e.position >= 0 && e.revision > since {
-			out = append(out, appointment{x.names.name(e.key), time.UnixMilli(e.due)})
-		}
-	}
-	if !x.noting {
-		x.noting = true
-		for _, e := range x.arena.all() {
-			add(e)
-		}
-		return out
-	}
-	changed := x.changed
-	x.changed = nil
-	slices.Sort(changed)
-	for _, place := range slices.Compact(changed) {
-		add(x.arena.at(place))
-	}
-	return out
-}
-
-// size is how many leases the index knows that are due at some time.
-func (x *index) size() int {
+// scheduled returns how many leases are due at some time.
+func (x *index) scheduled() int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return len(x.queue)
 }
 
-// standingNow is how many leases there are of each standing.
-func (x *index) standingNow() [standings]int {
+// classCounts returns how many leases there are of each class.
+func (x *index) classCounts() [classes]int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.stands
+	return x.classes
 }
 
-// fix puts what stands at a position of the queue where it belongs. (Not
-// container/heap: what it takes as any would be allocated.)
-func (x *index) fix(position int32) {
-	place := x.queue[position]
-	e := x.arena.at(place)
-	i := int(position)
-	for i > 0 {
-		up := (i - 1) / 2
-		if x.arena.at(x.queue[up]).next <= e.next {
-			break
-		}
-		x.seat(i, x.queue[up])
-		i = up
-	}
-	for {
-		down := 2*i + 1
-		if down >= len(x.queue) {
-			break
-		}
-		if r := down + 1; r < len(x.queue) && x.arena.at(x.queue[r]).next < x.arena.at(x.queue[down]).next {
-			down = r
-		}
-		if e.next <= x.arena.at(x.queue[down]).next {
-			break
-		}
-		x.seat(i, x.queue[down])
-		i = down
-	}
-	x.seat(i, place)
-}
-
-func (x *index) seat(position int, place int32) {
-	x.queue[position] = place
-	x.arena.at(place).position = int32(position)
-}
-
-// unqueue takes an entry out of the queue, if it is in it.
+// unqueue removes an entry from the queue, if it is there.
 func (x *index) unqueue(e *entry) {
-	at := e.position
-	if at == outside {
-		return
+	if e.position != outside {
+		heap.Remove(&x.queue, e.position)
 	}
+}
+
+// queue is a [heap.Interface] of entries, the earliest next first.
+type queue []*entry
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].next.Before(q[j].next) }
+
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].position, q[j].position = i, j
+}
+
+// Push appends an entry. It is for container/heap.
+func (q *queue) Push(e any) {
+	added := e.(*entry)
+	added.position = len(*q)
+	*q = append(*q, added)
+}
+
+// Pop removes the last entry. It is for container/heap.
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	e := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
 	e.position = outside
-	last := len(x.queue) - 1
-	moved := x.queue[last]
-	x.queue = x.queue[:last]
-	if int(at) < last {
-		x.seat(int(at), moved)
-		x.fix(at)
-	}
+	return e
 }

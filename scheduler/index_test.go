@@ -2,259 +2,237 @@ package scheduler
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/lessorhq/lessor/messages/record"
 	"pgregory.net/rapid"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/record"
 )
 
-var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// TestTheIndexRemembersWhatIsDue compares the index with a plain map, under any
-// sequence of news.
-func TestTheIndexRemembersWhatIsDue(t *testing.T) {
-	type lease struct {
-		due, next time.Time
-		revision  uint64
-		reminders int
-		standing  standing
-	}
-	again := func(n int) time.Duration { return time.Duration(n) * time.Minute }
+// modelLease is a lease in the model that the index is compared with.
+type modelLease struct {
+	due, next time.Time
+	revision  uint64
+	reminders int
+	class     class
+	seen      bool // by the present generation
+}
+
+// wait is the wait after n reminders in the model.
+func wait(n int) time.Duration { return time.Duration(n) * time.Minute }
+
+// TestIndexAgreesWithModel compares the index with a plain map under any sequence of
+// operations.
+func TestIndexAgreesWithModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		x := newIndex()
-		model := map[string]*lease{}
-		written, since := map[string]time.Time{}, uint64(0)
-		now := start
-		name := rapid.Custom(func(t *rapid.T) string {
-			// Half of the ids are as requests make them, half are any.
-			id := rapid.SampledFrom([]string{"0", "1", "2", ids[0], ids[1], ids[2]}).Draw(t, "id")
-			return fmt.Sprintf("%s.%s.%s", rapid.SampledFrom([]string{"alice", "bob"}).Draw(t, "identity"),
-				rapid.SampledFrom([]string{"ci", "db"}).Draw(t, "secret"), id)
-		})
-		t.Repeat(map[string]func(*rapid.T){
-			"set": func(t *rapid.T) {
-				n, revision := name.Draw(t, "name"), rapid.Uint64Range(1, 50).Draw(t, "revision")
-				due := start.Add(time.Duration(rapid.IntRange(0, 600).Draw(t, "due")) * time.Second)
-				s := rapid.SampledFrom([]standing{provisioning, active, revoking, tidying, failing}).Draw(t, "standing")
-				x.set(n, due, s, revision, 1)
-				if have, ok := model[n]; !ok || revision > have.revision {
-					model[n] = &lease{due: due, next: due, revision: revision, standing: s}
-				}
-			},
-			"set aside": func(t *rapid.T) {
-				n, revision := name.Draw(t, "name"), rapid.Uint64Range(1, 50).Draw(t, "revision")
-				have, ok := model[n]
-				isNews := !ok || revision > have.revision
-				if told := x.setAside(n, revision, 1); told != isNews {
-					t.Fatalf("news: %v, want %v", told, isNews)
-				}
-				if isNews {
-					model[n] = &lease{revision: revision, standing: unreadable}
-				}
-			},
-			"see again": func(t *rapid.T) {
-				n, revision := name.Draw(t, "name"), rapid.Uint64Range(1, 50).Draw(t, "revision")
-				have, ok := model[n]
-				if known := x.knows(n, revision, 1); known != (ok && have.revision == revision) {
-					t.Fatalf("known: %v", known)
-				}
-			},
-			"forget": func(t *rapid.T) {
-				kept := map[string]bool{}
-				for range rapid.IntRange(0, 4).Draw(t, "kept") {
-					n := name.Draw(t, "name")
-					if l, ok := model[n]; ok {
-						kept[n] = x.knows(n, l.revision, 2)
-					}
-				}
-				if n := x.keepOnly(2); n != len(model)-len(kept) {
-					t.Fatalf("forgot %d of %d, kept %v", n, len(model), kept)
-				}
-				for n, l := range model {
-					if !kept[n] {
-						delete(model, n)
-					} else if !x.knows(n, l.revision, 1) {
-						t.Fatalf("%s is forgotten", n)
-					}
-				}
-			},
-			"patrol": func(t *rapid.T) {
-				number, last := x.beginPatrol(), rapid.Uint64Range(0, 50).Draw(t, "last")
-				met := map[string]bool{}
-				for range rapid.IntRange(0, 4).Draw(t, "met") {
-					n := name.Draw(t, "name")
-					met[n] = true
-					revision, ok := x.meet(n, number)
-					if l := model[n]; ok != (l != nil) || (ok && revision != l.revision) {
-						t.Fatalf("met %s at %d, %v", n, revision, ok)
-					}
-				}
-				var want []string
-				for n, l := range model {
-					if !met[n] && l.revision <= last {
-						want = append(want, n)
-					}
-				}
-				have := x.unseen(number, last, 100)
-				slices.Sort(want)
-				slices.Sort(have)
-				if !slices.Equal(want, have) {
-					t.Fatalf("not met were %v, want %v", have, want)
-				}
-			},
-			"write down": func(t *rapid.T) {
-				since = rapid.Uint64Range(since, 50).Draw(t, "since") // a calendar goes on
-				for _, a := range x.appointments(since) {
-					written[a.name] = a.due
-				}
-				for n, l := range model {
-					if l.standing != unreadable && l.revision > since && !written[n].Equal(l.due) {
-						t.Fatalf("%s is due at %s, and it is written down for %s", n, l.due, written[n])
-					}
-				}
-			},
-			"write down anew": func(*rapid.T) {
-				x.appointAnew()
-				since = 0
-			},
-			"remove": func(t *rapid.T) {
-				n := name.Draw(t, "name")
-				x.remove(n)
-				delete(model, n)
-			},
-			"hurry": func(t *rapid.T) {
-				n := name.Draw(t, "name")
-				x.hurry(n, now)
-				if l, ok := model[n]; ok && l.standing != unreadable && l.next.After(now) {
-					l.next = now
-				}
-			},
-			"take": func(t *rapid.T) {
-				now = now.Add(time.Duration(rapid.IntRange(0, 120).Draw(t, "pass")) * time.Second)
-				var want []string
-				for n, l := range model {
-					if l.standing != unreadable && !l.next.After(now) {
-						want = append(want, n)
-						l.reminders++
-						l.next = now.Add(again(l.reminders))
-					}
-				}
-				var have []string
-				for _, r := range x.take(now, 1000, again) {
-					have = append(have, r.name)
-					if !r.due.Equal(model[r.name].due) || r.last != model[r.name].reminders-1 {
-						t.Fatalf("%+v, want %+v", r, model[r.name])
-					}
-				}
-				slices.Sort(want)
-				slices.Sort(have)
-				if !slices.Equal(want, have) {
-					t.Fatalf("due are %v, want %v", have, want)
-				}
-			},
-			"": func(t *rapid.T) {
-				var stands [standings]int
-				for _, l := range model {
-					stands[l.standing]++
-				}
-				if x.standingNow() != stands || x.size() != len(model)-stands[unreadable] {
-					t.Fatalf("%v, %d of them due at some time; want %v", x.standingNow(), x.size(), stands)
-				}
-				checkQueue(t, x)
-				mine, all := 0, 0
-				for n, l := range model {
-					if l.standing == tidying {
-						continue
-					}
-					if len(n) > 8 && n[:9] == "alice.ci." {
-						mine++
-					}
-					if _, rest, _ := strings.Cut(n, "."); rest[:3] == "ci." {
-						all++
-					}
-				}
-				if m, a := x.live("alice", "ci"); m != mine || a != all {
-					t.Fatalf("counted %d and %d, want %d and %d", m, a, mine, all)
-				}
-			},
-		})
+		m := &indexModel{x: newIndex(), leases: map[string]*modelLease{}, now: noon}
+		t.Repeat(rapid.StateMachineActions(m))
 	})
 }
 
-// ids are as requests make them.
-var ids = []string{leaseID(0), leaseID(1), leaseID(2)}
+// indexModel is an index and what it should have.
+type indexModel struct {
+	x      *index
+	leases map[string]*modelLease
+	now    time.Time
+}
 
-func leaseID(n int) string { return record.LeaseID("a", "b", "", uint64(n), start) }
+func drawName(t *rapid.T) string {
+	return fmt.Sprintf("%s.%s.%d", rapid.SampledFrom([]string{"alice", "bob"}).Draw(t, "identity"),
+		rapid.SampledFrom([]string{"ci", "db"}).Draw(t, "secret"), rapid.IntRange(0, 4).Draw(t, "id"))
+}
 
-// checkQueue fails unless the queue is a heap of all that is due at some time.
-func checkQueue(t *rapid.T, x *index) {
-	for i, place := range x.queue {
-		e := x.arena.at(place)
-		if e.position != int32(i) || (i > 0 && e.next < x.arena.at(x.queue[(i-1)/2]).next) {
-			t.Fatalf("the heap is none at %d", i)
-		}
+func drawRevision(t *rapid.T) uint64 { return rapid.Uint64Range(1, 5).Draw(t, "revision") }
+
+func (m *indexModel) Set(t *rapid.T) {
+	name, revision := drawName(t), drawRevision(t)
+	due := noon.Add(time.Duration(rapid.IntRange(0, 600).Draw(t, "due")) * time.Second)
+	c := rapid.SampledFrom([]class{provisioning, active, revoking, cleanup, failing}).Draw(t, "class")
+	m.x.set(name, due, c, revision)
+	m.leases[name] = &modelLease{due: due, next: due, revision: revision, class: c, seen: true}
+}
+
+func (m *indexModel) SetAside(t *rapid.T) {
+	name, revision := drawName(t), drawRevision(t)
+	m.x.setAside(name, revision)
+	m.leases[name] = &modelLease{revision: revision, class: unreadable, seen: true}
+}
+
+func (m *indexModel) SeeAgain(t *rapid.T) {
+	name, revision := drawName(t), drawRevision(t)
+	l := m.leases[name]
+	known := l != nil && l.revision == revision
+	if m.x.knows(name, revision) != known {
+		t.Fatalf("knows %s at %d: %t", name, revision, !known)
 	}
-	used := 0
-	for place, e := range x.arena.all() {
-		used++
-		if at, ok := x.places[e.key]; !ok || at != place {
-			t.Fatalf("%s is not found at its place", x.names.name(e.key))
-		}
-	}
-	if used != len(x.places) {
-		t.Fatalf("%d places are used, for %d leases", used, len(x.places))
-	}
-	owned := 0
-	for _, o := range x.names.owners {
-		owned += int(o.leases)
-	}
-	if owned != used || len(x.names.odd) > used || len(x.names.numbers) > used || len(x.names.secrets) > used {
-		t.Fatalf("names of leases that are gone are kept: %+v", x.names)
+	if known {
+		l.seen = true
 	}
 }
 
-func TestTheLongestDueComesFirstAndNoMoreThanAsked(t *testing.T) {
+func (m *indexModel) BeginGeneration(*rapid.T) {
+	m.x.beginGeneration()
+	for _, l := range m.leases {
+		l.seen = false
+	}
+}
+
+func (m *indexModel) DropUnseen(t *rapid.T) {
+	before := len(m.leases)
+	for name, l := range m.leases {
+		if !l.seen {
+			delete(m.leases, name)
+		}
+	}
+	if n := m.x.dropUnseen(); n != before-len(m.leases) {
+		t.Fatalf("dropped %d of %d, %d are seen", n, before, len(m.leases))
+	}
+}
+
+func (m *indexModel) Invalidate(*rapid.T) {
+	m.x.invalidate()
+	for _, l := range m.leases {
+		l.revision = 0
+	}
+}
+
+func (m *indexModel) Remove(t *rapid.T) {
+	name := drawName(t)
+	m.x.remove(name)
+	delete(m.leases, name)
+}
+
+func (m *indexModel) RetryNow(t *rapid.T) {
+	name := drawName(t)
+	m.x.retryAt(name, m.now)
+	if l := m.leases[name]; l != nil && l.class != unreadable && l.next.After(m.now) {
+		l.next = m.now
+	}
+}
+
+func (m *indexModel) Take(t *rapid.T) {
+	m.now = m.now.Add(time.Duration(rapid.IntRange(0, 120).Draw(t, "pass")) * time.Second)
+	var want, have []string
+	for name, l := range m.leases {
+		if l.class != unreadable && !l.next.After(m.now) {
+			want = append(want, name)
+			l.reminders++
+			l.next = m.now.Add(wait(l.reminders))
+		}
+	}
+	for _, r := range m.x.take(m.now, 1000, wait) {
+		have = append(have, r.lease)
+		if l := m.leases[r.lease]; !r.due.Equal(l.due) || r.before != l.reminders-1 {
+			t.Fatalf("%+v, want %+v", r, l)
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(have)
+	if !slices.Equal(want, have) {
+		t.Fatalf("due are %v, want %v", have, want)
+	}
+}
+
+// Check compares what the index counts.
+func (m *indexModel) Check(t *rapid.T) {
+	var want [classes]int
+	ofIdentity, ofSecret := 0, 0
+	for name, l := range m.leases {
+		want[l.class]++
+		if m.x.readable(name) != (l.class != unreadable) {
+			t.Fatalf("%s is readable: %t", name, l.class == unreadable)
+		}
+		if l.class == cleanup {
+			continue
+		}
+		if strings.HasPrefix(name, "alice.ci.") {
+			ofIdentity++
+		}
+		if strings.Contains(name, ".ci.") {
+			ofSecret++
+		}
+	}
+	if m.x.classCounts() != want || m.x.scheduled() != len(m.leases)-want[unreadable] {
+		t.Fatalf("%v, %d are scheduled; want %v", m.x.classCounts(), m.x.scheduled(), want)
+	}
+	if i, s := m.x.live("alice", "ci"); i != ofIdentity || s != ofSecret {
+		t.Fatalf("live are %d and %d, want %d and %d", i, s, ofIdentity, ofSecret)
+	}
+	for i, e := range m.x.queue {
+		if e.position != i || m.x.entries[e.lease] != e {
+			t.Fatalf("%s is not at its position %d", e.lease, i)
+		}
+	}
+	for name, n := range m.x.owners {
+		if n <= 0 {
+			t.Fatalf("%s is kept with %d leases", name, n)
+		}
+	}
+}
+
+func TestLongestDueIsTakenFirst(t *testing.T) {
 	x := newIndex()
 	for i := range 100 {
-		x.set(fmt.Sprintf("a.b.%d", i), start.Add(time.Duration(100-i)*time.Second), active, 1, 1)
+		x.set(fmt.Sprintf("a.b.%d", i), noon.Add(time.Duration(100-i)*time.Second), active, 1)
 	}
-	got := x.take(start.Add(time.Hour), 10, func(int) time.Duration { return time.Hour })
-	if len(got) != 10 || got[0].name != "a.b.99" || got[9].name != "a.b.90" {
+	hourly := func(int) time.Duration { return time.Hour }
+	got := x.take(noon.Add(time.Hour), 10, hourly)
+	if len(got) != 10 || got[0].lease != "a.b.99" || got[9].lease != "a.b.90" {
 		t.Fatalf("%+v", got)
 	}
-	if rest := x.take(start.Add(time.Hour), 1000, func(int) time.Duration { return time.Hour }); len(rest) != 90 {
+	if rest := x.take(noon.Add(time.Hour), 1000, hourly); len(rest) != 90 {
 		t.Fatalf("%d are left", len(rest))
 	}
 }
 
-func TestAGenerationForgetsWhatItHasNotSeen(t *testing.T) {
-	x := newIndex()
-	x.set("a.b.1", start, active, 1, 1)
-	x.set("a.b.2", start, active, 2, 1)
-	x.set("a.b.2", start, active, 2, 2) // seen again, unchanged
-	if n := x.keepOnly(2); n != 1 || x.size() != 1 {
-		t.Fatalf("forgot %d, kept %d", n, x.size())
-	}
-	if _, all := x.live("a", "b"); all != 1 {
-		t.Fatalf("%d are counted", all)
+// maxBytesPerLease bounds the memory of the index.
+const maxBytesPerLease = 400
+
+func TestIndexTakesAtMost400BytesPerLease(t *testing.T) {
+	const leases = 100_000
+	for _, identities := range []int{1000, leases} {
+		if n := bytesPerLease(leases, identities); n > maxBytesPerLease {
+			t.Errorf("%.0f bytes per lease with %d identities", n, identities)
+		} else {
+			t.Logf("%.0f bytes per lease with %d identities", n, identities)
+		}
 	}
 }
 
-// TestARestoredBucketIsBelieved: its revisions are lower than those that were
-// known, and a new generation of the watch reads it as it is.
-func TestARestoredBucketIsBelieved(t *testing.T) {
+// bytesPerLease returns how much memory an index keeps for each of n leases.
+func bytesPerLease(n, identities int) float64 {
+	names := leaseNames(n, identities)
+	before := heapInUse()
 	x := newIndex()
-	x.set("a.b.c", start.Add(5*time.Hour), active, 500, 1)
-	x.set("a.b.c", start.Add(time.Hour), active, 7, 1) // old news of the same watch
-	if got := x.take(start.Add(2*time.Hour), 10, func(int) time.Duration { return time.Minute }); len(got) != 0 {
-		t.Fatal("old news counted")
+	fill(x, names)
+	after := heapInUse()
+	runtime.KeepAlive(x)
+	runtime.KeepAlive(names)
+	return float64(after-before) / float64(n)
+}
+
+// leaseNames returns names as requests make them, of that many identities and ten
+// secrets.
+func leaseNames(n, identities int) []string {
+	names := make([]string, n)
+	for i := range names {
+		identity, secret := fmt.Sprintf("team-%07d", i%identities), fmt.Sprintf("secret-%d", i%10)
+		names[i] = messages.LeaseName{Identity: identity, Secret: secret, ID: record.LeaseID(identity, secret, "", uint64(i), noon)}.String()
 	}
-	x.set("a.b.c", start.Add(time.Hour), active, 7, 2)
-	x.keepOnly(2)
-	if got := x.take(start.Add(2*time.Hour), 10, func(int) time.Duration { return time.Minute }); len(got) != 1 {
-		t.Fatal("the lease is over by what the bucket says, and nobody is reminded")
-	}
+	return names
+}
+
+func heapInUse() uint64 {
+	runtime.GC()
+	runtime.GC() // the first may leave what finalizers use
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,30 +15,26 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Config is what a [Scheduler] needs. Conn must be set.
+// Config configures a [Scheduler]. Conn is required.
 type Config struct {
-	// Conn is the connection to the broker's own NATS account. It stays the
-	// caller's to close.
+	// Conn is the connection to the broker's NATS account. The caller closes it.
 	Conn *nats.Conn
 	// Namespace names the subjects, streams and buckets.
 	Namespace messages.Namespace
-	// Log is where the log goes; the zero value discards it.
+	// Log receives the log; the zero value discards it.
 	Log zerolog.Logger
 	// Now is the clock that due times are compared with; nil is time.Now.
 	Now func() time.Time
-	// Tick is how often the index is looked at; 0 is 200ms.
+	// Tick is how often reminders are published; 0 is 200ms.
 	Tick time.Duration
-	// Patrol is the pause between two patrols, which compare the index with the
-	// bucket; 0 is 5 minutes.
-	Patrol time.Duration
-	// Calendar is from how many leases on the calendar is kept; 0 is 50,000. Below that
-	// the bucket is read in no time.
-	Calendar int
-	// CalendarEvery is how often the calendar is brought up to date where something has
-	// changed; 0 is 10s.
-	CalendarEvery time.Duration
-	// RemindAgain is the wait before a reminder is repeated, which doubles up to
-	// RemindLongest while the record does not change; 0 is 10s and 5 minutes.
+	// Resync is how often the lease bucket is read again. It is the mean; where
+	// reading takes long the scheduler waits longer. 0 is 5 minutes.
+	Resync time.Duration
+	// Check is how often the scheduler looks whether the lease bucket has been
+	// replaced or restored; 0 is 10s.
+	Check time.Duration
+	// RemindAgain is the wait before a reminder is repeated. It doubles each time, up
+	// to RemindLongest, until the record changes. 0 is 10s and 5 minutes.
 	RemindAgain, RemindLongest time.Duration
 }
 
@@ -53,33 +48,15 @@ func (c Config) withDefaults() Config {
 		c.Now = time.Now
 	}
 	set(&c.Tick, 200*time.Millisecond)
-	set(&c.Patrol, 5*time.Minute)
-	set(&c.CalendarEvery, 10*time.Second)
-	if c.Calendar == 0 {
-		c.Calendar = 50_000
-	}
+	set(&c.Resync, 5*time.Minute)
+	set(&c.Check, 10*time.Second)
 	set(&c.RemindAgain, 10*time.Second)
 	set(&c.RemindLongest, 5*time.Minute)
 	return c
 }
 
-// What bounds the publishing of reminders.
-const (
-	// maxTake is how many reminders a tick publishes at most; what is left is
-	// taken at once by the next.
-	maxTake = 10_000
-	// maxUnacknowledged is how many may be on their way to the stream.
-	maxUnacknowledged = 16_384
-	// publishTimeout is how long the stream may take to acknowledge one. Without
-	// it a reminder whose acknowledgement is lost would keep its place for good.
-	publishTimeout = 10 * time.Second
-	// retryPublish is the wait after a reminder that did not get through.
-	retryPublish = time.Second
-	// complainEvery is how often the log says that reminders fail.
-	complainEvery = time.Minute
-)
-
-// Scheduler reminds the workers of what is due. Any number of them may run.
+// Scheduler indexes the leases and publishes reminders. It is safe for concurrent
+// use.
 type Scheduler struct {
 	cfg    Config
 	js     jetstream.JetStream
@@ -88,17 +65,17 @@ type Scheduler struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
-	generation uint32        // of the watch; its goroutine's alone
-	revision   atomic.Uint64 // the last that the watch has told
-	written    uint64        // up to where the calendar goes by this scheduler; its goroutine's alone
-	loaded     atomic.Bool
-	broken     atomic.Pointer[string] // why there is no watch now; nil: there is
+	resync     chan struct{} // ends the present watch
+	watching   watching
+	loaded     atomic.Bool            // the index has had everything once
+	broken     atomic.Pointer[string] // why the watch does not work; nil: it does
 	complained atomic.Pointer[time.Time]
 }
 
-// Start begins to remind. The lease bucket need not be there yet. Stop ends it.
-func Start(cfg Config) (*Scheduler, error) {
-	s := &Scheduler{cfg: cfg.withDefaults(), index: newIndex(), rates: newRates()}
+// New returns a scheduler that knows no leases yet. It does not use the connection
+// before Start.
+func New(cfg Config) (*Scheduler, error) {
+	s := &Scheduler{cfg: cfg.withDefaults(), index: newIndex(), rates: newRates(), resync: make(chan struct{}, 1)}
 	var err error
 	s.js, err = jetstream.New(cfg.Conn,
 		jetstream.WithPublishAsyncMaxPending(maxUnacknowledged),
@@ -106,66 +83,32 @@ func Start(cfg Config) (*Scheduler, error) {
 		jetstream.WithPublishAsyncErrHandler(s.notPublished),
 	)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("scheduler: %w", err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.cancel = cancel
-	s.done.Go(func() { s.follow(ctx) })
-	s.done.Go(func() { s.tick(ctx) })
-	s.done.Go(func() { s.keepCalendar(ctx) })
 	return s, nil
 }
 
-// Stop ends the reminding, and returns when it has ended.
+// Start begins to load the leases and to publish reminders, and returns at once. The
+// lease bucket need not exist yet. Start may be called once.
+func (s *Scheduler) Start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	s.done.Go(func() { s.watch(ctx) })
+	s.done.Go(func() { s.resyncs(ctx) })
+	s.done.Go(func() { s.tick(ctx) })
+}
+
+// Stop ends what Start began and waits for it. It does nothing if the scheduler was
+// not started.
 func (s *Scheduler) Stop() {
-	s.cancel()
+	if s.cancel != nil {
+		s.cancel()
+	}
 	s.done.Wait()
 }
 
-// Leases is how many live leases the scheduler knows.
-func (s *Scheduler) Leases() int { return s.index.size() }
-
-// Counts is how many live leases there are.
-type Counts struct {
-	Provisioning, Active int
-	Revoking             int // those that fail included, and those that are only to be tidied up
-	Failing              int // could not be revoked when it was last tried
-	Unreadable           int // records that can't be read, whatever state they are in
-}
-
-// Counts counts the live leases, a moment ago.
-func (s *Scheduler) Counts() Counts {
-	n := s.index.standingNow()
-	return Counts{
-		Provisioning: n[provisioning], Active: n[active], Revoking: n[revoking] + n[tidying] + n[failing],
-		Failing: n[failing], Unreadable: n[unreadable],
-	}
-}
-
-// Live is how many leases of a secret are alive, and how many of them are an
-// identity's, a moment ago: one whose key is dead, and which is only to be tidied up,
-// is not. It is false while the leases are being loaded.
-func (s *Scheduler) Live(identity, secret string) (ofIdentity, ofSecret int, loaded bool) {
-	ofIdentity, ofSecret = s.index.live(identity, secret)
-	return ofIdentity, ofSecret, s.loaded.Load()
-}
-
-// Known says that a lease was alive a moment ago, by a record that can be read. False
-// says nothing.
-func (s *Scheduler) Known(name messages.LeaseName) bool {
-	return s.index.readable(name.String()) && s.Healthy() == nil
-}
-
-// Current says that a live lease's record is the one of that revision, as far as the
-// watch has told: it has told of that one, or of nothing so late. False says nothing.
-func (s *Scheduler) Current(name messages.LeaseName, revision uint64) bool {
-	told := s.revision.Load() // before the index is asked: what is told meanwhile is in it
-	known, ok := s.index.revisionOf(name.String())
-	return (ok && known == revision || known < revision && told < revision) && s.Healthy() == nil
-}
-
-// Healthy returns nil if the scheduler knows all leases and hears of their
-// changes, or else what is wrong.
+// Healthy returns nil if the scheduler has loaded all leases and its watch works, and
+// otherwise what is wrong.
 func (s *Scheduler) Healthy() error {
 	if why := s.broken.Load(); why != nil {
 		return errors.New("scheduler: " + *why)
@@ -176,85 +119,37 @@ func (s *Scheduler) Healthy() error {
 	return nil
 }
 
-// tick looks at the index again and again.
-func (s *Scheduler) tick(ctx context.Context) {
-	t := time.NewTicker(s.cfg.Tick)
-	defer t.Stop()
-	for {
-		for s.runOnce(ctx) {
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
+// Leases returns how many live leases the index has. Records that can't be read are
+// not among them.
+func (s *Scheduler) Leases() int { return s.index.scheduled() }
+
+// Counts is how many live leases there are.
+type Counts struct {
+	Provisioning, Active int
+	Revoking             int // includes those that fail, and those of which only cleanup is left
+	Failing              int // the last teardown failed
+	Unreadable           int // the record can't be read; the state is not known
+}
+
+// Counts returns how many live leases there are, as far as the index knows.
+func (s *Scheduler) Counts() Counts {
+	n := s.index.classCounts()
+	return Counts{
+		Provisioning: n[provisioning], Active: n[active], Revoking: n[revoking] + n[cleanup] + n[failing],
+		Failing: n[failing], Unreadable: n[unreadable],
 	}
 }
 
-// runOnce publishes a reminder for each lease that is due now, as far as there is room
-// on the way to the stream, and says whether there may be more. Without NATS it leaves
-// them where they are: when it is back, the longest due goes first.
-func (s *Scheduler) runOnce(ctx context.Context) (more bool) {
-	if s.cfg.Conn.Status() != nats.CONNECTED {
-		return false
-	}
-	limit := min(maxTake, maxUnacknowledged-s.js.PublishAsyncPending())
-	if limit <= 0 {
-		return false
-	}
-	due := s.index.take(s.cfg.Now(), limit, s.again)
-	for _, r := range due {
-		if ctx.Err() != nil {
-			return false
-		}
-		s.remind(r)
-	}
-	return len(due) == limit
+// Live returns how many live leases a secret has, and how many of these are an
+// identity's, as far as the index knows. A lease of which only cleanup is left does
+// not count. Loaded is false until all leases are loaded.
+func (s *Scheduler) Live(identity, secret string) (ofIdentity, ofSecret int, loaded bool) {
+	ofIdentity, ofSecret = s.index.live(identity, secret)
+	return ofIdentity, ofSecret, s.loaded.Load()
 }
 
-// again is the wait before a lease is reminded of again.
-func (s *Scheduler) again(reminders int) time.Duration {
-	wait := s.cfg.RemindAgain
-	for n := 1; n < reminders && wait < s.cfg.RemindLongest; n++ {
-		wait *= 2
-	}
-	return min(wait, s.cfg.RemindLongest)
-}
-
-func (s *Scheduler) remind(r reminder) {
-	name, err := messages.ParseLeaseName(r.name)
-	if err != nil {
-		return // learn lets none in
-	}
-	msg := nats.NewMsg(s.cfg.Namespace.Revoke(name))
-	msg.Header.Set(messages.HeaderDue, r.due.UTC().Format(time.RFC3339))
-	if _, err := s.js.PublishMsgAsync(msg); err != nil {
-		s.complain(err, r.name)
-		s.index.hurry(r.name, s.cfg.Now().Add(retryPublish))
-		return
-	}
-	s.cfg.Log.Debug().Str("lease", r.name).Time("due", r.due).Int("reminders_before", r.last).Msg("reminded")
-}
-
-// notPublished hears of reminders that the stream did not take. That one is
-// pending already is as good.
-func (s *Scheduler) notPublished(_ jetstream.JetStream, msg *nats.Msg, err error) {
-	var api *jetstream.APIError
-	if errors.As(err, &api) && strings.Contains(api.Description, "per subject") {
-		return
-	}
-	name := strings.Join(s.cfg.Namespace.Tokens(msg.Subject, 1), ".")
-	s.complain(err, name)
-	s.index.hurry(name, s.cfg.Now().Add(retryPublish))
-}
-
-// complain logs that a reminder failed: one in a while, since they fail all at once
-// and again and again.
-func (s *Scheduler) complain(err error, lease string) {
-	last, now := s.complained.Load(), time.Now()
-	level := zerolog.DebugLevel
-	if (last == nil || now.Sub(*last) > complainEvery) && s.complained.CompareAndSwap(last, &now) {
-		level = zerolog.WarnLevel
-	}
-	s.cfg.Log.WithLevel(level).Err(err).Str("lease", lease).Msg("a reminder did not get through; trying again, as with all that are due")
+// Known reports whether a lease was alive a moment ago, and its record can be read.
+// False means nothing: the index may be behind.
+func (s *Scheduler) Known(name messages.LeaseName) bool {
+	return s.index.readable(name.String()) && s.Healthy() == nil
 }

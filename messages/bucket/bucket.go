@@ -1,9 +1,11 @@
 package bucket
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +20,9 @@ var ErrConflict = errors.New("the key has changed since it was read")
 
 // ErrNotFound means that there is no value at the key.
 var ErrNotFound = errors.New("no value at this key")
+
+// errEnded means that NATS has ended a subscription.
+var errEnded = errors.New("the watch has ended")
 
 // Timeouts of one question to NATS.
 const (
@@ -52,6 +57,9 @@ type Entry struct {
 	Key      string
 	Value    []byte
 	Revision uint64
+	// Header has the headers of the message that wrote the value, NATS's own among
+	// them. It may be nil.
+	Header nats.Header
 	// Deleted is set in what a [Watcher] reports about a key that was deleted or
 	// whose value has outlived its TTL. Value is empty then.
 	Deleted bool
@@ -110,22 +118,29 @@ func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
 	if err != nil {
 		return Entry{}, fmt.Errorf("read %s: %w", b.Subject(key), err)
 	}
-	if m.Header.Get(jetstream.MarkerReasonHeader) != "" || m.Header.Get(operationHeader) != "" {
+	if isDeletion(m.Header) {
 		return Entry{Key: key, Revision: m.Sequence}, ErrNotFound
 	}
-	return Entry{Key: key, Value: m.Data, Revision: m.Sequence}, nil
+	return Entry{Key: key, Value: m.Data, Revision: m.Sequence, Header: m.Header}, nil
 }
 
 // Put writes value if the key is still at that revision (0: it does not exist), and
 // returns the new one. The key expires after ttl; 0 is never. It returns
 // [ErrConflict] if the key is at another revision.
 func (b *Bucket) Put(ctx context.Context, key string, value []byte, revision uint64, ttl time.Duration) (uint64, error) {
-	msg := nats.NewMsg(b.Subject(key))
-	msg.Data = value
+	return b.PutEntry(ctx, Entry{Key: key, Value: value, Revision: revision}, ttl)
+}
+
+// PutEntry is [Bucket.Put] of a value with headers: it writes e's value and headers
+// if its key is still at its revision.
+func (b *Bucket) PutEntry(ctx context.Context, e Entry, ttl time.Duration) (uint64, error) {
+	msg := nats.NewMsg(b.Subject(e.Key))
+	msg.Data = e.Value
+	maps.Copy(msg.Header, e.Header)
 	if ttl > 0 {
 		msg.Header.Set(jetstream.MsgTTLHeader, ttl.String())
 	}
-	return b.write(ctx, "write", msg, revision)
+	return b.write(ctx, "write", msg, e.Revision)
 }
 
 // Delete deletes the key if it is still at that revision. It returns [ErrConflict]
@@ -172,36 +187,27 @@ func (b *Bucket) Keys(ctx context.Context, filter string) ([]string, error) {
 // order. It visits every entry that exists from its begin to its end; an entry that
 // is written meanwhile is visited in its old or its new version.
 func (b *Bucket) Scan(ctx context.Context, filter string, visit func(Entry)) error {
-	kv, err := b.js.KeyValue(ctx, b.Name)
-	if err != nil {
-		return fmt.Errorf("scan %s: %w", b.Subject(filter), err)
-	}
 	seen := map[string]bool{}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w, err := kv.Watch(ctx, filter, jetstream.IgnoreDeletes())
+	updates, err := b.subscribe(ctx, filter)
 	if err != nil {
 		return fmt.Errorf("scan %s: %w", b.Subject(filter), err)
 	}
-	defer stop(w)
-	for {
-		e, err := next(ctx, w)
-		if err != nil {
-			return fmt.Errorf("scan %s: %w", b.Subject(filter), err)
-		}
-		if e == nil {
+	for u := range updates {
+		switch {
+		case u.loaded:
 			return b.scanMissed(ctx, filter, seen, visit)
-		}
-		if !seen[e.Key()] {
-			seen[e.Key()] = true
-			visit(Entry{Key: e.Key(), Value: e.Value(), Revision: e.Revision()})
+		case !u.Deleted && !seen[u.Key]:
+			seen[u.Key] = true
+			visit(u.Entry)
 		}
 	}
+	return fmt.Errorf("scan %s: %w", b.Subject(filter), cmp.Or(ctx.Err(), errEnded))
 }
 
 // scanMissed visits the entries that the first part of a watch has not reported: if
-// a key is written while the watch begins, its entry is reported behind the nil that
-// ends that part (nats.go, jetstream/kv.go, WatchFiltered).
+// a key is written while the watch begins, its entry may be reported after that part.
 func (b *Bucket) scanMissed(ctx context.Context, filter string, seen map[string]bool, visit func(Entry)) error {
 	keys, err := b.Keys(ctx, filter)
 	if err != nil {
@@ -221,27 +227,4 @@ func (b *Bucket) scanMissed(ctx context.Context, filter string, seen map[string]
 		visit(e)
 	}
 	return nil
-}
-
-// next returns what a watch reports next; nil ends what was there when it began.
-func next(ctx context.Context, w jetstream.KeyWatcher) (jetstream.KeyValueEntry, error) {
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case e, ok := <-w.Updates():
-		if !ok {
-			return nil, errors.New("the watch has ended")
-		}
-		return e, nil
-	}
-}
-
-// stop ends a watch and drains its channel: nats.go's goroutine would block on it
-// for good.
-func stop(w jetstream.KeyWatcher) {
-	_ = w.Stop() // it ends with its context anyway
-	go func() {
-		for range w.Updates() {
-		}
-	}()
 }

@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -59,26 +60,17 @@ func (w Watcher) Run(ctx context.Context, js jetstream.JetStream) {
 func (w Watcher) watch(ctx context.Context, js jetstream.JetStream, backoff *retry.Backoff) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	kv, err := js.KeyValue(ctx, w.Bucket)
+	b, err := Open(ctx, js, w.Bucket)
 	if err != nil {
-		return fmt.Errorf("bucket %s: %w", w.Bucket, err)
+		return err
 	}
 	if w.Begin != nil {
-		b, err := Open(ctx, js, w.Bucket)
-		if err != nil {
-			return err
-		}
 		w.Begin(b.Stream.CachedInfo())
 	}
-	filter := w.Filter
-	if filter == "" {
-		filter = ">"
-	}
-	watch, err := kv.Watch(ctx, filter)
+	updates, err := b.subscribe(ctx, cmp.Or(w.Filter, ">"))
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", w.Bucket, err)
 	}
-	defer stop(watch)
 	for {
 		select {
 		case <-w.Resync:
@@ -90,12 +82,12 @@ func (w Watcher) watch(ctx context.Context, js jetstream.JetStream, backoff *ret
 			return ctx.Err()
 		case <-w.Resync:
 			return nil
-		case e, ok := <-watch.Updates():
+		case u, ok := <-updates:
 			switch {
 			case !ok:
-				return fmt.Errorf("bucket %s: the watch has ended", w.Bucket)
-			case e != nil:
-				w.Update(Entry{Key: e.Key(), Value: e.Value(), Revision: e.Revision(), Deleted: e.Operation() != jetstream.KeyValuePut})
+				return fmt.Errorf("bucket %s: %w", w.Bucket, errEnded)
+			case !u.loaded:
+				w.Update(u.Entry)
 			default:
 				backoff.Reset()
 				if w.Loaded != nil {

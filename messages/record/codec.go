@@ -19,6 +19,8 @@ const Version = 1
 // version. Such a record belongs to a newer broker and must be left alone.
 var ErrNewerVersion = fmt.Errorf("the record is of a newer version than %d", Version)
 
+var errNotAName = errors.New("its key is not a lease name")
+
 // Encode returns the record as it is stored.
 func (r Record) Encode() ([]byte, error) {
 	r.Version = Version
@@ -59,7 +61,7 @@ func Decode(data []byte) (Record, error) {
 // lease is an error.
 func DecodeAt(key string, data []byte) (Record, error) {
 	if _, err := messages.ParseLeaseName(key); err != nil {
-		return Record{}, errors.New("its key is not a lease name")
+		return Record{}, errNotAName
 	}
 	r, err := Decode(data)
 	if err != nil {
@@ -69,72 +71,6 @@ func DecodeAt(key string, data []byte) (Record, error) {
 		return Record{}, damaged(fmt.Errorf("it is the record of %s", r.Name()))
 	}
 	return r, nil
-}
-
-// Summary is what the scheduler indexes of a record.
-type Summary struct {
-	Name      messages.LeaseName
-	State     messages.State
-	Due       time.Time // zero: never
-	StartedAt time.Time // of the present attempt
-	Sequence  uint64    // [Origin.Sequence]
-	Failing   bool      // [Record.Failing]
-	// AccessEnded means that only cleanup is left: [Record.AccessEnded] or
-	// [Record.SessionDenied].
-	AccessEnded bool
-}
-
-// indexed is the part of the stored JSON that a [Summary] needs.
-type indexed struct {
-	Version       int            `json:"v"`
-	Due           time.Time      `json:"due"`
-	State         messages.State `json:"state"`
-	Identity      string         `json:"identity"`
-	Secret        string         `json:"secret"`
-	ID            string         `json:"id"`
-	Attempt       int            `json:"attempt"`
-	StartedAt     time.Time      `json:"started_at"`
-	IssuedAt      time.Time      `json:"issued_at"`
-	KeyDeletedAt  time.Time      `json:"key_deleted_at"`
-	DeniedAt      time.Time      `json:"denied_at"`
-	TeardownError string         `json:"teardown_error"`
-	Origin        struct {
-		Sequence uint64 `json:"seq"`
-	} `json:"origin"`
-	User struct {
-		Role string `json:"role"`
-	} `json:"user"`
-}
-
-// Summarize reads the record at a key of the lease bucket as far as a [Summary]
-// goes, at half the cost of [DecodeAt]. It refuses what DecodeAt refuses, except for
-// faults in fields that it does not read.
-func Summarize(key string, data []byte) (Summary, error) {
-	name, err := messages.ParseLeaseName(key)
-	if err != nil {
-		return Summary{}, errors.New("its key is not a lease name")
-	}
-	var r indexed
-	if err := json.Unmarshal(data, &r); err != nil {
-		return Summary{}, notARecord(data, err)
-	}
-	if err := checkVersion(r.Version); err != nil {
-		return Summary{}, err
-	}
-	if err := checkIndexed(r.State, r.Due, r.Attempt); err != nil {
-		return Summary{}, err
-	}
-	if r.Identity != name.Identity || r.Secret != name.Secret || r.ID != name.ID {
-		return Summary{}, damaged(errors.New("it is the record of another lease"))
-	}
-	full := Record{
-		State: r.State, IssuedAt: r.IssuedAt, KeyDeletedAt: r.KeyDeletedAt, DeniedAt: r.DeniedAt,
-		TeardownError: r.TeardownError, User: User{Role: r.User.Role},
-	}
-	return Summary{
-		Name: name, State: r.State, Due: r.Due, StartedAt: r.StartedAt, Sequence: r.Origin.Sequence,
-		Failing: full.Failing(), AccessEnded: full.AccessEnded() || full.SessionDenied(),
-	}, nil
 }
 
 // Partial is what could be read of a record that [Decode] refuses. Fields may be

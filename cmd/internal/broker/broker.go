@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/lessorhq/lessor/consumer"
-	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/scheduler"
 )
 
@@ -22,47 +20,14 @@ type Broker struct {
 	Scheduler *scheduler.Scheduler
 }
 
-// counter tells the consumer how many leases the scheduler knows. The scheduler
-// starts later, on the consumer's buckets.
-type counter struct {
-	atomic.Pointer[scheduler.Scheduler]
-}
-
-func (c *counter) Live(identity, secret string) (ofIdentity, ofSecret int, known bool) {
-	s := c.Load()
-	if s == nil {
-		return 0, 0, false
-	}
-	return s.Live(identity, secret)
-}
-
-func (c *counter) Known(lease messages.LeaseName) bool {
-	s := c.Load()
-	return s != nil && s.Known(lease)
-}
-
-func (c *counter) Admit(lease messages.LeaseName, message uint64, most int) (wait time.Duration, known bool) {
-	s := c.Load()
-	if s == nil {
-		return 0, false
-	}
-	return s.Admit(lease, message, most)
-}
-
-func (c *counter) Room(identity, secret string, most int) (wait time.Duration, known bool) {
-	s := c.Load()
-	if s == nil {
-		return 0, false
-	}
-	return s.Room(identity, secret, most)
-}
-
-// Start starts both with the consumer's settings, and waits for as long as ctx
-// does where NATS is not all there. Before anything is handled, prepare puts the
-// definitions that requests may name.
+// Start starts a scheduler and a consumer, and waits for NATS as long as ctx allows.
+// Before any request is handled, prepare puts the definitions that requests may name.
 func Start(ctx context.Context, cfg consumer.Config, prepare func(context.Context, *consumer.Secrets) error) (*Broker, error) {
-	var counts counter
-	cfg.Index = &counts
+	s, err := scheduler.New(scheduler.Config{Conn: cfg.Conn, Namespace: cfg.Namespace, Log: cfg.Log, Now: cfg.Now})
+	if err != nil {
+		return nil, fmt.Errorf("the broker does not start: %w", err)
+	}
+	cfg.Index = s
 	c, err := consumer.New(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("the broker does not start: %w", err)
@@ -75,12 +40,7 @@ func Start(ctx context.Context, cfg consumer.Config, prepare func(context.Contex
 		abandon(c)
 		return nil, fmt.Errorf("the broker does not start: %w", err)
 	}
-	s, err := scheduler.Start(scheduler.Config{Conn: cfg.Conn, Namespace: cfg.Namespace, Log: cfg.Log, Now: cfg.Now})
-	if err != nil {
-		abandon(c)
-		return nil, fmt.Errorf("the scheduler does not start: %w", err)
-	}
-	counts.Store(s)
+	s.Start()
 	return &Broker{Consumer: c, Scheduler: s}, nil
 }
 

@@ -61,11 +61,7 @@ func TestABrokerNeedsWhatItMay(t *testing.T) {
 				w.ok(err)
 			}
 			w.serve()
-			// As one that knows many leases.
-			many, err := scheduler.Start(scheduler.Config{Conn: w.conn, Now: w.now, Calendar: 1, CalendarEvery: 10 * time.Millisecond})
-			w.ok(err)
 			w.life()
-			many.Stop()
 			w.reconnect()
 			subscribed := w.subscriptions()
 			due := w.renewed()
@@ -301,8 +297,9 @@ func TestRolesAreEnough(t *testing.T) {
 	c, err := consumer.New(ctx, cfg)
 	w.ok(err)
 	w.ok(c.Start(ctx))
-	s, err := scheduler.Start(scheduler.Config{Conn: conn("scheduler"), Now: w.now, Tick: 10 * time.Millisecond, Calendar: 1, CalendarEvery: 10 * time.Millisecond})
+	s, err := scheduler.New(scheduler.Config{Conn: conn("scheduler"), Now: w.now, Tick: 10 * time.Millisecond, Check: 10 * time.Millisecond})
 	w.ok(err)
+	s.Start()
 	w.pass(time.Hour)
 	audrey := w.connect("auditor", "audrey")
 	clitest.Eventually(t, "the lease has expired", func() bool { return slices.Contains(w.events(audrey, lease.Name), messages.EventRevoked) })

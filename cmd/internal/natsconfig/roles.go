@@ -57,15 +57,11 @@ func workerMay(n messages.Namespace, name string) Permissions {
 	return may
 }
 
-// schedulerMay is what reminding of what is due takes.
+// schedulerMay is what the scheduler may do: watch the lease bucket, and publish reminders.
 func schedulerMay(n messages.Namespace, name string) Permissions {
 	may := Permissions{publish: []string{n.VerbFilter(messages.VerbRevoke)}, subscribe: inbox(name)}
 	may.publish = append(may.publish, watched(n.LeaseBucket())...)
-	may.publish = append(may.publish, read(n.LeaseBucket())...)
-	// The calendar.
-	may.publish = append(may.publish, watched(n.StateBucket())...)
-	may.publish = append(may.publish, read(n.StateBucket())...)
-	may.publish = append(may.publish, "$KV."+n.StateBucket()+".due.>", "$KV."+n.StateBucket()+".due-mark")
+	may.publish = append(may.publish, "$JS.API.STREAM.INFO.KV_"+n.LeaseBucket())
 	return may
 }
 

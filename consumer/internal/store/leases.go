@@ -58,7 +58,7 @@ func (l *Leases) Save(ctx context.Context, next record.Record, revision uint64) 
 	if next.State.Ended() {
 		ttl = l.tombstoneAge
 	}
-	if revision, err = l.Put(ctx, next.Name().String(), data, revision, ttl); err != nil {
+	if revision, err = l.PutEntry(ctx, bucket.Entry{Key: next.Name().String(), Value: data, Header: next.Header(), Revision: revision}, ttl); err != nil {
 		return Entry{}, err
 	}
 	return Entry{Record: next, Revision: revision}, nil
@@ -76,7 +76,7 @@ func (l *Leases) Visit(ctx context.Context, filter string, visit func(key string
 // VisitLive is Visit without the ended leases, which are most of a day's records.
 func (l *Leases) VisitLive(ctx context.Context, filter string, visit func(key string, e Entry, err error)) error {
 	return l.Scan(ctx, filter, func(raw bucket.Entry) {
-		if s, err := record.Summarize(raw.Key, raw.Value); err == nil && s.State.Ended() {
+		if s, err := record.Summarize(raw.Key, raw.Header, raw.Value); err == nil && s.State.Ended() {
 			return
 		}
 		e, err := decode(raw)

@@ -74,7 +74,9 @@ func (w *World) Fill(ctx context.Context, n int, expires time.Time, progress fun
 		if err != nil {
 			return err
 		}
-		if _, err := js.PublishAsync("$KV."+w.NS.LeaseBucket()+"."+r.Name().String(), data, jetstream.WithStallWait(maxStall)); err != nil {
+		msg := nats.NewMsg("$KV." + w.NS.LeaseBucket() + "." + r.Name().String())
+		msg.Data, msg.Header = data, r.Header()
+		if _, err := js.PublishMsgAsync(msg, jetstream.WithStallWait(maxStall)); err != nil {
 			return err
 		}
 	}

@@ -14,8 +14,8 @@ func named(identity, id string) messages.LeaseName {
 	return messages.LeaseName{Identity: identity, Secret: "ci", ID: id}
 }
 
-// TestRatesCountTheLastMinute compares the rates with a plain list, under any sequence
-// of what this replica begins, what others have begun, and what is heard twice.
+// TestRatesCountTheLastMinute compares the rates with a plain list under any sequence
+// of leases that this replica begins, that others begin, and that are reported twice.
 func TestRatesCountTheLastMinute(t *testing.T) {
 	type one struct {
 		name    messages.LeaseName
@@ -24,8 +24,8 @@ func TestRatesCountTheLastMinute(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := newRates()
 		model := map[one]time.Time{}
-		now := start
-		most := rapid.IntRange(1, 4).Draw(t, "most")
+		now := noon
+		limit := rapid.IntRange(1, 4).Draw(t, "limit")
 		count := func(identity string) (n int, oldest time.Time) {
 			for o, at := range model {
 				if o.name.Identity != identity || now.Sub(at) >= window {
@@ -47,20 +47,20 @@ func TestRatesCountTheLastMinute(t *testing.T) {
 				n, _ := count(o.name.Identity)
 				at, known := model[o]
 				known = known && now.Sub(at) < window
-				wait := r.admit(o.name, o.message, most, now)
-				if room := known || n < most; room != (wait == 0) {
-					t.Fatalf("%d of %d, known %t, and the wait is %s", n, most, known, wait)
+				wait := r.admit(o.name, o.message, limit, now)
+				if room := known || n < limit; room != (wait == 0) {
+					t.Fatalf("%d of %d, known %t, and the wait is %s", n, limit, known, wait)
 				}
 				if wait == 0 && !known {
 					model[o] = now
 				}
-				if wait > 0 && n == most {
+				if wait > 0 && n == limit {
 					if _, oldest := count(o.name.Identity); !now.Add(wait).Equal(oldest.Add(window)) {
-						t.Fatalf("told to wait %s, and there is room at %s", wait, oldest.Add(window).Sub(now))
+						t.Fatalf("the wait is %s, and there is room in %s", wait, oldest.Add(window).Sub(now))
 					}
 				}
 			},
-			"hear": func(t *rapid.T) {
+			"note": func(t *rapid.T) {
 				o := draw.Draw(t, "one")
 				at := now.Add(-time.Duration(rapid.IntRange(0, 90).Draw(t, "ago")) * time.Second)
 				r.note(o.name, o.message, at, now)
@@ -72,8 +72,8 @@ func TestRatesCountTheLastMinute(t *testing.T) {
 			"": func(t *rapid.T) {
 				for _, identity := range []string{"alice", "bob"} {
 					n, _ := count(identity)
-					if room := r.room(identity, "ci", most, now) == 0; room != (n < most) {
-						t.Fatalf("%s: %d of %d, room %t", identity, n, most, room)
+					if room := r.room(identity, "ci", limit, now) == 0; room != (n < limit) {
+						t.Fatalf("%s: %d of %d, room %t", identity, n, limit, room)
 					}
 				}
 			},
@@ -81,17 +81,17 @@ func TestRatesCountTheLastMinute(t *testing.T) {
 	})
 }
 
-func TestRatesForgetThoseWhoDoNotComeAgain(t *testing.T) {
+func TestRatesDropOwnersWithoutStarts(t *testing.T) {
 	r := newRates()
 	for i := range 1000 {
-		r.admit(named(fmt.Sprintf("i%d", i), "1"), 1, 1, start)
+		r.admit(named(fmt.Sprintf("i%d", i), "1"), 1, 1, noon)
 	}
-	r.admit(named("alice", "1"), 1, 1, start.Add(2*window))
+	r.admit(named("alice", "1"), 1, 1, noon.Add(2*window))
 	if n := len(r.owners); n != 1 {
 		t.Errorf("%d identities are kept", n)
 	}
-	r.note(named("bob", "1"), 1, start, start.Add(2*window))
-	if r.room("bob", "ci", 1, start.Add(2*window)) != 0 {
-		t.Error("what was begun long ago counts")
+	r.note(named("bob", "1"), 1, noon, noon.Add(2*window))
+	if r.room("bob", "ci", 1, noon.Add(2*window)) != 0 {
+		t.Error("a start outside the window counts")
 	}
 }

@@ -1,0 +1,196 @@
+package scheduler
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/bucket"
+	"github.com/lessorhq/lessor/messages/record"
+)
+
+// Bounds of the time between two resyncs.
+const (
+	// resyncShare is how many times longer than it takes to read the bucket the
+	// scheduler waits before it reads it again,
+	resyncShare = 100
+	// maxResync bounds that wait.
+	maxResync = time.Hour
+)
+
+// streamState is what is known of the stream of the lease bucket.
+type streamState struct {
+	created time.Time // zero before the first watch
+	last    uint64    // the highest revision that it was seen to have
+}
+
+// replacedBy returns why the bucket is not the one that was known, going by the
+// present state of its stream; "" if it is, or none was.
+func (b streamState) replacedBy(info *jetstream.StreamInfo) string {
+	switch {
+	case b.created.IsZero():
+		return ""
+	case !info.Created.Equal(b.created):
+		return "the lease bucket is another one"
+	case info.State.LastSeq < b.last:
+		return "the lease bucket was restored"
+	}
+	return ""
+}
+
+// watching is the state of the present watch.
+type watching struct {
+	mu       sync.Mutex
+	stream   streamState
+	begun    time.Time
+	resyncAt time.Time // zero: the watch has not reported everything yet
+}
+
+// saw notes a revision that the watch has reported.
+func (w *watching) saw(revision uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stream.last = max(w.stream.last, revision)
+}
+
+// watch keeps the index up to date until ctx ends.
+func (s *Scheduler) watch(ctx context.Context) {
+	bucket.Watcher{
+		Bucket: s.cfg.Namespace.LeaseBucket(),
+		Begin:  s.watchBegins, Update: s.update, Loaded: s.watchLoaded, Broken: s.watchBroke,
+		Resync: s.resync,
+	}.Run(ctx, s.js)
+}
+
+// watchBegins begins a generation of the index. In another bucket, or one that was
+// restored, equal revisions do not mean equal records: then every record is read.
+func (s *Scheduler) watchBegins(info *jetstream.StreamInfo) {
+	w := &s.watching
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stream.replacedBy(info) != "" {
+		s.index.invalidate()
+	}
+	w.stream = streamState{created: info.Created, last: info.State.LastSeq}
+	w.begun, w.resyncAt = time.Now(), time.Time{}
+	s.index.beginGeneration()
+}
+
+// watchLoaded is called when the watch has reported everything.
+func (s *Scheduler) watchLoaded() {
+	dropped := s.index.dropUnseen()
+	w := &s.watching
+	w.mu.Lock()
+	took := time.Since(w.begun)
+	w.resyncAt = time.Now().Add(s.untilResync(took))
+	w.mu.Unlock()
+	s.loaded.Store(true)
+	s.broken.Store(nil)
+	s.cfg.Log.Debug().Int("leases", s.Leases()).Int("dropped", dropped).Dur("took", took).Msg("leases loaded")
+}
+
+// untilResync returns the wait before the next resync, if the last took that long.
+// It is random, so that replicas do not read at the same time.
+func (s *Scheduler) untilResync(took time.Duration) time.Duration {
+	wait := max(s.cfg.Resync, min(resyncShare*took, maxResync))
+	return wait*3/4 + rand.N(wait/2) // #nosec G404 -- it need not be unpredictable
+}
+
+// watchBroke is called when a watch has failed.
+func (s *Scheduler) watchBroke(err error, wait time.Duration) {
+	why := err.Error()
+	level := zerolog.WarnLevel
+	if s.broken.Swap(&why) != nil {
+		level = zerolog.DebugLevel // it failed before, too
+	}
+	s.cfg.Log.WithLevel(level).Err(err).Dur("again_in", wait).Msg("watching the leases failed; trying again")
+}
+
+// update applies an entry of the bucket to the index.
+func (s *Scheduler) update(e bucket.Entry) {
+	s.watching.saw(e.Revision)
+	if e.Deleted {
+		s.index.remove(e.Key)
+		return
+	}
+	if s.index.knows(e.Key, e.Revision) {
+		return
+	}
+	r, err := record.Summarize(e.Key, e.Header, e.Value)
+	if err != nil {
+		s.index.setAside(e.Key, e.Revision)
+		s.cfg.Log.Error().Err(err).Str("lease", e.Key).Uint64("revision", e.Revision).
+			Msg("a record that can't be read is set aside")
+		return
+	}
+	s.rates.note(r.Name, r.Sequence, r.StartedAt, s.cfg.Now())
+	if r.Due.IsZero() {
+		s.index.remove(e.Key)
+		return
+	}
+	s.index.set(e.Key, r.Due, classOf(r), e.Revision)
+}
+
+func classOf(r record.Summary) class {
+	switch {
+	case r.Failing:
+		return failing
+	case r.AccessEnded:
+		return cleanup
+	case r.State == messages.StateProvisioning:
+		return provisioning
+	case r.State == messages.StateActive:
+		return active
+	}
+	return revoking
+}
+
+// resyncs has the watch begun anew when it is time.
+func (s *Scheduler) resyncs(ctx context.Context) {
+	t := time.NewTicker(min(s.cfg.Check, s.cfg.Resync))
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if !s.outOfDate(ctx) {
+			continue
+		}
+		select {
+		case s.resync <- struct{}{}:
+		default: // the last one has not been received
+		}
+	}
+}
+
+// outOfDate reports whether the watch must be begun anew: because the time has come,
+// or because the bucket is not the one that it began with.
+func (s *Scheduler) outOfDate(ctx context.Context) bool {
+	w := &s.watching
+	w.mu.Lock()
+	stream, resyncAt := w.stream, w.resyncAt
+	w.mu.Unlock()
+	switch {
+	case resyncAt.IsZero():
+		return false // it has only begun
+	case time.Now().After(resyncAt):
+		return true
+	}
+	b, err := bucket.Open(ctx, s.js, s.cfg.Namespace.LeaseBucket())
+	if err != nil {
+		s.cfg.Log.Debug().Err(err).Msg("looking at the lease bucket failed; trying again")
+		return false
+	}
+	why := stream.replacedBy(b.Stream.CachedInfo())
+	if why != "" {
+		s.cfg.Log.Warn().Str("why", why).Msg("reading all leases again")
+	}
+	return why != ""
+}
