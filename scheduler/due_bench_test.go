@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/scheduler"
 )
 

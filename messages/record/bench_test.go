@@ -26,10 +26,10 @@ func BenchmarkRecord(b *testing.B) {
 		}
 	})
 	b.Run("summarize", func(b *testing.B) {
-		b.SetBytes(int64(len(data)))
+		header := r.Header()
 		b.ReportAllocs()
 		for b.Loop() {
-			must(record.Summarize(key, data))
+			must(record.Summarize(key, header, data))
 		}
 	})
 }

@@ -143,15 +143,3 @@ func FuzzRenewalEnd(f *testing.F) {
 		}
 	})
 }
-
-// FuzzSummarize checks that Summarize returns what DecodeAt returns.
-func FuzzSummarize(f *testing.F) {
-	addRecords(f)
-	f.Fuzz(func(t *testing.T, data []byte) {
-		key := "alice.ci.1"
-		if r, err := record.Decode(data); err == nil {
-			key = r.Name().String()
-		}
-		checkSummary(t, key, data)
-	})
-}
