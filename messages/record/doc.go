@@ -34,5 +34,5 @@
 // taken it and has not answered "no responders".
 //
 // [Record.Action] says what is due. [Summarize] reads the few fields that the
-// scheduler indexes.
+// scheduler indexes, from the headers of the message that stores the record.
 package record

@@ -21,25 +21,25 @@ func addRecords(f *testing.F) {
 	}
 }
 
-// FuzzDecode also applies every transition to each decoded record. None may panic or
-// return a record that can't be decoded.
+// FuzzDecode also leads what it could decode through every transition:
+// none may panic, whatever stands in the bucket, nor leave what can't be read.
 func FuzzDecode(f *testing.F) {
 	addRecords(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := record.Decode(data)
 		if err != nil {
 			if !reflect.DeepEqual(r, record.Record{}) {
-				t.Errorf("got an error and a record: %+v", r)
+				t.Errorf("an error, and a record: %+v", r)
 			}
 			return
 		}
-		partial := record.DecodePartial(data)
-		if partial.Username != r.User.Name || partial.Connection != r.Connection {
-			t.Errorf("DecodePartial of %+v: %+v", r, partial)
+		left := record.DecodePartial(data)
+		if left.Username != r.User.Name || left.Connection != r.Connection {
+			t.Errorf("of %+v remains %+v", r, left)
 		}
 		_, _, _ = r.Lease(), r.DenyAfter(), r.Action(noon)
-		if r.SessionDenied() && (r.State != messages.StateRevoking || r.Lease().State != messages.StateRevoked) {
-			t.Errorf("denied in state %s, and shown as %s", r.State, r.Lease().State)
+		if cut := r.SessionDenied(); cut && (r.State != messages.StateRevoking || r.Lease().State != messages.StateRevoked) {
+			t.Errorf("cut off while %s, and shown as %s", r.State, r.Lease().State)
 		}
 		if stored, err := r.Encode(); err == nil {
 			back, err := record.Decode(stored)
@@ -47,9 +47,9 @@ func FuzzDecode(f *testing.F) {
 				t.Fatalf("%v: %s", err, stored)
 			}
 			if again := must(back.Encode()); !bytes.Equal(again, stored) {
-				t.Errorf("encoded again: got\n%s, want\n%s", again, stored)
+				t.Errorf("came back as\n%s, was\n%s", again, stored)
 			}
-		} // else it has a time that JSON can decode and not encode
+		} // else a time that JSON can read and not write
 		for name, transition := range transitions {
 			next, err := transition(r)
 			if err != nil {
@@ -57,14 +57,15 @@ func FuzzDecode(f *testing.F) {
 			}
 			if stored, err := next.Encode(); err == nil {
 				if _, err := record.Decode(stored); err != nil {
-					t.Errorf("%s: the result can't be decoded: %v: %s", name, err, stored)
+					t.Errorf("%s: left what can't be read: %v: %s", name, err, stored)
 				}
 			}
 		}
 	})
 }
 
-// FuzzDecodeAt checks that DecodeAt returns the record of the key or a short error.
+// FuzzDecodeAt reads what may stand at a key of the lease bucket: it is that
+// key's record or none, and the error is short, whatever stands there.
 func FuzzDecodeAt(f *testing.F) {
 	for _, r := range goldenRecords() {
 		f.Add(r.Name().String(), must(r.Encode()))
@@ -79,7 +80,7 @@ func FuzzDecodeAt(f *testing.F) {
 				t.Errorf("the error has %d bytes: %v", len(err.Error()), err)
 			}
 			if r.Attempt != 0 || r.Identity != "" {
-				t.Errorf("got an error and a record: %+v", r)
+				t.Errorf("an error, and a record: %+v", r)
 			}
 			return
 		}
@@ -89,8 +90,7 @@ func FuzzDecodeAt(f *testing.F) {
 	})
 }
 
-// FuzzLeaseID checks that the id of a request is a token, and that different requests
-// have different ids.
+// FuzzLeaseID: a request's id is a token, and no other request has it.
 func FuzzLeaseID(f *testing.F) {
 	f.Add("alice", "ci", "k", uint64(1), int64(1), "alice", "ci", "k2", uint64(1), int64(1))
 	f.Add("alice", "ci", "", uint64(1), int64(12), "alice", "ci", "", uint64(11), int64(2))
@@ -109,7 +109,7 @@ func FuzzLeaseID(f *testing.F) {
 		}
 		id := record.LeaseID(identity, secret, key, sequence, noon.Add(time.Duration(at)))
 		if err := messages.CheckToken("id", id); err != nil || len(id) != 26 {
-			t.Errorf("%q is not an id: %v", id, err)
+			t.Errorf("%q is no id: %v", id, err)
 		}
 		same := identity == identity2 && secret == secret2 && key == key2 && (key != "" || sequence == sequence2 && at == at2)
 		if other := record.LeaseID(identity2, secret2, key2, sequence2, noon.Add(time.Duration(at2))); (id == other) != same {
@@ -141,17 +141,5 @@ func FuzzRenewalEnd(f *testing.F) {
 		if _, err := r.Renew(end, 1, stored, timing); err != nil {
 			t.Errorf("ttl %s, clamp %v, stored at %s: Renew refuses %s: %v", ttl, clamp, stored, end, err)
 		}
-	})
-}
-
-// FuzzSummarize compares Summarize with DecodeAt.
-func FuzzSummarize(f *testing.F) {
-	addRecords(f)
-	f.Fuzz(func(t *testing.T, data []byte) {
-		key := "alice.ci.1"
-		if r, err := record.Decode(data); err == nil {
-			key = r.Name().String()
-		}
-		checkSummary(t, key, data)
 	})
 }

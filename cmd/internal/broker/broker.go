@@ -20,13 +20,12 @@ type Broker struct {
 	Scheduler *scheduler.Scheduler
 }
 
-// Start starts both with the consumer's settings, and waits for as long as ctx
-// does where NATS is not all there. Before anything is handled, prepare puts the
-// definitions that requests may name.
+// Start starts a scheduler and a consumer, and waits for NATS as long as ctx allows.
+// Before any request is handled, prepare puts the definitions that requests may name.
 func Start(ctx context.Context, cfg consumer.Config, prepare func(context.Context, *consumer.Secrets) error) (*Broker, error) {
 	s, err := scheduler.New(scheduler.Config{Conn: cfg.Conn, Namespace: cfg.Namespace, Log: cfg.Log, Now: cfg.Now})
 	if err != nil {
-		return nil, fmt.Errorf("the scheduler does not start: %w", err)
+		return nil, fmt.Errorf("the broker does not start: %w", err)
 	}
 	cfg.Index = s
 	c, err := consumer.New(ctx, cfg)

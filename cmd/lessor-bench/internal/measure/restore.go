@@ -74,7 +74,7 @@ func (b *bench) restore(ctx context.Context, leases int) (restored, error) {
 }
 
 // leaveLeases writes many leases and issues one, which expires soon and is the last in
-// the bucket. Then it stops the broker. It returns when that lease ends.
+// the bucket. Then it stops the broker. It returns when that one ends.
 func (b *bench) leaveLeases(ctx context.Context, w *world.World, n int) (end time.Time, err error) {
 	w.Broker.Scheduler.Stop() // or it would know them all before it starts
 	if err := b.fill(ctx, w, n, time.Now().Add(23*time.Hour)); err != nil {
