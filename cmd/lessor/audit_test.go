@@ -22,27 +22,27 @@ import (
 func TestAuditVerify(t *testing.T) {
 	s := newSite(t)
 	_, x := s.serve()
-	lease := x.reply(t, "request", "ci", "--identity", "alice")
-	x.ok(t, "revoke", lease.Lease.Name, "--identity", "alice")
-	x.ok(t, "secret", "check", "ci", "--operator", "kim")
+	lease := x.Reply(t, "request", "ci", "--identity", "alice")
+	x.OK(t, "revoke", lease.Lease.Name, "--identity", "alice")
+	x.OK(t, "secret", "check", "ci", "--operator", "kim")
 
 	keyFile := filepath.Join(s.store, keyfile.Name)
-	key := strings.TrimSpace(x.ok(t, "audit", "keys", "--key-file", keyFile))
-	out := x.ok(t, "audit", "verify", "--key", key)
+	key := strings.TrimSpace(x.OK(t, "audit", "keys", "--key-file", keyFile))
+	out := x.OK(t, "audit", "verify", "--key", key)
 	if !strings.Contains(out, "events, 1 to ") || !strings.Contains(out, "marks") {
 		t.Errorf("it says %s", out)
 	}
 	var result client.Audit
-	if err := json.Unmarshal([]byte(x.ok(t, "audit", "verify", "--key-file", keyFile, "--json")), &result); err != nil || result.Events < 4 {
+	if err := json.Unmarshal([]byte(x.OK(t, "audit", "verify", "--key-file", keyFile, "--json")), &result); err != nil || result.Events < 4 {
 		t.Fatalf("%+v, %v", result, err)
 	}
-	events := x.ok(t, "events", "--no-follow", "--type", "command")
+	events := x.OK(t, "events", "--no-follow", "--type", "command")
 	if lines := strings.Split(strings.TrimSpace(events), "\n"); len(lines) != 2 || !strings.Contains(lines[0], "secret-check asked  by=kim  secret=ci") ||
 		!strings.Contains(lines[1], "secret-check done  by=kim") {
 		t.Errorf("the events tell %s", events)
 	}
 
-	js, err := jetstream.New(x.connect(t))
+	js, err := jetstream.New(x.Connect(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestAuditVerify(t *testing.T) {
 	if _, err := js.Publish(t.Context(), messages.Namespace{}.Event(name, messages.EventRevoked), []byte("{}")); err != nil {
 		t.Fatal(err)
 	}
-	stdout, stderr, code := x.run(t.Context(), "audit", "verify", "--key", key, "--at-least", "1000")
+	stdout, stderr, code := x.Run(t.Context(), "audit", "verify", "--key", key, "--at-least", "1000")
 	if code != cli.ExitFailed || !strings.Contains(stderr, "2 findings") || !strings.Contains(stdout, "forged") || !strings.Contains(stdout, "tail") {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
@@ -72,7 +72,7 @@ func TestAuditRefusesBeforeConnecting(t *testing.T) {
 		"audit verify --key-file " + file + ".not-there": "key",
 		"audit keys":                                     "--key-file is missing",
 	} {
-		_, stderr, code := terminal{}.run(t.Context(), strings.Fields(args)...)
+		_, stderr, code := shell(nil).Run(t.Context(), strings.Fields(args)...)
 		if code == cli.ExitOK || !strings.Contains(stderr, want) {
 			t.Errorf("%s: exit code %d, %s", args, code, stderr)
 		}

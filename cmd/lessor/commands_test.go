@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 	"time"
@@ -18,38 +16,21 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-var now = time.Date(2026, 11, 22, 22, 0, 0, 0, time.UTC)
-
-// terminal runs the program as from a shell with these variables.
-type terminal struct {
-	variables map[string]string
-	stdin     string
-	person    bool             // sits at it, and sees what is going on
-	stdout    io.Writer        // nil is one that is read back
-	clock     func() time.Time // nil stands still at now
+// shell is a terminal of a shell with these variables.
+func shell(variables map[string]string) clitest.Terminal {
+	return clitest.Terminal{Root: newRootCmd, Variables: variables}
 }
 
-func (x terminal) run(ctx context.Context, args ...string) (stdout, stderr string, code int) {
-	var out, err clitest.Buffer
-	env := &cli.Environment{
-		Stdin: strings.NewReader(x.stdin), Stdout: &out, Stderr: &err,
-		Getenv:   func(name string) string { return x.variables[name] },
-		Now:      func() time.Time { return now },
-		Terminal: func(any) bool { return x.person },
-	}
-	if x.stdout != nil {
-		env.Stdout = x.stdout
-	}
-	if x.clock != nil {
-		env.Now = x.clock
-	}
-	code = run(ctx, env, args)
-	return out.String(), err.String(), code
+// at is a terminal whose commands reach this NATS server, with a clock that goes.
+func at(url string) clitest.Terminal {
+	x := shell(map[string]string{"NATS_URL": url})
+	x.Clock = time.Now
+	return x
 }
 
 // cannedBroker answers the front door with one lease of alice's, and keeps what
 // it was asked. The tests that run the real broker are elsewhere.
-func cannedBroker(t *testing.T) (terminal, *nats.Conn, chan *nats.Msg) {
+func cannedBroker(t *testing.T) (clitest.Terminal, *nats.Conn, chan *nats.Msg) {
 	t.Helper()
 	// Contexts of the person who runs the test are none of its business.
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
@@ -77,13 +58,13 @@ func cannedBroker(t *testing.T) (terminal, *nats.Conn, chan *nats.Msg) {
 	if err != nil || nc.Flush() != nil {
 		t.Fatal(err)
 	}
-	return terminal{variables: map[string]string{"NATS_URL": s.URL()}}, nc, asked
+	return shell(map[string]string{"NATS_URL": s.URL()}), nc, asked
 }
 
 func cannedReply(subject []string) messages.Reply {
 	lease := &messages.Lease{
 		Name: "alice.ci.01", Identity: "alice", Secret: "ci", ID: "01", State: messages.StateActive, Username: "lessor-alice-1",
-		AccessKeyID: "AKIA1", IssuedAt: now.Add(-time.Minute), ExpiresAt: now.Add(59 * time.Minute), MaxExpiresAt: now.Add(24 * time.Hour),
+		AccessKeyID: "AKIA1", IssuedAt: clitest.Now.Add(-time.Minute), ExpiresAt: clitest.Now.Add(59 * time.Minute), MaxExpiresAt: clitest.Now.Add(24 * time.Hour),
 		Labels: map[string]string{"job": "7", "branch": "main"},
 	}
 	switch verb := subject[2]; {
@@ -104,7 +85,7 @@ func cannedReply(subject []string) messages.Reply {
 
 func TestRefusedBeforeConnecting(t *testing.T) {
 	// Nobody listens there: whoever tries to connect fails with another code.
-	x := terminal{variables: map[string]string{"NATS_URL": "nats://127.0.0.1:1"}}
+	x := shell(map[string]string{"NATS_URL": "nats://127.0.0.1:1"})
 	for args, want := range map[string]string{
 		"request":                                   "takes one SECRET",
 		"request ci more -i alice":                  "takes one SECRET",
@@ -140,13 +121,13 @@ func TestRefusedBeforeConnecting(t *testing.T) {
 		"events --nonsense":                         "events --help",
 		"nonsense":                                  "lessor --help",
 	} {
-		stdout, stderr, code := x.run(t.Context(), strings.Fields(args)...)
+		stdout, stderr, code := x.Run(t.Context(), strings.Fields(args)...)
 		if code != cli.ExitUsage || stdout != "" || !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "lessor: ") {
 			t.Errorf("lessor %s: exit code %d, %q; want 2 and one line with %q", args, code, stderr, want)
 		}
 	}
 	long := strings.Repeat("x", messages.MaxReason+1)
-	if _, stderr, code := x.run(t.Context(), "revoke", "alice.ci.01", "--reason", long); code != cli.ExitUsage {
+	if _, stderr, code := x.Run(t.Context(), "revoke", "alice.ci.01", "--reason", long); code != cli.ExitUsage {
 		t.Errorf("a long reason: %d, %s", code, stderr)
 	}
 }
@@ -167,7 +148,7 @@ func TestCommands(t *testing.T) {
 		"list -i bob --json":                       {`{"kind":"leases","leases":[]}` + "\n", "lessor.api.list.bob", `{}`},
 		"list -i alice --secret ci --state failed": {"LEASE", "lessor.api.list.alice", `{"secret":"ci","state":"failed"}`},
 	} {
-		stdout, stderr, code := x.run(t.Context(), strings.Fields(args)...)
+		stdout, stderr, code := x.Run(t.Context(), strings.Fields(args)...)
 		if code != cli.ExitOK || !strings.Contains(stdout, want.stdout) {
 			t.Errorf("lessor %s: exit code %d, %s\n%s", args, code, stderr, stdout)
 			continue
@@ -180,12 +161,12 @@ func TestCommands(t *testing.T) {
 
 func TestErrorsSayWhatNext(t *testing.T) {
 	x, _, _ := cannedBroker(t)
-	_, stderr, code := x.run(t.Context(), "request", "prod", "-i", "alice")
+	_, stderr, code := x.Run(t.Context(), "request", "prod", "-i", "alice")
 	if want := "lessor: secret_not_found: there is no dynamic secret \"prod\"; ask the broker's operator for the secret's name\n"; code != cli.ExitFailed || stderr != want {
 		t.Errorf("exit code %d, %q", code, stderr)
 	}
-	x.variables["NATS_URL"] = "nats://bob:geheim@127.0.0.1:1"
-	_, stderr, code = x.run(t.Context(), "list", "-i", "alice")
+	x.Variables["NATS_URL"] = "nats://bob:geheim@127.0.0.1:1"
+	_, stderr, code = x.Run(t.Context(), "list", "-i", "alice")
 	if want := "lessor: no NATS server answers at nats://127.0.0.1:1; start one, or name another with --server or --context\n"; code != cli.ExitFailed || stderr != want {
 		t.Errorf("exit code %d, %q", code, stderr)
 	}

@@ -67,7 +67,7 @@ func runDemo(cmdCtx context.Context, env *cli.Environment, verbose bool) error {
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }() // the state of what is unfinished is stored, or thrown away
 	d := &demo{out: env.Stdout, s: s}
 	if d.nc, err = s.NATS.Connect(nats.Name("alice")); err != nil {
 		return err

@@ -35,7 +35,7 @@ var secretShape = regexp.MustCompile(`(?:^|[^A-Za-z0-9/+])[A-Za-z0-9/+]{40}(?:$|
 
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	stdout, stderr, code := terminal{}.run(t.Context(), "demo", "--verbose")
+	stdout, stderr, code := shell(nil).Run(t.Context(), "demo", "--verbose")
 	if code != cli.ExitOK {
 		t.Fatalf("exit code %d: %s\n%s", code, stderr, stdout)
 	}
@@ -84,7 +84,9 @@ func TestDemoSaysWhichStepFailed(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	out := &stopOn{words: "\n3. ", stop: stop}
-	_, stderr, code := terminal{stdout: out}.run(ctx, "demo")
+	x := shell(nil)
+	x.Stdout = out
+	_, stderr, code := x.Run(ctx, "demo")
 	if code != cli.ExitFailed || stderr != "lessor: the demo was interrupted at step 3\n" || strings.Count(stderr, "\n") != 1 {
 		t.Errorf("exit code %d, %q", code, stderr)
 	}
@@ -103,7 +105,7 @@ func TestDemoShowsWhatAWSHolds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
+	t.Cleanup(func() { _ = s.Close() }) // everything in it is thrown away
 	d := &demo{out: &told, s: s}
 	if d.nc, err = s.NATS.Connect(); err != nil {
 		t.Fatal(err)

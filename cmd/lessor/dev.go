@@ -58,7 +58,7 @@ func (d *devCmd) run(ctx context.Context, env *cli.Environment) error {
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }() // the state of what is unfinished is stored, or thrown away
 	endpoint := d.IAMEndpoint
 	if s.AWS != nil {
 		endpoint = s.AWS.URL

@@ -28,7 +28,7 @@ import (
 )
 
 // dev starts dev on free ports and waits until it has said what to try.
-func dev(t *testing.T, s *site, args ...string) (p *clitest.Process, said string, x terminal) {
+func dev(t *testing.T, s *site, args ...string) (p *clitest.Process, said string, x clitest.Terminal) {
 	t.Helper()
 	for _, flag := range []string{"--listen", "--iam-listen"} {
 		if !slices.Contains(args, flag) {
@@ -56,7 +56,7 @@ func submatch(t *testing.T, text, expression string) string {
 func TestDevSaysWhatWorks(t *testing.T) {
 	t.Parallel()
 	p, said, x := dev(t, newSite(t))
-	for _, line := range []string{"NATS    " + x.variables["NATS_URL"], "secret  demo"} {
+	for _, line := range []string{"NATS    " + x.Variables["NATS_URL"], "secret  demo"} {
 		if !strings.Contains(said, line+"\n") {
 			t.Errorf("it does not say %q:\n%s", line, said)
 		}
@@ -65,7 +65,7 @@ func TestDevSaysWhatWorks(t *testing.T) {
 	ran := map[string]string{}
 	for _, c := range commands {
 		args := strings.Fields(c[1])
-		ran[args[0]] = x.ok(t, args...)
+		ran[args[0]] = x.OK(t, args...)
 		if strings.HasSuffix(c[1], "--output env") {
 			awsTakes(t, ran[args[0]], submatch(t, said, `AWS_ENDPOINT_URL=(\S+) aws sts get-caller-identity`))
 		}
@@ -81,7 +81,7 @@ func TestDevSaysWhatWorks(t *testing.T) {
 		t.Errorf("it names %d plain requests", len(requests))
 	}
 	for _, r := range requests {
-		oneReply(t, x.connect(t), r[1], r[2])
+		oneReply(t, x.Connect(t), r[1], r[2])
 	}
 	p.Signal(syscall.SIGINT) // Ctrl-C
 	if code := p.Exit(); code != cli.ExitOK || p.Stderr.String() != "lessor: stopping\n" {
@@ -141,16 +141,16 @@ func TestRequesterCommandsAgainstDev(t *testing.T) {
 		}
 	}
 
-	text := x.ok(t, "request", "demo", "-i", "alice", "--ttl", "5m", "--label", "job=7")
+	text := x.OK(t, "request", "demo", "-i", "alice", "--ttl", "5m", "--label", "job=7")
 	takes(submatch(t, text, `access key id +(\S+)`), submatch(t, text, `secret access key +(\S+)`))
 	first := submatch(t, text, `lease +(\S+)`)
 	var process struct{ AccessKeyId, SecretAccessKey string }
-	if err := json.Unmarshal([]byte(x.ok(t, "request", "demo", "-i", "alice", "-o", "credential-process")), &process); err != nil {
+	if err := json.Unmarshal([]byte(x.OK(t, "request", "demo", "-i", "alice", "-o", "credential-process")), &process); err != nil {
 		t.Fatal(err)
 	}
 	takes(process.AccessKeyId, process.SecretAccessKey)
 	for _, args := range [][]string{{"--json"}, {"--output", "json"}, {"--json", "--sealed"}, {"--json", "--ready-within", "10s"}, {"--json", "--confirm=false"}} {
-		out := x.ok(t, append([]string{"request", "demo", "-i", "alice"}, args...)...)
+		out := x.OK(t, append([]string{"request", "demo", "-i", "alice"}, args...)...)
 		r, err := messages.DecodeReply([]byte(out))
 		if err != nil {
 			t.Fatalf("%q: %v: %s", args, err, out)
@@ -160,35 +160,35 @@ func TestRequesterCommandsAgainstDev(t *testing.T) {
 			t.Errorf("%q: ready is %v", args, r.Ready)
 		}
 	}
-	oneReply(t, x.connect(t), "lessor.api.request.alice.demo", "")
+	oneReply(t, x.Connect(t), "lessor.api.request.alice.demo", "")
 
-	if l := x.reply(t, "show", first); l.Lease.State != messages.StateActive || l.Lease.Labels["job"] != "7" {
+	if l := x.Reply(t, "show", first); l.Lease.State != messages.StateActive || l.Lease.Labels["job"] != "7" {
 		t.Errorf("show: %+v", l.Lease)
 	}
-	before := x.reply(t, "show", first).Lease.ExpiresAt
-	if l := x.reply(t, "renew", first, "--ttl", "30m").Lease; l.Renewals != 1 || !l.ExpiresAt.After(before) {
+	before := x.Reply(t, "show", first).Lease.ExpiresAt
+	if l := x.Reply(t, "renew", first, "--ttl", "30m").Lease; l.Renewals != 1 || !l.ExpiresAt.After(before) {
 		t.Errorf("renew: %+v", l)
 	}
-	if got := len(x.reply(t, "list", "-i", "alice").Leases); got != 8 {
+	if got := len(x.Reply(t, "list", "-i", "alice").Leases); got != 8 {
 		t.Errorf("list: %d leases, not 8", got)
 	}
-	if l := x.reply(t, "revoke", first, "--reason", "done").Lease; l.State != messages.StateRevoked || l.Reason != messages.ReasonRequested {
+	if l := x.Reply(t, "revoke", first, "--reason", "done").Lease; l.State != messages.StateRevoked || l.Reason != messages.ReasonRequested {
 		t.Errorf("revoke: %+v", l)
 	}
 	if _, err := callerIdentity(t.Context(), endpoint, submatch(t, text, `access key id +(\S+)`), submatch(t, text, `secret access key +(\S+)`)); err == nil {
 		t.Error("STS takes a revoked key")
 	}
 	var types []string
-	for line := range strings.Lines(x.ok(t, "events", "--no-follow", "--lease", first)) {
+	for line := range strings.Lines(x.OK(t, "events", "--no-follow", "--lease", first)) {
 		types = append(types, strings.Fields(line)[1])
 	}
 	if want := []string{"issued", "confirmed", "renewed", "revoked"}; !slices.Equal(types, want) {
 		t.Errorf("events: %q, not %q", types, want)
 	}
-	if _, stderr, code := x.run(t.Context(), "renew", first); code != cli.ExitFailed || !strings.Contains(stderr, "lease_ended") {
+	if _, stderr, code := x.Run(t.Context(), "renew", first); code != cli.ExitFailed || !strings.Contains(stderr, "lease_ended") {
 		t.Errorf("renew what has ended: %d, %s", code, stderr)
 	}
-	if _, stderr, code := x.run(t.Context(), "request", "demo", "-i", "alice", "--ttl", "2h"); code != cli.ExitFailed || !strings.Contains(stderr, "a shorter --ttl") {
+	if _, stderr, code := x.Run(t.Context(), "request", "demo", "-i", "alice", "--ttl", "2h"); code != cli.ExitFailed || !strings.Contains(stderr, "a shorter --ttl") {
 		t.Errorf("too long: %d, %s", code, stderr)
 	}
 }
@@ -204,22 +204,22 @@ func TestDevKeepsItsStore(t *testing.T) {
 	if !strings.Contains(said, endpoint) {
 		t.Errorf("it does not name its endpoint %s:\n%s", endpoint, said)
 	}
-	lease := x.reply(t, "request", "demo", "-i", "alice").Lease
+	lease := x.Reply(t, "request", "demo", "-i", "alice").Lease
 	if n := s.sim.UserCount(); n != 1 {
 		t.Errorf("the AWS account has %d users", n)
 	}
 	p.Stop()
 
 	p, _, x = dev(t, s, "--store", s.store, "--iam-endpoint", endpoint)
-	if all := x.reply(t, "list", "-i", "alice").Leases; len(all) != 1 || all[0].Name != lease.Name || !all[0].ExpiresAt.Equal(lease.ExpiresAt) {
+	if all := x.Reply(t, "list", "-i", "alice").Leases; len(all) != 1 || all[0].Name != lease.Name || !all[0].ExpiresAt.Equal(lease.ExpiresAt) {
 		t.Errorf("after the restart: %+v, not %+v", all, lease)
 	}
-	x.ok(t, "renew", lease.Name, "--ttl", "30m")
-	x.ok(t, "revoke", lease.Name)
+	x.OK(t, "renew", lease.Name, "--ttl", "30m")
+	x.OK(t, "revoke", lease.Name)
 	if n := s.sim.UserCount(); n != 0 {
 		t.Errorf("%d users are left in AWS", n)
 	}
-	events := x.ok(t, "events", "--no-follow", "--json")
+	events := x.OK(t, "events", "--no-follow", "--json")
 	p.Stop()
 	s.leaves(s.store, events, lease.AccessKeyID)
 }

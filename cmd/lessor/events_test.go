@@ -35,7 +35,7 @@ func TestEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, stderr, code := x.run(t.Context(), "events", "--no-follow"); code != cli.ExitFailed || !strings.Contains(stderr, "LESSOR_EVENT") {
+	if _, stderr, code := x.Run(t.Context(), "events", "--no-follow"); code != cli.ExitFailed || !strings.Contains(stderr, "LESSOR_EVENT") {
 		t.Errorf("without a stream: %d, %s", code, stderr)
 	}
 	ns := messages.Namespace{}
@@ -48,7 +48,7 @@ func TestEvents(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		data, err := json.Marshal(messages.NewEvent("here", l, kind, "1", now, d))
+		data, err := json.Marshal(messages.NewEvent("here", l, kind, "1", clitest.Now, d))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +73,7 @@ func TestEvents(t *testing.T) {
 		"--since 2026-01-01T00:00:00Z":    all,
 		"--lease bob.ci.02 --type issued": "",
 	} {
-		stdout, stderr, code := x.run(t.Context(), append([]string{"events", "--no-follow"}, strings.Fields(args)...)...)
+		stdout, stderr, code := x.Run(t.Context(), append([]string{"events", "--no-follow"}, strings.Fields(args)...)...)
 		if code != cli.ExitOK || stdout != want {
 			t.Errorf("events %s: exit code %d, %s\n%s", args, code, stderr, stdout)
 		}
@@ -82,8 +82,8 @@ func TestEvents(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	out := &stopAt{lines: 3, stop: cancel}
-	x.stdout = out
-	if _, stderr, code := x.run(ctx, "events", "--json"); code != cli.ExitOK {
+	x.Stdout = out
+	if _, stderr, code := x.Run(ctx, "events", "--json"); code != cli.ExitOK {
 		t.Errorf("followed until interrupted: %d, %s", code, stderr)
 	}
 	if e := decode(t, strings.SplitAfter(out.String(), "\n")[1]); e["type"] != "lessor.lease.failed" {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/lessorhq/lessor/cmd/internal/broker"
 	"github.com/lessorhq/lessor/cmd/internal/cli"
@@ -48,15 +48,13 @@ func samples(t *testing.T, page string) map[string]float64 {
 func TestMetricsCountWhatHappens(t *testing.T) {
 	t.Parallel()
 	m := broker.NewMetrics("v1.2.3")
-	o := newOffice(t, func(c *consumer.Config) {
+	o := newOffice(t, clitest.Options{Called: m.Called, Configure: func(c *consumer.Config) {
 		c.Meter, c.MinTTL, c.Sweep.Grace, c.MaintainEvery = m, messages.Duration(time.Second), time.Nanosecond, time.Millisecond
 		c.NoRespondersWait = 50 * time.Millisecond
-	})
-	called := m.Called
-	o.called.Store(&called)
-	m.Watch(o.broker.Scheduler.Counts)
+	}})
+	m.Watch(o.Broker.Scheduler.Counts)
 	state := broker.NewReadiness()
-	state.Up(o.broker)
+	state.Up(o.Broker)
 	stop, address, err := broker.ServeHealth("127.0.0.1:0", state, m.Handler())
 	if err != nil {
 		t.Fatal(err)
@@ -89,9 +87,9 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 		"lessor_orphans_held": 0, `lessor_orphans_total{outcome="removed"}`: 0})
 
 	first, second := o.lease("ci"), o.lease("ci")
-	o.ok(t, "renew", first.Lease.Name, "--ttl", "2h")
-	o.ok(t, "request", "ci", "-i", "alice", "--ttl", "1s")
-	if _, _, code := o.run(t.Context(), "request", "nothing", "-i", "alice"); code != cli.ExitFailed {
+	o.OK(t, "renew", first.Lease.Name, "--ttl", "2h")
+	o.OK(t, "request", "ci", "-i", "alice", "--ttl", "1s")
+	if _, _, code := o.Run(t.Context(), "request", "nothing", "-i", "alice"); code != cli.ExitFailed {
 		t.Error("a secret that there is not is leased")
 	}
 	shows(map[string]float64{
@@ -108,15 +106,15 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 	})
 
 	// What fails, and is tried again until it does not.
-	o.refuse("DeleteUser")
-	_, _, _ = o.run(t.Context(), "revoke", first.Lease.Name)
+	o.Refuse("DeleteUser")
+	_, _, _ = o.Run(t.Context(), "revoke", first.Lease.Name)
 	shows(map[string]float64{"lessor_failed_revocations": 1, "lessor_revocation_failures_total": 1, `lessor_leases{state="revoking"}`: 1,
 		`lessor_aws_calls_total{action="DeleteUser",outcome="refused"}`: 1})
 	o.relent(first)
 	shows(map[string]float64{"lessor_failed_revocations": 0, `lessor_messages_total{outcome="revoked",verb="revoke"}`: 2, `lessor_leases{state="revoking"}`: 0})
 
 	// What can't be read, what no lease knows, and what waits for a person.
-	nc := o.connect(t)
+	nc := o.Connect(t)
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
@@ -134,10 +132,10 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 	write(messages.Namespace{}.LeaseBucket(), "alice.ci.damaged", "{")
 	shows(map[string]float64{"lessor_unreadable_records": 1})
 	stray := func(name string) {
-		o.sim.AddUser(name, "/lessor/ci/", map[string]string{"lessor:installation": o.broker.Installation(), "lessor:lease": "bob.ci." + name, "lessor:attempt": "1"})
+		o.Sim.AddUser(name, "/lessor/ci/", map[string]string{"lessor:installation": o.Broker.Installation(), "lessor:lease": "bob.ci." + name, "lessor:attempt": "1"})
 	}
 	stray("lost")
-	o.ok(t, "sweep")
+	o.OK(t, "sweep")
 	shows(map[string]float64{`lessor_orphans_total{outcome="removed"}`: 1, `lessor_orphans_total{outcome="failed"}`: 0})
 	write(messages.Namespace{}.StateBucket(), "hold", `{"v":1,"since":"2026-11-22T22:00:00Z","sequence":1,"why":"a test"}`)
 	stray("newer")
@@ -158,7 +156,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 	// AWS says that it is too much, and does not answer; nobody takes a delivery; a
 	// message comes again.
 	var throttled, dropped atomic.Bool
-	o.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+	o.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		switch {
 		case c.Action == "CreateUser" && throttled.CompareAndSwap(false, true):
 			return iamsim.Verdict{Do: iamsim.Fail, Status: 400, Code: "Throttling"}
@@ -181,7 +179,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 		page, _ = clitest.Probe(address, "/metrics")
 		return samples(t, page)[`lessor_redeliveries_total{verb="revoke"}`] > 1
 	})
-	problems, err := testutil.GatherAndLint(m.registry)
+	problems, err := promlint.New(strings.NewReader(page)).Lint()
 	if err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
 	}
@@ -192,7 +190,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 			}
 		}
 	}
-	for _, secret := range append(o.sim.IssuedSecrets(), o.hidden...) {
+	for _, secret := range o.SecretKeys() {
 		if leak.Contains([]byte(page), secret) {
 			t.Error("a secret key is on the page")
 		}
@@ -211,15 +209,15 @@ func TestServeShowsMetrics(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	p, x := s.serve("--health", "127.0.0.1:0")
-	lease := x.reply(t, "request", "ci", "-i", "alice")
-	x.ok(t, "revoke", lease.Lease.Name)
+	lease := x.Reply(t, "request", "ci", "-i", "alice")
+	x.OK(t, "revoke", lease.Lease.Name)
 	page, status := clitest.Probe(fmt.Sprint(p.Logs("health")["address"]), "/metrics")
 	have := samples(t, page)
 	if status != http.StatusOK || have[`lessor_messages_total{outcome="revoked",verb="revoke"}`] != 1 || have[`lessor_aws_calls_total{action="CreateUser",outcome="ok"}`] != 1 || have["go_goroutines"] == 0 {
 		t.Errorf("status %d\n%s", status, page)
 	}
 	s.pages = append(s.pages, page)
-	events := x.ok(t, "events", "--no-follow", "--json")
+	events := x.OK(t, "events", "--no-follow", "--json")
 	p.Stop()
 	s.leaves(s.store, events, lease.Lease.AccessKeyID)
 }

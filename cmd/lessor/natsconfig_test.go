@@ -11,39 +11,46 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"github.com/lessorhq/lessor/cmd/embedded"
 	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/cmd/internal/clitest"
 	"github.com/lessorhq/lessor/cmd/internal/natsconfig"
 )
 
-// TestTheShippedNATSConfigIsMade makes sure that what is shipped is what the command
-// makes of the shipped list, and that no key is among it.
-func TestTheShippedNATSConfigIsMade(t *testing.T) {
+// identitiesFile is the shipped list of identities.
+const identitiesFile = "../../deploy/nats/identities.yaml"
+
+// natsConfigModes are the further flags of nats-config, and the folder with what is shipped.
+var natsConfigModes = map[string][]string{"static": nil, "jwt": {"--jwt"}}
+
+// TestShippedNATSConfigIsUpToDate makes the configuration of the shipped list again: it is
+// what is shipped, and no key is in it.
+func TestShippedNATSConfigIsUpToDate(t *testing.T) {
 	t.Parallel()
-	printed := func(args ...string) string {
-		stdout, stderr, code := terminal{}.run(t.Context(), append([]string{"nats-config", natsconfig.identitiesFile}, args...)...)
-		if code != cli.ExitOK || stderr != "" {
-			t.Fatalf("exit code %d, %s", code, stderr)
-		}
-		return stdout
-	}
-	for file, want := range map[string]string{
-		"static/accounts.conf": printed(), "jwt/accounts.json": printed("--jwt"), "static/lessor.conf": natsconfig.serverConf, "jwt/lessor.conf": natsconfig.serverConf,
-	} {
-		shipped, err := os.ReadFile(filepath.Join("../../deploy/nats", file))
+	for mode, flags := range natsConfigModes {
+		dir := t.TempDir()
+		shell(nil).OK(t, append([]string{"nats-config", identitiesFile, "--out", dir}, flags...)...)
+		server, err := os.ReadFile(filepath.Join(dir, natsconfig.ConfFile))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if string(shipped) != want {
-			t.Errorf("deploy/nats/%s is not what nats-config makes of identities.yaml", file)
-		}
-		if key := anyKey.FindString(string(shipped)); key != "" {
-			t.Errorf("deploy/nats/%s has a key: %.4s…", file, key)
+		accounts := shell(nil).OK(t, append([]string{"nats-config", identitiesFile}, flags...)...)
+		accountsFile := map[string]string{"static": "accounts.conf", "jwt": "accounts.json"}[mode]
+		for file, want := range map[string]string{natsconfig.ConfFile: string(server), accountsFile: accounts} {
+			shipped, err := os.ReadFile(filepath.Join("../../deploy/nats", mode, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(shipped) != want {
+				t.Errorf("deploy/nats/%s/%s is not what nats-config makes of identities.yaml", mode, file)
+			}
+			if key := anyKey.FindString(string(shipped)); key != "" {
+				t.Errorf("deploy/nats/%s/%s has a key: %.4s…", mode, file, key)
+			}
 		}
 	}
 }
@@ -63,7 +70,7 @@ func TestNATSConfigKeepsKeys(t *testing.T) {
 			if err := os.WriteFile(list, []byte("brokers: [one]\nrequesters: {"+requesters+"}\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			stdout, stderr, code := terminal{}.run(t.Context(), append([]string{"nats-config", list, "--out", dir}, mode...)...)
+			stdout, stderr, code := shell(nil).Run(t.Context(), append([]string{"nats-config", list, "--out", dir}, mode...)...)
 			if code != cli.ExitOK || stdout != "" || anyKey.MatchString(stderr) {
 				t.Fatalf("exit code %d, %s%s", code, stdout, stderr)
 			}
@@ -96,7 +103,7 @@ func TestNATSConfigKeepsKeys(t *testing.T) {
 		}
 		private := 0
 		for path, text := range before {
-			if seeds.MatchString(text) && strings.HasSuffix(path, natsconfig.seedSuffix) {
+			if seeds.MatchString(text) && strings.HasSuffix(path, ".nk") {
 				private++
 				if after[path] != text {
 					t.Errorf("%s is another", path)
@@ -106,7 +113,7 @@ func TestNATSConfigKeepsKeys(t *testing.T) {
 		if private < 3 || len(after) <= len(before) {
 			t.Errorf("%d private keys, %d files and then %d", private, len(before), len(after))
 		}
-		for _, public := range []string{natsconfig.ConfFile, natsconfig.keysFile, natsconfig.accountsFile} {
+		for _, public := range []string{natsconfig.ConfFile, "keys.conf", "accounts.conf"} {
 			if seeds.MatchString(after["/"+public]) {
 				t.Errorf("%s has a private key", public)
 			}
@@ -129,7 +136,7 @@ func TestAReloadIsEnough(t *testing.T) {
 		configure := func(requesters string) {
 			t.Helper()
 			ok(os.WriteFile(list, []byte("brokers: [one]\nrequesters: {"+requesters+"}\n"), 0o600))
-			if _, stderr, code := (terminal{}).run(t.Context(), append([]string{"nats-config", list, "--out", dir}, mode...)...); code != cli.ExitOK {
+			if _, stderr, code := shell(nil).Run(t.Context(), append([]string{"nats-config", list, "--out", dir}, mode...)...); code != cli.ExitOK {
 				t.Fatal(stderr)
 			}
 		}
@@ -145,9 +152,9 @@ func TestAReloadIsEnough(t *testing.T) {
 		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
 		enters := func(user string) bool {
 			t.Helper()
-			auth := nats.UserCredentials(filepath.Join(dir, "creds", natsconfig.userKey("requester", user)+".creds"))
+			auth := nats.UserCredentials(filepath.Join(dir, "creds", "requester-"+user+".creds"))
 			if mode == nil {
-				auth, err = nats.NkeyOptionFromSeed(filepath.Join(dir, "keys", natsconfig.userKey("requester", user)+natsconfig.seedSuffix))
+				auth, err = nats.NkeyOptionFromSeed(filepath.Join(dir, "keys", "requester-"+user+".nk"))
 				ok(err)
 			}
 			nc, err := nats.Connect(s.ClientURL(), auth)
@@ -195,37 +202,70 @@ func TestBadIdentities(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if stdout, stderr, code := (terminal{}).run(t.Context(), "nats-config", file); code != cli.ExitUsage || stdout != "" || !strings.Contains(stderr, says) || strings.Count(stderr, "\n") != 1 {
+		if stdout, stderr, code := shell(nil).Run(t.Context(), "nats-config", file); code != cli.ExitUsage || stdout != "" || !strings.Contains(stderr, says) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%q: exit code %d, want %q: %s%s", text, code, says, stdout, stderr)
 		}
 	}
-	if _, stderr, code := (terminal{}).run(t.Context(), "nats-config", "no such file"); code != cli.ExitFailed || !strings.Contains(stderr, "no such file") {
+	if _, stderr, code := shell(nil).Run(t.Context(), "nats-config", "no such file"); code != cli.ExitFailed || !strings.Contains(stderr, "no such file") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
+}
+
+// configuredServer is a NATS server with the accounts that nats-config makes.
+type configuredServer struct {
+	*embedded.Server
+	dir string // the command's --out
+	jwt bool
+}
+
+func startConfigured(t *testing.T, flags []string) configuredServer {
+	t.Helper()
+	c := configuredServer{dir: t.TempDir(), jwt: len(flags) > 0}
+	shell(nil).OK(t, append([]string{"nats-config", identitiesFile, "--out", c.dir}, flags...)...)
+	var err error
+	c.Server, err = embedded.Start(embedded.Options{Listen: "127.0.0.1:0", Configure: func(o *server.Options) {
+		store := o.StoreDir
+		if err := o.ProcessConfigFile(filepath.Join(c.dir, natsconfig.ConfFile)); err != nil {
+			t.Error(err)
+		}
+		o.JetStream, o.StoreDir, o.Host, o.Port = true, store, "127.0.0.1", server.RANDOM_PORT
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// flags are the flags of a user.
+func (c configuredServer) flags(role, user string) []string {
+	flags := []string{"--server", c.URL(), "--inbox-prefix", "_INBOX_" + user}
+	if c.jwt {
+		return append(flags, "--creds", filepath.Join(c.dir, "creds", role+"-"+user+".creds"))
+	}
+	return append(flags, "--nkey", filepath.Join(c.dir, "keys", role+"-"+user+".nk"))
 }
 
 // TestCommandsWithAccounts runs the program itself, broker and all, with what
 // nats-config made.
 func TestCommandsWithAccounts(t *testing.T) {
 	t.Parallel()
-	for _, setup := range []natsconfig.natsSetup{natsconfig.staticUsers, natsconfig.jwtUsers} {
-		t.Run(string(setup), func(t *testing.T) {
+	for mode, flags := range natsConfigModes {
+		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			w, secrets := natsconfig.newNATSWorld(t, setup), t.TempDir()
-			w.ok(os.WriteFile(filepath.Join(secrets, "ci.yaml"), []byte("name: ci\naws: {path: /lessor/}\n"), 0o600))
-			id, secretKey := w.sim.AddPrincipal("broker")
-			keyFile := newKeyFile(t)
-			p := clitest.Start(t, map[string]string{"AWS_ACCESS_KEY_ID": id, "AWS_SECRET_ACCESS_KEY": secretKey, "AWS_ENDPOINT_URL": w.aws.URL},
-				append([]string{"serve", "--key-file", keyFile, "--secrets", secrets}, w.flags("broker", "broker")...)...)
+			nats, s, keyFile := startConfigured(t, flags), newSite(t), newKeyFile(t)
+			p := s.start(nil, append([]string{"serve", "--key-file", keyFile, "--secrets", s.secrets}, nats.flags("broker", "broker")...)...)
 			p.Logs("broker is up")
 			as := func(role, user string, args ...string) string {
 				t.Helper()
-				return terminal{clock: time.Now}.ok(t, append(args, w.flags(role, user)...)...)
+				return at("").OK(t, append(args, nats.flags(role, user)...)...)
 			}
 			alice := func(args ...string) string { t.Helper(); return as("requester", "alice", args...) }
 			said := alice("request", "ci", "-i", "alice", "--sealed")
 			name := submatch(t, said, `lease +(\S+)`)
-			clitest.Eventually(t, "it is confirmed", func() bool { return strings.Contains(as("auditor", "audrey", "events", "--no-follow"), "confirmed") })
+			clitest.Eventually(t, "it is confirmed", func() bool {
+				return strings.Contains(as("auditor", "audrey", "events", "--no-follow"), "confirmed")
+			})
 			alice("renew", name, "--ttl", "2h")
 			if !strings.Contains(alice("list", "-i", "alice")+alice("show", name), name) {
 				t.Error("her lease is not shown")
@@ -240,17 +280,17 @@ func TestCommandsWithAccounts(t *testing.T) {
 					}
 				}
 			}
-			key := strings.TrimSpace(terminal{}.ok(t, "audit", "keys", "--key-file", keyFile))
+			key := strings.TrimSpace(shell(nil).OK(t, "audit", "keys", "--key-file", keyFile))
 			if verified := as("auditor", "audrey", "audit", "verify", "--key", key, "--js-domain", "lessor"); !strings.Contains(verified, "events, 1 to ") {
 				t.Errorf("the auditor verifies %s", verified)
 			}
-			_, stderr, code := terminal{}.run(t.Context(), append([]string{"request", "prod", "-i", "alice"}, w.flags("requester", "alice")...)...)
+			_, stderr, code := shell(nil).Run(t.Context(), append([]string{"request", "prod", "-i", "alice"}, nats.flags("requester", "alice")...)...)
 			if code != cli.ExitFailed || !strings.Contains(stderr, "NATS does not let this connection ask as alice") {
 				t.Errorf("what she may not: exit code %d, %s", code, stderr)
 			}
 			p.Stop()
 			if log := p.Stderr.String(); strings.Contains(log, "Violation") {
-				t.Errorf("the broker may not what it does: %s", log)
+				t.Errorf("NATS refuses the broker something: %s", log)
 			}
 		})
 	}

@@ -11,17 +11,18 @@ import (
 	"testing"
 
 	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/clitest"
 )
 
 func TestPolicyOfAStoredSecret(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
-	definition := withKey(o.principal("lessor", ""))
+	o := newOffice(t, clitest.Options{})
+	definition := withKey(o.Principal("lessor", ""))
 	o.put(definition)
 	o.put(strings.Replace(withKey("AKIAQQQQQQQQQQQQQQQQ", "none-of-AWS"), "name: ci", "name: unknown", 1)) // nobody's
 	o.says(cli.ExitFailed, "", "--account, or run: lessor secret check unknown\n", "policy", "unknown")
 	o.says(cli.ExitOK, "arn:aws:iam::210987654321:user/lessor/ci/*", "", "policy", "ci", "--account", "210987654321")
-	o.ok(t, "secret", "check", "ci")
+	o.OK(t, "secret", "check", "ci")
 	for args, want := range map[string]string{
 		"policy ci":                        "arn:aws:iam::123456789012:user/lessor/ci/*",
 		"policy ci --account 210987654321": "arn:aws:iam::210987654321:user/lessor/ci/*",
@@ -29,7 +30,7 @@ func TestPolicyOfAStoredSecret(t *testing.T) {
 		// Whose key it rotates the broker knows.
 		"policy ci --timeout 20s": `"arn:aws:iam::123456789012:user/lessor"`,
 	} {
-		stdout, stderr, code := o.run(t.Context(), strings.Fields(args)...)
+		stdout, stderr, code := o.Run(t.Context(), strings.Fields(args)...)
 		if code != cli.ExitOK || stderr != "" || !strings.Contains(stdout, want) || !json.Valid([]byte(stdout)) {
 			t.Errorf("lessor %s: exit code %d, %s%s", args, code, stdout, stderr)
 		}
@@ -42,24 +43,24 @@ func TestPolicyOfAStoredSecret(t *testing.T) {
 // the definition is.
 func TestThePolicyIsEnough(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
+	o := newOffice(t, clitest.Options{})
 	const account, arn = "123456789012", "arn:aws:iam::123456789012:user/lessor"
-	policy := o.ok(t, "policy", "--file", written(t, ownKey), "--account", account, "--principal", arn)
-	file := written(t, withKey(o.principal("lessor", policy)))
+	policy := o.OK(t, "policy", "--file", written(t, ownKey), "--account", account, "--principal", arn)
+	file := written(t, withKey(o.Principal("lessor", policy)))
 	o.says(cli.ExitOK, "all allowed", "", "secret", "put", file)
 	o.says(cli.ExitOK, "ok", "", "secret", "check", "ci")
-	here := o.reply(t, "secret", "get", "ci").Secret.Installation
-	filed := o.ok(t, "policy", "--file", file, "--account", account, "--principal", arn, "--installation", here)
-	if stored := o.ok(t, "policy", "ci"); stored != filed || !strings.Contains(stored, here) {
+	here := o.Reply(t, "secret", "get", "ci").Secret.Installation
+	filed := o.OK(t, "policy", "--file", file, "--account", account, "--principal", arn, "--installation", here)
+	if stored := o.OK(t, "policy", "ci"); stored != filed || !strings.Contains(stored, here) {
 		t.Errorf("by its name it is\n%s\nand with --file\n%s", stored, filed)
 	}
 	lease := o.lease("ci").Lease.Name
-	o.ok(t, "renew", lease, "--ttl", "2h")
-	o.ok(t, "secret", "rotate-key", "ci")
-	o.ok(t, "revoke", lease)
+	o.OK(t, "renew", lease, "--ttl", "2h")
+	o.OK(t, "secret", "rotate-key", "ci")
+	o.OK(t, "revoke", lease)
 	o.lease("ci")
-	o.ok(t, "secret", "delete", "ci")
-	for _, c := range o.sim.Calls() {
+	o.OK(t, "secret", "delete", "ci")
+	for _, c := range o.Sim.Calls() {
 		if c.Code == "AccessDenied" {
 			t.Errorf("%s is denied", c.Action)
 		}
@@ -69,7 +70,7 @@ func TestThePolicyIsEnough(t *testing.T) {
 // TestPolicyWithoutABroker needs no NATS.
 func TestPolicyWithoutABroker(t *testing.T) {
 	t.Parallel()
-	x := terminal{variables: map[string]string{"NATS_URL": "nats://127.0.0.1:1"}}
+	x := shell(map[string]string{"NATS_URL": "nats://127.0.0.1:1"})
 	file := filepath.Join(t.TempDir(), "ci.yaml")
 	definition := strings.Replace(ownKey, "region: eu-central-1", "region: cn-north-1", 1)
 	definition = definition[:strings.Index(definition, "  auth:")] +
@@ -87,7 +88,7 @@ func TestPolicyWithoutABroker(t *testing.T) {
 		"policy --trust pod-identity":                                 {"pods.eks.amazonaws.com"},
 		"policy --trust pod-identity --service-account lessor/broker": {"kubernetes-namespace", "broker"},
 	} {
-		out := x.ok(t, strings.Fields(args)...)
+		out := x.OK(t, strings.Fields(args)...)
 		var policy struct{ Version string }
 		if err := json.Unmarshal([]byte(out), &policy); err != nil || policy.Version != "2012-10-17" || !strings.HasSuffix(out, "}\n") {
 			t.Errorf("lessor %s: %v\n%s", args, err, out)
@@ -119,7 +120,7 @@ func TestTheGuidesCommandsPrintWhatItShows(t *testing.T) {
 	if len(found) != 5 {
 		t.Fatalf("there are %d commands", len(found))
 	}
-	x := terminal{variables: map[string]string{"NATS_URL": "nats://127.0.0.1:1"}}
+	x := shell(map[string]string{"NATS_URL": "nats://127.0.0.1:1"})
 	for _, at := range found {
 		line, behind := text[at[2]:at[3]], text[at[1]:]
 		_, block, _ := strings.Cut(behind, "```json\n")
@@ -133,7 +134,7 @@ func TestTheGuidesCommandsPrintWhatItShows(t *testing.T) {
 				args[i] = "../../deploy/secrets/ci.yaml"
 			}
 		}
-		if out := x.ok(t, args...); out != block {
+		if out := x.OK(t, args...); out != block {
 			t.Errorf("lessor %s prints\n%s", line, out)
 		}
 	}

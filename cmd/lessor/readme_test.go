@@ -9,35 +9,12 @@ import (
 	"regexp"
 	"testing"
 
+	"github.com/lessorhq/lessor/cmd/internal/clitest"
 	"github.com/lessorhq/lessor/cmd/internal/sandbox"
 	"github.com/lessorhq/lessor/cmd/internal/secretfile"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/awsiam"
 )
-
-// blocks returns the fenced code blocks of a language in a Markdown file that has
-// some.
-func blocks(t *testing.T, file, language string) []string {
-	t.Helper()
-	all := allBlocks(t, file, language)
-	if len(all) == 0 {
-		t.Fatalf("%s has no %s", file, language)
-	}
-	return all
-}
-
-func allBlocks(t *testing.T, file, language string) []string {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []string
-	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllSubmatch(text, -1) {
-		all = append(all, string(m[1]))
-	}
-	return all
-}
 
 // definition loads a definition as serve does.
 func definition(t *testing.T, text string) messages.DynamicSecret {
@@ -95,7 +72,7 @@ func TestTheDocumentsDefinitionsLoad(t *testing.T) {
 	}
 	found := 0
 	for _, file := range append(files, "../../README.md") {
-		for i, text := range allBlocks(t, file, "yaml") {
+		for i, text := range clitest.CodeBlocks(t, file, "yaml") {
 			if !isDefinition.MatchString(text) {
 				continue
 			}
@@ -113,7 +90,7 @@ func TestTheReadmesSecretIsTheSample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown, err := json.Marshal(definition(t, blocks(t, "../../README.md", "yaml")[0]))
+	shown, err := json.Marshal(definition(t, clitest.FirstCodeBlock(t, "../../README.md", "yaml")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +105,7 @@ func TestTheReadmesSecretIsTheSample(t *testing.T) {
 
 func TestTheReadmesProgramCompiles(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "main.go")
-	if err := os.WriteFile(file, []byte(blocks(t, "../../README.md", "go")[0]), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(clitest.FirstCodeBlock(t, "../../README.md", "go")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command("go", "vet", file).CombinedOutput(); err != nil {
@@ -137,7 +114,7 @@ func TestTheReadmesProgramCompiles(t *testing.T) {
 }
 
 func TestTheReadmesRequestDecodes(t *testing.T) {
-	body := regexp.MustCompile("XAB…").ReplaceAllString(blocks(t, "../../README.md", "json")[0], "XA5QRZTHYEPXTQBEV7WP2RY4JJ2S5ISCIQAX7T3L4FA5ZRTOTH2HIAMH")
+	body := regexp.MustCompile("XAB…").ReplaceAllString(clitest.FirstCodeBlock(t, "../../README.md", "json"), "XA5QRZTHYEPXTQBEV7WP2RY4JJ2S5ISCIQAX7T3L4FA5ZRTOTH2HIAMH")
 	if _, err := messages.DecodeLeaseRequest([]byte(body)); err != nil {
 		t.Fatal(err)
 	}

@@ -12,14 +12,14 @@ import (
 
 func TestRequestOutputs(t *testing.T) {
 	x, nc, asked := cannedBroker(t)
-	x.variables["LESSOR_IDENTITY"] = "alice"
+	x.Variables["LESSOR_IDENTITY"] = "alice"
 	confirmed, err := nc.SubscribeSync("lessor.confirm.>")
 	if err != nil || nc.Flush() != nil {
 		t.Fatal(err)
 	}
 	request := func(args ...string) string {
 		t.Helper()
-		stdout, stderr, code := x.run(t.Context(), append([]string{"request", "ci"}, args...)...)
+		stdout, stderr, code := x.Run(t.Context(), append([]string{"request", "ci"}, args...)...)
 		if code != cli.ExitOK || strings.Contains(stderr, "secret") {
 			t.Fatalf("exit code %d: %s", code, stderr)
 		}
@@ -67,7 +67,7 @@ expires            2026-11-22T22:59:00Z (in 59m)
 
 func TestSealedAnsweredInClear(t *testing.T) {
 	x, _, _ := cannedBroker(t)
-	stdout, stderr, code := x.run(t.Context(), "request", "ci", "-i", "alice", "--sealed")
+	stdout, stderr, code := x.Run(t.Context(), "request", "ci", "-i", "alice", "--sealed")
 	if code != cli.ExitFailed || stdout != "" || !strings.Contains(stderr, "in clear") {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
@@ -75,8 +75,8 @@ func TestSealedAnsweredInClear(t *testing.T) {
 
 func TestUnprintedKeyIsRevoked(t *testing.T) {
 	x, _, asked := cannedBroker(t)
-	x.stdout = failingWriter{}
-	_, stderr, code := x.run(t.Context(), "request", "ci", "-i", "alice")
+	x.Stdout = failingWriter{}
+	_, stderr, code := x.Run(t.Context(), "request", "ci", "-i", "alice")
 	if code != cli.ExitFailed || !strings.Contains(stderr, "was revoked") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}

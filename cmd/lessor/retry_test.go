@@ -7,18 +7,19 @@ import (
 	"testing"
 
 	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/clitest"
 )
 
 func TestFailedRevocationsAreListedRetriedAndGivenUp(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
+	o := newOffice(t, clitest.Options{})
 	o.put(plain)
 	stuck, other := o.lease("ci").Lease.Name, o.lease("ci").Lease.Name
 	o.says(cli.ExitOK, "", "no lease that could not be revoked", "list", "--failed")
 	o.says(cli.ExitOK, "0 leases are tried again", "", "retry")
-	o.refuse("DeleteUser")
+	o.Refuse("DeleteUser")
 	o.says(cli.ExitFailed, "", "provider_unavailable", "revoke", stuck)
-	list := o.ok(t, "list", "--failed")
+	list := o.OK(t, "list", "--failed")
 	if !strings.Contains(list, stuck) || strings.Contains(list, other) || !strings.Contains(list, "AWS answered DeleteUser with AccessDenied") {
 		t.Errorf("it prints\n%s", list)
 	}

@@ -18,44 +18,47 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
+// clearLine is what a terminal is sent before its line is written anew.
+const clearLine = "\r\x1b[K"
+
 func TestSecretPut(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
-	file := written(t, withKey(o.principal("lessor", "")))
+	o := newOffice(t, clitest.Options{})
+	file := written(t, withKey(o.Principal("lessor", "")))
 	o.says(cli.ExitOK, `secret    ci
 revision  1
 account   123456789012
 arn       arn:aws:iam::123456789012:user/lessor
 checked   `, "", "secret", "put", file, "--revision", "0")
-	c := o.reply(t, "secret", "check", "ci").Check
+	c := o.Reply(t, "secret", "check", "ci").Check
 	o.says(cli.ExitOK, fmt.Sprintf("checked   %d calls at AWS, all allowed\n", len(c.Calls)), "", "secret", "put", file, "--revision", "1")
 	o.says(cli.ExitOK, `{"kind":"secret","secret":{"name":"ci","revision":1,`, "", "secret", "put", file, "--json")
 
-	o.sim.ResetCalls()
-	o.stdin = plain + "hard_expiry: none\n"
+	o.Sim.ResetCalls()
+	o.Stdin = plain + "hard_expiry: none\n"
 	o.says(cli.ExitOK, "secret    ci\nrevision  2\nnote      hard_expiry: ", "", "secret", "put", "-", "--no-check")
 	o.says(cli.ExitOK, "revision  2 (nothing has changed)\n", "", "secret", "put", "-", "--no-check")
-	for _, c := range o.sim.Calls() {
+	for _, c := range o.Sim.Calls() {
 		if c.Action != "GetCallerIdentity" && c.Action != "ListUsers" { // the sweep, meanwhile
 			t.Errorf("without a check AWS was asked for %s", c.Action)
 		}
 	}
 	// What is known of a definition by itself, the check knows, too.
-	if said := o.ok(t, "secret", "put", "-"); strings.Count(said, "note ") != 1 {
+	if said := o.OK(t, "secret", "put", "-"); strings.Count(said, "note ") != 1 {
 		t.Errorf("one note is said more than once:\n%s", said)
 	}
 }
 
 func TestSecretPutRefused(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
-	file := written(t, withKey(o.principal("lessor", allBut(`"iam:AddUserToGroup"`))))
+	o := newOffice(t, clitest.Options{})
+	file := written(t, withKey(o.Principal("lessor", allBut(`"iam:AddUserToGroup"`))))
 	const missing = "denied: iam:AddUserToGroup on arn:aws:iam::123456789012:group/deployers\n"
 	o.says(cli.ExitFailed, missing, "lessor: check_failed: ci does not work at AWS, and was not stored; give the broker the rights", "secret", "put", file)
 	o.says(cli.ExitFailed, `{"kind":"error","error":{"code":"check_failed",`, "check_failed", "secret", "put", file, "--json")
 	o.says(cli.ExitFailed, `"action":"iam:AddUserToGroup","resource":"arn:aws:iam::123456789012:group/deployers"`, "", "secret", "put", file, "--json")
 	o.says(cli.ExitFailed, "", "secret_not_found", "secret", "get", "ci")
-	if users := o.sim.Users(); len(users) != 0 {
+	if users := o.Sim.Users(); len(users) != 0 {
 		t.Errorf("the check has left %s", users[0].Name)
 	}
 
@@ -63,8 +66,8 @@ func TestSecretPutRefused(t *testing.T) {
 	o.putFile("name: filed\n")
 	o.put("name: old\n")
 	o.lease("old")
-	o.refuse("DeleteUser")
-	o.ok(t, "secret", "delete", "old", "--no-wait")
+	o.Refuse("DeleteUser")
+	o.OK(t, "secret", "delete", "old", "--no-wait")
 	for _, refused := range []struct {
 		code             messages.Code
 		definition, next string
@@ -86,14 +89,14 @@ func TestSecretPutRefused(t *testing.T) {
 	// What can be told without the broker names the file.
 	odd := written(t, "name: odd\naws: {path: nowhere}\n")
 	o.says(cli.ExitUsage, "", odd+": aws.path: ", "secret", "put", odd)
-	if list := o.reply(t, "secret", "list").Secrets; len(list) != 3 {
+	if list := o.Reply(t, "secret", "list").Secrets; len(list) != 3 {
 		t.Errorf("there are %+v", list)
 	}
 }
 
 // TestSecretPutKeepsTheKeyToItself has mistakes all around a secret key.
 func TestSecretPutKeepsTheKeyToItself(t *testing.T) {
-	x := terminal{variables: map[string]string{"NATS_URL": "nats://127.0.0.1:1"}}
+	x := shell(map[string]string{"NATS_URL": "nats://127.0.0.1:1"})
 	for _, text := range []string{
 		"name: ci\naws: {auth: {method: access_key, secret_access_key: [geheim]}}\n",
 		"name: ci\naws: {auth: {method: access_key, secret_access_key: geheim, secret_access_key: geheim}}\n",
@@ -102,8 +105,8 @@ func TestSecretPutKeepsTheKeyToItself(t *testing.T) {
 		`{"name":"ci","aws":{"auth":{"secret_access_key":{"geheim":1}}}}`,
 		`{"name":"ci","aws":{"auth":{"secret_access_key":"geheim`,
 	} {
-		x.stdin = text
-		stdout, stderr, code := x.run(t.Context(), "secret", "put", "-")
+		x.Stdin = text
+		stdout, stderr, code := x.Run(t.Context(), "secret", "put", "-")
 		if code != cli.ExitUsage || strings.Count(stderr, "\n") != 1 || strings.Contains(stdout+stderr, "geheim") {
 			t.Errorf("%q: exit code %d, %s%s", text, code, stdout, stderr)
 		}
@@ -112,10 +115,10 @@ func TestSecretPutKeepsTheKeyToItself(t *testing.T) {
 
 func TestSecretGet(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
-	id, secret := o.principal("lessor", "")
-	o.ok(t, "secret", "put", written(t, withKey(id, secret)))
-	rotated := o.reply(t, "secret", "rotate-key", "ci").Secret.Connection
+	o := newOffice(t, clitest.Options{})
+	id, secret := o.Principal("lessor", "")
+	o.OK(t, "secret", "put", written(t, withKey(id, secret)))
+	rotated := o.Reply(t, "secret", "rotate-key", "ci").Secret.Connection
 	o.says(cli.ExitOK, strings.NewReplacer("ID-BEFORE", id, "ID-NOW", rotated.AccessKeyID, "CONNECTION", rotated.Name).Replace(`# revision: 1
 # state: active
 # source: operator
@@ -164,7 +167,7 @@ func TestShownSecretIsNoMoreThanItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out clitest.Buffer
-	env := &cli.Environment{Stdout: &out, Now: func() time.Time { return now }}
+	env := &cli.Environment{Stdout: &out, Now: func() time.Time { return clitest.Now }}
 	if err := (&operator{}).printSecret(env, messages.SecretInfo{Name: "ci", Definition: d, Notes: []string{"one\nname: two"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +190,7 @@ func FuzzShownSecret(f *testing.F) {
 		}
 		d.AWS.Auth.SecretAccessKey = messages.Sensitive{}
 		var out clitest.Buffer
-		env := &cli.Environment{Stdout: &out, Now: func() time.Time { return now }}
+		env := &cli.Environment{Stdout: &out, Now: func() time.Time { return clitest.Now }}
 		if err := (&operator{}).printSecret(env, messages.SecretInfo{Name: d.Name, Definition: d}); err != nil {
 			t.Fatal(err)
 		}
@@ -212,16 +215,16 @@ func inJSON(t *testing.T, v any) string {
 
 func TestSecretList(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
+	o := newOffice(t, clitest.Options{})
 	o.says(cli.ExitOK, "", "lessor secret put", "secret", "list")
 	o.says(cli.ExitOK, `{"kind":"secrets","secrets":[]}`+"\n", "", "secret", "list", "--json")
-	o.ok(t, "secret", "put", written(t, withKey(o.principal("lessor", ""))))
+	o.OK(t, "secret", "put", written(t, withKey(o.Principal("lessor", ""))))
 	o.putFile(string(sandbox.DemoSecret))
 	o.put("name: old\naws: {region: eu-central-1}\n")
 	o.lease("old")
-	o.refuse("DeleteUser")
-	o.ok(t, "secret", "delete", "old", "--no-wait")
-	o.ok(t, "sweep") // asks who the broker is, for each
+	o.Refuse("DeleteUser")
+	o.OK(t, "secret", "delete", "old", "--no-wait")
+	o.OK(t, "sweep") // asks who the broker is, for each
 	o.says(cli.ExitOK, `NAME  STATE     SOURCE    TYPE      AUTH        ACCOUNT       REVISION
 ci    active    operator  iam_user  access_key  123456789012  1
 demo  active    file      iam_user  default     123456789012  2
@@ -231,31 +234,31 @@ old   deleting  operator  iam_user  default     123456789012  4
 
 func TestSecretCheck(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
-	o.put(withKey(o.principal("lessor", allBut(`"iam:AddUserToGroup","iam:TagUser"`))))
+	o := newOffice(t, clitest.Options{})
+	o.put(withKey(o.Principal("lessor", allBut(`"iam:AddUserToGroup","iam:TagUser"`))))
 	o.says(cli.ExitFailed, "denied: iam:TagUser on arn:aws:iam::123456789012:user/lessor/ci/", "1 of 2 calls failed; lessor policy ci prints the rights that it needs\n", "secret", "check", "ci")
-	o.put(withKey(o.principal("other", allBut(`"iam:AddUserToGroup"`))))
+	o.put(withKey(o.Principal("other", allBut(`"iam:AddUserToGroup"`))))
 	o.says(cli.ExitFailed, "denied: iam:AddUserToGroup on arn:aws:iam::123456789012:group/deployers\n", "calls failed; lessor policy ci prints the rights that it needs\n", "secret", "check", "ci")
 	o.says(cli.ExitFailed, `{"kind":"check","check":{"name":"ci","ok":false,`, " calls failed", "secret", "check", "ci", "--json")
 
 	o.put(strings.Replace(plain, "deployers", "nobody", 1))
 	o.says(cli.ExitFailed, "failed: ", "calls failed; mend the definition, or what it names at AWS\n", "secret", "check", "ci")
-	id, secret := o.principal("leaver", "")
+	id, secret := o.Principal("leaver", "")
 	o.put(withKey(id, secret))
-	o.sim.RevokeKey(id)
+	o.Sim.RevokeKey(id)
 	o.says(cli.ExitFailed, "error  ", "lessor: the check of ci failed: ", "secret", "check", "ci")
 
 	o.put(plain)
-	o.says(cli.ExitOK, "account  123456789012\narn      arn:aws:iam::123456789012:user/broker\n", "", "secret", "check", "ci")
-	table := o.ok(t, "secret", "check", "ci")
+	o.says(cli.ExitOK, "account  123456789012\narn      arn:aws:iam::123456789012:user/lessor-broker\n", "", "secret", "check", "ci")
+	table := o.OK(t, "secret", "check", "ci")
 	for _, line := range []string{`CALL +ON +RESULT`, `CreateUser +- +ok`, `AddUserToGroup +deployers +ok`} {
 		if !regexp.MustCompile(`(?m)^` + line + `$`).MatchString(table) {
 			t.Errorf("no line is %s:\n%s", line, table)
 		}
 	}
-	o.person = true
-	o.says(cli.ExitOK, "CreateUser", cli.clearLine+"trying ci out at AWS …"+cli.clearLine, "secret", "check", "ci")
-	if users := o.sim.Users(); len(users) != 0 {
+	o.Interactive = true
+	o.says(cli.ExitOK, "CreateUser", clearLine+"trying ci out at AWS …"+clearLine, "secret", "check", "ci")
+	if users := o.Sim.Users(); len(users) != 0 {
 		t.Errorf("the checks have left %s", users[0].Name)
 	}
 }
@@ -291,32 +294,32 @@ note     the group deployers; is empty
 
 func TestSecretRotateKey(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
-	id, secret := o.principal("lessor", "")
+	o := newOffice(t, clitest.Options{})
+	id, secret := o.Principal("lessor", "")
 	o.put(withKey(id, secret))
 	lease := o.lease("ci")
 	o.says(cli.ExitOK, "\nrotated        just now\n", "", "secret", "rotate-key", "ci")
-	in := o.reply(t, "secret", "get", "ci").Secret.Connection
-	if u, _ := o.sim.User("lessor"); len(u.AccessKeys) != 1 || u.AccessKeys[0].ID != in.AccessKeyID || in.AccessKeyID == id {
+	in := o.Reply(t, "secret", "get", "ci").Secret.Connection
+	if u, _ := o.Sim.User("lessor"); len(u.AccessKeys) != 1 || u.AccessKeys[0].ID != in.AccessKeyID || in.AccessKeyID == id {
 		t.Errorf("AWS has the keys %+v, in use is %+v", u.AccessKeys, in)
 	}
 	o.says(cli.ExitOK, `{"kind":"secret",`, "", "secret", "rotate-key", "ci", "--json")
-	next := o.reply(t, "secret", "get", "ci").Secret.Connection.AccessKeyID
+	next := o.Reply(t, "secret", "get", "ci").Secret.Connection.AccessKeyID
 	o.says(cli.ExitOK, "access key id in use: "+next+"\n", "", "secret", "get", "ci")
 	if next == in.AccessKeyID {
 		t.Error("the second rotation has changed nothing")
 	}
-	o.ok(t, "revoke", lease.Lease.Name)
+	o.OK(t, "revoke", lease.Lease.Name)
 
 	o.put("name: plain\n")
 	o.says(cli.ExitFailed, "", "access_key", "secret", "rotate-key", "plain")
-	o.person = true
-	o.says(cli.ExitOK, "access key id", cli.clearLine+"waiting for AWS to accept the new key …"+cli.clearLine, "secret", "rotate-key", "ci")
+	o.Interactive = true
+	o.says(cli.ExitOK, "access key id", clearLine+"waiting for AWS to accept the new key …"+clearLine, "secret", "rotate-key", "ci")
 }
 
 func TestSecretDelete(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
+	o := newOffice(t, clitest.Options{})
 	leased := func(n int) (leases []messages.Reply) {
 		t.Helper()
 		o.put(plain)
@@ -326,37 +329,37 @@ func TestSecretDelete(t *testing.T) {
 		return leases
 	}
 	leased(3)
-	stdout, stderr, code := o.run(t.Context(), "secret", "delete", "ci")
-	if code != cli.ExitOK || stdout != "ci is deleted\n" || stderr != "" || o.sim.UserCount() != 0 {
-		t.Errorf("in a pipe: %d, %q, %q; AWS has %d users", code, stdout, stderr, o.sim.UserCount())
+	stdout, stderr, code := o.Run(t.Context(), "secret", "delete", "ci")
+	if code != cli.ExitOK || stdout != "ci is deleted\n" || stderr != "" || o.Sim.UserCount() != 0 {
+		t.Errorf("in a pipe: %d, %q, %q; AWS has %d users", code, stdout, stderr, o.Sim.UserCount())
 	}
 	o.says(cli.ExitFailed, "", "secret_not_found", "secret", "delete", "ci")
 
 	leases := leased(1)
-	o.refuse("DeleteUser")
+	o.Refuse("DeleteUser")
 	o.says(cli.ExitOK, "ci is being deleted, 1 lease left\n", "", "secret", "delete", "ci", "--no-wait")
 	o.says(cli.ExitOK, `{"kind":"deletion","deletion":{"name":"ci","done":false,"leases":1`, "", "secret", "delete", "ci", "--no-wait", "--json")
 	o.says(cli.ExitOK, "ci is deleted; 1 lease left", "", "secret", "delete", "ci", "--force")
 	o.says(cli.ExitFailed, "", "secret_not_found", "secret", "get", "ci")
 	o.relent(leases...)
-	if n := o.sim.UserCount(); n != 0 {
+	if n := o.Sim.UserCount(); n != 0 {
 		t.Errorf("what is known of a lease does not do without its definition: AWS has %d users", n)
 	}
 
 	// A person is asked, and sees how far it is.
 	leased(2)
-	o.person = true
+	o.Interactive = true
 	for _, answer := range []string{"", "\n", "n\n", "nonsense\n"} {
-		o.stdin = answer
+		o.Stdin = answer
 		o.says(cli.ExitFailed, "", "nothing was deleted\n", "secret", "delete", "ci")
 	}
-	if s := o.reply(t, "secret", "get", "ci").Secret; s.State != messages.SecretActive || o.sim.UserCount() != 2 {
+	if s := o.Reply(t, "secret", "get", "ci").Secret; s.State != messages.SecretActive || o.Sim.UserCount() != 2 {
 		t.Error("it was deleted without a yes")
 	}
-	o.stdin = "Y\n"
-	o.says(cli.ExitOK, "ci is deleted\n", "[y/N] "+cli.clearLine+"ci: 2 leases left"+cli.clearLine, "secret", "delete", "ci")
+	o.Stdin = "Y\n"
+	o.says(cli.ExitOK, "ci is deleted\n", "[y/N] "+clearLine+"ci: 2 leases left"+clearLine, "secret", "delete", "ci")
 	leased(0)
-	o.stdin = ""
+	o.Stdin = ""
 	o.says(cli.ExitOK, "ci is deleted\n", "", "secret", "delete", "ci", "--yes")
 }
 
@@ -364,10 +367,10 @@ func TestSecretDelete(t *testing.T) {
 // when nobody waits any more, and that is said, too.
 func TestSecretDeleteInterrupted(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
+	o := newOffice(t, clitest.Options{})
 	o.put(plain)
 	lease := o.lease("ci")
-	o.refuse("DeleteUser")
+	o.Refuse("DeleteUser")
 	// deletes runs the command at a terminal until these words are shown, and does
 	// something then.
 	deletes := func(words string, then func(cancel func())) (stdout, stderr string, code int) {
@@ -377,7 +380,7 @@ func TestSecretDeleteInterrupted(t *testing.T) {
 		seen := &attentive{words: words, then: func() { then(cancel) }}
 		env := &cli.Environment{
 			Stdin: strings.NewReader(""), Stdout: &out, Stderr: seen, Now: time.Now,
-			Getenv: func(name string) string { return o.variables[name] }, Terminal: func(any) bool { return true },
+			Getenv: func(name string) string { return o.Variables[name] }, Terminal: func(any) bool { return true },
 		}
 		code = run(ctx, env, []string{"secret", "delete", "ci", "--yes"})
 		return out.String(), seen.String(), code
@@ -391,7 +394,7 @@ func TestSecretDeleteInterrupted(t *testing.T) {
 		!strings.Contains(said, "lessor: ci: 1 lease left, 1 of them can't be revoked yet: ") || !strings.Contains(said, "DeleteUser") {
 		t.Errorf("exit code %d, %s%s", code, out, said)
 	}
-	if n := o.sim.UserCount(); n != 0 {
+	if n := o.Sim.UserCount(); n != 0 {
 		t.Errorf("AWS has %d users", n)
 	}
 }

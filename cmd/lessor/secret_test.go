@@ -27,7 +27,7 @@ func TestOperatorsSecrets(t *testing.T) {
 	p, x := s.serve()
 	fails := func(says string, args ...string) {
 		t.Helper()
-		if stdout, stderr, code := x.run(t.Context(), args...); code != cli.ExitFailed || !strings.Contains(stderr, says) {
+		if stdout, stderr, code := x.Run(t.Context(), args...); code != cli.ExitFailed || !strings.Contains(stderr, says) {
 			t.Errorf("lessor %s: exit code %d, want %q:\n%s%s", strings.Join(args, " "), code, says, stdout, stderr)
 		}
 	}
@@ -49,38 +49,38 @@ func TestOperatorsSecrets(t *testing.T) {
 	}
 
 	write(build)
-	put := x.reply(t, "secret", "put", file, "--revision", "0")
+	put := x.Reply(t, "secret", "put", file, "--revision", "0")
 	if put.Secret == nil || !put.Secret.Changed || put.Check == nil || !put.Check.OK || len(put.Check.Calls) == 0 {
 		t.Fatalf("put: %+v", put)
 	}
-	if again := x.reply(t, "secret", "put", file, "--no-check"); again.Secret.Changed || again.Secret.Revision != put.Secret.Revision {
+	if again := x.Reply(t, "secret", "put", file, "--no-check"); again.Secret.Changed || again.Secret.Revision != put.Secret.Revision {
 		t.Errorf("put again: %+v", again.Secret)
 	}
 	fails("revision_mismatch", "secret", "put", file, "--revision", "0")
-	if list := x.ok(t, "secret", "list"); !strings.Contains(list, "build") || !strings.Contains(list, "file") {
+	if list := x.OK(t, "secret", "list"); !strings.Contains(list, "build") || !strings.Contains(list, "file") {
 		t.Errorf("list:\n%s", list)
 	}
 
 	// What get shows can be put.
-	shown := x.ok(t, "secret", "get", "build")
+	shown := x.OK(t, "secret", "get", "build")
 	write(strings.Replace(shown, "max_ttl: 1d", "max_ttl: 2d", 1))
-	changed := x.reply(t, "secret", "put", file)
+	changed := x.Reply(t, "secret", "put", file)
 	if got := changed.Secret.Definition.MaxTTL.String(); !changed.Secret.Changed || changed.Secret.Revision == put.Secret.Revision || got != "2d" {
 		t.Errorf("changed: %+v", changed.Secret)
 	}
-	if table := x.ok(t, "secret", "check", "build"); !strings.Contains(table, "CreateUser") || strings.Contains(table, "denied") {
+	if table := x.OK(t, "secret", "check", "build"); !strings.Contains(table, "CreateUser") || strings.Contains(table, "denied") {
 		t.Errorf("check:\n%s", table)
 	}
-	if policy := x.ok(t, "policy", "build"); !strings.Contains(policy, ":user/lessor/build/*") {
+	if policy := x.OK(t, "policy", "build"); !strings.Contains(policy, ":user/lessor/build/*") {
 		t.Errorf("policy:\n%s", policy)
 	}
 
-	lease := x.reply(t, "request", "build", "-i", "alice")
-	x.reply(t, "request", "ci", "-i", "alice")
-	if said := x.ok(t, "secret", "delete", "build"); said != "build is deleted\n" {
+	lease := x.Reply(t, "request", "build", "-i", "alice")
+	x.Reply(t, "request", "ci", "-i", "alice")
+	if said := x.OK(t, "secret", "delete", "build"); said != "build is deleted\n" {
 		t.Errorf("delete: %s", said)
 	}
-	if l := x.reply(t, "show", lease.Lease.Name).Lease; l.State != messages.StateRevoked || l.Reason != messages.ReasonSecretDeleted {
+	if l := x.Reply(t, "show", lease.Lease.Name).Lease; l.State != messages.StateRevoked || l.Reason != messages.ReasonSecretDeleted {
 		t.Errorf("its lease: %+v", l)
 	}
 	if n := s.sim.UserCount(); n != 1 {
@@ -102,7 +102,7 @@ func TestServeFollowsItsSecretFiles(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	p, x := s.serve("--project-id", "my-project")
-	maxTTL := func() string { return x.reply(t, "secret", "get", "ci").Secret.Definition.MaxTTL.String() }
+	maxTTL := func() string { return x.Reply(t, "secret", "get", "ci").Secret.Definition.MaxTTL.String() }
 	ciWith := func(maxTTL string) string { return strings.Replace(ciSecret, "max_ttl: 24h", "max_ttl: "+maxTTL, 1) }
 	s.define("ci.yaml", ciWith("2d"))
 	clitest.Eventually(t, "the change is taken up", func() bool { return maxTTL() == "2d" })
@@ -111,7 +111,7 @@ func TestServeFollowsItsSecretFiles(t *testing.T) {
 	s.define("other.yaml", "name: other\n")
 	p.Logs(unusable)
 	clitest.Eventually(t, "another file is taken beside the bad one", func() bool {
-		_, _, code := x.run(t.Context(), "secret", "get", "other")
+		_, _, code := x.Run(t.Context(), "secret", "get", "other")
 		return code == cli.ExitOK
 	})
 	if got := maxTTL(); got != "2d" {
@@ -130,8 +130,8 @@ func TestServeFollowsItsSecretFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Logs("a dynamic secret has no file any more; it stays in force until it is deleted (lessor secret delete)")
-	x.reply(t, "request", "ci", "-i", "alice")
-	x.ok(t, "secret", "delete", "ci")
+	x.Reply(t, "request", "ci", "-i", "alice")
+	x.OK(t, "secret", "delete", "ci")
 	if n := s.sim.UserCount(); n != 0 {
 		t.Errorf("AWS has %d users", n)
 	}
@@ -149,32 +149,32 @@ func TestServeKeepsAnOperatorsKey(t *testing.T) {
 	id, key := s.sim.AddPrincipal("owner")
 	definition := strings.Replace(ciSecret, "name: ci", "name: own", 1) +
 		"  auth: {method: access_key, access_key_id: " + id + ", secret_access_key: '" + key + "'}\n"
-	said := x.ok(t, "secret", "put", written(t, definition)) + x.ok(t, "secret", "get", "own", "--json") +
-		x.ok(t, "secret", "list", "--json") + x.ok(t, "secret", "check", "own")
-	lease := x.reply(t, "request", "own", "-i", "alice")
+	said := x.OK(t, "secret", "put", written(t, definition)) + x.OK(t, "secret", "get", "own", "--json") +
+		x.OK(t, "secret", "list", "--json") + x.OK(t, "secret", "check", "own")
+	lease := x.Reply(t, "request", "own", "-i", "alice")
 
 	// What is shown has no secret key, and can be put without.
-	shown := x.ok(t, "secret", "get", "own")
-	again := x.reply(t, "secret", "put", written(t, shown), "--revision", "2")
+	shown := x.OK(t, "secret", "get", "own")
+	again := x.Reply(t, "secret", "put", written(t, shown), "--revision", "2")
 	if again.Secret.Changed {
 		t.Errorf("put as it was shown it has changed: %+v", again.Secret)
 	}
-	x.ok(t, "secret", "put", written(t, strings.Replace(shown, "max_ttl: 1d", "max_ttl: 2d", 1)))
+	x.OK(t, "secret", "put", written(t, strings.Replace(shown, "max_ttl: 1d", "max_ttl: 2d", 1)))
 
-	rotated := x.ok(t, "secret", "rotate-key", "own")
+	rotated := x.OK(t, "secret", "rotate-key", "own")
 	owner, _ := s.sim.User("owner")
 	if len(owner.AccessKeys) != 1 || owner.AccessKeys[0].ID == id || !strings.Contains(rotated, owner.AccessKeys[0].ID) {
 		t.Errorf("AWS has the keys %+v; it says\n%s", owner.AccessKeys, rotated)
 	}
-	x.ok(t, "renew", lease.Lease.Name, "--ttl", "2h")
-	x.ok(t, "revoke", lease.Lease.Name)
+	x.OK(t, "renew", lease.Lease.Name, "--ttl", "2h")
+	x.OK(t, "revoke", lease.Lease.Name)
 	s.sim.ResetCalls()
-	next := x.reply(t, "request", "own", "-i", "alice")
+	next := x.Reply(t, "request", "own", "-i", "alice")
 	if by := s.maker(next.Credentials.Username); by != owner.AccessKeys[0].ID {
 		t.Errorf("after the rotation %s makes a user", by)
 	}
-	shown += x.ok(t, "secret", "get", "own")
-	events := x.ok(t, "events", "--no-follow", "--json")
+	shown += x.OK(t, "secret", "get", "own")
+	events := x.OK(t, "events", "--no-follow", "--json")
 	p.Stop()
 	said += shown + rotated
 	if !strings.Contains(said, id) || leak.Contains([]byte(said+p.Stderr.String()), key) {
@@ -217,10 +217,10 @@ func TestTwoBrokersSeeAPut(t *testing.T) {
 		s.start(as, args...).Logs("broker is up")
 	}
 	put := func(path string) time.Time {
-		x.ok(t, "secret", "put", written(t, "name: ci\naws: {path: "+path+"}\n"), "--no-check")
+		x.OK(t, "secret", "put", written(t, "name: ci\naws: {path: "+path+"}\n"), "--no-check")
 		return time.Now()
 	}
-	alice, err := client.New(x.connect(t), client.Options{Identity: "alice"})
+	alice, err := client.New(x.Connect(t), client.Options{Identity: "alice"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +271,7 @@ func TestEveryWayToAuthenticate(t *testing.T) {
 		project = "my-project"
 	)
 	s := newSite(t)
-	x := terminal{} // policy needs no broker
+	x := shell(nil) // policy needs no broker
 	definitions := map[string]string{}
 	// define makes a definition, and returns the policy of its principal.
 	define := func(method, auth string) string {
@@ -279,11 +279,11 @@ func TestEveryWayToAuthenticate(t *testing.T) {
 		name := strings.ReplaceAll(method, "_", "-")
 		definitions[name] = strings.NewReplacer("name: ci", "name: "+name, "/lessor/ci/", "/lessor/"+name+"/").Replace(ciSecret) +
 			"  auth: {method: " + method + auth + "}\n"
-		return x.ok(t, "policy", "--file", written(t, definitions[name]), "--account", account)
+		return x.OK(t, "policy", "--file", written(t, definitions[name]), "--account", account)
 	}
 	role := func(name, policy string, trust ...string) {
 		t.Helper()
-		s.sim.AddRole(name, x.ok(t, append([]string{"policy", "--trust"}, trust...)...))
+		s.sim.AddRole(name, x.OK(t, append([]string{"policy", "--trust"}, trust...)...))
 		s.sim.AddRolePolicy(name, "lessor", policy)
 	}
 
@@ -323,22 +323,22 @@ func TestEveryWayToAuthenticate(t *testing.T) {
 		"irsa":         {"arn:aws:sts::" + account + ":assumed-role/web/", "ASIA"},
 		"pod-identity": {"arn:aws:sts::" + account + ":assumed-role/pod/", "ASIA"},
 	} {
-		x.ok(t, "secret", "put", written(t, definitions[name]))
-		lease := x.reply(t, "request", name, "-i", "alice")
+		x.OK(t, "secret", "put", written(t, definitions[name]))
+		lease := x.Reply(t, "request", name, "-i", "alice")
 		if by := s.maker(lease.Credentials.Username); !strings.HasPrefix(by, want.keyID) {
 			t.Errorf("%s: the user was made with the key %s", name, by)
 		}
 		if u, _ := s.sim.User(lease.Credentials.Username); u.Path != "/lessor/"+name+"/" {
 			t.Errorf("%s: the user is %s", name, u.ARN)
 		}
-		if as := x.reply(t, "secret", "get", name).Secret.Connection; !strings.HasPrefix(as.ARN, want.arn) || as.Account != account {
+		if as := x.Reply(t, "secret", "get", name).Secret.Connection; !strings.HasPrefix(as.ARN, want.arn) || as.Account != account {
 			t.Errorf("%s: the broker is %+v", name, as)
 		}
-		x.ok(t, "renew", lease.Lease.Name, "--ttl", "2h")
-		x.ok(t, "revoke", lease.Lease.Name)
+		x.OK(t, "renew", lease.Lease.Name, "--ttl", "2h")
+		x.OK(t, "revoke", lease.Lease.Name)
 	}
-	lease := x.reply(t, "request", "default", "-i", "alice")
-	x.ok(t, "secret", "check", "default")
+	lease := x.Reply(t, "request", "default", "-i", "alice")
+	x.OK(t, "secret", "check", "default")
 	assumed := 0
 	for _, c := range s.sim.Calls() {
 		switch {
@@ -353,7 +353,7 @@ func TestEveryWayToAuthenticate(t *testing.T) {
 	if assumed != 1 || agent.Requests() != 1 {
 		t.Errorf("AssumeRole was called %d times, and the agent %d times", assumed, agent.Requests())
 	}
-	events := x.ok(t, "events", "--no-follow", "--json")
+	events := x.OK(t, "events", "--no-follow", "--json")
 	p.Stop()
 	for _, hidden := range []string{secret, baseSecret, ownSecret} {
 		if leak.Contains([]byte(p.Stderr.String()+events), hidden) {

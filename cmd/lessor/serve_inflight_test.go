@@ -100,7 +100,7 @@ func TestTheOnlyBrokerDiesWithRequestsInFlight(t *testing.T) {
 			reached := make(chan struct{})
 			s.sim.SetHook(holdFrom(m.action, m.nth, reached))
 			c := &crowd{keys: map[string]map[string]bool{}, more: make(chan struct{}, inFlight)}
-			nc := at(server.URL()).connect(t)
+			nc := at(server.URL()).Connect(t)
 			for i := range inFlight {
 				c.ask(t, nc, i)
 			}
@@ -159,7 +159,7 @@ func holdFrom(action string, nth int, reached chan struct{}) func(context.Contex
 // what the requesters have.
 func (s *site) settled(server *embedded.Server, c *crowd) {
 	s.t.Helper()
-	js, err := jetstream.New(at(server.URL()).connect(s.t))
+	js, err := jetstream.New(at(server.URL()).Connect(s.t))
 	if err != nil {
 		s.t.Fatal(err)
 	}

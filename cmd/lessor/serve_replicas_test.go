@@ -75,7 +75,7 @@ func TestReplicasShareAndSucceedOneAnother(t *testing.T) {
 	dies.Logs("broker is up")
 	lives.Logs("broker is up")
 
-	alice, err := client.New(x.connect(t), client.Options{Identity: "alice", Timeout: 2 * clitest.Patience})
+	alice, err := client.New(x.Connect(t), client.Options{Identity: "alice", Timeout: 2 * clitest.Patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestReplicasShareAndSucceedOneAnother(t *testing.T) {
 	if users := s.sim.Users(); len(users) != 0 {
 		t.Errorf("AWS holds %d users: %+v", len(users), users[0])
 	}
-	events := x.ok(t, "events", "--no-follow", "--json")
+	events := x.OK(t, "events", "--no-follow", "--json")
 	for _, kind := range []string{"issued", "revoked"} {
 		if n := strings.Count(events, `"type":"lessor.lease.`+kind+`"`); n != requests {
 			t.Errorf("%d leases were told to be %s, not %d", n, kind, requests)

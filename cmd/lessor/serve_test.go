@@ -37,33 +37,33 @@ func TestServeGoesOnAfterItsEnd(t *testing.T) {
 		t.Errorf("durable is %v", durable)
 	}
 	key := s.brokerKey()
-	first := x.reply(t, "request", "ci", "-i", "alice", "--label", "job=1")
+	first := x.Reply(t, "request", "ci", "-i", "alice", "--label", "job=1")
 	p.Stop()
 
 	// From here it is a store as it is by default: both kinds read the other's.
 	p, x = s.serve("--log-level", "debug")
-	renewed := x.reply(t, "renew", first.Lease.Name, "--ttl", "2h").Lease
+	renewed := x.Reply(t, "renew", first.Lease.Name, "--ttl", "2h").Lease
 	if renewed.Renewals != 1 || !renewed.ExpiresAt.After(first.Lease.ExpiresAt) || renewed.Labels["job"] != "1" {
 		t.Errorf("renewed after SIGTERM: %+v", renewed)
 	}
-	second := x.reply(t, "request", "ci", "-i", "alice")
+	second := x.Reply(t, "request", "ci", "-i", "alice")
 	clitest.Eventually(t, "the second lease is told", func() bool {
-		return strings.Contains(x.ok(t, "events", "--no-follow", "--lease", second.Lease.Name), "  issued  ")
+		return strings.Contains(x.OK(t, "events", "--no-follow", "--lease", second.Lease.Name), "  issued  ")
 	})
 	p.Kill()
 
 	p, x = s.serve("--log-level", "debug")
-	if l := x.reply(t, "show", first.Lease.Name).Lease; l.Renewals != 1 || !l.ExpiresAt.Equal(renewed.ExpiresAt) {
+	if l := x.Reply(t, "show", first.Lease.Name).Lease; l.Renewals != 1 || !l.ExpiresAt.Equal(renewed.ExpiresAt) {
 		t.Errorf("after SIGKILL the renewal is lost: %+v", l)
 	}
-	if l := x.reply(t, "renew", second.Lease.Name, "--ttl", "2h").Lease; l.Renewals != 1 {
+	if l := x.Reply(t, "renew", second.Lease.Name, "--ttl", "2h").Lease; l.Renewals != 1 {
 		t.Errorf("renewed after SIGKILL: %+v", l)
 	}
 	for _, r := range []messages.Reply{first, second} {
 		if allowed, err := s.sim.Allowed(r.Credentials.AccessKeyID, "s3:GetObject", "arn:aws:s3:::b/k"); err != nil || !allowed {
 			t.Errorf("the key does not work: %v, %v", allowed, err)
 		}
-		if l := x.reply(t, "revoke", r.Lease.Name).Lease; l.State != messages.StateRevoked {
+		if l := x.Reply(t, "revoke", r.Lease.Name).Lease; l.State != messages.StateRevoked {
 			t.Errorf("revoked: %+v", l)
 		}
 	}
@@ -73,7 +73,7 @@ func TestServeGoesOnAfterItsEnd(t *testing.T) {
 	if again := s.brokerKey(); !bytes.Equal(key, again) {
 		t.Error("the broker has another key after a restart")
 	}
-	events := x.ok(t, "events", "--no-follow", "--json")
+	events := x.OK(t, "events", "--no-follow", "--json")
 	if got := strings.Count(events, `"type":"lessor.lease.issued"`); got != 2 {
 		t.Errorf("%d leases were issued", got)
 	}
@@ -149,7 +149,7 @@ func TestServeFinishesWhatItHas(t *testing.T) {
 	})
 	address := clitest.FreeAddress(t)
 	p, x := s.serve("--listen", address)
-	nc := x.connect(t)
+	nc := x.Connect(t)
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
@@ -231,8 +231,8 @@ func TestServeReportsBadDefinitions(t *testing.T) {
 	if len(reported) != len(bad) {
 		t.Errorf("reported: %q", reported)
 	}
-	x.ok(t, "request", "ci", "-i", "alice")
-	if _, stderr, code := x.run(t.Context(), "request", "policy", "-i", "alice"); code != cli.ExitFailed || !strings.Contains(stderr, "secret_not_found") {
+	x.OK(t, "request", "ci", "-i", "alice")
+	if _, stderr, code := x.Run(t.Context(), "request", "policy", "-i", "alice"); code != cli.ExitFailed || !strings.Contains(stderr, "secret_not_found") {
 		t.Errorf("a bad definition is used: %d, %s", code, stderr)
 	}
 	p.Stop()
@@ -273,9 +273,9 @@ func TestServeSaysWhetherItIsReady(t *testing.T) {
 	expect("without NATS", http.StatusServiceUnavailable, "NATS: ")
 	server = clitest.StartNATS(t, options)
 	expect("with NATS again", http.StatusOK, "ok")
-	x.ok(t, "request", "ci", "-i", "alice")
+	x.OK(t, "request", "ci", "-i", "alice")
 
-	js, err := jetstream.New(x.connect(t))
+	js, err := jetstream.New(x.Connect(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +294,7 @@ func TestServeSaysWhetherItIsReady(t *testing.T) {
 func newKeyFile(t testing.TB) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "broker.key")
-	if err := os.WriteFile(file, []byte(terminal{}.ok(t, "key", "new")), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(shell(nil).OK(t, "key", "new")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return file
@@ -335,6 +335,6 @@ func TestServeLeavesAStoreToItsHolder(t *testing.T) {
 	}
 	t.Run("meanwhile", func(t *testing.T) {
 		t.Parallel()
-		x.ok(t, "request", "ci", "-i", "alice")
+		x.OK(t, "request", "ci", "-i", "alice")
 	})
 }

@@ -33,7 +33,7 @@ func TestServeWaitsForNATS(t *testing.T) {
 	t.Cleanup(server.Close)
 	p.Logs("broker is up")
 	clitest.Eventually(t, "it is ready", func() bool { _, status := clitest.Probe(health, "/readyz"); return status == http.StatusOK })
-	at(server.URL()).ok(t, "request", "ci", "-i", "alice")
+	at(server.URL()).OK(t, "request", "ci", "-i", "alice")
 	if n := strings.Count(p.Stderr.String(), "NATS is not there yet"); n != 1 {
 		t.Errorf("%d lines while it waited", n)
 	}

@@ -3,23 +3,16 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
-	"time"
 
-	"github.com/nats-io/nats.go"
-
-	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/cmd/internal/clitest"
 	"github.com/lessorhq/lessor/cmd/internal/leak"
-	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
@@ -93,7 +86,7 @@ func (s *site) start(more map[string]string, args ...string) *clitest.Process {
 }
 
 // serve starts a broker with everything in its process and waits until it is up.
-func (s *site) serve(args ...string) (*clitest.Process, terminal) {
+func (s *site) serve(args ...string) (*clitest.Process, clitest.Terminal) {
 	s.t.Helper()
 	if !slices.Contains(args, "--listen") {
 		args = append(args, "--listen", "127.0.0.1:0")
@@ -101,45 +94,6 @@ func (s *site) serve(args ...string) (*clitest.Process, terminal) {
 	p := s.start(nil, append([]string{"serve", "--embedded", "--store", s.store, "--secrets", s.secrets}, args...)...)
 	p.Logs("broker is up")
 	return p, at(fmt.Sprint(p.Logs("embedded NATS server")["url"]))
-}
-
-// at is a terminal whose commands reach this NATS server.
-func at(url string) terminal {
-	return terminal{variables: map[string]string{"NATS_URL": url}, clock: time.Now}
-}
-
-// connect connects as a requester that finds the server again after a restart.
-func (x terminal) connect(t testing.TB) *nats.Conn {
-	t.Helper()
-	nc, err := nats.Connect(x.variables["NATS_URL"], nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
-}
-
-// ok runs a command, which must succeed, and returns what it prints.
-func (x terminal) ok(t testing.TB, args ...string) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), clitest.Patience)
-	defer cancel()
-	stdout, stderr, code := x.run(ctx, args...)
-	if code != cli.ExitOK {
-		t.Fatalf("lessor %s: exit code %d, %s", strings.Join(args, " "), code, stderr)
-	}
-	return stdout
-}
-
-// reply is ok for a command with --json.
-func (x terminal) reply(t testing.TB, args ...string) messages.Reply {
-	t.Helper()
-	out := x.ok(t, append(args, "--json")...)
-	r, err := messages.DecodeReply([]byte(out))
-	if err != nil {
-		t.Fatalf("lessor %s: %v: %s", strings.Join(args, " "), err, out)
-	}
-	return r
 }
 
 // kept is all that is in a store and all that brokers wrote, by where.

@@ -8,19 +8,20 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/clitest"
 	"github.com/lessorhq/lessor/messages"
 )
 
 func TestSweepOfACleanAccount(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
+	o := newOffice(t, clitest.Options{})
 	o.put(plain)
 	lease := o.lease("ci").Lease.Name
-	out := o.ok(t, "sweep")
+	out := o.OK(t, "sweep")
 	if !strings.Contains(out, "123456789012") || !strings.Contains(out, "ok") {
 		t.Errorf("it prints\n%s", out)
 	}
-	o.ok(t, "revoke", lease)
+	o.OK(t, "revoke", lease)
 	o.says(cli.ExitOK, `{"kind":"sweep","sweeps":[{"connection":"`, "", "sweep", "--json", "--apply")
 }
 

@@ -1,5 +1,3 @@
-//go:build unix
-
 package broker
 
 import (
@@ -13,13 +11,15 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/lessorhq/lessor/cmd/embedded"
-	"github.com/lessorhq/lessor/cmd/internal/clitest"
 )
 
 // TestWhatAWaitMends tells errors of a connection that is made, from a server too.
 func TestWhatAWaitMends(t *testing.T) {
 	t.Parallel()
-	crowded := clitest.StartNATS(t, embedded.Options{StoreDir: t.TempDir(), Listen: clitest.FreeAddress(t), Configure: func(o *server.Options) { o.MaxConn = 1 }})
+	crowded, err := embedded.Start(embedded.Options{Listen: "127.0.0.1:0", Configure: func(o *server.Options) { o.MaxConn = 1 }})
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(crowded.Close)
 	first, err := nats.Connect(crowded.URL())
 	if err != nil {

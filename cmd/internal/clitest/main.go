@@ -1,24 +1,52 @@
 package clitest
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 )
 
-// BeProgram is the variable with which the test binary is the program itself:
-// so tests start real processes of it, built as they are, race detector and all.
-const BeProgram = "LESSOR_TEST_BE_PROGRAM"
+// runProgram is the variable that makes a test binary run the program that it tests
+// instead of the tests. See [Start].
+const runProgram = "LESSOR_TEST_RUN_PROGRAM"
 
-func RunTests(m *testing.M) int {
-	// Keys and accounts of the person who runs the tests are none of their
-	// business, nor of the processes that they start.
+// parallel is how many tests run at the same time, unless -test.parallel says it. They
+// wait for processes and for leases to end rather than compute.
+const parallel = "8"
+
+// Main is the TestMain of a program's package. It runs the tests, or the program in a
+// process that [Start] or the program under test has started.
+func Main(m *testing.M, program func()) {
+	if os.Getenv(runProgram) != "" {
+		program()
+		return
+	}
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	err := isolate()
+	if err == nil && !chosen {
+		err = flag.Set("test.parallel", parallel)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// isolate removes the AWS, NATS and lessor settings of the user who runs the tests from
+// the environment, also for child processes.
+func isolate() error {
 	for _, v := range os.Environ() {
 		name, _, _ := strings.Cut(v, "=")
 		for _, prefix := range []string{"AWS_", "NATS_", "LESSOR_"} {
 			if strings.HasPrefix(name, prefix) {
-				_ = os.Unsetenv(name) // it has a name
+				if err := os.Unsetenv(name); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -26,9 +54,8 @@ func RunTests(m *testing.M) int {
 		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true",
 	} {
 		if err := os.Setenv(name, value); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
+			return err
 		}
 	}
-	return m.Run()
+	return nil
 }

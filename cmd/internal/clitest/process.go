@@ -53,7 +53,7 @@ type Process struct {
 	t              testing.TB
 	Cmd            *exec.Cmd
 	Stdout, Stderr *Transcript
-	Ended          chan struct{}
+	Ended          chan struct{} // closed when it has ended
 }
 
 // story is what the process wrote, without the NATS server's chatter.
@@ -179,7 +179,7 @@ func Start(t testing.TB, variables map[string]string, args ...string) *Process {
 	p := &Process{t: t, Cmd: exec.Command(self, args...), Stdout: newTranscript(), Stderr: newTranscript(), Ended: make(chan struct{})}
 	p.Cmd.Stdout, p.Cmd.Stderr = p.Stdout, p.Stderr
 	home := t.TempDir() // without contexts of the nats command
-	p.Cmd.Env = append(os.Environ(), BeProgram+"=1", "HOME="+home, "XDG_CONFIG_HOME="+home)
+	p.Cmd.Env = append(os.Environ(), runProgram+"=1", "HOME="+home, "XDG_CONFIG_HOME="+home)
 	for name, value := range variables {
 		p.Cmd.Env = append(p.Cmd.Env, name+"="+value)
 	}

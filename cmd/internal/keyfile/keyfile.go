@@ -28,6 +28,15 @@ func Read(path string) (*messages.Keyring, error) {
 	return keys, nil
 }
 
+// New returns a new key that is stored nowhere.
+func New() (*messages.Keyring, error) {
+	seed, err := messages.NewKey()
+	if err != nil {
+		return nil, err
+	}
+	return messages.ParseKeyring(seed)
+}
+
 // ReadOrCreate reads the key in a store, and makes it on the first start, for this
 // user alone.
 func ReadOrCreate(store string) (*messages.Keyring, error) {

@@ -328,7 +328,7 @@ func (s *siege) suffer(a attack, succeeds bool) (what string) {
 // comes of each attack.
 func TestTheAttacksAreDocumented(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../docs/nats-accounts.md")
+	text, err := os.ReadFile("../../../docs/nats-accounts.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 // a configuration can be made that NATS reads, and in which no requester may ask as
 // another.
 func FuzzParseIdentities(f *testing.F) {
-	shipped, err := os.ReadFile(filepath.Join("..", "..", "deploy", "nats", "identities.yaml"))
+	shipped, err := os.ReadFile(filepath.Join("..", "..", "..", "deploy", "nats", "identities.yaml"))
 	if err != nil {
 		f.Fatal(err)
 	}

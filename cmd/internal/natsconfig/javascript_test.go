@@ -1,5 +1,3 @@
-//go:build unix
-
 package natsconfig
 
 import (
@@ -9,6 +7,9 @@ import (
 	"regexp"
 	"testing"
 )
+
+// javaScriptFolder has the client in JavaScript.
+const javaScriptFolder = "../../../docs/examples/javascript"
 
 // TestTheJavaScriptLockNamesNoOtherRegistry: packages come from the public registry
 // alone, and are what they were when they were locked.

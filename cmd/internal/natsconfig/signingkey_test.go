@@ -4,7 +4,6 @@ package natsconfig
 
 import (
 	"errors"
-	"path/filepath"
 	"testing"
 
 	"github.com/nats-io/jwt/v2"
@@ -23,7 +22,7 @@ func TestASigningKeyGivesNoMore(t *testing.T) {
 	w.serve()
 	bob := w.connect("requester", "bob")
 	victim := w.lease(bob, "bob", "").Lease
-	keys := keyFolder{filepath.Join(w.dir, "keys")}
+	keys := keysOf(w.dir)
 	account, err := keys.public("account-alice", nkeys.PrefixByteAccount)
 	w.ok(err)
 	signing, err := keys.key("signing-alice", nkeys.PrefixByteAccount)

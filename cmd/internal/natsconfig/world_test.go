@@ -23,11 +23,9 @@ import (
 
 	"github.com/lessorhq/lessor/cmd/embedded"
 	"github.com/lessorhq/lessor/cmd/internal/broker"
-	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/cmd/internal/clitest"
-	"github.com/lessorhq/lessor/cmd/internal/sandbox"
+	"github.com/lessorhq/lessor/cmd/internal/keyfile"
 	"github.com/lessorhq/lessor/cmd/internal/secretfile"
-	"github.com/lessorhq/lessor/cmd/lessor"
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
@@ -36,10 +34,10 @@ import (
 )
 
 // identitiesFile is the shipped list of who uses lessor.
-const identitiesFile = "../../deploy/nats/identities.yaml"
+const identitiesFile = "../../../deploy/nats/identities.yaml"
 
 // shippedConfigs are the folders with the servers' configuration.
-var shippedConfigs = map[natsSetup]string{staticUsers: "../../deploy/nats/static", jwtUsers: "../../deploy/nats/jwt"}
+var shippedConfigs = map[natsSetup]string{staticUsers: "../../../deploy/nats/static", jwtUsers: "../../../deploy/nats/jwt"}
 
 // natsSetup is a way in which a NATS server knows users.
 type natsSetup string
@@ -105,19 +103,16 @@ func (w *natsWorld) ok(err error) {
 // configure makes the configuration as a person would.
 func (w *natsWorld) configure() {
 	w.t.Helper()
-	args := []string{"nats-config", identitiesFile, "--out", w.dir}
 	switch w.setup {
 	case staticUsers:
+		w.ok(WriteStatic(w.dir, w.accounts()))
 	case jwtUsers:
-		args = append(args, "--jwt")
+		w.ok(WriteJWT(w.dir, w.accounts()))
 	case oneAccount:
 		w.ok(WriteStatic(w.dir, w.inOneAccount()))
 		return
 	case openAccount:
 		return
-	}
-	if _, stderr, code := (main.terminal{}).run(w.t.Context(), args...); code != cli.ExitOK {
-		w.t.Fatalf("nats-config: exit code %d, %s", code, stderr)
 	}
 	// What is loaded is what is shipped: only the keys are of this folder.
 	shipped, err := filepath.Glob(filepath.Join(shippedConfigs[w.setup], "*.conf"))
@@ -129,24 +124,27 @@ func (w *natsWorld) configure() {
 	}
 }
 
-// flags are a user's, on the command line.
-func (w *natsWorld) flags(role, user string) []string {
-	flags := []string{"--server", w.server.URL(), "--inbox-prefix", "_INBOX_" + user}
-	if w.setup == jwtUsers {
-		return append(flags, "--creds", filepath.Join(w.dir, "creds", userKey(role, user)+".creds"))
-	}
-	return append(flags, "--nkey", filepath.Join(w.dir, "keys", userKey(role, user)+seedSuffix))
+// accounts are the accounts of the shipped list.
+func (w *natsWorld) accounts() []Account {
+	w.t.Helper()
+	accounts, err := w.identities().Accounts()
+	w.ok(err)
+	return accounts
 }
 
-// inOneAccount are the accounts of the shipped list thrown together.
-func (w *natsWorld) inOneAccount() []Account {
+func (w *natsWorld) identities() Identities {
 	w.t.Helper()
 	data, err := os.ReadFile(identitiesFile)
 	w.ok(err)
 	p, err := ParseIdentities(data)
 	w.ok(err)
-	accounts, err := p.Accounts()
-	w.ok(err)
+	return p
+}
+
+// inOneAccount are the accounts of the shipped list thrown together.
+func (w *natsWorld) inOneAccount() []Account {
+	w.t.Helper()
+	p, accounts := w.identities(), w.accounts()
 	may := map[string]func(string) Permissions{}
 	one := Account{name: brokerAccount, role: "all", jetStream: true}
 	for _, a := range accounts[:len(accounts)-1] {
@@ -252,19 +250,21 @@ func (w *natsWorld) notViolated() {
 func (w *natsWorld) serve(change ...func(*consumer.Config)) {
 	w.t.Helper()
 	if w.config.Keys == nil {
-		keys, err := sandbox.newKeys("")
+		keys, err := keyfile.New()
 		w.ok(err)
 		id, secret := w.sim.AddPrincipal("broker")
 		w.config = consumer.Config{
-			Keys: keys, Now: w.now, ProbeEvery: time.Millisecond, MaintainEvery: 5 * time.Millisecond, MinTTL: messages.Duration(time.Second),
-			RetryMin: 10 * time.Millisecond, RetryMax: 50 * time.Millisecond,
-			AckWait: 3 * time.Second, // of what was on its way to a connection that was lost
-			// Where somebody listens to everything, NATS takes a lost connection's pulls for
-			// served until they expire, ten times this long.
-			PullHeartbeat: time.Second,
+			Keys: keys, Now: w.now, MinTTL: messages.Duration(time.Second),
+			Streams: consumer.Streams{
+				AckWait: 3 * time.Second, // of what was on its way to a connection that was lost
+				// With a subscriber to all subjects, NATS takes a lost connection's pulls for
+				// served until they expire, ten times this long.
+				PullHeartbeat: time.Second,
+			},
 			Provider:      awsiam.New(awsiam.Options{Endpoint: w.aws.URL, Credentials: credentials.NewStaticCredentialsProvider(id, secret, "")}),
 			Workers:       consumer.Workers{Request: 8, Renew: 4, Revoke: 8, Confirm: 2},
 		}
+		clitest.Quick(&w.config)
 	}
 	w.conn = w.brokerConn()
 	cfg := w.config

@@ -3,8 +3,10 @@ package sandbox
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -35,7 +37,7 @@ type Sandbox struct {
 	AWSOptions awsiam.Options // how to reach AWS, here or elsewhere
 	keys       *messages.Keyring
 	Broker     *broker.Broker
-	close      []func()
+	close      []func() error
 }
 
 // Options say where things are. Zero values: in memory, in a temporary
@@ -63,7 +65,7 @@ type Options struct {
 func Start(ctx context.Context, o Options) (*Sandbox, error) {
 	s := &Sandbox{}
 	if err := s.start(ctx, o); err != nil {
-		s.Close()
+		_ = s.Close()
 		return nil, err
 	}
 	return s, nil
@@ -84,11 +86,16 @@ func (s *Sandbox) start(ctx context.Context, o Options) error {
 	}
 	s.AWSOptions.Called = o.Called
 	var err error
-	if s.keys, err = newKeys(o.Store); err != nil {
+	if s.keys, err = keys(o.Store); err != nil {
 		return err
 	}
 	s.Broker, err = s.AddBroker(ctx, o)
 	return err
+}
+
+// onClose makes Close call f before what was started earlier is closed.
+func (s *Sandbox) onClose(f func()) {
+	s.close = append(s.close, func() error { f(); return nil })
 }
 
 func (s *Sandbox) startNATS(o Options) error {
@@ -103,7 +110,7 @@ func (s *Sandbox) startNATS(o Options) error {
 	if err != nil {
 		return err
 	}
-	s.close = append(s.close, s.NATS.Close)
+	s.onClose(s.NATS.Close)
 	return nil
 }
 
@@ -113,7 +120,7 @@ func (s *Sandbox) AddBroker(ctx context.Context, o Options) (*broker.Broker, err
 	if err != nil {
 		return nil, err
 	}
-	s.close = append(s.close, nc.Close)
+	s.onClose(nc.Close)
 	cfg := consumer.Config{Conn: nc, Keys: s.keys, Log: o.Log, Provider: awsiam.New(s.AWSOptions), MinTTL: o.MinTTL,
 		Streams: consumer.Streams{GroupCommit: broker.GroupCommit(o.Durable)}}
 	if o.Configure != nil {
@@ -127,10 +134,10 @@ func (s *Sandbox) AddBroker(ctx context.Context, o Options) (*broker.Broker, err
 	if err != nil {
 		return nil, err
 	}
-	s.close = append(s.close, func() {
+	s.close = append(s.close, func() error {
 		stopping, cancel := context.WithTimeout(context.Background(), broker.StopTimeout)
 		defer cancel()
-		_ = b.Stop(stopping) // what is left goes on with the next start, or with the folder
+		return b.Stop(stopping)
 	})
 	return b, nil
 }
@@ -160,27 +167,26 @@ func (s *Sandbox) simulate(o Options) error {
 	if s.AWS, err = s.Sim.StartOn(listen); err != nil {
 		return fmt.Errorf("the AWS simulator: %w; choose another address with --iam-listen", err)
 	}
-	s.close = append(s.close, func() { _ = s.AWS.Close() }) // the process ends anyway
+	s.onClose(func() { _ = s.AWS.Close() }) // the process ends anyway
 	s.AWSOptions.Endpoint, s.AWSOptions.Credentials = s.AWS.URL, credentials.NewStaticCredentialsProvider(keyID, secret, "")
 	return nil
 }
 
-// newKeys are kept with the store, or made for once.
-func newKeys(store string) (*messages.Keyring, error) {
-	if store != "" {
-		return keyfile.ReadOrCreate(store)
+// keys returns the keys of a store, or new ones that are stored nowhere.
+func keys(store string) (*messages.Keyring, error) {
+	if store == "" {
+		return keyfile.New()
 	}
-	seed, err := messages.NewKey()
-	if err != nil {
-		return nil, err
-	}
-	return messages.ParseKeyring(seed)
+	return keyfile.ReadOrCreate(store)
 }
 
-// Close stops everything, the broker first.
-func (s *Sandbox) Close() {
-	for i := len(s.close) - 1; i >= 0; i-- {
-		s.close[i]()
+// Close stops everything, the brokers first. It returns the error of a broker that could
+// not finish its tasks.
+func (s *Sandbox) Close() error {
+	var errs []error
+	for _, f := range slices.Backward(s.close) {
+		errs = append(errs, f())
 	}
 	s.close = nil
+	return errors.Join(errs...)
 }

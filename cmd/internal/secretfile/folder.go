@@ -77,19 +77,19 @@ func (f *Folder) Follow(ctx context.Context, look <-chan time.Time, hangups <-ch
 		case <-ctx.Done():
 			return
 		case <-look:
-			f.look(ctx, false)
+			f.Look(ctx, false)
 		case <-hangups:
 			f.log.Info().Str("folder", f.dir).Msg("reading the definitions again")
 			f.told = newReports()
-			f.look(ctx, true)
+			f.Look(ctx, true)
 		}
 	}
 }
 
-// look puts what has changed in the folder. Unless it is a person who says that
+// Look puts what has changed in the folder. Unless it is a person who says that
 // now is the time, a change counts when two looks in a row see the same: somebody
 // may be in the middle of writing.
-func (f *Folder) look(ctx context.Context, now bool) {
+func (f *Folder) Look(ctx context.Context, now bool) {
 	bounded, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	files, err := ReadFolder(f.dir)

@@ -1,6 +1,6 @@
 //go:build unix
 
-package secretfile
+package secretfile_test
 
 import (
 	"context"
@@ -16,26 +16,26 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
-	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/cmd/internal/clitest"
-	"github.com/lessorhq/lessor/cmd/lessor"
+	"github.com/lessorhq/lessor/cmd/internal/secretfile"
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
 )
 
 // folderTest is a folder that a broker follows, and what is logged about it.
 type folderTest struct {
-	*Folder
-	*main.office
+	*secretfile.Folder
+	*clitest.Deployment
 	t    *testing.T
+	dir  string
 	log  *clitest.Buffer
 	read int // of the log
 }
 
 func newFolderTest(t *testing.T, files map[string]string) *folderTest {
 	t.Helper()
-	f := &folderTest{t: t, office: main.newOffice(t), log: &clitest.Buffer{}}
-	f.Folder = NewFolder(t.TempDir(), f.broker.Secrets(), zerolog.New(f.log))
+	f := &folderTest{t: t, Deployment: clitest.NewDeployment(t, clitest.Options{}), dir: t.TempDir(), log: &clitest.Buffer{}}
+	f.Folder = f.newFolder()
 	for name, text := range files {
 		f.write(name, text)
 	}
@@ -43,6 +43,20 @@ func newFolderTest(t *testing.T, files map[string]string) *folderTest {
 		t.Fatal(err)
 	}
 	return f
+}
+
+func (f *folderTest) newFolder() *secretfile.Folder {
+	return secretfile.NewFolder(f.dir, f.Broker.Secrets(), zerolog.New(f.log))
+}
+
+// lease leases a secret to alice.
+func (f *folderTest) lease(secret string) messages.Lease {
+	f.t.Helper()
+	issued, err := f.Client("alice").Request(f.t.Context(), secret, messages.LeaseRequest{})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return issued.Lease
 }
 
 func (f *folderTest) write(name, text string) {
@@ -70,8 +84,8 @@ func (f *folderTest) logs() string {
 // after looks twice, and checks that these words are logged, one line each.
 func (f *folderTest) after(what string, words ...string) {
 	f.t.Helper()
-	f.look(f.t.Context(), false)
-	f.look(f.t.Context(), false)
+	f.Look(f.t.Context(), false)
+	f.Look(f.t.Context(), false)
 	f.logged(what, words...)
 }
 
@@ -90,7 +104,7 @@ func (f *folderTest) logged(what string, words ...string) {
 
 func (f *folderTest) has(what string, names ...string) {
 	f.t.Helper()
-	got, err := f.broker.Secrets().Names(f.t.Context(), consumer.SourceFile)
+	got, err := f.Broker.Secrets().NamesFrom(f.t.Context(), consumer.SourceFile)
 	if err != nil || !slices.Equal(got, names) {
 		f.t.Errorf("%s: from files are %q, %v; want %q", what, got, err, names)
 	}
@@ -103,9 +117,9 @@ func TestTheFolderIsFollowed(t *testing.T) {
 	f.after("nothing has changed")
 
 	f.write("a.yaml", "name: a\nmax_ttl: 2h\n")
-	f.look(t.Context(), false)
+	f.Look(t.Context(), false)
 	f.logged("seen for the first time: it may be half written")
-	f.look(t.Context(), false)
+	f.Look(t.Context(), false)
 	f.logged("seen twice", `"secret":"a","changed":true`)
 	f.write("b.yaml", "name: b\nhard_expiry: later\n")
 	f.after("another mistake", "hard_expiry")
@@ -154,7 +168,7 @@ func TestAFileThatCantBeReadIsNotGone(t *testing.T) {
 
 	// One who starts with a file that can't be read does not know whose it is.
 	f.write("a.yaml", "name: [a\n")
-	again := NewFolder(f.dir, f.broker.Secrets(), f.Folder.log)
+	again := f.newFolder()
 	if err := again.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -178,12 +192,12 @@ func TestTroubleIsToldOnceAndTriedAgain(t *testing.T) {
 	}
 	f.has("it is back", "a")
 
-	f.stopNATS()
+	f.StopNATS()
 	f.write("a.yaml", "name: a\nmax_ttl: 2h\n")
 	f.after("NATS is away", "could not be stored; trying again", "list the dynamic secrets")
 	f.after("still")
-	f.startNATS()
-	clitest.Eventually(t, "NATS is back", func() bool { return f.broker.Ready(t.Context()) == nil })
+	f.StartNATS()
+	clitest.Eventually(t, "NATS is back", func() bool { return f.Broker.Ready(t.Context()) == nil })
 	f.after("NATS is back", `"secret":"a","changed":true`)
 	f.has("NATS is back", "a")
 }
@@ -194,7 +208,7 @@ func TestPassingTroubleIsToldOnce(t *testing.T) {
 	t.Parallel()
 	f := newFolderTest(t, map[string]string{"a.yaml": "name: a\n"})
 	f.logs()
-	js, err := jetstream.New(f.connect(t))
+	js, err := jetstream.New(clitest.Connect(t, f.Server.URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,13 +217,13 @@ func TestPassingTroubleIsToldOnce(t *testing.T) {
 	}
 	f.write("a.yaml", "name: a\nmax_ttl: 2h\n")
 	f.after("the bucket has gone", "could not be stored; trying again", "list the dynamic secrets")
-	f.stopNATS()
+	f.StopNATS()
 	f.after("NATS has gone, too")
 	if err := os.RemoveAll(f.dir); err != nil {
 		t.Fatal(err)
 	}
 	f.after("the folder has gone, too", "--secrets")
-	f.startNATS() // for a quick end
+	f.StartNATS() // for a quick end
 }
 
 // TestAFileWaitsForADeletion: the definition of that name that there was goes
@@ -221,15 +235,23 @@ func TestAFileWaitsForADeletion(t *testing.T) {
 	lease := f.lease("a")
 	f.remove("a.yaml")
 	f.after("its file has gone", "no file any more")
-	f.refuse("DeleteUser")
-	f.says(cli.ExitOK, "a is being deleted, 1 lease left", "", "secret", "delete", "a", "--no-wait")
+	f.Refuse("DeleteUser")
+	if d, err := f.Admin().DeleteSecret(t.Context(), "a", false); err != nil || d.Done || d.Leases != 1 {
+		t.Fatalf("%+v, %v", d, err)
+	}
 	f.write("a.yaml", "name: a\nmax_ttl: 2h\n")
 	f.write("b.yaml", "name: b\nmax_ttl: 2h\n")
 	f.after("it is being deleted", "could not be stored; trying again", `"secret":"b","changed":true`)
 	f.after("still")
 	f.has("it is being deleted", "b")
-	f.relent(lease)
-	f.gone("a")
+	f.Sim.SetHook(nil)
+	if _, err := f.Client("alice").Revoke(t.Context(), lease.Name, ""); err != nil {
+		t.Fatal(err)
+	}
+	clitest.Eventually(t, "a is deleted", func() bool {
+		_, err := f.Admin().Secret(t.Context(), "a")
+		return messages.IsCode(err, messages.CodeSecretNotFound)
+	})
 	f.after("it is gone", `"secret":"a","changed":true`)
 	f.has("it is gone", "a", "b")
 	f.lease("a")

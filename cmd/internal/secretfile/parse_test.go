@@ -1,4 +1,4 @@
-package secretfile
+package secretfile_test
 
 import (
 	"encoding/json"
@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/lessorhq/lessor/cmd/internal/sandbox"
+	"github.com/lessorhq/lessor/cmd/internal/secretfile"
 	"github.com/lessorhq/lessor/messages"
 )
 
@@ -30,7 +31,7 @@ func TestABadSecretFileDoesNotSpoilTheOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	files, err := ReadFolder(dir)
+	files, err := secretfile.ReadFolder(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,7 @@ func TestNoErrorShowsWhatIsInAFile(t *testing.T) {
 		secret:                                                 "an object",
 		"name: ci\naws: {auth: {secret_access_key: [" + secret + "]}}\n": "aws.auth.secret_access_key has the wrong type: it is a list, and must be text",
 	} {
-		_, err := Parse([]byte(text))
+		_, err := secretfile.Parse([]byte(text))
 		if err == nil {
 			t.Errorf("%s is taken", text)
 			continue
@@ -90,7 +91,7 @@ func FuzzParseSecret(f *testing.F) {
 	f.Add([]byte("a: &a [*a]"))
 	f.Add([]byte("? {}\n: - x"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		d, err := Parse(data)
+		d, err := secretfile.Parse(data)
 		if err != nil {
 			return
 		}

@@ -70,7 +70,7 @@ func growthCharts(all []restored, note string) map[string]svg.Chart {
 	curve := func(name string, of func(restored) float64) svg.Series {
 		s := svg.Series{Name: name}
 		for _, r := range all {
-			s.Points = append(s.Points, svg.Point{float64(r.leases), of(r)})
+			s.Points = append(s.Points, svg.Point{X: float64(r.leases), Y: of(r)})
 		}
 		return s
 	}

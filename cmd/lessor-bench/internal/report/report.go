@@ -49,3 +49,11 @@ func (r *Report) Print(w io.Writer, asJSON bool) error {
 	_, err := fmt.Fprint(w, text)
 	return err
 }
+
+// Err returns an error if bounds are missed.
+func (r *Report) Err() error {
+	if r.Missed == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d bounds are missed; the report names them, and --profile shows where the time goes", r.Missed)
+}

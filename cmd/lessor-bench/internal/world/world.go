@@ -184,6 +184,6 @@ func (w *World) Close() {
 		leave()
 	}
 	if w.Sandbox != nil { // it was started
-		w.Sandbox.Close()
+		_ = w.Sandbox.Close() // everything in it is thrown away
 	}
 }

@@ -25,12 +25,18 @@ const hardBound = 2 * time.Second
 type Audit struct {
 	w       *world.World
 	tally   *verdict.Tally
-	strikes map[string]int // how often in a row a lease looked wrong
-	served  atomic.Int64   // for how many nanoseconds there has been a broker that was ready
+	strikes map[strikes]int // how often in a row a lease looked wrong
+	served  atomic.Int64    // for how many nanoseconds there has been a broker that was ready
 	overdue map[string]overdue
 	events  []byte            // all of them
 	users   map[string]string // a user seen, and its key
 	secrets []string          // every secret key that AWS has issued
+}
+
+// strikes are what is counted for one lease.
+type strikes struct {
+	kind  verdict.Kind
+	lease string
 }
 
 // overdue is a lease that has outlived its end.
@@ -40,7 +46,7 @@ type overdue struct {
 }
 
 func New(w *world.World, t *verdict.Tally) *Audit {
-	return &Audit{w: w, tally: t, strikes: map[string]int{}, overdue: map[string]overdue{}, users: map[string]string{}}
+	return &Audit{w: w, tally: t, strikes: map[strikes]int{}, overdue: map[string]overdue{}, users: map[string]string{}}
 }
 
 // Run looks once a second.
@@ -94,13 +100,13 @@ func (a *Audit) judgeAll(users []account.User) {
 		// What an operator has given up is the sweep's; the lease may begin anew.
 		if other, ok := of[u.Lease]; ok && !a.tally.WasGivenUp(u.Lease) {
 			twice[u.Lease] = true
-			a.strike("two_users", u.Lease, "AWS has %s and %s", other, u.Name)
+			a.strike(verdict.TwoUsers, u.Lease, "AWS has %s and %s", other, u.Name)
 		}
 		of[u.Lease] = u.Name
 	}
 	for lease := range of {
 		if !twice[lease] {
-			delete(a.strikes, "two_users "+lease)
+			delete(a.strikes, strikes{verdict.TwoUsers, lease})
 		}
 	}
 }
@@ -120,15 +126,15 @@ func (a *Audit) judge(u account.User, rec record.Record, asked time.Time, renewi
 			a.tally.Most("longest time (in s) that a key outlived its lease", int(late.Seconds()))
 		}
 		if waits := a.outlives(u.Lease, rec.ExpiresAt, late); waits > bound {
-			a.tally.Violated("late", u.Lease, "it ended at %s; %s, due %s, %d tries to undo it: %s", rec.ExpiresAt, rec.State, rec.Due, rec.TeardownTries, rec.TeardownError)
+			a.tally.Violated(verdict.Late, u.Lease, "it ended at %s; %s, due %s, %d tries to undo it: %s", rec.ExpiresAt, rec.State, rec.Due, rec.TeardownTries, rec.TeardownError)
 		}
 	}
 	// A renewal that was stored in time counts, and moves AWS first: the record may
 	// be behind for as long as NATS is away.
 	if rec.Secret != world.Soft && late > hardBound && u.Allowed && !renewing() {
-		a.strike("beyond", u.Lease, "it ended at %s, and AWS takes the key %s at %s; %s, renewed %d times", rec.ExpiresAt, u.Key, asked.UTC(), rec.State, rec.Renewals)
+		a.strike(verdict.Beyond, u.Lease, "it ended at %s, and AWS takes the key %s at %s; %s, renewed %d times", rec.ExpiresAt, u.Key, asked.UTC(), rec.State, rec.Renewals)
 	} else {
-		delete(a.strikes, "beyond "+u.Lease)
+		delete(a.strikes, strikes{verdict.Beyond, u.Lease})
 	}
 }
 
@@ -145,8 +151,8 @@ func (a *Audit) outlives(lease string, end time.Time, late time.Duration) time.D
 
 // strike holds against a lease what is seen three times in a row: a look is not one
 // moment.
-func (a *Audit) strike(kind, lease, format string, args ...any) {
-	if a.strikes[kind+" "+lease]++; a.strikes[kind+" "+lease] == 3 {
+func (a *Audit) strike(kind verdict.Kind, lease, format string, args ...any) {
+	if a.strikes[strikes{kind, lease}]++; a.strikes[strikes{kind, lease}] == 3 {
 		a.tally.Violated(kind, lease, format, args...)
 	}
 }

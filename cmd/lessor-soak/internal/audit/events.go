@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/account"
+	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/verdict"
 	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/world"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
@@ -55,17 +56,17 @@ func (a *Audit) judgeEvents(events []messages.Event, alive []record.Record) {
 		switch kind {
 		case messages.EventIssued:
 			if over[attempt] {
-				a.tally.Violated("order", e.Subject, "its event issued (%s) came after the one of its end", attempt)
+				a.tally.Violated(verdict.Order, e.Subject, "its event issued (%s) came after the one of its end", attempt)
 			}
 			if other, ok := begun[attempt]; ok && other != key {
-				a.tally.Violated("two_keys", e.Subject, "events tell of the keys %s and %s", other, key)
+				a.tally.Violated(verdict.TwoKeys, e.Subject, "events tell of the keys %s and %s", other, key)
 			}
 			begun[attempt] = key
 		case messages.EventUndelivered:
 			undelivered[e.Subject] = true
 		case messages.EventRevoked, messages.EventFailed:
 			if _, ok := begun[attempt]; !ok && !over[attempt] && kind == messages.EventRevoked && key != "" {
-				a.tally.Violated("untold", e.Subject, "the key %s was revoked (%s), and no event has told of it before", key, attempt)
+				a.tally.Violated(verdict.Untold, e.Subject, "the key %s was revoked (%s), and no event has told of it before", key, attempt)
 			}
 			over[attempt] = true
 		case messages.EventOrphanRemoved:
@@ -85,7 +86,7 @@ func (a *Audit) judgeEvents(events []messages.Event, alive []record.Record) {
 	for attempt := range begun {
 		lease := attempt[:strings.LastIndex(attempt, ".")]
 		if !over[attempt] && !closing[lease] {
-			a.tally.Violated("untold", lease, "its event issued (%s) has no end", attempt)
+			a.tally.Violated(verdict.Untold, lease, "its event issued (%s) has no end", attempt)
 		}
 	}
 }

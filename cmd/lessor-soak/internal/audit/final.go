@@ -92,20 +92,20 @@ func (a *Audit) Last(ctx context.Context) error {
 // judgeLast counts what is left.
 func (a *Audit) judgeLast(users []account.User, alive []record.Record, queued map[messages.Verb]uint64, keys int) {
 	for _, u := range users {
-		a.tally.Violated("users_left", u.Name, "lease %s, since %s", u.Lease, u.Created)
+		a.tally.Violated(verdict.UsersLeft, u.Name, "lease %s, since %s", u.Lease, u.Created)
 	}
 	for _, rec := range alive {
 		if !notClosing(rec) && len(users) == 0 {
 			a.tally.Lost("leases with nothing left in AWS, whose young user is looked for again")
 			continue
 		}
-		a.tally.Violated("leases_left", rec.Name().String(), "%s, due %s, %d tries to undo it: %s", rec.State, rec.Due, rec.TeardownTries, rec.TeardownError)
+		a.tally.Violated(verdict.LeasesLeft, rec.Name().String(), "%s, due %s, %d tries to undo it: %s", rec.State, rec.Due, rec.TeardownTries, rec.TeardownError)
 	}
 	for verb, n := range queued {
-		a.tally.Violated("queued", string(verb), "%d messages", n)
+		a.tally.Violated(verdict.Queued, string(verb), "%d messages", n)
 	}
 	if keys != 1 {
-		a.tally.Violated("rotation", world.Manager, "it has %d keys", keys)
+		a.tally.Violated(verdict.Rotation, world.Manager, "it has %d keys", keys)
 	}
 }
 

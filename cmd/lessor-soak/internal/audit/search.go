@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/lessorhq/lessor/cmd/internal/leak"
+	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/verdict"
 )
 
 // Search looks for every secret key in all files: stores, logs, events. It must be
@@ -30,7 +31,7 @@ func (a *Audit) Search() error {
 		}
 		size += len(data)
 		for range secrets.Find(data) {
-			a.tally.Violated("secrets", path, "a secret key is in clear")
+			a.tally.Violated(verdict.Secrets, path, "a secret key is in clear")
 		}
 		if strings.Contains(path, string(filepath.Separator)+"nats") {
 			for id := range known.Find(data) {

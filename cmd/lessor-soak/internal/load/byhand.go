@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/verdict"
 	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/world"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/retry"
@@ -50,12 +51,12 @@ func (r *requester) sealed(ctx context.Context) {
 		return
 	}
 	if reply.Sealed == nil || reply.Credentials != nil {
-		r.tally.Violated("wrong", reply.Lease.Name, "it came in clear, and was asked for sealed")
+		r.tally.Violated(verdict.Wrong, reply.Lease.Name, "it came in clear, and was asked for sealed")
 		return
 	}
 	contents, err := messages.OpenSealed(seed, reply.Sealed)
 	if err != nil {
-		r.tally.Violated("wrong", reply.Lease.Name, "its seal does not open: %s", err)
+		r.tally.Violated(verdict.Wrong, reply.Lease.Name, "its seal does not open: %s", err)
 		return
 	}
 	_ = m.Respond(nil) // lost, the lease is taken back
@@ -64,7 +65,7 @@ func (r *requester) sealed(ctx context.Context) {
 
 func (r *requester) failedByHand(reply messages.Reply) {
 	if reply.Error == nil {
-		r.tally.Violated("wrong", r.identity, "the request was answered with %q", reply.Kind)
+		r.tally.Violated(verdict.Wrong, r.identity, "the request was answered with %q", reply.Kind)
 		return
 	}
 	r.failed(reply.Error)
@@ -85,7 +86,7 @@ func (r *requester) byHand(ctx context.Context, nc *nats.Conn, secret string, q 
 	}
 	reply, err := messages.DecodeReply(m.Data)
 	if err != nil {
-		r.tally.Violated("wrong", r.identity, "an answer that can't be read: %s", err)
+		r.tally.Violated(verdict.Wrong, r.identity, "an answer that can't be read: %s", err)
 		return messages.Reply{}, nil, false
 	}
 	return reply, m, true
@@ -138,7 +139,7 @@ func (r *requester) answered(ctx context.Context, label string, m *nats.Msg) {
 	reply, err := messages.DecodeReply(m.Data)
 	switch {
 	case err != nil:
-		r.tally.Violated("wrong", label, "an answer that can't be read: %s", err)
+		r.tally.Violated(verdict.Wrong, label, "an answer that can't be read: %s", err)
 	case reply.Kind != messages.KindCredentials || reply.Credentials == nil:
 		r.failedByHand(reply)
 	default:

@@ -112,7 +112,7 @@ func (l *Load) holds(lease string, yes bool) {
 // the leases that are still there; the others expire.
 func (l *Load) Settle(ctx context.Context) {
 	if err := l.w.Ready(ctx, lastPatience); err != nil {
-		l.tally.Violated("unready", "brokers", "%s", err)
+		l.tally.Violated(verdict.Unready, "brokers", "%s", err)
 	}
 	l.mu.Lock()
 	work := l.open
@@ -140,7 +140,7 @@ func (l *Load) revokeLast(ctx context.Context, name messages.LeaseName) {
 	defer cancel()
 	_, err := l.client(l.conns[0], name.Identity, lastPatience).Revoke(ctx, name.String(), "the soak is over")
 	if err != nil && !isAnswer(err) {
-		l.tally.Violated("unanswered", name.String(), "revocation: %s", err)
+		l.tally.Violated(verdict.Unanswered, name.String(), "revocation: %s", err)
 	}
 }
 

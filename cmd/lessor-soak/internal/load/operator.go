@@ -184,7 +184,7 @@ func (o *Operator) Settle(ctx context.Context) {
 		return err
 	})
 	if err != nil {
-		o.tally.Violated("unanswered", world.Brief, "deletion: %s", err)
+		o.tally.Violated(verdict.Unanswered, world.Brief, "deletion: %s", err)
 	}
 	err = poll.Within(ctx, lastPatience, "the sessions are revoked", func() error {
 		once, cancel := context.WithTimeout(ctx, patience)
@@ -193,7 +193,7 @@ func (o *Operator) Settle(ctx context.Context) {
 		return err
 	})
 	if err != nil {
-		o.tally.Violated("unanswered", world.Role, "revocation: %s", err)
+		o.tally.Violated(verdict.Unanswered, world.Role, "revocation: %s", err)
 	}
 	if o.short {
 		return
@@ -209,6 +209,6 @@ func (o *Operator) Settle(ctx context.Context) {
 		return err
 	})
 	if err != nil {
-		o.tally.Violated("unanswered", world.Keyed, "rotation: %s", err)
+		o.tally.Violated(verdict.Unanswered, world.Keyed, "rotation: %s", err)
 	}
 }

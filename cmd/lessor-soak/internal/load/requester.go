@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/verdict"
 	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/world"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
@@ -90,10 +91,10 @@ func (r *requester) failed(err error) bool {
 			messages.CodeAlreadyDelivered, messages.CodeLeaseEnded:
 		case messages.CodeSecretNotFound, messages.CodeSecretDeleting:
 			if r.secret != world.Brief {
-				r.tally.Violated("wrong", fmt.Sprintf("%s %d", r.identity, r.asked), "%s is there, and the request was answered with %s", r.secret, err)
+				r.tally.Violated(verdict.Wrong, fmt.Sprintf("%s %d", r.identity, r.asked), "%s is there, and the request was answered with %s", r.secret, err)
 			}
 		default:
-			r.tally.Violated("wrong", fmt.Sprintf("%s %d", r.identity, r.asked), "the request was answered with %s", err)
+			r.tally.Violated(verdict.Wrong, fmt.Sprintf("%s %d", r.identity, r.asked), "the request was answered with %s", err)
 		}
 		return true
 	case errors.Is(err, nats.ErrNoResponders):
@@ -114,7 +115,7 @@ func (r *requester) again(secret string, q messages.LeaseRequest, key string) {
 		case err == nil:
 			r.tally.Told(r.identity+" "+key, issued.Credentials.AccessKeyID, issued.Lease.Name)
 		case !isAnswer(err):
-			r.tally.Violated("unanswered", r.identity+" "+key, "%s", err)
+			r.tally.Violated(verdict.Unanswered, r.identity+" "+key, "%s", err)
 		}
 	})
 }
@@ -165,7 +166,7 @@ func (r *requester) tooMuch(ctx context.Context) {
 	case messages.IsCode(err, messages.CodeTTLExceedsMax):
 		r.tally.Add("requests refused as they should be", 1)
 	case err == nil:
-		r.tally.Violated("wrong", r.identity, "a ttl above the maximum was granted")
+		r.tally.Violated(verdict.Wrong, r.identity, "a ttl above the maximum was granted")
 	default:
 		r.failed(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/verdict"
 	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/world"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
@@ -61,7 +62,7 @@ func (r *requester) works(ctx context.Context, l messages.Lease, c messages.Cred
 		return false
 	}
 	if !r.excused(ctx, l) {
-		r.tally.Violated("dead_key", l.Name, "AWS knows no user %s with the key %s", l.Username, c.AccessKeyID)
+		r.tally.Violated(verdict.DeadKey, l.Name, "AWS knows no user %s with the key %s", l.Username, c.AccessKeyID)
 	}
 	return false
 }
@@ -86,7 +87,7 @@ func (r *requester) excused(ctx context.Context, l messages.Lease) bool {
 	now, err := r.client(r.nc, r.identity, patience).Get(ctx, l.Name)
 	switch {
 	case messages.IsCode(err, messages.CodeLeaseNotFound):
-		r.tally.Violated("wrong", l.Name, "it was delivered, and is not known")
+		r.tally.Violated(verdict.Wrong, l.Name, "it was delivered, and is not known")
 		return true
 	case err != nil:
 		r.tally.Lost("leases whose end could not be looked up")
@@ -100,7 +101,7 @@ func (r *requester) excused(ctx context.Context, l messages.Lease) bool {
 		r.holds(l.Name, false)
 		return true
 	case now.AccessKeyID != "" && now.AccessKeyID != l.AccessKeyID:
-		r.tally.Violated("two_keys", l.Name, "it was delivered with the key %s, and has %s", l.AccessKeyID, now.AccessKeyID)
+		r.tally.Violated(verdict.TwoKeys, l.Name, "it was delivered with the key %s, and has %s", l.AccessKeyID, now.AccessKeyID)
 		return true
 	}
 	return !now.ExpiresAt.After(time.Now().Add(2 * world.MaxSkew))
@@ -124,19 +125,19 @@ func (r *requester) renew(ctx context.Context, l messages.Lease) messages.Lease 
 	now, err := r.client(r.nc, r.identity, patience).Renew(once, l.Name, messages.RenewRequest{TTL: ttl, Clamp: true})
 	switch {
 	case messages.IsCode(err, messages.CodeLeaseNotFound):
-		r.tally.Violated("wrong", l.Name, "it was delivered, and is not known when it is renewed")
+		r.tally.Violated(verdict.Wrong, l.Name, "it was delivered, and is not known when it is renewed")
 		return l
 	case messages.IsCode(err, messages.CodeLeaseEnded):
 		r.tally.Add("renewals that came too late", 1)
 		if time.Now().Before(l.ExpiresAt.Add(-2*world.MaxSkew)) && !r.excused(context.WithoutCancel(ctx), l) {
-			r.tally.Violated("early", l.Name, "it can't be renewed at %s, and ends at %s: %s", time.Now().UTC(), l.ExpiresAt, err)
+			r.tally.Violated(verdict.Early, l.Name, "it can't be renewed at %s, and ends at %s: %s", time.Now().UTC(), l.ExpiresAt, err)
 		}
 		return l
 	case err != nil:
 		r.tally.Lost("renewals without an answer, or refused for a while")
 		return l
 	case now.ExpiresAt.Before(l.ExpiresAt):
-		r.tally.Violated("not_renewed", l.Name, "the end moved from %s back to %s", l.ExpiresAt, now.ExpiresAt)
+		r.tally.Violated(verdict.NotRenewed, l.Name, "the end moved from %s back to %s", l.ExpiresAt, now.ExpiresAt)
 		return now
 	}
 	r.tally.Add("leases renewed", 1)
@@ -163,7 +164,7 @@ func (r *requester) outlived(ctx context.Context, old, now messages.Lease) {
 		}
 		if tries == 3 {
 			if !r.excused(ctx, now) {
-				r.tally.Violated("not_renewed", now.Name, "renewed from %s to %s, and AWS refuses the key (user there: %v)", old.ExpiresAt, now.ExpiresAt, there)
+				r.tally.Violated(verdict.NotRenewed, now.Name, "renewed from %s to %s, and AWS refuses the key (user there: %v)", old.ExpiresAt, now.ExpiresAt, there)
 			}
 			return
 		}
@@ -178,7 +179,7 @@ func (r *requester) revoke(ctx context.Context, l messages.Lease) {
 	_, err := r.client(r.nc, r.identity, patience).Revoke(once, l.Name, "done")
 	switch {
 	case messages.IsCode(err, messages.CodeLeaseNotFound):
-		r.tally.Violated("wrong", l.Name, "it was delivered, and is not known when it is revoked")
+		r.tally.Violated(verdict.Wrong, l.Name, "it was delivered, and is not known when it is revoked")
 	case isAnswer(err):
 		r.tally.Add("revocations that AWS or NATS put off", 1)
 	case err != nil:
@@ -190,7 +191,7 @@ func (r *requester) revoke(ctx context.Context, l messages.Lease) {
 		r.tally.Add("leases revoked", 1)
 		r.holds(l.Name, false)
 		if u, there, err := r.w.Control.User(context.WithoutCancel(ctx), l.Username); err == nil && there && u.Lease == l.Name && !r.tally.WasGivenUp(l.Name) {
-			r.tally.Violated("not_revoked", l.Name, "the answer was revoked, and AWS has the user %s with the key %q", u.Name, u.Key)
+			r.tally.Violated(verdict.NotRevoked, l.Name, "the answer was revoked, and AWS has the user %s with the key %q", u.Name, u.Key)
 		}
 	}
 }

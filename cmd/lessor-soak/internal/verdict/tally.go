@@ -15,7 +15,7 @@ type Tally struct {
 	survived   map[string]int
 	broken     map[string]int
 	apart      map[string]int
-	zero       map[string]int
+	zero       map[Kind]int
 	violations []Violation
 	seen       map[string]bool      // of violations that may be found again and again
 	keys       map[string]*toldKeys // by idempotency key
@@ -26,7 +26,7 @@ type Tally struct {
 
 func NewTally() *Tally {
 	return &Tally{
-		survived: map[string]int{}, broken: map[string]int{}, apart: map[string]int{}, zero: map[string]int{},
+		survived: map[string]int{}, broken: map[string]int{}, apart: map[string]int{}, zero: map[Kind]int{},
 		seen: map[string]bool{}, keys: map[string]*toldKeys{}, orders: map[string]bool{}, givenUp: map[string]bool{}, owes: map[string]bool{},
 	}
 }
@@ -91,13 +91,13 @@ func (t *Tally) Lost(what string) {
 
 // Violated counts what should not have happened; about names whom it concerns,
 // and is counted once.
-func (t *Tally) Violated(kind, about, format string, args ...any) {
+func (t *Tally) Violated(kind Kind, about, format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.seen[kind+" "+about] {
+	if t.seen[string(kind)+" "+about] {
 		return
 	}
-	t.seen[kind+" "+about] = true
+	t.seen[string(kind)+" "+about] = true
 	t.zero[kind]++
 	if len(t.violations) < maxViolations {
 		t.violations = append(t.violations, Violation{At: time.Now().UTC(), Kind: kind, What: about + ": " + fmt.Sprintf(format, args...)})
@@ -140,7 +140,7 @@ func (t *Tally) JudgeOwed(given map[string]bool) {
 		if given[label] {
 			t.Lost("answers that a dying NATS server or a cut line lost on their last step")
 		} else {
-			t.Violated("unanswered", label, "the request was stored, and no event tells of an answer")
+			t.Violated(Unanswered, label, "the request was stored, and no event tells of an answer")
 		}
 	}
 }
@@ -163,7 +163,7 @@ func (t *Tally) JudgeKeys(undelivered map[string]bool) {
 		case undelivered[told.lease]:
 			t.Lost("idempotency keys with another access key, after the first was taken back as undelivered")
 		default:
-			t.Violated("two_keys", told.lease, "idempotency key %s has the access keys %s", key, strings.Join(slices.Sorted(maps.Keys(told.ids)), " and "))
+			t.Violated(TwoKeys, told.lease, "idempotency key %s has the access keys %s", key, strings.Join(slices.Sorted(maps.Keys(told.ids)), " and "))
 		}
 	}
 }
@@ -187,7 +187,7 @@ func (t *Tally) Verdict(seed uint64, d time.Duration) Verdict {
 		Broken: figures(t.broken), Apart: figures(t.apart), Survived: figures(t.survived), Violations: append([]Violation{}, t.violations...),
 	}
 	for i := range v.MustBeZero {
-		v.MustBeZero[i].Count = t.zero[v.MustBeZero[i].Name]
+		v.MustBeZero[i].Count = t.zero[Kind(v.MustBeZero[i].Name)]
 		v.OK = v.OK && v.MustBeZero[i].Count == 0
 	}
 	return v

@@ -28,28 +28,54 @@ const (
 	AwsFaults     = "AWS calls disturbed, in percent of all"
 )
 
+// Kind is a kind of violation: something that a broker must never let happen.
+type Kind string
+
+// The kinds of violations. [MustBeZero] says what they mean.
+const (
+	UsersLeft  Kind = "users_left"
+	LeasesLeft Kind = "leases_left"
+	Late       Kind = "late"
+	Beyond     Kind = "beyond"
+	Early      Kind = "early"
+	Unanswered Kind = "unanswered"
+	TwoKeys    Kind = "two_keys"
+	TwoUsers   Kind = "two_users"
+	DeadKey    Kind = "dead_key"
+	NotRenewed Kind = "not_renewed"
+	NotRevoked Kind = "not_revoked"
+	Wrong      Kind = "wrong"
+	Secrets    Kind = "secrets"
+	Untold     Kind = "untold"
+	Order      Kind = "order"
+	Rotation   Kind = "rotation"
+	Queued     Kind = "queued"
+	Unready    Kind = "unready"
+	Died       Kind = "died"
+)
+
 // MustBeZero are the counts that a good verdict has at zero, in the order of the
 // table.
 var MustBeZero = []Figure{
-	{Name: "users_left", What: "users without a lease when all is over"},
-	{Name: "leases_left", What: "leases that do not end"},
-	{Name: "late", What: "leases past their expiry by more than " + LateBound.String() + " (without a key: " + CleanupBound.String() + ") with a broker there"},
-	{Name: "beyond", What: "keys that AWS took after their lease's end (hard expiry)"},
-	{Name: "early", What: "leases that ended before their time"},
-	{Name: "unanswered", What: "requests without an answer, also when repeated at the end"},
-	{Name: "two_keys", What: "idempotency keys with two access keys"},
-	{Name: "two_users", What: "leases with two users at once"},
-	{Name: "dead_key", What: "delivered keys that did not work"},
-	{Name: "not_renewed", What: "renewals that did not extend"},
-	{Name: "not_revoked", What: "revoked leases whose user was still there"},
-	{Name: "wrong", What: "answers that make no sense"},
-	{Name: "secrets", What: "secret keys in clear in stores, logs or events"},
-	{Name: "untold", What: "keys of which the events do not tell both beginning and end"},
-	{Name: "order", What: "keys whose event issued came after the one of their end"},
-	{Name: "rotation", What: "keys of the managing user that rotations left over, or lost"},
-	{Name: "queued", What: "messages left in the queues"},
-	{Name: "unready", What: "brokers that were not ready again after the healing"},
-	{Name: "died", What: "processes that ended by themselves"},
+	{Name: string(UsersLeft), What: "users without a lease when all is over"},
+	{Name: string(LeasesLeft), What: "leases that do not end"},
+	{Name: string(Late), What: "leases past their expiry by more than " + LateBound.String() + " (without a key: " + CleanupBound.String() + ") with a broker there"},
+	{Name: string(Beyond), What: "keys that AWS took after their lease's end (hard expiry)"},
+	{Name: string(Early), What: "leases that ended before their time"},
+	{Name: string(Unanswered), What: "requests without an answer, also when repeated at the end"},
+	{Name: string(TwoKeys), What: "idempotency keys with two access keys"},
+	{Name: string(TwoUsers), What: "leases with two users at once"},
+	{Name: string(DeadKey), What: "delivered keys that did not work"},
+	{Name: string(NotRenewed), What: "renewals that did not extend"},
+	{Name: string(NotRevoked), What: "revoked leases whose user was still there"},
+	{Name: string(Wrong), What: "answers that make no sense"},
+	{Name: string(Secrets), What: "secret keys in clear in stores, logs or events"},
+	{Name: string(Untold), What: "keys of which the events do not tell both beginning and end"},
+	{Name: string(Order), What: "keys whose event issued came after the one of their end"},
+	{Name: string(Rotation), What: "keys of the managing user that rotations left over, or lost"},
+	{Name: string(Queued), What: "messages left in the queues"},
+	{Name: string(Unready), What: "brokers that were not ready again after the healing"},
+	{Name: string(Died), What: "processes that ended by themselves"},
 }
 
 // Figure is one count.
@@ -62,7 +88,7 @@ type Figure struct {
 // Violation is one thing that should not have happened.
 type Violation struct {
 	At   time.Time `json:"at"`
-	Kind string    `json:"kind"` // the name of a figure that must be zero
+	Kind Kind      `json:"kind"` // the name of a figure that must be zero
 	What string    `json:"what"`
 }
 

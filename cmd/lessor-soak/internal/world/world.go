@@ -47,7 +47,7 @@ type World struct {
 	Nodes   []*proc.Process
 	urls    string // of the nodes, for clients
 	Brokers []*proc.Process
-	health  []string   // by broker
+	Health  []string   // by broker
 	Lines   [][]*Proxy // by broker and node
 	conn    *nats.Conn // the auditor's
 	JS      jetstream.JetStream
@@ -67,7 +67,7 @@ func Start(ctx context.Context, dir string, t *verdict.Tally) (*World, error) {
 func (w *World) process(name string, args, env []string) *proc.Process {
 	p := &proc.Process{Name: name, Dir: w.Dir, Args: args, Env: env}
 	p.Died = func(state *os.ProcessState, lived time.Duration) {
-		w.tally.Violated("died", name, "%s after %s; see %s", state, lived.Round(time.Millisecond), p.LogFile())
+		w.tally.Violated(verdict.Died, name, "%s after %s; see %s", state, lived.Round(time.Millisecond), p.LogFile())
 	}
 	return p
 }
@@ -77,7 +77,7 @@ func (w *World) startAWS(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.AWSURL, w.Control = "http://"+at[0], account.Control{"http://" + at[1]}
+	w.AWSURL, w.Control = "http://"+at[0], account.Control{URL: "http://" + at[1]}
 	w.aws = w.process("aws", []string{"aws", "--listen", at[0], "--control", at[1]}, nil)
 	if err := w.aws.Start(); err != nil {
 		return err
@@ -156,7 +156,7 @@ func (w *World) startBrokers(ctx context.Context) error {
 			return err
 		}
 	}
-	if w.health, err = proc.FreeAddresses(Brokers); err != nil {
+	if w.Health, err = proc.FreeAddresses(Brokers); err != nil {
 		return err
 	}
 	for i := range Brokers {
@@ -171,7 +171,7 @@ func (w *World) startBrokers(ctx context.Context) error {
 		}
 		b := w.process(name, []string{
 			"broker", "--server", strings.Join(servers, ","), "--key-file", keyFile, "--secrets", secrets,
-			"--health", w.health[i], "--clock-skew", skews[i].String(),
+			"--health", w.Health[i], "--clock-skew", skews[i].String(),
 		}, []string{
 			"AWS_ENDPOINT_URL=" + w.AWSURL, "AWS_ACCESS_KEY_ID=" + pair[0], "AWS_SECRET_ACCESS_KEY=" + pair[1],
 		})
@@ -211,7 +211,7 @@ func (w *World) AnyReady(ctx context.Context) bool {
 func (w *World) brokerReady(ctx context.Context, i int) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*broker.ReadyTimeout)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.health[i]+"/readyz", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.Health[i]+"/readyz", nil)
 	if err != nil {
 		return err
 	}
@@ -246,7 +246,7 @@ func (w *World) Heal() {
 	}
 	for _, p := range append(append([]*proc.Process{}, w.Nodes...), w.Brokers...) {
 		if err := p.Start(); err != nil {
-			w.tally.Violated("died", p.Name, "does not start again: %s", err)
+			w.tally.Violated(verdict.Died, p.Name, "does not start again: %s", err)
 		}
 	}
 }
@@ -255,7 +255,7 @@ func (w *World) Heal() {
 func (w *World) Stop() {
 	for _, b := range w.Brokers {
 		if state := b.End(syscall.SIGTERM, broker.StopTimeout+15*time.Second); state == nil || !state.Success() {
-			w.tally.Violated("died", b.Name, "did not stop in good order: %v", state)
+			w.tally.Violated(verdict.Died, b.Name, "did not stop in good order: %v", state)
 		}
 	}
 	w.Close()
