@@ -5,16 +5,16 @@ import (
 	"testing"
 
 	"github.com/lessorhq/lessor/messages"
-	"github.com/lessorhq/lessor/provider/awsiam"
+	"github.com/lessorhq/lessor/provider/awsiam/definition"
 )
 
 // limit gives the managing user the rights that a definition needs, less some
 // actions.
-func (w *world) limited(definition string, less ...string) (keyID, secret string) {
+func (w *world) limited(document string, less ...string) (keyID, secret string) {
 	w.t.Helper()
-	d, err := messages.DecodeDynamicSecret([]byte(definition))
+	d, err := messages.DecodeDynamicSecret([]byte(document))
 	w.ok(err)
-	policy, err := awsiam.Permissions(d, awsiam.PermissionOptions{Account: "123456789012"})
+	policy, err := definition.Permissions(d, definition.PermissionOptions{Account: "123456789012"})
 	w.ok(err)
 	text := string(policy)
 	for _, action := range less {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/messages"
-	"github.com/lessorhq/lessor/provider/awsiam"
+	"github.com/lessorhq/lessor/provider/awsiam/definition"
 )
 
 // policyCmd is the command that prints the broker's own policies.
@@ -28,10 +28,10 @@ type policyCmd struct {
 
 // The values of --trust.
 const (
-	assumeRole  = string(awsiam.TrustAssumeRole)
-	irsa        = string(awsiam.TrustIRSA)
-	podIdentity = string(awsiam.TrustPodIdentity)
-	leasedRole  = string(awsiam.TrustLeasedRole)
+	assumeRole  = string(definition.TrustAssumeRole)
+	irsa        = string(definition.TrustIRSA)
+	podIdentity = string(definition.TrustPodIdentity)
+	leasedRole  = string(definition.TrustLeasedRole)
 )
 
 // policyFlags are the flags that do not go with every value of --trust, and those
@@ -170,11 +170,11 @@ func (p *policyCmd) definition(ctx context.Context, env *cli.Environment, name s
 
 // permissionsOf is the policy with the rights that a definition needs.
 func (p *policyCmd) permissionsOf(s messages.SecretInfo, account string) (json.RawMessage, error) {
-	o := awsiam.PermissionOptions{Account: account, Installation: cmp.Or(p.installation, s.Installation), Principal: p.principal}
+	o := definition.PermissionOptions{Account: account, Installation: cmp.Or(p.installation, s.Installation), Principal: p.principal}
 	if own := s.Connection.ARN; o.Principal == "" && account == s.Connection.Account && strings.Contains(own, ":user/") {
 		o.Principal = own
 	}
-	return awsiam.Permissions(s.Definition, o)
+	return definition.Permissions(s.Definition, o)
 }
 
 // trustOf is the trust policy of the broker's role.
@@ -183,7 +183,7 @@ func (p *policyCmd) trustOf(s messages.SecretInfo, account string) (json.RawMess
 	if p.trust == leasedRole {
 		external = s.Definition.AWS.ExternalID
 	}
-	return awsiam.Trust(awsiam.TrustKind(p.trust), awsiam.TrustOptions{
+	return definition.Trust(definition.TrustKind(p.trust), definition.TrustOptions{
 		Principal: p.principal, ExternalID: cmp.Or(p.externalID, external),
 		Account: account, Region: s.Definition.AWS.Region,
 		OIDCProvider: p.oidcProvider, ServiceAccount: p.podsServiceAccount,

@@ -13,24 +13,24 @@ import (
 	"github.com/lessorhq/lessor/cmd/internal/sandbox"
 	"github.com/lessorhq/lessor/cmd/internal/secretfile"
 	"github.com/lessorhq/lessor/messages"
-	"github.com/lessorhq/lessor/provider/awsiam"
+	"github.com/lessorhq/lessor/provider/awsiam/definition"
 )
 
-// definition loads a definition as serve does.
-func definition(t *testing.T, text string) messages.DynamicSecret {
+// loadDefinition loads a definition as serve does.
+func loadDefinition(t *testing.T, text string) messages.DynamicSecret {
 	t.Helper()
 	d, err := secretfile.Parse([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := awsiam.New(awsiam.Options{}).Check(d); err != nil {
+	if err := definition.Check(d); err != nil {
 		t.Fatal(err)
 	}
 	return d
 }
 
 func TestTheSampleSecretsLoad(t *testing.T) {
-	definition(t, string(sandbox.DemoSecret))
+	loadDefinition(t, string(sandbox.DemoSecret))
 	var files []secretfile.File
 	for _, dir := range []string{"../../deploy/secrets", "../../deploy/secrets/samples"} {
 		found, err := secretfile.ReadFolder(dir)
@@ -46,7 +46,7 @@ func TestTheSampleSecretsLoad(t *testing.T) {
 				t.Fatal(f.Err)
 			}
 			has[f.Secret.AWS.CredentialType], has[f.Secret.AWS.Auth.Method] = true, true
-			if err := awsiam.New(awsiam.Options{}).Check(f.Secret); err != nil {
+			if err := definition.Check(f.Secret); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -77,7 +77,7 @@ func TestTheDocumentsDefinitionsLoad(t *testing.T) {
 				continue
 			}
 			found++
-			t.Run(fmt.Sprintf("%s/%d", filepath.Base(file), i), func(t *testing.T) { definition(t, text) })
+			t.Run(fmt.Sprintf("%s/%d", filepath.Base(file), i), func(t *testing.T) { loadDefinition(t, text) })
 		}
 	}
 	if found < 4 {
@@ -90,11 +90,11 @@ func TestTheReadmesSecretIsTheSample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown, err := json.Marshal(definition(t, clitest.FirstCodeBlock(t, "../../README.md", "yaml")))
+	shown, err := json.Marshal(loadDefinition(t, clitest.FirstCodeBlock(t, "../../README.md", "yaml")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	real, err := json.Marshal(definition(t, string(sample)))
+	real, err := json.Marshal(loadDefinition(t, string(sample)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/lessorhq/lessor/cmd/internal/secretfile"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
-	"github.com/lessorhq/lessor/provider/awsiam"
+	"github.com/lessorhq/lessor/provider/awsiam/definition"
 )
 
 func newSecretPutCmd(env *cli.Environment) *cobra.Command {
@@ -79,7 +79,7 @@ func readDefinition(env *cli.Environment, path string) (messages.DynamicSecret, 
 	defer clear(data)
 	d, err := secretfile.Parse(data)
 	if err == nil {
-		err = awsiam.New(awsiam.Options{}).Check(d) // the broker does, too, but does not know the file
+		err = definition.Check(d) // the broker does, too, but does not know the file
 	}
 	if err != nil {
 		return d, cli.FlagError(path, err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/awsiam/definition"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
@@ -90,8 +91,8 @@ func TestSomebodyElsesUserIsNotTouched(t *testing.T) {
 	t.Parallel()
 	for name, tags := range map[string]map[string]string{
 		"no tags":              {},
-		"another lease":        {tagInstallation: "inst", tagLease: "alice.ci.other", tagAttempt: "1"},
-		"another installation": {tagInstallation: "other", tagLease: "alice.ci.x7", tagAttempt: "1"},
+		"another lease":        {definition.TagInstallation: "inst", definition.TagLease: "alice.ci.other", definition.TagAttempt: "1"},
+		"another installation": {definition.TagInstallation: "other", definition.TagLease: "alice.ci.x7", definition.TagAttempt: "1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -157,7 +158,7 @@ func TestAdoptionIsRefusedWhereTheBoundaryIsAnother(t *testing.T) {
 	b := newBench(t)
 	b.create()
 	c := resumed(2)
-	c.User.Boundary = quarantine
+	c.User.Boundary = otherBoundary
 	_, err := b.account.Create(t.Context(), c)
 	expectError(t, err, provider.Rejected, provider.LeftUser)
 }

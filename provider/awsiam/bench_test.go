@@ -14,14 +14,25 @@ import (
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/awsiam/definition"
+	"github.com/lessorhq/lessor/provider/awsiam/internal/awstest"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
 const (
-	managedPolicy = "arn:aws:iam::aws:policy/ReadOnlyAccess"
-	boundary      = "arn:aws:iam::123456789012:policy/lessor-boundary"
-	quarantine    = "arn:aws:iam::123456789012:policy/AWSCompromisedKeyQuarantineV3"
-	userName      = "lessor-alice-x7"
+	userName      = awstest.UserName
+	accountID     = awstest.AccountID
+	managedPolicy = awstest.ManagedPolicy
+	ownPolicy     = awstest.OwnPolicy
+	boundary      = awstest.Boundary
+	otherBoundary = "arn:aws:iam::123456789012:policy/other-boundary"
+	leasedRoleARN = awstest.LeasedRole
+	awsQuarantine = "arn:aws:iam::aws:policy/AWSCompromisedKeyQuarantineV3"
+)
+
+var (
+	on     = awstest.On
+	refuse = awstest.Refuse
 )
 
 // bench is a simulated AWS account and a connection to it.
@@ -32,16 +43,16 @@ type bench struct {
 	account provider.Account
 }
 
-// newBench starts an account that has what the user of [lease] needs. Waits
-// between tries are too short to matter.
+// newBench starts an account with everything that the user of [lease] needs. The backoff
+// is a few milliseconds.
 func newBench(t testing.TB, change ...func(*Options)) *bench {
 	t.Helper()
 	sim := iamsim.New(iamsim.Options{})
 	id, secret := sim.AddPrincipal("broker")
 	sim.AddGroup("deployers")
 	sim.AddGroup("admins")
-	for _, arn := range []string{boundary, quarantine} {
-		sim.AddPolicy(arn, `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`)
+	for _, arn := range []string{boundary, otherBoundary} {
+		sim.AddPolicy(arn, awstest.AllowAll)
 	}
 	server, err := sim.Start()
 	if err != nil {
@@ -72,8 +83,8 @@ func (b *bench) connect(p *Provider) provider.Account {
 	return account
 }
 
-// lease is a lease's user and its creation, as the broker asks for it: one group,
-// one managed policy, an inline policy and a hard expiry.
+// lease returns the creation of a lease's user with one group, one managed policy, an
+// inline policy and a hard expiry.
 func lease() provider.Creation {
 	return provider.Creation{
 		User: record.User{
@@ -89,12 +100,12 @@ func lease() provider.Creation {
 	}
 }
 
-// deletion is the end of a lease, of which AWS may know the key better.
+// deletion returns the deletion of the user of [lease].
 func deletion(keyID string) provider.Deletion {
 	return provider.Deletion{User: lease().User, Owner: lease().Owner, AccessKeyID: keyID, OwnerKnown: true}
 }
 
-// create makes the lease's user.
+// create makes the user of [lease].
 func (b *bench) create() messages.Credentials {
 	b.t.Helper()
 	c, err := b.account.Create(b.t.Context(), lease())
@@ -104,27 +115,13 @@ func (b *bench) create() messages.Credentials {
 	return c
 }
 
-// actions are the calls so far, in order of arrival.
-func (b *bench) actions() []string {
-	var names []string
-	for _, c := range b.Calls() {
-		names = append(names, c.Action)
-	}
-	return names
-}
+// actions returns the actions of the calls so far, in the order of their arrival.
+func (b *bench) actions() []string { return awstest.Actions(b.Sim) }
 
-// count is how often a call was made.
-func (b *bench) count(action string) int {
-	n := 0
-	for _, a := range b.actions() {
-		if a == action {
-			n++
-		}
-	}
-	return n
-}
+// count returns how often an action was called.
+func (b *bench) count(action string) int { return awstest.Count(b.Sim, action) }
 
-// expectGone fails unless AWS holds no user.
+// expectGone fails the test if a user exists.
 func (b *bench) expectGone() {
 	b.t.Helper()
 	if users := b.Users(); len(users) > 0 {
@@ -132,13 +129,13 @@ func (b *bench) expectGone() {
 	}
 }
 
-// expectWhole fails unless the lease's user is there as it should be, with one
-// key, which works.
+// expectWhole fails the test unless the user of [lease] is complete, with one key that
+// works.
 func (b *bench) expectWhole(c messages.Credentials, attempt string) {
 	b.t.Helper()
 	u, ok := b.User(userName)
 	want := lease()
-	policy, err := compose(want.User.InlinePolicy, want.DenyAfter)
+	policy, err := definition.Compose(want.User.InlinePolicy, want.DenyAfter)
 	switch {
 	case err != nil:
 		b.t.Error(err)
@@ -146,11 +143,11 @@ func (b *bench) expectWhole(c messages.Credentials, attempt string) {
 		b.t.Error("there is no user")
 	case u.Path != want.User.Path || u.Boundary != boundary:
 		b.t.Errorf("the user has the path %s and the boundary %s", u.Path, u.Boundary)
-	case u.Tags[tagLease] != want.Owner.Lease || u.Tags[tagInstallation] != "inst" || u.Tags[tagAttempt] != attempt || u.Tags["team"] != "platform":
+	case u.Tags[definition.TagLease] != want.Owner.Lease || u.Tags[definition.TagInstallation] != "inst" || u.Tags[definition.TagAttempt] != attempt || u.Tags["team"] != "platform":
 		b.t.Errorf("the tags are %v", u.Tags)
 	case !slices.Equal(u.Groups, want.User.Groups) || !slices.Equal(u.AttachedPolicies, want.User.ManagedPolicies):
 		b.t.Errorf("the user has the groups %v and the policies %v", u.Groups, u.AttachedPolicies)
-	case len(u.InlinePolicies) != 1 || len(u.InlinePolicies[policyName]) != len(policy):
+	case len(u.InlinePolicies) != 1 || len(u.InlinePolicies[definition.PolicyName]) != len(policy):
 		b.t.Errorf("the inline policies are %v", u.InlinePolicies)
 	case len(u.AccessKeys) != 1 || u.AccessKeys[0].ID != c.AccessKeyID:
 		b.t.Errorf("the keys are %v, not %s alone", u.AccessKeys, c.AccessKeyID)
@@ -161,8 +158,8 @@ func (b *bench) expectWhole(c messages.Credentials, attempt string) {
 	}
 }
 
-// settle waits until every call that was made has been answered: a caller that
-// went away does not keep AWS from carrying out what it has read.
+// settle waits until every call has been answered: AWS also carries out the calls of a
+// client that has disconnected.
 func (b *bench) settle() {
 	b.t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
@@ -173,19 +170,8 @@ func (b *bench) settle() {
 	b.t.Fatal("a call is not answered")
 }
 
-// on makes a hook that decides about the first calls of an action; n < 0 is all.
-func on(action string, n int64, v iamsim.Verdict) func(context.Context, iamsim.Call) iamsim.Verdict {
-	var seen atomic.Int64
-	return func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action != action || (n >= 0 && seen.Add(1) > n) {
-			return iamsim.Verdict{}
-		}
-		return v
-	}
-}
-
-// meet makes a hook that lets n calls go on only when all of them have arrived;
-// calls of another action are let through.
+// meet returns a hook that holds n calls until all of them have arrived. Calls of the
+// action through are not held.
 func meet(n int32, through string) func(context.Context, iamsim.Call) iamsim.Verdict {
 	var arrived atomic.Int32
 	all := make(chan struct{})
@@ -202,10 +188,6 @@ func meet(n int32, through string) func(context.Context, iamsim.Call) iamsim.Ver
 		}
 		return iamsim.Verdict{}
 	}
-}
-
-func refuse(status int, code string) iamsim.Verdict {
-	return iamsim.Verdict{Do: iamsim.Fail, Status: status, Code: code}
 }
 
 func sorted(s []string) []string {
@@ -227,8 +209,8 @@ func static(id, secret string) aws.CredentialsProvider {
 	return credentials.NewStaticCredentialsProvider(id, secret, "")
 }
 
-// createCalls are the calls that make the user of [lease].
+// createCalls are the actions of Create for [lease].
 var createCalls = []string{"CreateUser", "PutUserPolicy", "AttachUserPolicy", "AddUserToGroup", "CreateAccessKey"}
 
-// deleteCalls are the calls that remove it.
+// deleteCalls are the actions of Delete for [deletion].
 var deleteCalls = []string{"DeleteAccessKey", "DetachUserPolicy", "RemoveUserFromGroup", "DeleteUserPolicy", "DeleteUser"}

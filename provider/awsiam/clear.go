@@ -6,47 +6,42 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"github.com/lessorhq/lessor/provider/awsiam/internal/awserr"
+	"github.com/lessorhq/lessor/provider/awsiam/throttle"
 )
 
-// clear removes everything that keeps AWS from deleting a user. It tries every
-// kind, whatever became of the others, and returns the first error.
+// clear removes everything that keeps AWS from deleting a user. It tries every kind of
+// attachment even if another has failed, and returns the first error.
 func (a *account) clear(ctx context.Context, user string) error {
 	var first error
 	note := func(err error) {
-		if err = ignore(err, noSuchEntity); err != nil && first == nil {
+		if err = ignore(err, awserr.NoSuchEntity); err != nil && first == nil {
 			first = err
 		}
 	}
-	note(a.deleteKeys(ranked(ctx, rankKeys), user, false))
+	note(a.deleteKeys(throttle.WithPriority(ctx, throttle.EndAccess), user, false))
 	note(a.run(ctx, ctx, step{op: "DeleteLoginProfile", do: func(ctx context.Context) error {
 		_, err := a.iam.DeleteLoginProfile(ctx, &iam.DeleteLoginProfileInput{UserName: aws.String(user)})
 		return err
 	}}))
-	for _, h := range holdings {
-		note(a.clearKind(ctx, user, h))
+	for _, k := range attachmentKinds {
+		note(a.clearKind(ctx, user, k))
 	}
 	return first
 }
 
-// holding is a kind of things that a user holds.
-type holding struct {
-	name string
-	// list returns one page and the marker of the next; nil is the last.
-	list   func(ctx context.Context, c *iam.Client, user, marker *string) (things []string, next *string, err error)
-	remove func(ctx context.Context, c *iam.Client, user *string, thing string) error
-}
-
-// clearKind lists all things of a kind, and then removes them.
-func (a *account) clearKind(ctx context.Context, user string, h holding) error {
-	var things []string
-	list := step{op: "List" + h.name, do: func(ctx context.Context) error {
-		things = nil
+// clearKind lists everything of one kind that is attached to a user, and removes it.
+func (a *account) clearKind(ctx context.Context, user string, k attachmentKind) error {
+	var ids []string
+	list := step{op: "List" + k.name, do: func(ctx context.Context) error {
+		ids = nil
 		for marker := (*string)(nil); ; {
-			page, next, err := h.list(ctx, a.iam, aws.String(user), marker)
+			page, next, err := k.list(ctx, a.iam, aws.String(user), marker)
 			if err != nil {
 				return err
 			}
-			things = append(things, page...)
+			ids = append(ids, page...)
 			if marker = next; aws.ToString(marker) == "" {
 				return nil
 			}
@@ -56,9 +51,9 @@ func (a *account) clearKind(ctx context.Context, user string, h holding) error {
 		return err
 	}
 	var first error
-	for _, thing := range things {
-		err := a.run(ctx, ctx, step{op: "the removal of " + h.name, do: func(ctx context.Context) error {
-			return ignore(h.remove(ctx, a.iam, aws.String(user), thing), noSuchEntity)
+	for _, id := range ids {
+		err := a.run(ctx, ctx, step{op: "the removal of " + k.name, do: func(ctx context.Context) error {
+			return ignore(k.remove(ctx, a.iam, aws.String(user), id), awserr.NoSuchEntity)
 		}})
 		if err != nil && first == nil {
 			first = err
@@ -67,7 +62,7 @@ func (a *account) clearKind(ctx context.Context, user string, h holding) error {
 	return first
 }
 
-// isVirtual tells virtual MFA devices, which are deleted, from real ones, which
-// are only taken from the user. The serial number of a virtual one is its ARN,
+// isVirtual reports whether an MFA device is virtual. Virtual devices are deleted, others
+// are deactivated only. The serial number of a virtual device is its ARN,
 // "arn:aws:iam::123456789012:mfa/…".
 func isVirtual(serial string) bool { return strings.Contains(serial, ":mfa/") }

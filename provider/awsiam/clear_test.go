@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/awsiam/definition"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
@@ -18,8 +19,8 @@ var additions = map[string]func(*iamsim.Sim){
 	"service-specific credential": func(s *iamsim.Sim) { s.AddServiceSpecificCredential(userName) },
 	"virtual MFA device":          func(s *iamsim.Sim) { s.AddMFADevice(userName, true) },
 	"MFA device":                  func(s *iamsim.Sim) { s.AddMFADevice(userName, false) },
-	"inline policy":               func(s *iamsim.Sim) { s.AddInlinePolicy(userName, "theirs", denyAll) },
-	"quarantine policy":           func(s *iamsim.Sim) { s.AttachPolicy(userName, quarantine) },
+	"inline policy":               func(s *iamsim.Sim) { s.AddInlinePolicy(userName, "theirs", definition.DenyAll) },
+	"quarantine policy":           func(s *iamsim.Sim) { s.AttachPolicy(userName, awsQuarantine) },
 	"group":                       func(s *iamsim.Sim) { s.AddToGroup(userName, "admins") },
 }
 
@@ -53,11 +54,11 @@ func TestDeleteOfAUserThatHoldsVeryMuch(t *testing.T) {
 		b.AddSSHKey(userName)
 		b.AddServiceSpecificCredential(userName)
 		b.AddMFADevice(userName, i%2 == 0)
-		b.AddInlinePolicy(userName, fmt.Sprintf("theirs%d", i), denyAll)
+		b.AddInlinePolicy(userName, fmt.Sprintf("theirs%d", i), definition.DenyAll)
 		group, policy := fmt.Sprintf("group%d", i), fmt.Sprintf("arn:aws:iam::123456789012:policy/p%d", i)
 		b.AddGroup(group)
 		b.AddToGroup(userName, group)
-		b.AddPolicy(policy, denyAll)
+		b.AddPolicy(policy, definition.DenyAll)
 		b.AttachPolicy(userName, policy)
 	}
 	b.AddLoginProfile(userName)
@@ -105,7 +106,7 @@ func TestAConflictThatNeverEnds(t *testing.T) {
 	c := b.create()
 	b.SetHook(on("DeleteUser", -1, refuse(409, "DeleteConflict")))
 	expectError(t, b.account.Delete(t.Context(), deletion(c.AccessKeyID)), provider.Unavailable, "")
-	if n := b.count("DeleteUser"); n > conflictLooks+1 {
+	if n := b.count("DeleteUser"); n > conflictTries+1 {
 		t.Errorf("DeleteUser was sent %d times", n)
 	}
 }

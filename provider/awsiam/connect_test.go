@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider"
 	"github.com/lessorhq/lessor/provider/iamsim"
@@ -114,21 +112,6 @@ func TestTheContextEndsACall(t *testing.T) {
 	})
 	_, err := b.account.Create(ctx, lease())
 	expectError(t, err, provider.Unavailable, provider.LeftUnknown)
-}
-
-// The broker has no credentials: nothing is sent, and nothing is left.
-func TestNoCredentials(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, func(o *Options) {
-		o.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{}, os.ErrNotExist
-		})
-	})
-	_, err := b.account.Create(t.Context(), lease())
-	expectError(t, err, provider.Unavailable, provider.LeftNothing)
-	if n := len(b.Calls()); n > 0 {
-		t.Errorf("there were %d calls", n)
-	}
 }
 
 func TestBackoff(t *testing.T) {

@@ -2,34 +2,33 @@ package awsiam
 
 import (
 	"context"
-	"errors"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/awsiam/definition"
+	"github.com/lessorhq/lessor/provider/awsiam/internal/awserr"
+	"github.com/lessorhq/lessor/provider/awsiam/throttle"
 )
 
-// errIncomplete is an answer without what it is for.
-var errIncomplete = errors.New("the answer is incomplete")
-
-// Create makes the user and its key, or finishes a user that an earlier attempt
-// at the same lease has made, as the user's tags say: the SDK's
-// own second attempt at CreateUser comes upon such a user too. The error's Left is
+// Create makes the user and its key, or begins the session. It completes a user that
+// an earlier attempt at the same lease has made, as the user's tags state. The SDK's own
+// second attempt at CreateUser may find such a user, too. The error's Left is
 //
-//	nothing  CreateUser was never sent, or refused by AWS each time;
-//	         also where the name is somebody else's (NameTaken)
-//	unknown  nobody knows what became of CreateUser, or whose the user is
-//	user     CreateUser was acknowledged, or the user is the lease's by its tags
+//	LeftNothing  CreateUser was not sent, or AWS refused every attempt at it;
+//	             also if the name is taken by another owner (NameTaken)
+//	LeftUnknown  CreateUser may have been carried out, or the owner is not known
+//	LeftUser     CreateUser was acknowledged, or the tags state that the user is the lease's
 //
-// With any of them the secret access key that may have been made is lost. A session
-// never leaves anything.
+// After an error, the secret of a key that may have been made is lost. A session never
+// leaves anything.
 func (a *account) Create(ctx context.Context, c provider.Creation) (messages.Credentials, error) {
 	if c.User.IsSession() {
 		return a.beginSession(ctx, c)
 	}
-	policy, err := compose(c.User.InlinePolicy, c.DenyAfter)
+	policy, err := definition.Compose(c.User.InlinePolicy, c.DenyAfter)
 	if err != nil {
 		return messages.Credentials{}, &provider.Error{Kind: provider.Rejected, Op: "the inline policy", Left: provider.LeftNothing, Err: err}
 	}
@@ -38,18 +37,18 @@ func (a *account) Create(ctx context.Context, c provider.Creation) (messages.Cre
 	if err := a.createUser(ctx, c, len(rest)); err != nil {
 		return messages.Credentials{}, err
 	}
-	if err := a.together(ranked(ctx, rankFinish), rest); err != nil {
-		return messages.Credentials{}, left(err, provider.LeftUser)
+	if err := a.together(throttle.WithPriority(ctx, throttle.Completion), rest); err != nil {
+		return messages.Credentials{}, withLeft(err, provider.LeftUser)
 	}
 	return credentials, nil
 }
 
-// createUser makes the user, or takes it over. Its error says what is left. A
-// resumed creation begins in the same way: mostly the earlier attempt did not
-// come far enough to make a user, and where it did, CreateUser says so. No user is
-// made where the calls that must follow would not be free in time.
+// createUser makes the user, or takes it over. Its error states what is left. A resumed
+// creation begins with CreateUser as well, because the earlier attempt usually did not
+// make the user. No user is made if the following calls would not get their slots in
+// time.
 func (a *account) createUser(ctx context.Context, c provider.Creation, following int) error {
-	var o outcome
+	var t tracker
 	in := &iam.CreateUserInput{
 		UserName: aws.String(c.User.Name),
 		Path:     optional(c.User.Path),
@@ -58,24 +57,24 @@ func (a *account) createUser(ctx context.Context, c provider.Creation, following
 		PermissionsBoundary: optional(c.User.Boundary),
 	}
 	err := a.run(ctx, ctx, step{op: "CreateUser", do: func(ctx context.Context) error {
-		_, err := a.iam.CreateUser(o.follow(followed(ctx, following)), in)
+		_, err := a.iam.CreateUser(t.track(throttle.WithFollowing(ctx, following)), in)
 		return err
 	}})
 	switch {
 	case err == nil:
 		return nil
-	case code(err) == alreadyExists:
-		return a.adopt(ranked(ctx, rankFinish), c, err)
-	case o.unsure.Load():
-		return left(err, provider.LeftUnknown)
+	case code(err) == awserr.AlreadyExists:
+		return a.adopt(throttle.WithPriority(ctx, throttle.Completion), c, err)
+	case t.ambiguous.Load():
+		return withLeft(err, provider.LeftUnknown)
 	default:
-		return left(err, provider.LeftNothing)
+		return withLeft(err, provider.LeftNothing)
 	}
 }
 
-// additions are the steps that give a user, which was made just now, what the
-// lease says: the inline policy, unless it is "", the managed ones, the groups,
-// and at last the key.
+// additions returns the steps that give a new user what the lease states: the inline
+// policy, unless it is "", the managed policies, the groups and, as the last step, the
+// key.
 func (a *account) additions(c provider.Creation, policy string, credentials *messages.Credentials) []step {
 	name := aws.String(c.User.Name)
 	var steps []step
@@ -101,14 +100,24 @@ func (a *account) additions(c provider.Creation, policy string, credentials *mes
 	return steps
 }
 
-// left notes what a failed creation has left behind.
-func left(err error, l provider.Left) error {
+// putPolicy returns the step that sets a user's inline policy.
+func (a *account) putPolicy(user, policy string) step {
+	return step{op: "PutUserPolicy", do: func(ctx context.Context) error {
+		_, err := a.iam.PutUserPolicy(ctx, &iam.PutUserPolicyInput{
+			UserName: aws.String(user), PolicyName: aws.String(definition.PolicyName), PolicyDocument: aws.String(policy),
+		})
+		return err
+	}}
+}
+
+// withLeft returns a copy of err that states what a failed creation has left behind.
+func withLeft(err error, l provider.Left) *provider.Error {
 	e := *provider.AsError(err)
 	e.Left = l
 	return &e
 }
 
-// optional leaves an empty parameter out.
+// optional returns nil for an empty parameter.
 func optional(s string) *string {
 	if s == "" {
 		return nil

@@ -210,7 +210,7 @@ func TestCreateFallsBackToOneAfterTheOther(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == "CreateUser" || b.count(c.Action) > conflictTries {
+		if c.Action == "CreateUser" || b.count(c.Action) > conflictStepTries {
 			return iamsim.Verdict{}
 		}
 		return refuse(409, "ConcurrentModification")

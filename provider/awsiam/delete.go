@@ -9,39 +9,42 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/awsiam/definition"
+	"github.com/lessorhq/lessor/provider/awsiam/internal/awserr"
+	"github.com/lessorhq/lessor/provider/awsiam/throttle"
 )
 
-// How often Delete looks at a user again.
+// How often Delete tries again.
 const (
-	youngLooks    = 4 // that can't be found, but is young
-	conflictLooks = 4 // that AWS won't delete, because it still holds something
+	youngTries    = 4 // to find a young user
+	conflictTries = 4 // to delete a user that still has something attached
 )
 
-// Delete removes the user, or its key alone. It returns nil when AWS has
-// acknowledged that, when there was nothing to remove, and when the user is
-// somebody else's. NotVisible means that a young user could not be found: delete
-// it again later.
+// Delete removes the user, or its key alone; see [provider.DeletionMode]. It returns nil
+// once AWS has acknowledged that, if there was nothing to remove, and if the user belongs
+// to another lease. An error of kind NotVisible means that a young user was not found:
+// Delete has to be called again later.
 //
-// With path-scoped permissions AWS answers AccessDenied for a user that does not
-// exist. Where it does, the users of the path tell.
+// With permissions that are limited to a path, AWS answers AccessDenied for a user that
+// does not exist. Delete then lists the users of the path to find out.
 //
-// Of a session it removes the Deny that Cut has put, if any.
+// For a session it removes the policy that DenySession has put on the role.
 //
-// Where calls are held back, those for the key go before all others to the account.
+// If calls to the account are throttled, those that delete the key go before all others.
 func (a *account) Delete(ctx context.Context, d provider.Deletion) error {
-	ctx = ranked(ctx, rankTidy)
+	ctx = throttle.WithPriority(ctx, throttle.Cleanup)
 	if d.User.IsSession() {
-		return a.endSession(ctx, d)
+		return a.deleteSession(ctx, d)
 	}
-	for look := 1; ; look++ {
+	for try := 1; ; try++ {
 		err := a.missing(ctx, d.User, a.deleteOnce(ctx, d))
-		if code(err) != noSuchEntity {
+		if code(err) != awserr.NoSuchEntity {
 			return err
 		}
 		if !d.Young {
 			return nil
 		}
-		if look == youngLooks || !pause(ctx, a.backoff(look)) {
+		if try == youngTries || !pause(ctx, a.backoff(try)) {
 			e := *provider.AsError(err)
 			e.Kind = provider.NotVisible
 			return &e
@@ -49,19 +52,19 @@ func (a *account) Delete(ctx context.Context, d provider.Deletion) error {
 	}
 }
 
-// deleteOnce is Delete for what can be found. Its error has the code
-// NoSuchEntity if, and only if, that is not the case.
+// deleteOnce is Delete for a user that is found. Its error has the code NoSuchEntity if
+// and only if it is not found.
 func (a *account) deleteOnce(ctx context.Context, d provider.Deletion) error {
 	if !d.OwnerKnown {
-		user, err := a.getUser(ranked(ctx, rankKeys), d.User.Name, false)
+		user, err := a.getUser(throttle.WithPriority(ctx, throttle.EndAccess), d.User.Name, false)
 		if err != nil {
 			return err
 		}
 		if attemptOf(user) > d.Owner.Attempt {
-			return nil // a later attempt's, which has it in hand
+			return nil // it belongs to a later attempt
 		}
 		if !isOwned(user, d.Owner) {
-			a.log.Warn().Str("user", d.User.Name).Str("lease", d.Owner.Lease).Msg("a user has not the lease's tags and is left alone")
+			a.log.Warn().Str("user", d.User.Name).Str("lease", d.Owner.Lease).Msg("a user is left alone because it does not carry the lease's tags")
 			return nil
 		}
 	}
@@ -70,13 +73,13 @@ func (a *account) deleteOnce(ctx context.Context, d provider.Deletion) error {
 	}
 	rest := ctx
 	if d.Mode == provider.Teardown || d.Mode == provider.TeardownKeyFirst {
-		rest = briefly(ctx)
+		rest = throttle.WithoutWaiting(ctx)
 	}
-	gone, err := a.strip(ctx, rest, d)
+	keyDeleted, err := a.strip(ctx, rest, d)
 	if err == nil {
 		err = a.deleteUser(rest, d.User.Name)
 	}
-	if err != nil && gone {
+	if err != nil && keyDeleted {
 		e := *provider.AsError(err)
 		e.KeyDeleted = true
 		return &e
@@ -84,107 +87,108 @@ func (a *account) deleteOnce(ctx context.Context, d provider.Deletion) error {
 	return err
 }
 
-// strip takes from the user what the lease has given it, and says whether AWS has
-// acknowledged that the key is deleted. What is not there is no error: DeleteUser
-// will tell. Calls under rest are for what is left without the key.
+// strip removes what the lease has attached to the user, and reports whether AWS has
+// acknowledged that the key is deleted. What does not exist is no error: DeleteUser will
+// report it. The calls other than the key's use the context rest.
 //
-// Two round trips are enough for a user if the key and everything else are deleted
-// at once, the key's call first on the wire. Where AWS then does not delete the key,
-// and the broker dies before it has denied everything again, the key is alive without
-// its Deny until the next try. So the key goes alone, first, where that may matter.
-func (a *account) strip(ctx, rest context.Context, d provider.Deletion) (keyGone bool, err error) {
+// Two round trips are enough for a user if the key and the rest are deleted concurrently,
+// the key's call being the first on the wire. If AWS then does not delete the key, and
+// the broker stops before it has put the Deny back, the key is alive without a Deny until
+// the next try. Where that matters, the key is deleted first.
+func (a *account) strip(ctx, rest context.Context, d provider.Deletion) (keyDeleted bool, err error) {
 	removals := a.removals(d)
 	switch {
 	case d.Mode == provider.Cleanup:
 		return true, a.together(rest, removals)
 	case d.Mode != provider.TeardownKeyFirst && !a.Backlog():
-		return a.stripAtOnce(ctx, rest, d, removals)
+		return a.stripConcurrently(ctx, rest, d, removals)
 	}
-	keyGone, err = a.removed(d, a.missing(ctx, d.User, a.removeKey(ctx, d, func() {})))
+	keyDeleted, err = keyResult(d, a.missing(ctx, d.User, a.removeKey(ctx, d, func() {})))
 	switch {
 	case err == nil:
-		return keyGone, a.together(rest, removals)
-	case errors.Is(err, errHeldBack) || isUnsigned(err):
-		return false, err // neither would another call be made
+		return keyDeleted, a.together(rest, removals)
+	case errors.Is(err, throttle.ErrNotInTime) || isUnsigned(err):
+		return false, err // another call would not be made either
 	}
-	return false, a.denyAgain(ctx, d.User.Name, err) // the policy may have gone in an earlier try
+	return false, a.denyAgain(ctx, d.User.Name, err) // an earlier try may have removed the Deny
 }
 
-func (a *account) stripAtOnce(ctx, rest context.Context, d provider.Deletion, removals []step) (keyGone bool, err error) {
+// stripConcurrently deletes the key and the rest at once.
+func (a *account) stripConcurrently(ctx, rest context.Context, d provider.Deletion, removals []step) (keyDeleted bool, err error) {
 	written := make(chan struct{})
 	key := make(chan error, 1)
 	go func() {
-		growStack()
 		key <- a.missing(ctx, d.User, a.removeKey(ctx, d, sync.OnceFunc(func() { close(written) })))
 	}()
 	select {
 	case <-written:
 	case err := <-key:
-		if keyGone, err = a.removed(d, err); err != nil {
-			return false, err // nothing else was touched
+		if keyDeleted, err = keyResult(d, err); err != nil {
+			return false, err // nothing else was changed
 		}
-		return keyGone, a.together(rest, removals)
+		return keyDeleted, a.together(rest, removals)
 	}
 	err = a.together(rest, removals)
-	keyGone, keyErr := a.removed(d, <-key)
+	keyDeleted, keyErr := keyResult(d, <-key)
 	if keyErr != nil {
 		return false, a.denyAgain(ctx, d.User.Name, keyErr)
 	}
-	return keyGone, err
+	return keyDeleted, err
 }
 
-// removed reads what came of the deletion of a key. One that can't be found is gone,
-// unless its user may be too young to be seen.
-func (a *account) removed(d provider.Deletion, err error) (gone bool, failure error) {
-	if code(err) == noSuchEntity {
+// keyResult returns the result of a key's deletion. A key that is not found is deleted,
+// unless its user may be too young to be found.
+func keyResult(d provider.Deletion, err error) (deleted bool, failure error) {
+	if code(err) == awserr.NoSuchEntity {
 		return !d.Young, nil
 	}
 	return err == nil, err
 }
 
-// removeKey deletes the lease's key, or all keys where it is not known which. A
-// known key's call tells when it is on the wire; it may do so more than once.
+// removeKey deletes the lease's key, or all keys of the user if it is not known. It calls
+// written when the call for a known key has been written to the connection, possibly more
+// than once.
 func (a *account) removeKey(ctx context.Context, d provider.Deletion, written func()) error {
-	ctx = ranked(ctx, rankKeys)
+	ctx = throttle.WithPriority(ctx, throttle.EndAccess)
 	if d.AccessKeyID == "" {
 		return a.deleteKeys(ctx, d.User.Name, false)
 	}
-	return a.run(whenWritten(ctx, written), ctx, a.deleteKey(d.User.Name, d.AccessKeyID))
+	return a.run(whenWritten(ctx, written), ctx, a.deleteKey(aws.String(d.User.Name), d.AccessKeyID))
 }
 
-// removals are the steps that undo what Create did, but for user and key.
+// removals returns the steps that remove what Create has attached, except user and key.
 func (a *account) removals(d provider.Deletion) []step {
 	name := aws.String(d.User.Name)
 	var steps []step
 	for _, arn := range d.User.ManagedPolicies {
 		steps = append(steps, step{op: "DetachUserPolicy", do: func(ctx context.Context) error {
 			_, err := a.iam.DetachUserPolicy(ctx, &iam.DetachUserPolicyInput{UserName: name, PolicyArn: aws.String(arn)})
-			return ignore(err, noSuchEntity)
+			return ignore(err, awserr.NoSuchEntity)
 		}})
 	}
 	for _, group := range d.User.Groups {
 		steps = append(steps, step{op: "RemoveUserFromGroup", do: func(ctx context.Context) error {
 			_, err := a.iam.RemoveUserFromGroup(ctx, &iam.RemoveUserFromGroupInput{UserName: name, GroupName: aws.String(group)})
-			return ignore(err, noSuchEntity)
+			return ignore(err, awserr.NoSuchEntity)
 		}})
 	}
-	if hasPolicy(d.User) {
+	if definition.HasPolicy(d.User) {
 		steps = append(steps, step{op: "DeleteUserPolicy", do: func(ctx context.Context) error {
-			_, err := a.iam.DeleteUserPolicy(ctx, &iam.DeleteUserPolicyInput{UserName: name, PolicyName: aws.String(policyName)})
-			return ignore(err, noSuchEntity)
+			_, err := a.iam.DeleteUserPolicy(ctx, &iam.DeleteUserPolicyInput{UserName: name, PolicyName: aws.String(definition.PolicyName)})
+			return ignore(err, awserr.NoSuchEntity)
 		}})
 	}
 	return steps
 }
 
-// denyAgain refuses everything to a user whose key may still be alive while its
-// Deny may be gone. It returns keyErr. It goes on when ctx has ended, for at most
-// two attempts' time: until the next try to delete the user, nothing else holds
-// the key back, so it goes with the keys.
+// denyAgain denies everything to a user whose key may be alive while its Deny may be
+// removed. It returns keyErr, joined with its own error. It continues after ctx has
+// ended, for at most two attempts' time, and has the priority of a key's deletion: until
+// the next try, nothing else denies the key.
 func (a *account) denyAgain(ctx context.Context, user string, keyErr error) error {
-	ctx, cancel := context.WithTimeout(ranked(context.WithoutCancel(ctx), rankKeys), 2*a.attemptTimeout)
+	ctx, cancel := context.WithTimeout(throttle.WithPriority(context.WithoutCancel(ctx), throttle.EndAccess), 2*a.attemptTimeout)
 	defer cancel()
-	err := ignore(a.run(ctx, ctx, a.putPolicy(user, denyAll)), noSuchEntity)
+	err := ignore(a.run(ctx, ctx, a.putPolicy(user, definition.DenyAll)), awserr.NoSuchEntity)
 	if err == nil {
 		return keyErr
 	}
@@ -194,27 +198,27 @@ func (a *account) denyAgain(ctx context.Context, user string, keyErr error) erro
 	return &e
 }
 
-// deleteUser deletes a user that should hold nothing any more. Where AWS says that
-// it does, the user is cleared first.
+// deleteUser deletes a user to which nothing should be attached. If AWS answers
+// DeleteConflict, it removes everything that is attached and tries again.
 func (a *account) deleteUser(ctx context.Context, name string) error {
 	last := step{op: "DeleteUser", do: func(ctx context.Context) error {
 		_, err := a.iam.DeleteUser(ctx, &iam.DeleteUserInput{UserName: aws.String(name)})
 		return err
 	}}
-	for look := 1; ; look++ {
+	for try := 1; ; try++ {
 		err := a.run(ctx, ctx, last)
-		if code(err) != deleteConflict || look > conflictLooks {
+		if code(err) != awserr.DeleteConflict || try > conflictTries {
 			return err
 		}
-		a.log.Info().Str("user", name).Msg("a user holds what its lease does not know of; it is cleared")
+		a.log.Info().Str("user", name).Msg("something is attached to a user that its lease has not attached; everything is removed")
 		if clearErr := a.clear(ctx, name); clearErr != nil {
-			// What could not be cleared may not be in the way.
-			if err := a.run(ctx, ctx, last); code(err) != deleteConflict {
+			// What could not be removed may not prevent the deletion.
+			if err := a.run(ctx, ctx, last); code(err) != awserr.DeleteConflict {
 				return err
 			}
 			return clearErr
 		}
-		if look > 1 && !pause(ctx, a.backoff(look)) {
+		if try > 1 && !pause(ctx, a.backoff(try)) {
 			return err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 
 	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/awsiam/definition"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
@@ -160,7 +161,7 @@ func TestTheDenyIsPutBackAfterTheContextHasEnded(t *testing.T) {
 		return iamsim.Verdict{}
 	})
 	expectError(t, b.account.Delete(ctx, deletion(key.AccessKeyID)), provider.Unavailable, "")
-	if u, _ := b.User(userName); u.InlinePolicies[policyName] != denyAll {
+	if u, _ := b.User(userName); u.InlinePolicies[definition.PolicyName] != definition.DenyAll {
 		t.Errorf("the policies are %v", u.InlinePolicies)
 	}
 }

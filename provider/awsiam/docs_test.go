@@ -10,6 +10,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/awsiam/definition"
+	"github.com/lessorhq/lessor/provider/awsiam/internal/awstest"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
@@ -32,15 +34,15 @@ func printed(t *testing.T) []string {
 		CredentialType: messages.CredentialAssumeRole, RoleARN: leasedRoleARN, ExternalID: "my-project", DenyOnRevoke: true,
 	}}
 	withKey.AWS.Auth = messages.Auth{Method: messages.AuthAccessKey}
-	o := PermissionOptions{Account: accountID}
+	o := definition.PermissionOptions{Account: accountID}
 	return []string{
 		permissions(t, users, o),
 		lastStatement(permissions(t, withKey, o)),
-		trustPolicy(t, TrustAssumeRole, TrustOptions{Principal: "arn:aws:iam::123456789012:user/lessor-base", ExternalID: "my-project"}),
-		trustPolicy(t, TrustIRSA, TrustOptions{Account: accountID, OIDCProvider: clusterIssuer, ServiceAccount: "lessor/broker"}),
-		trustPolicy(t, TrustPodIdentity, TrustOptions{ServiceAccount: "lessor/broker"}),
+		trustPolicy(t, definition.TrustAssumeRole, definition.TrustOptions{Principal: "arn:aws:iam::123456789012:user/lessor-base", ExternalID: "my-project"}),
+		trustPolicy(t, definition.TrustIRSA, definition.TrustOptions{Account: accountID, OIDCProvider: "https://oidc.eks.eu-central-1.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE", ServiceAccount: "lessor/broker"}),
+		trustPolicy(t, definition.TrustPodIdentity, definition.TrustOptions{ServiceAccount: "lessor/broker"}),
 		permissions(t, session, o),
-		trustPolicy(t, TrustLeasedRole, TrustOptions{Principal: "arn:aws:iam::123456789012:role/lessor", ExternalID: "my-project"}),
+		trustPolicy(t, definition.TrustLeasedRole, definition.TrustOptions{Principal: "arn:aws:iam::123456789012:role/lessor", ExternalID: "my-project"}),
 	}
 }
 
@@ -88,7 +90,7 @@ func TestTheGuidesBoundaryHolds(t *testing.T) {
 	b := newBench(t)
 	b.AddPolicy(boundary, regexp.MustCompile("(?s)<<'EOF'\n(.*?)\nEOF").FindStringSubmatch(string(guide))[1])
 	key := b.create()
-	b.AddInlinePolicy(userName, "theirs", string(allow(`"*"`)))
+	b.AddInlinePolicy(userName, "theirs", string(awstest.Allow(`"*"`)))
 	for action, want := range map[string]bool{
 		"s3:GetObject": true, "iam:PutUserPolicy": false, "iam:CreateAccessKey": false, "sts:AssumeRole": false, "ec2:RunInstances": false,
 	} {

@@ -2,54 +2,46 @@ package awsiam
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/aws/smithy-go"
 
 	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/awsiam/internal/awserr"
+	"github.com/lessorhq/lessor/provider/awsiam/internal/awstest"
 )
 
-func TestKinds(t *testing.T) {
-	for _, c := range []struct {
-		code   string
-		status int
-		want   provider.Kind
-	}{
-		{"", 0, provider.Unavailable},
-		{"", 502, provider.Unavailable},
-		{"Throttling", 400, provider.Unavailable},
-		{"ThrottlingException", 400, provider.Unavailable},
-		{"RequestLimitExceeded", 503, provider.Unavailable},
-		{"ServiceFailure", 500, provider.Unavailable},
-		{"Whatever", 500, provider.Unavailable},
-		{"ConcurrentModification", 409, provider.Unavailable},
-		{"EntityTemporarilyUnmodifiable", 409, provider.Unavailable},
-		{"DeleteConflict", 409, provider.Unavailable},
-		{"InvalidClientTokenId", 403, provider.Unavailable},
-		{"ExpiredToken", 403, provider.Unavailable},
-		{"SignatureDoesNotMatch", 403, provider.Unavailable},
-		{"AccessDenied", 403, provider.Denied},
-		{"AccessDeniedException", 400, provider.Denied},
-		{"NoSuchEntity", 404, provider.Rejected},
-		{"MalformedPolicyDocument", 400, provider.Rejected},
-		{"LimitExceeded", 409, provider.Rejected},
-		{"ValidationError", 400, provider.Rejected},
-		{"InvalidInput", 400, provider.Rejected},
-		{"PolicyNotAttachable", 400, provider.Rejected},
-	} {
-		if got := kind(c.code, c.status); got != c.want {
-			t.Errorf("%s (%d) is %s, want %s", c.code, c.status, got, c.want)
+func TestFailureKeepsCodeAndCause(t *testing.T) {
+	cause := &smithy.GenericAPIError{Code: "NoSuchEntity", Message: "The user with name x cannot be found."}
+	err := failure("GetUser", cause)
+	if err.Code != awserr.NoSuchEntity || err.Op != "GetUser" || !errors.Is(err, cause) || code(err) != awserr.NoSuchEntity || failure("other", err) != err {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// The missing permission is shown to the operator, not to the requester.
+func TestDenialNamesTheMissingPermissionToOperatorsOnly(t *testing.T) {
+	t.Parallel()
+	w := newLimitedBench(t, awstest.Definition(), permissions(t, definitions()["minimal"], options()))
+	_, err := w.account.Create(t.Context(), w.creation(1))
+	expectError(t, err, provider.Denied, provider.LeftNothing)
+	e := provider.AsError(err)
+	if e.Action != "iam:TagUser" || e.Resource != "arn:aws:iam::123456789012:user/lessor/ci/"+userName {
+		t.Errorf("the error is about %s on %s", e.Action, e.Resource)
+	}
+	for _, safe := range []string{e.Safe(), e.Public().Message} {
+		if strings.Contains(safe, "arn:") || strings.Contains(safe, "iam:") {
+			t.Error(safe)
 		}
 	}
 }
 
-func TestFailureKeepsTheCode(t *testing.T) {
-	cause := &smithy.GenericAPIError{Code: "NoSuchEntity", Message: "The user with name x cannot be found."}
-	err := failure("GetUser", cause)
-	if err.Code != noSuchEntity || err.Op != "GetUser" || !errors.Is(err, cause) || code(err) != noSuchEntity || failure("other", err) != err {
-		t.Errorf("the error is %v", err)
-	}
-	if code(&smithy.GenericAPIError{Code: "UnknownError"}) != "" {
-		t.Error("an answer that can't be read has a code")
+func TestOnlyDenialsNameAPermission(t *testing.T) {
+	e := failure("GetUser", &smithy.GenericAPIError{
+		Code: "Throttling", Message: "User: x is not authorized to perform: iam:GetUser on resource: *",
+	})
+	if e.Action != "" || e.Resource != "" {
+		t.Errorf("%+v", e)
 	}
 }

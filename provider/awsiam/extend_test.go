@@ -6,6 +6,7 @@ import (
 
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/awsiam/definition"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
@@ -29,8 +30,8 @@ func TestExtend(t *testing.T) {
 			if err := b.account.Extend(t.Context(), lease().User, at); err != nil {
 				t.Fatal(err)
 			}
-			want, err := compose(lease().User.InlinePolicy, at)
-			if u, _ := b.User(userName); err != nil || u.InlinePolicies[policyName] != want {
+			want, err := definition.Compose(lease().User.InlinePolicy, at)
+			if u, _ := b.User(userName); err != nil || u.InlinePolicies[definition.PolicyName] != want {
 				t.Errorf("the policies are %v", u.InlinePolicies)
 			}
 			if b.count("PutUserPolicy") != len(b.Calls()) {

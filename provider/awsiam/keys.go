@@ -10,29 +10,30 @@ import (
 
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/awsiam/internal/awserr"
 )
 
-// createKey is the step that makes the user's key. When it is not known what
-// became of a try, or when the user has too many keys, the next one begins by
-// deleting all that there are: nobody knows their secrets.
+// createKey returns the step that makes the user's key. If the result of an attempt is
+// not known, or if the user has too many keys, the next attempt first deletes all keys
+// of the user, because their secrets are lost.
 func (a *account) createKey(c provider.Creation, credentials *messages.Credentials) step {
 	clean := true
 	return step{op: "CreateAccessKey", keyed: true, do: func(ctx context.Context) error {
 		if !clean {
-			if err := a.deleteUnknownKeys(ctx, c); err != nil {
+			if err := a.deleteLostKeys(ctx, c); err != nil {
 				return err
 			}
 		}
-		var o outcome
-		out, err := a.iam.CreateAccessKey(o.follow(ctx), &iam.CreateAccessKeyInput{UserName: aws.String(c.User.Name)}, a.calls.once)
-		clean = !o.unsure.Load() && code(err) != limitExceeded
+		var t tracker
+		out, err := a.iam.CreateAccessKey(t.track(ctx), &iam.CreateAccessKeyInput{UserName: aws.String(c.User.Name)}, a.calls.once)
+		clean = !t.ambiguous.Load() && code(err) != awserr.LimitExceeded
 		if err != nil {
 			return err
 		}
 		k := out.AccessKey
 		if k == nil || aws.ToString(k.AccessKeyId) == "" || aws.ToString(k.SecretAccessKey) == "" {
 			clean = false
-			return errIncomplete
+			return awserr.ErrIncomplete
 		}
 		*credentials = messages.Credentials{
 			AccessKeyID:     *k.AccessKeyId,
@@ -44,13 +45,13 @@ func (a *account) createKey(c provider.Creation, credentials *messages.Credentia
 	}}
 }
 
-// deleteUnknownKeys deletes the user's keys, unless a later attempt has taken the
-// lease over: then they may be its keys, and known. The keys are listed before
-// the record is asked: whoever takes over writes the record before it makes its
-// key, so a list that is older than the answer has not that key. The tag alone
-// would not do: a slow claim of an earlier attempt may have come over a later one.
-func (a *account) deleteUnknownKeys(ctx context.Context, c provider.Creation) error {
-	ids, err := a.listKeys(ctx, c.User.Name, true)
+// deleteLostKeys deletes the user's keys, unless a later attempt has taken the lease
+// over: then they may be that attempt's. The keys are listed before the record is read.
+// A later attempt writes the record before it makes its key, so that none of the listed
+// keys is that attempt's if the record is still this one's. The user's tag is not
+// enough: a delayed TagUser of an earlier attempt may have overwritten a later one.
+func (a *account) deleteLostKeys(ctx context.Context, c provider.Creation) error {
+	ids, err := a.listKeys(ctx, aws.String(c.User.Name), true)
 	if err != nil {
 		return err
 	}
@@ -71,19 +72,19 @@ func (a *account) deleteUnknownKeys(ctx context.Context, c provider.Creation) er
 
 // deleteKeys deletes all keys of a user.
 func (a *account) deleteKeys(ctx context.Context, user string, awaitUser bool) error {
-	ids, err := a.listKeys(ctx, user, awaitUser)
+	ids, err := a.listKeys(ctx, aws.String(user), awaitUser)
 	if err != nil {
 		return err
 	}
 	return a.deleteListed(ctx, user, ids)
 }
 
-// listKeys returns the ids of all keys of a user.
-func (a *account) listKeys(ctx context.Context, user string, awaitUser bool) ([]string, error) {
+// listKeys returns the ids of all keys of a user; nil means the broker's own user.
+func (a *account) listKeys(ctx context.Context, user *string, awaitUser bool) ([]string, error) {
 	var ids []string
 	list := step{op: "ListAccessKeys", awaitUser: awaitUser, do: func(ctx context.Context) error {
 		ids = nil
-		pages := iam.NewListAccessKeysPaginator(a.iam, &iam.ListAccessKeysInput{UserName: aws.String(user)})
+		pages := iam.NewListAccessKeysPaginator(a.iam, &iam.ListAccessKeysInput{UserName: user})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
@@ -99,28 +100,29 @@ func (a *account) listKeys(ctx context.Context, user string, awaitUser bool) ([]
 	return ids, err
 }
 
-// deleteListed deletes these keys of a user; those that are gone are no error.
+// deleteListed deletes the given keys of a user. A key that does not exist is no error.
 func (a *account) deleteListed(ctx context.Context, user string, ids []string) error {
 	var steps []step
 	for _, id := range ids {
-		s := a.deleteKey(user, id)
+		s := a.deleteKey(aws.String(user), id)
 		remove := s.do
-		s.do = func(ctx context.Context) error { return ignore(remove(ctx), noSuchEntity) }
+		s.do = func(ctx context.Context) error { return ignore(remove(ctx), awserr.NoSuchEntity) }
 		steps = append(steps, s)
 	}
 	return a.together(ctx, steps)
 }
 
-// deleteKey is the step that deletes one key.
-func (a *account) deleteKey(user, id string) step {
+// deleteKey returns the step that deletes one key of a user; nil means the broker's own
+// user.
+func (a *account) deleteKey(user *string, id string) step {
 	return step{op: "DeleteAccessKey", do: func(ctx context.Context) error {
-		_, err := a.iam.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: aws.String(user), AccessKeyId: aws.String(id)})
+		_, err := a.iam.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: user, AccessKeyId: aws.String(id)})
 		return err
 	}}
 }
 
-// whenWritten returns a context that calls f when a request made with it is on
-// the wire. f may be called more than once.
+// whenWritten returns a context that calls f when a request made with it has been
+// written to the connection. f may be called more than once.
 func whenWritten(ctx context.Context, f func()) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteRequest: func(httptrace.WroteRequestInfo) { f() },

@@ -3,19 +3,16 @@ package awsiam
 import (
 	"fmt"
 	"os"
-	"strings"
 	"testing"
+
+	"github.com/lessorhq/lessor/provider/awsiam/internal/awstest"
 )
 
-// TestMain takes AWS's settings out of the environment: they are the developer's.
+// TestMain unsets AWS's environment variables, which are the developer's.
 func TestMain(m *testing.M) {
-	for _, setting := range os.Environ() {
-		if name, _, _ := strings.Cut(setting, "="); strings.HasPrefix(name, "AWS_") {
-			if err := os.Unsetenv(name); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				os.Exit(1)
-			}
-		}
+	if err := awstest.UnsetAWS(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }

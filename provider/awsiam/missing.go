@@ -14,13 +14,15 @@ import (
 
 	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/awsiam/internal/awserr"
 )
 
-// missing is the error of a call about a user, or NoSuchEntity where AWS has
-// denied that call because there is no such user: who has rights to users of one
-// path has none to a user whose path is not known. A denial alone proves nothing,
-// so the users of the path are listed, which is allowed whatever the path. By its
-// ARN AWS names a user that it has found, if only where a person has moved it.
+// missing returns err, the error of a call about a user, or NoSuchEntity if AWS has denied
+// the call because the user does not exist. A principal whose permissions are limited to a
+// path is denied every call about a missing user, since IAM does not know its path. The
+// denial alone proves nothing, so missing lists the users of the path, which is allowed for
+// any path. If the denial contains the user's ARN, AWS has found the user; it was moved to
+// another path.
 func (a *account) missing(ctx context.Context, u record.User, err error) error {
 	if err == nil {
 		return nil
@@ -33,27 +35,27 @@ func (a *account) missing(ctx context.Context, u record.User, err error) error {
 		return err
 	}
 	return failure(e.Op, fmt.Errorf("%w: %w", &smithy.GenericAPIError{
-		Code: noSuchEntity, Message: "The user is not among those of its path.",
+		Code: awserr.NoSuchEntity, Message: "The user is not among those of its path.",
 	}, e.Err))
 }
 
-// isListed says whether there is a user of a path.
-func (a *account) isListed(ctx context.Context, path, name string) (there bool, err error) {
+// isListed reports whether a user is below a path.
+func (a *account) isListed(ctx context.Context, path, name string) (listed bool, err error) {
 	err = a.run(ctx, ctx, step{op: "ListUsers", do: func(ctx context.Context) error {
-		pages := iam.NewListUsersPaginator(a.iam, &iam.ListUsersInput{PathPrefix: &path, MaxItems: aws.Int32(1000)})
-		for there = false; !there && pages.HasMorePages(); {
+		pages := iam.NewListUsersPaginator(a.iam, &iam.ListUsersInput{PathPrefix: &path, MaxItems: aws.Int32(maxUsersPage)})
+		for listed = false; !listed && pages.HasMorePages(); {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
 				return err
 			}
-			there = slices.ContainsFunc(page.Users, func(x types.User) bool { return strings.EqualFold(aws.ToString(x.UserName), name) })
+			listed = slices.ContainsFunc(page.Users, func(x types.User) bool { return strings.EqualFold(aws.ToString(x.UserName), name) })
 		}
 		return nil
 	}})
-	return there, err
+	return listed, err
 }
 
-// isElsewhere says of a denial that AWS has found the user, below another path.
+// isElsewhere reports whether a denial states that the user exists below another path.
 func isElsewhere(u record.User, err error) bool {
 	e := provider.AsError(err)
 	arn := strings.ToLower(e.Resource)

@@ -11,41 +11,36 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/awsiam/definition"
+	"github.com/lessorhq/lessor/provider/awsiam/internal/awserr"
 )
 
-// The tags that say whose a user is. Their prefix is refused in definitions.
-const (
-	ownTagPrefix    = "lessor:"
-	tagInstallation = ownTagPrefix + "installation"
-	tagLease        = ownTagPrefix + "lease"
-	tagAttempt      = ownTagPrefix + "attempt"
-	ownTags         = 3
-)
-
-// userTags are all tags of a user: the configured ones and lessor's own.
+// userTags returns the tags of a user: the owner's and the configured ones.
 func userTags(configured map[string]string, o provider.Owner) []types.Tag {
-	tags := []types.Tag{tag(tagInstallation, o.Installation), tag(tagLease, o.Lease), attemptTag(o)}
+	tags := []types.Tag{tag(definition.TagInstallation, o.Installation), tag(definition.TagLease, o.Lease), attemptTag(o)}
 	for _, key := range slices.Sorted(maps.Keys(configured)) {
 		tags = append(tags, tag(key, configured[key]))
 	}
 	return tags
 }
 
-func attemptTag(o provider.Owner) types.Tag { return tag(tagAttempt, strconv.Itoa(o.Attempt)) }
+func attemptTag(o provider.Owner) types.Tag {
+	return tag(definition.TagAttempt, strconv.Itoa(o.Attempt))
+}
 
 func tag(key, value string) types.Tag {
 	return types.Tag{Key: aws.String(key), Value: aws.String(value)}
 }
 
-// isOwned says whether a user carries the owner's tags, of whatever attempt.
+// isOwned reports whether a user carries the owner's tags, of any attempt.
 func isOwned(u *types.User, o provider.Owner) bool {
-	return tagValue(u, tagInstallation) == o.Installation && tagValue(u, tagLease) == o.Lease
+	return tagValue(u, definition.TagInstallation) == o.Installation && tagValue(u, definition.TagLease) == o.Lease
 }
 
-// attemptOf is the attempt that made or took over a user; 0 if the tag is missing
-// or damaged.
+// attemptOf returns the attempt that made a user or took it over; 0 if the tag is missing
+// or not a number.
 func attemptOf(u *types.User) int {
-	n, _ := strconv.Atoi(tagValue(u, tagAttempt))
+	n, _ := strconv.Atoi(tagValue(u, definition.TagAttempt))
 	return n
 }
 
@@ -58,7 +53,7 @@ func tagValue(u *types.User, key string) string {
 	return ""
 }
 
-// getUser reads a user with its tags and its boundary.
+// getUser returns a user with its tags and its boundary.
 func (a *account) getUser(ctx context.Context, name string, awaitUser bool) (*types.User, error) {
 	var user *types.User
 	err := a.run(ctx, ctx, step{op: "GetUser", awaitUser: awaitUser, do: func(ctx context.Context) error {
@@ -67,7 +62,7 @@ func (a *account) getUser(ctx context.Context, name string, awaitUser bool) (*ty
 			return err
 		}
 		if user = out.User; user == nil {
-			return errIncomplete
+			return awserr.ErrIncomplete
 		}
 		return nil
 	}})

@@ -8,30 +8,14 @@ import (
 
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/awsiam/internal/awserr"
+	"github.com/lessorhq/lessor/provider/awsiam/throttle"
 )
 
-// OwnKeys returns the ids of the access keys of the broker's own user.
-func (a *account) OwnKeys(ctx context.Context) ([]string, error) {
-	var ids []string
-	err := a.run(ctx, ctx, step{op: "ListAccessKeys", do: func(ctx context.Context) error {
-		ids = nil
-		pages := iam.NewListAccessKeysPaginator(a.iam, &iam.ListAccessKeysInput{})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				return err
-			}
-			for _, k := range page.AccessKeyMetadata {
-				ids = append(ids, aws.ToString(k.AccessKeyId))
-			}
-		}
-		return nil
-	}})
-	return ids, err
-}
+// OwnKeys implements [provider.KeyRotator].
+func (a *account) OwnKeys(ctx context.Context) ([]string, error) { return a.listKeys(ctx, nil, false) }
 
-// CreateOwnKey makes another access key for the broker's own user. It makes one
-// attempt: after an error there may be a key that nobody knows the secret of.
+// CreateOwnKey implements [provider.KeyRotator].
 func (a *account) CreateOwnKey(ctx context.Context) (messages.Credentials, error) {
 	out, err := a.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{}, a.calls.once)
 	if err != nil {
@@ -39,7 +23,7 @@ func (a *account) CreateOwnKey(ctx context.Context) (messages.Credentials, error
 	}
 	k := out.AccessKey
 	if k == nil || aws.ToString(k.AccessKeyId) == "" || aws.ToString(k.SecretAccessKey) == "" {
-		return messages.Credentials{}, &provider.Error{Kind: provider.Unavailable, Op: "CreateAccessKey", Err: errIncomplete}
+		return messages.Credentials{}, &provider.Error{Kind: provider.Unavailable, Op: "CreateAccessKey", Err: awserr.ErrIncomplete}
 	}
 	return messages.Credentials{
 		AccessKeyID: *k.AccessKeyId, SecretAccessKey: messages.NewSensitive(*k.SecretAccessKey),
@@ -47,13 +31,8 @@ func (a *account) CreateOwnKey(ctx context.Context) (messages.Credentials, error
 	}, nil
 }
 
-// DeleteOwnKey deletes an access key of the broker's own user. That it is gone is
-// no error.
+// DeleteOwnKey implements [provider.KeyRotator].
 func (a *account) DeleteOwnKey(ctx context.Context, accessKeyID string) error {
-	ctx = ranked(ctx, rankKeys)
-	err := a.run(ctx, ctx, step{op: "DeleteAccessKey", do: func(ctx context.Context) error {
-		_, err := a.iam.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{AccessKeyId: aws.String(accessKeyID)})
-		return err
-	}})
-	return ignore(err, noSuchEntity)
+	ctx = throttle.WithPriority(ctx, throttle.EndAccess)
+	return ignore(a.run(ctx, ctx, a.deleteKey(nil, accessKeyID)), awserr.NoSuchEntity)
 }

@@ -13,7 +13,10 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/rs/zerolog"
 
+	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/awsiam/definition"
+	"github.com/lessorhq/lessor/provider/awsiam/throttle"
 )
 
 // Defaults of [Options].
@@ -22,42 +25,41 @@ const (
 	DefaultMaxConns       = 1024
 )
 
-// Options are how to reach AWS. The zero value reaches the real one.
+// Options states how to reach AWS. Its zero value reaches AWS itself.
 type Options struct {
-	// Endpoint is the URL of both IAM and STS, for a simulator; "" is what the
-	// SDK chooses by the region and by AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_IAM and
+	// Endpoint is the URL of both IAM and STS, for a simulator; "" means the SDK's
+	// choice, by region, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_IAM and
 	// AWS_ENDPOINT_URL_STS.
 	Endpoint string
-	// Credentials are the broker's own, for the method default, and for
-	// assume_role where no key of its own is in the environment; nil is the SDK's
-	// chain: environment, shared files, container, IMDS.
+	// Credentials are the broker's own, for the method default, and for assume_role
+	// without a base key in the environment; nil means the SDK's chain: environment,
+	// shared files, container, IMDS.
 	Credentials aws.CredentialsProvider
-	// AttemptTimeout bounds one attempt at a call, from the wait for a connection
-	// to the last byte of the answer; 0 is [DefaultAttemptTimeout]. The context
-	// bounds the whole.
+	// AttemptTimeout bounds one attempt at a call, from the wait for a connection to
+	// the last byte of the answer; 0 means [DefaultAttemptTimeout]. The context bounds
+	// the call with all its attempts.
 	AttemptTimeout time.Duration
-	// MaxConns bounds the connections to each of IAM and STS, and is how many are
-	// kept; 0 is [DefaultMaxConns]. A lease has up to 22 calls in flight at once,
-	// most have 4.
+	// MaxConns is the most connections to each of IAM and STS, all of which are kept
+	// open; 0 means [DefaultMaxConns]. A lease has up to 22 calls in flight at once,
+	// usually 4.
 	MaxConns int
-	// Getenv reads the environment, for the methods that name their variables
-	// themselves; nil is os.Getenv.
+	// Getenv reads the environment variables of the authentication methods; nil means
+	// os.Getenv.
 	Getenv func(string) string
-	// Now is the clock; nil is time.Now.
+	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Rate is the most calls a second to one account, through all connections to it;
-	// 0 is as many as AWS takes: until it first says Throttling nothing is held back.
-	// A second connection to an account counts with the first once Identify has said
-	// which account it is.
+	// Rate is the most calls a second to one account, through all connections to it; 0
+	// means no limit until AWS first throttles a call. Connections to one account share
+	// the limit once Identify has returned the account.
 	Rate float64
-	// Backoff is how long to wait after the try-th failed attempt at a call, from
-	// 1 on; nil is 100 ms, doubled each time up to 5 s, less up to half of it at
+	// Backoff returns how long to wait after a failed attempt at a call; try counts
+	// from 1. nil means 100 ms, doubled each time up to 5 s, less up to half of it at
 	// random.
 	Backoff func(try int) time.Duration
-	// Called is told of every attempt at a call: the action, such as CreateUser, and
-	// what came of it. nil: nobody is.
-	Called func(action string, came Came)
-	// Log is told what nobody else would notice; its zero value is silent.
+	// OnCall is called after every attempt at a call with the action, such as
+	// CreateUser, and the result; nil does nothing.
+	OnCall func(action string, r CallResult)
+	// Log receives what no returned error reports. Its zero value is silent.
 	Log zerolog.Logger
 }
 
@@ -65,10 +67,10 @@ type Options struct {
 type Provider struct {
 	options Options
 	http    *awshttp.BuildableClient
-	budgets budgets
+	budgets throttle.Accounts
 
 	mu       sync.Mutex
-	sender   aws.HTTPClient // http as the environment wants it; nil before the first connection
+	sender   aws.HTTPClient // http with the environment's settings; nil before the first connection
 	accounts map[string]*account
 }
 
@@ -87,15 +89,21 @@ func New(o Options) *Provider {
 	if o.Backoff == nil {
 		o.Backoff = backoff
 	}
-	if o.Called == nil {
-		o.Called = func(string, Came) {}
+	if o.OnCall == nil {
+		o.OnCall = func(string, CallResult) {}
 	}
 	return &Provider{options: o, http: httpClient(o), accounts: map[string]*account{}}
 }
 
-// Connect returns the account that c reaches, the same one each time as long as
-// c is the same. It reads the SDK's environment and files, and fails where they
-// are malformed.
+// Check validates a definition; see [definition.Check].
+func (p *Provider) Check(s messages.DynamicSecret) error { return definition.Check(s) }
+
+// Notes returns warnings about a definition; see [definition.Notes].
+func (p *Provider) Notes(s messages.DynamicSecret) []string { return definition.Notes(s) }
+
+// Connect returns the account that c reaches: the same one each time, unless c has
+// changed. It reads the environment and the files of the SDK, and returns an error if
+// they are malformed.
 func (p *Provider) Connect(ctx context.Context, c provider.Connection) (provider.Account, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -113,5 +121,5 @@ func (p *Provider) Connect(ctx context.Context, c provider.Connection) (provider
 func backoff(try int) time.Duration {
 	const first, last = 100 * time.Millisecond, 5 * time.Second
 	d := min(first<<min(try-1, 10), last)
-	return d - rand.N(d/2) // #nosec G404 -- brokers are to ask at different times, and no more
+	return d - rand.N(d/2) // #nosec G404 -- spreads the replicas' retries
 }

@@ -8,29 +8,33 @@ import (
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"github.com/lessorhq/lessor/provider/awsiam/awsauth"
+	"github.com/lessorhq/lessor/provider/awsiam/internal/awserr"
+	"github.com/lessorhq/lessor/provider/awsiam/throttle"
 )
 
-// sdkAttempts is how often the SDK tries a call that AWS did not answer, answered
-// with a fault of its own, or throttled.
+// sdkAttempts is the number of attempts that the SDK makes at a call that AWS did not
+// answer, answered with a fault of its own, or throttled.
 const sdkAttempts = 4
 
-// retryer repeats the calls of one connection, as the SDK's standard mode does, and
-// holds them back with all others to the account. Beside the attempts of one call
-// it bounds the repetitions of all together, so that an outage is not answered with
-// a storm.
+// retryer repeats the calls of one connection like the SDK's standard mode, and
+// applies the account's call budget to every attempt. Like the standard mode it also
+// bounds the retries of all calls together, so that an outage is not answered with a
+// storm of retries.
 type retryer struct {
 	*retry.Standard
-	budget *budget
-	called func(action string, came Came)
-	cache  *cache // of the credentials that the calls are signed with; nil: none
+	budget      *throttle.Budget
+	onCall      func(action string, r CallResult)
+	credentials *awsauth.Cache // that the calls are signed with; nil if they may not expire
 }
 
 var _ aws.RetryerV2 = (*retryer)(nil)
 
 func newRetryer(o Options) *retryer {
 	return &retryer{
-		budget: newBudget(o.Rate),
-		called: o.Called,
+		budget: throttle.NewBudget(o.Rate),
+		onCall: o.OnCall,
 		Standard: retry.NewStandard(func(s *retry.StandardOptions) {
 			s.MaxAttempts = sdkAttempts
 			s.Backoff = retry.BackoffDelayerFunc(func(try int, _ error) (time.Duration, error) {
@@ -40,37 +44,38 @@ func newRetryer(o Options) *retryer {
 	}
 }
 
-// GetAttemptToken waits until the account may be called. The SDK asks for each
-// attempt, with the context of the call: an attempt has its call's rank.
+// GetAttemptToken waits until the account may be called. The SDK calls it for each
+// attempt with the call's context, so that every attempt has its call's priority. The
+// function that it returns reports the attempt's result.
 func (r *retryer) GetAttemptToken(ctx context.Context) (func(error) error, error) {
-	limit := r.budget.now()
-	if err := limit.wait(ctx, rankOf(ctx)); err != nil {
+	limiter := r.budget.Limiter()
+	if err := limiter.Wait(ctx); err != nil {
 		return nil, err
 	}
-	done, err := r.Standard.GetAttemptToken(ctx)
+	release, err := r.Standard.GetAttemptToken(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return func(err error) error {
-		r.called(awsmiddleware.GetOperationName(ctx), whatCame(err))
-		if c := code(err); err == nil || c != "" { // what got no answer says nothing of the rate
-			limit.answered(time.Now(), isThrottling(c))
+		r.onCall(awsmiddleware.GetOperationName(ctx), resultOf(err))
+		if c := code(err); err == nil || c != "" { // a call without an answer says nothing about the rate
+			limiter.Answered(awserr.IsThrottling(c))
 		}
-		if r.cache != nil && code(err) == expiredToken {
-			r.cache.refused()
+		if r.credentials != nil && code(err) == awserr.ExpiredToken {
+			r.credentials.Expired()
 		}
-		return done(err)
+		return release(err)
 	}, nil
 }
 
-// GetRetryToken bounds the repetitions, but for those of throttled calls: they are
-// held back already, and a mass of them is no sign of an outage.
+// GetRetryToken bounds the retries, except those of throttled calls: the call budget
+// bounds these already, and a large number of them does not mean an outage.
 func (r *retryer) GetRetryToken(ctx context.Context, err error) (func(error) error, error) {
-	if isThrottling(code(err)) {
+	if awserr.IsThrottling(code(err)) {
 		return func(error) error { return nil }, nil
 	}
 	return r.Standard.GetRetryToken(ctx, err)
 }
 
-// once keeps the SDK from repeating a call, and holds it back like any other.
+// once limits the SDK to one attempt at a call, within the call budget.
 func (r *retryer) once(o *iam.Options) { o.Retryer = retry.AddWithMaxAttempts(r, 1) }

@@ -12,9 +12,9 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// What is throttled is held back already: however much it is, it may be repeated.
-// What fails may not be without end, until calls succeed again.
-func TestAMassOfThrottledCallsIsNoOutage(t *testing.T) {
+// The number of retries is bounded after failures, until calls succeed again, but not for
+// throttled calls, which the call budget bounds.
+func TestRetriesAreBoundedExceptForThrottledCalls(t *testing.T) {
 	r := newRetryer(New(Options{}).options)
 	again := func(code string) bool {
 		_, err := r.GetRetryToken(t.Context(), &smithy.GenericAPIError{Code: code})
@@ -45,8 +45,9 @@ func TestAMassOfThrottledCallsIsNoOutage(t *testing.T) {
 	}
 }
 
-// A call that was not sent for want of time is not tried again, not even CreateAccessKey.
-func TestACallThatIsHeldBackIsNotTriedAgain(t *testing.T) {
+// A call that was not sent because it would have waited for too long is not repeated, not
+// even CreateAccessKey.
+func TestCallThatWasNotSentIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	var waits atomic.Int64
 	b := newBench(t, func(o *Options) { o.Backoff = func(int) time.Duration { waits.Add(1); return 0 } })
@@ -61,6 +62,6 @@ func TestACallThatIsHeldBackIsNotTriedAgain(t *testing.T) {
 	_, err := b.account.Create(ctx, lease())
 	expectError(t, err, provider.Unavailable, provider.LeftUser)
 	if n := waits.Load(); n > 0 || len(b.Calls()) != 1 {
-		t.Errorf("it is tried again %d times: %v", n, b.actions())
+		t.Errorf("it was repeated %d times: %v", n, b.actions())
 	}
 }

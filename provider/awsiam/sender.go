@@ -11,20 +11,19 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 )
 
-// sender sends the attempts at calls: one write each, and none for longer than it may
-// take.
+// sender sends the attempts at calls. It sends headers and body in one packet, and
+// bounds the time of an attempt.
 //
-// The SDK hides from net/http that a body is in memory, so that it would send the
-// headers by themselves first: a second packet, and a second read at the other end, for
-// each call. And it hides the transport, so that net/http would watch a client's
-// Timeout with a goroutine for each call.
+// The SDK wraps a request's body, so that net/http does not see that it is in memory
+// and sends the headers in a packet of their own. The SDK's own Timeout makes net/http
+// start a goroutine for each request, because the SDK wraps the transport as well.
 type sender struct {
 	aws.HTTPClient
 	timeout time.Duration // of an attempt, from the wait for a connection to the end of the answer
 }
 
-// newSender makes a client ready that the SDK can't change any more: it would copy it,
-// and its pool of connections, for each service and each configuration.
+// newSender returns a sender that uses c. It freezes c, because the SDK would copy the
+// client, and its pool of connections, for each service and configuration.
 func newSender(c aws.HTTPClient, timeout time.Duration) aws.HTTPClient {
 	if b, ok := c.(*awshttp.BuildableClient); ok {
 		c = b.WithTimeout(0).Freeze()
@@ -32,19 +31,17 @@ func newSender(c aws.HTTPClient, timeout time.Duration) aws.HTTPClient {
 	return sender{c, timeout}
 }
 
-// maxInOneWrite bounds what is copied, and writeBuffer is what a connection writes at
-// once: IAM's largest call, a policy with its escapes, fits in.
 const (
-	maxInOneWrite = 64 << 10
-	writeBuffer   = 16 << 10
+	maxBuffered = 64 << 10 // a larger body is not copied
+	writeBuffer = 16 << 10 // of a connection: IAM's largest call, an escaped policy, fits in
 )
 
-// Do is described at [aws.HTTPClient]. The request has no GetBody, as before: net/http
-// must not send it again by itself.
+// Do sends a request. The request has no GetBody, so that net/http does not repeat it
+// by itself.
 func (s sender) Do(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
 	r = r.WithContext(ctx)
-	if err := hold(r); err != nil {
+	if err := bufferBody(r); err != nil {
 		cancel()
 		return nil, err
 	}
@@ -57,21 +54,22 @@ func (s sender) Do(r *http.Request) (*http.Response, error) {
 	return answer, nil
 }
 
-// hold has a request hold its body in memory, if it is not too large for that.
-func hold(r *http.Request) error {
-	if r.Body == nil || r.ContentLength <= 0 || r.ContentLength > maxInOneWrite {
+// bufferBody replaces a request's body by a copy in memory, unless it is too large.
+func bufferBody(r *http.Request) error {
+	if r.Body == nil || r.ContentLength <= 0 || r.ContentLength > maxBuffered {
 		return nil
 	}
 	body := bytes.NewBuffer(make([]byte, 0, r.ContentLength+bytes.MinRead))
 	_, err := body.ReadFrom(r.Body)
-	if closing := r.Body.Close(); err == nil {
-		err = closing
+	if closeErr := r.Body.Close(); err == nil {
+		err = closeErr
 	}
 	r.Body = io.NopCloser(body)
 	return err
 }
 
-// boundedBody is the body of an answer, which the SDK reads to its end and closes.
+// boundedBody is the body of an answer. The SDK reads it to its end and closes it,
+// which ends the attempt's context.
 type boundedBody struct {
 	io.ReadCloser
 	cancel context.CancelFunc

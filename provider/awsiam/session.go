@@ -15,20 +15,16 @@ import (
 
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/awsiam/definition"
+	"github.com/lessorhq/lessor/provider/awsiam/internal/awserr"
 )
-
-// tagIdentity is a session tag that says who asked for the lease, so that a role's
-// policies can tell identities apart: ${aws:PrincipalTag/lessor:identity}. Sessions
-// have no attempt: nobody takes one over.
-const tagIdentity = ownTagPrefix + "identity"
 
 var errNotRenewable = errors.New("AWS can't extend a session")
 
-// beginSession begins a session of a role, for at least as long as AWS's minimum.
-// It leaves nothing at AWS, whatever becomes of the call, so the SDK may repeat
-// it: a session of which nobody has the secret is none.
+// beginSession begins a session of a role, of at least AWS's minimal length. The SDK may
+// repeat the call: a session whose secret is lost is harmless, and leaves nothing at AWS.
 func (a *account) beginSession(ctx context.Context, c provider.Creation) (messages.Credentials, error) {
-	policy, err := plain(c.User.InlinePolicy)
+	policy, err := definition.Compact(c.User.InlinePolicy)
 	if err != nil {
 		return messages.Credentials{}, &provider.Error{Kind: provider.Rejected, Op: "the session policy", Left: provider.LeftNothing, Err: err}
 	}
@@ -51,7 +47,7 @@ func (a *account) beginSession(ctx context.Context, c provider.Creation) (messag
 		}
 		k := out.Credentials
 		if k == nil || aws.ToString(k.AccessKeyId) == "" || aws.ToString(k.SecretAccessKey) == "" || aws.ToString(k.SessionToken) == "" {
-			return errIncomplete
+			return awserr.ErrIncomplete
 		}
 		credentials = messages.Credentials{
 			AccessKeyID:     *k.AccessKeyId,
@@ -63,27 +59,29 @@ func (a *account) beginSession(ctx context.Context, c provider.Creation) (messag
 		return nil
 	}})
 	if err != nil {
-		return messages.Credentials{}, left(err, provider.LeftNothing)
+		return messages.Credentials{}, withLeft(err, provider.LeftNothing)
 	}
 	return credentials, nil
 }
 
-// sessionSeconds is a session's length in the whole seconds that AWS takes. A
-// fraction is cut, so that the session does not outlive its lease by it.
+// sessionSeconds returns the length of a session in seconds. A fraction is cut off, so
+// that the session does not outlive its lease.
 func sessionSeconds(d time.Duration) int32 {
 	return int32(min(max(d, messages.MinSession.Std())/time.Second, math.MaxInt32)) // #nosec G115 -- it is bounded on both sides
 }
 
-// sessionTags are all tags of a session: the configured ones and lessor's own.
+// sessionTags returns the tags of a session: the owner's and the configured ones. There is
+// no tag of the attempt, because a session cannot be taken over. The tag of the identity
+// is for the role's policies: ${aws:PrincipalTag/lessor:identity}.
 func sessionTags(configured map[string]string, o provider.Owner) []types.Tag {
 	identity, _, _ := strings.Cut(o.Lease, ".")
 	var tags []types.Tag
 	add := func(key, value string) {
 		tags = append(tags, types.Tag{Key: aws.String(key), Value: aws.String(value)})
 	}
-	add(tagInstallation, o.Installation)
-	add(tagLease, o.Lease)
-	add(tagIdentity, identity)
+	add(definition.TagInstallation, o.Installation)
+	add(definition.TagLease, o.Lease)
+	add(definition.TagIdentity, identity)
 	for _, key := range slices.Sorted(maps.Keys(configured)) {
 		add(key, configured[key])
 	}

@@ -7,47 +7,49 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/provider"
+	"github.com/lessorhq/lessor/provider/awsiam/internal/awserr"
+	"github.com/lessorhq/lessor/provider/awsiam/throttle"
 )
 
-// step is one thing to do with a user. It may be done again.
+// step is one call about a user. It can be repeated.
 type step struct {
 	op string // the call, such as AddUserToGroup
 	do func(context.Context) error
-	// awaitUser says that a user that can't be found was made just now.
+	// awaitUser states that the user exists, and may be too new to be found.
 	awaitUser bool
-	// keyed marks CreateAccessKey, of which the SDK makes one attempt only, and
-	// which makes room itself where the user has too many keys.
+	// keyed marks CreateAccessKey: the SDK makes one attempt at it, and the step itself
+	// makes room if the user has too many keys.
 	keyed bool
 }
 
-// How often a step is tried, by what is wrong.
+// The number of tries at a step, by error.
 const (
-	conflictTries = 4  // somebody else changes the user
-	userTries     = 10 // the user is not visible yet: 11 s to 21 s with the default backoff
-	missingTries  = 3  // something is not visible yet, or does not exist
-	keyTries      = 4  // CreateAccessKey got no answer, or there are too many keys
+	conflictStepTries = 4  // another call changes the user
+	userTries         = 10 // the user is not visible yet: 11 s to 21 s with the default backoff
+	missingTries      = 3  // something else is not visible yet, or does not exist
+	keyTries          = 4  // CreateAccessKey got no answer, or the user has too many keys
 )
 
-// tries is how often to try a step that ends with err.
+// tries returns how often to try a step that ends with err.
 func (s step) tries(err error) int {
 	c := code(err)
 	switch {
-	case errors.Is(err, errTakenOver), errors.Is(err, errHeldBack), isUnsigned(err):
+	case errors.Is(err, errTakenOver), errors.Is(err, throttle.ErrNotInTime), isUnsigned(err):
 		return 1
-	case isConflict(c):
-		return conflictTries
+	case awserr.IsConflict(c):
+		return conflictStepTries
 	case s.awaitUser && isUserMissing(err):
 		return userTries
-	case s.awaitUser && c == noSuchEntity:
+	case s.awaitUser && c == awserr.NoSuchEntity:
 		return missingTries
-	case s.keyed && (c == limitExceeded || kind(c, status(err)) == provider.Unavailable):
+	case s.keyed && (c == awserr.LimitExceeded || awserr.Kind(c, awserr.Status(err)) == provider.Unavailable):
 		return keyTries
 	}
 	return 1
 }
 
-// run does a step, again if that may help and as long as ctx and waiting last.
-// The error is a *[provider.Error].
+// run does a step, and repeats it where that may help, until ctx or waiting ends. A call
+// in progress ends with ctx only. The error is a [*provider.Error].
 func (a *account) run(ctx, waiting context.Context, s step) error {
 	for try := 1; ; try++ {
 		err := s.do(ctx)
@@ -60,7 +62,7 @@ func (a *account) run(ctx, waiting context.Context, s step) error {
 	}
 }
 
-// failure is the step's error, once it is given up.
+// failure returns the error of a step that is given up.
 func (s step) failure(err error) error {
 	e := failure(s.op, err)
 	if s.awaitUser && isUserMissing(err) {
@@ -69,11 +71,10 @@ func (s step) failure(err error) error {
 	return e
 }
 
-// together does all steps at once. What AWS refuses because the user is being
-// changed is done at last one after the other. When one step has failed for
-// good, the others are not tried again; calls that are on the wire are waited
-// for, so that nothing happens to the user after the return. The error is that of
-// the step that failed first.
+// together does steps concurrently. Steps that AWS refuses because another call changes
+// the user are repeated at the end, one after the other. Once a step has failed, the others
+// are not repeated; calls in progress are waited for, so that nothing changes the user
+// after together returns. It returns the error of the step that failed first.
 func (a *account) together(ctx context.Context, steps []step) error {
 	waiting, giveUp := context.WithCancel(ctx)
 	defer giveUp()
@@ -85,13 +86,12 @@ func (a *account) together(ctx context.Context, steps []step) error {
 	)
 	for _, s := range steps {
 		wg.Go(func() {
-			growStack()
 			err := a.run(ctx, waiting, s)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
 			case err == nil:
-			case isConflict(code(err)):
+			case awserr.IsConflict(code(err)):
 				conflicts = append(conflicts, s)
 			case first == nil:
 				first = err
@@ -111,7 +111,7 @@ func (a *account) together(ctx context.Context, steps []step) error {
 	return nil
 }
 
-// pause waits, and says whether ctx still lasts.
+// pause waits for a time, and reports whether ctx has not ended.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -122,16 +122,3 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
-
-// growStack makes room for the SDK's calls, which are some forty functions deep. A new
-// goroutine's stack is smaller, and would be moved with what is on it two or three
-// times on the way down.
-//
-//go:noinline
-func growStack() {
-	var room [20 << 10]byte
-	keep(&room)
-}
-
-//go:noinline
-func keep(*[20 << 10]byte) {}

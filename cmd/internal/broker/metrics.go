@@ -82,8 +82,8 @@ func (m *Metrics) Handler() http.Handler {
 func (m *Metrics) Watch(counts func() scheduler.Counts) { m.leases.Store(&counts) }
 
 // Called is told of each attempt at a call to AWS.
-func (m *Metrics) Called(action string, came awsiam.Came) {
-	m.calls.WithLabelValues(action, string(came)).Inc()
+func (m *Metrics) Called(action string, result awsiam.CallResult) {
+	m.calls.WithLabelValues(action, string(result)).Inc()
 }
 
 func (m *Metrics) Handled(verb messages.Verb, outcome string, took time.Duration) {

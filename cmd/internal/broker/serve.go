@@ -100,7 +100,7 @@ func Serve(ctx context.Context, o ServeOptions) error {
 
 // start starts the broker, with the definitions of the folder in force.
 func (o ServeOptions) start(ctx context.Context, nc *nats.Conn, keys *messages.Keyring, state *readiness, counts *Metrics) (*Broker, *secretfile.Folder, error) {
-	aws := awsiam.New(awsiam.Options{Rate: o.AWSRate, Log: o.Log, Now: o.Now, Called: counts.Called})
+	aws := awsiam.New(awsiam.Options{Rate: o.AWSRate, Log: o.Log, Now: o.Now, OnCall: counts.Called})
 	introduce(ctx, aws, o.Log)
 	cfg := o.Config
 	cfg.Conn, cfg.Keys, cfg.Provider, cfg.Meter, cfg.Log, cfg.Now, cfg.Waiting = nc, keys, aws, counts, o.Log, o.Now, state.Waiting

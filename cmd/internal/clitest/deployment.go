@@ -36,7 +36,7 @@ type Options struct {
 	// Configure changes the settings of the consumer.
 	Configure func(*consumer.Config)
 	// Called is called for each call to AWS.
-	Called func(action string, came awsiam.Came)
+	Called func(action string, result awsiam.CallResult)
 }
 
 // NewDeployment starts a deployment, which ends with the test. The broker waits only

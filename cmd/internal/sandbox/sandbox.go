@@ -56,7 +56,7 @@ type Options struct {
 	// prepare puts the definitions; nil puts the sample.
 	Prepare func(context.Context, *consumer.Secrets) error
 	// called hears of the calls to AWS; nil: nobody does.
-	Called func(action string, came awsiam.Came)
+	Called func(action string, result awsiam.CallResult)
 	// change has the last word on the broker's settings; nil changes nothing.
 	Configure func(*consumer.Config)
 }
@@ -84,7 +84,7 @@ func (s *Sandbox) start(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	s.AWSOptions.Called = o.Called
+	s.AWSOptions.OnCall = o.Called
 	var err error
 	if s.keys, err = keys(o.Store); err != nil {
 		return err

@@ -21,11 +21,11 @@ func newCalls() *Calls {
 	return &Calls{counts: map[string]int{}, made: map[string]int{}}
 }
 
-func (c *Calls) called(action string, came awsiam.Came) {
+func (c *Calls) called(action string, result awsiam.CallResult) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.counts[action]++
-	if came == awsiam.CameOK {
+	if result == awsiam.ResultOK {
 		c.made[action]++
 	}
 }
