@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -70,8 +69,14 @@ func (w *World) BrokerOn(nc *nats.Conn, change ...func(*consumer.Config)) *Broke
 // it.
 func (w *World) TryBroker(nc *nats.Conn, change ...func(*consumer.Config)) (*Broker, error) {
 	cfg := w.Config(nc)
-	index := &lateIndex{}
-	cfg.Index = index
+	sched, err := scheduler.New(scheduler.Config{
+		Conn: nc, Namespace: cfg.Namespace, Log: cfg.Log, Now: cfg.Now,
+		Tick: 10 * time.Millisecond, RemindAgain: 200 * time.Millisecond,
+	})
+	if err != nil {
+		return nil, err
+	}
+	cfg.Index = sched
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -84,14 +89,7 @@ func (w *World) TryBroker(nc *nats.Conn, change ...func(*consumer.Config)) (*Bro
 	if err := cons.Start(ctx); err != nil {
 		return nil, err
 	}
-	sched, err := scheduler.Start(scheduler.Config{
-		Conn: nc, Namespace: cfg.Namespace, Log: cfg.Log, Now: cfg.Now,
-		Tick: 10 * time.Millisecond, RemindAgain: 200 * time.Millisecond,
-	})
-	if err != nil {
-		return nil, err
-	}
-	index.Store(sched)
+	sched.Start()
 	b := &Broker{Consumer: cons, Scheduler: sched, Conn: nc}
 	w.T.Cleanup(b.Close)
 	return b, nil
@@ -148,35 +146,4 @@ func (w *World) WaitHealth(b *Broker, words string) {
 func (w *World) WaitLoaded(b *Broker) {
 	w.T.Helper()
 	w.Eventually("the scheduler has loaded the records", func() bool { return b.Scheduler.Healthy() == nil })
-}
-
-// lateIndex is the index of a scheduler that starts after its consumer.
-type lateIndex struct {
-	atomic.Pointer[scheduler.Scheduler]
-}
-
-func (x *lateIndex) Live(identity, secret string) (ofIdentity, ofSecret int, known bool) {
-	if s := x.Load(); s != nil {
-		return s.Live(identity, secret)
-	}
-	return 0, 0, false
-}
-
-func (x *lateIndex) Known(name messages.LeaseName) bool {
-	s := x.Load()
-	return s != nil && s.Known(name)
-}
-
-func (x *lateIndex) Admit(name messages.LeaseName, sequence uint64, most int) (time.Duration, bool) {
-	if s := x.Load(); s != nil {
-		return s.Admit(name, sequence, most)
-	}
-	return 0, false
-}
-
-func (x *lateIndex) Room(identity, secret string, most int) (time.Duration, bool) {
-	if s := x.Load(); s != nil {
-		return s.Room(identity, secret, most)
-	}
-	return 0, false
 }
