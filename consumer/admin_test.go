@@ -9,48 +9,32 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 )
 
 // admin asks the admin service and returns its answer.
 func (w *world) admin(verb messages.AdminVerb, body string) messages.Reply {
-	w.t.Helper()
-	return w.operate(w.ns.AdminSecret(verb), body)
-}
-
-// operate asks the admin service, again where nobody answers: NATS may have given
-// the question to a broker that has just died, and operators' questions wait on no
-// stream.
-func (w *world) operate(subject, body string) messages.Reply {
-	w.t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); {
-		msg, err := w.nc.Request(subject, []byte(body), 15*time.Second)
-		if err == nil {
-			r, err := messages.DecodeReply(msg.Data)
-			w.ok(err)
-			return r
-		}
-	}
-	w.t.Fatalf("no answer on %s\n%s", subject, w.logs)
-	return messages.Reply{}
+	w.T.Helper()
+	return w.Operate(w.Namespace.AdminSecret(verb), body)
 }
 
 // begin asks the admin service and leaves the answer for later.
 func (w *world) begin(verb messages.AdminVerb, body string) *nats.Subscription {
-	w.t.Helper()
-	inbox := w.nc.NewInbox()
-	sub, err := w.nc.SubscribeSync(inbox)
-	w.ok(err)
-	w.ok(w.nc.PublishRequest(w.ns.AdminSecret(verb), inbox, []byte(body)))
+	w.T.Helper()
+	inbox := w.Conn.NewInbox()
+	sub, err := w.Conn.SubscribeSync(inbox)
+	w.NoError(err)
+	w.NoError(w.Conn.PublishRequest(w.Namespace.AdminSecret(verb), inbox, []byte(body)))
 	return sub
 }
 
 // within is the next message, which must come in time.
 func (w *world) within(d time.Duration, sub *nats.Subscription) []byte {
-	w.t.Helper()
+	w.T.Helper()
 	msg, err := sub.NextMsg(d)
 	if err != nil {
-		w.t.Fatalf("no answer: %v\n%s", err, w.logs)
+		w.T.Fatalf("no answer: %v\n%s", err, w.Logs)
 	}
 	return msg.Data
 }
@@ -61,18 +45,18 @@ func putBody(definition, more string) string { return `{"definition":` + definit
 func TestAnOperatorPutsGetsAndListsDefinitions(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
-	put := w.admin(messages.AdminPut, putBody(plainSecret, `,"no_check":true`))
+	w.Broker()
+	put := w.admin(messages.AdminPut, putBody(lessortest.Secret, `,"no_check":true`))
 	if put.Kind != messages.KindSecret || !put.Secret.Changed || put.Secret.Revision == 0 || put.Secret.State != messages.SecretActive {
 		t.Fatalf("%+v %v", put, put.Error)
 	}
-	again := w.admin(messages.AdminPut, putBody(plainSecret, `,"no_check":true`))
+	again := w.admin(messages.AdminPut, putBody(lessortest.Secret, `,"no_check":true`))
 	if again.Secret.Changed || again.Secret.Revision != put.Secret.Revision {
 		t.Fatalf("the same once more: %+v", again.Secret)
 	}
 	got := w.admin(messages.AdminGet, `{"name":"ci"}`)
-	want, err := messages.DecodeDynamicSecret([]byte(plainSecret))
-	w.ok(err)
+	want, err := messages.DecodeDynamicSecret([]byte(lessortest.Secret))
+	w.NoError(err)
 	if a, b := mustJSON(got.Secret.Definition), mustJSON(want); a != b {
 		t.Fatalf("got %s, want %s", a, b)
 	}
@@ -81,7 +65,7 @@ func TestAnOperatorPutsGetsAndListsDefinitions(t *testing.T) {
 	if len(all.Secrets) != 2 || all.Secrets[0].Name != "another" || all.Secrets[1].Name != "ci" {
 		t.Fatalf("%+v", all.Secrets)
 	}
-	w.lease("ci", "{}")
+	w.Lease("ci", "{}")
 	if c := w.admin(messages.AdminGet, `{"name":"ci"}`).Secret.Connection; c.Account != "123456789012" || !strings.HasSuffix(c.ARN, "user/broker") {
 		t.Fatalf("who the broker is: %+v", c)
 	}
@@ -90,12 +74,12 @@ func TestAnOperatorPutsGetsAndListsDefinitions(t *testing.T) {
 func TestBadRequestsOfOperatorsChangeNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker()
+	b := w.Broker()
 	file, err := messages.DecodeDynamicSecret([]byte(`{"name":"filed"}`))
-	w.ok(err)
-	_, err = b.Secrets().Put(w.ctx(), file, consumer.SourceFile)
-	w.ok(err)
-	w.put(b, plainSecret)
+	w.NoError(err)
+	_, err = b.Secrets().Put(w.Context(), file, consumer.SourceFile)
+	w.NoError(err)
+	w.Put(b, lessortest.Secret)
 	before := mustJSON(w.admin(messages.AdminList, "").Secrets)
 	for _, c := range []struct {
 		verb messages.AdminVerb
@@ -131,7 +115,7 @@ func TestBadRequestsOfOperatorsChangeNothing(t *testing.T) {
 	if after := mustJSON(w.admin(messages.AdminList, "").Secrets); after != before {
 		t.Fatalf("before %s, after %s", before, after)
 	}
-	if n := len(w.sim.Calls()); n > 1 {
+	if n := len(w.Sim.Calls()); n > 1 {
 		t.Fatalf("%d calls to AWS", n) // one is who the broker is
 	}
 }
@@ -140,38 +124,36 @@ func TestBadRequestsOfOperatorsChangeNothing(t *testing.T) {
 func TestOperatorsAreAnsweredInTheirInboxesOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
+	w.Broker()
 	for _, reply := range []string{"lessor.request.alice.ci", "$KV.lessor_secret.ci", "$JS.API.STREAM.DELETE.LESSOR_EVENT", "lessor.deliver.alice.x", "_INBOX", "_INBOX_a*b"} {
-		w.ok(w.nc.PublishRequest(w.ns.AdminSecret(messages.AdminList), reply, nil))
+		w.NoError(w.Conn.PublishRequest(w.Namespace.AdminSecret(messages.AdminList), reply, nil))
 	}
 	for range 5 { // the endpoint takes its requests in order
 		w.admin(messages.AdminList, "")
 	}
-	if n := strings.Count(w.logs.String(), "the broker may not publish to its reply subject"); n != 6 {
+	if n := w.Logs.Count("the broker may not publish to its reply subject"); n != 6 {
 		t.Fatalf("%d were refused", n)
 	}
-	sub, err := w.nc.SubscribeSync("_INBOX_ops.x")
-	w.ok(err)
-	w.ok(w.nc.PublishRequest(w.ns.AdminSecret(messages.AdminList), "_INBOX_ops.x", nil))
-	if r, _ := w.answer(sub); r.Kind != messages.KindSecrets {
-		t.Fatalf("%+v", r)
-	}
+	sub, err := w.Conn.SubscribeSync("_INBOX_ops.x")
+	w.NoError(err)
+	w.NoError(w.Conn.PublishRequest(w.Namespace.AdminSecret(messages.AdminList), "_INBOX_ops.x", nil))
+	w.WantKind(first(w.Answer(sub)), messages.KindSecrets)
 }
 
 func TestADefinitionThatIsPutCountsAtAllReplicasWithinASecond(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	brokers := []*broker{w.broker(), w.broker(), w.broker()}
-	w.put(brokers[0], plainSecret)
-	w.lease("ci", "{}")
+	brokers := []*lessortest.Broker{w.Broker(), w.Broker(), w.Broker()}
+	w.Put(brokers[0], lessortest.Secret)
+	w.Lease("ci", "{}")
 	for i := range 5 {
 		longest := fmt.Sprintf("%dh", 30+i)
-		w.admin(messages.AdminPut, putBody(strings.Replace(plainSecret, "24h", longest, 1), `,"no_check":true`))
+		w.admin(messages.AdminPut, putBody(strings.Replace(lessortest.Secret, "24h", longest, 1), `,"no_check":true`))
 		put := time.Now()
 		for _, b := range brokers {
 			b := b
-			w.eventually("the change is known", func() bool {
-				d, err := consumer.CachedSecret(b.Consumer, w.ctx(), "ci")
+			w.Eventually("the change is known", func() bool {
+				d, err := consumer.CachedSecret(b.Consumer, w.Context(), "ci")
 				return err == nil && d.MaxTTL.Std() == time.Duration(30+i)*time.Hour
 			})
 		}
@@ -184,19 +166,17 @@ func TestADefinitionThatIsPutCountsAtAllReplicasWithinASecond(t *testing.T) {
 func TestReleasedFilesMayBeChangedAndDeleted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker()
+	b := w.Broker()
 	d, err := messages.DecodeDynamicSecret([]byte(`{"name":"filed"}`))
-	w.ok(err)
-	_, err = b.Secrets().Put(w.ctx(), d, consumer.SourceFile)
-	w.ok(err)
-	w.ok(b.Secrets().Release(w.ctx(), "filed"))
-	w.ok(b.Secrets().Release(w.ctx(), "nobody"))
+	w.NoError(err)
+	_, err = b.Secrets().Put(w.Context(), d, consumer.SourceFile)
+	w.NoError(err)
+	w.NoError(b.Secrets().Release(w.Context(), "filed"))
+	w.NoError(b.Secrets().Release(w.Context(), "nobody"))
 	if i := w.admin(messages.AdminGet, `{"name":"filed"}`).Secret; i.Source != "" || i.Definition.Name != "filed" {
 		t.Fatalf("%+v", i)
 	}
-	if r := w.admin(messages.AdminPut, putBody(`{"name":"filed","max_leases":3}`, `,"no_check":true`)); r.Kind != messages.KindSecret {
-		t.Fatalf("%+v", r.Error)
-	}
+	w.WantKind(w.admin(messages.AdminPut, putBody(`{"name":"filed","max_leases":3}`, `,"no_check":true`)), messages.KindSecret)
 	if r := w.admin(messages.AdminDelete, `{"name":"filed"}`); r.Kind != messages.KindDeletion || !r.Deletion.Done {
 		t.Fatalf("%+v %v", r.Deletion, r.Error)
 	}
@@ -206,31 +186,31 @@ func TestReleasedFilesMayBeChangedAndDeleted(t *testing.T) {
 func TestACheckLeavesTheUserOfALeaseAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker()
-	w.put(b, strings.Replace(plainSecret, `"name"`, `"username_template":"deployer","allow_fixed_username":true,"name"`, 1))
-	lease := w.lease("ci", "{}")
+	b := w.Broker()
+	w.Put(b, strings.Replace(lessortest.Secret, `"name"`, `"username_template":"deployer","allow_fixed_username":true,"name"`, 1))
+	lease := w.Lease("ci", "{}")
 	r := w.admin(messages.AdminCheck, `{"name":"ci"}`)
 	t.Logf("%+v", r.Check)
-	if !w.works(lease.Credentials) || w.sim.UserCount() != 1 {
+	if !w.Works(lease.Credentials) || w.Sim.UserCount() != 1 {
 		t.Fatal("the lease's key does not work any more")
 	}
 	w.revoked(lease)
-	w.nothingInAWS()
+	w.WaitNoUsers()
 }
 
 // So many definitions that they are more than a message holds.
 func TestAListThatIsTooLongIsAnswered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker()
+	b := w.Broker()
 	tags := make([]string, 46)
 	for i := range tags {
 		tags[i] = fmt.Sprintf("%q:%q", fmt.Sprintf("tag-%d", i), strings.Repeat("x", 250))
 	}
 	for i := range 92 {
-		w.put(b, fmt.Sprintf(`{"name":"ci-%d","tags":{%s}}`, i, strings.Join(tags, ",")))
+		w.Put(b, fmt.Sprintf(`{"name":"ci-%d","tags":{%s}}`, i, strings.Join(tags, ",")))
 	}
-	r, err := messages.DecodeReply(w.within(patience, w.begin(messages.AdminList, "")))
-	w.ok(err)
-	w.refused(r, messages.CodeTooLarge)
+	r, err := messages.DecodeReply(w.within(lessortest.Patience, w.begin(messages.AdminList, "")))
+	w.NoError(err)
+	w.WantError(r, messages.CodeTooLarge)
 }

@@ -5,30 +5,29 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 )
 
 // adminLease asks the admin service about leases.
 func (w *world) adminLease(verb messages.AdminVerb, body string) messages.Reply {
-	w.t.Helper()
-	return w.operate(w.ns.AdminLease(verb), body)
+	w.T.Helper()
+	return w.Operate(w.Namespace.AdminLease(verb), body)
 }
 
 func TestAnOperatorSeesAndRetriesWhatCanNotBeRevoked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker()
-	w.put(b, plainSecret)
-	w.put(b, `{"name":"other"}`)
-	stuck, alive := w.lease("ci", "{}"), w.lease("other", "{}")
-	w.quiet()
-	w.denies("DeleteUser")
-	w.answer(w.publish(w.ns.Revoke(nameOf(w, stuck)), ""))
+	b := w.Broker()
+	w.Put(b, lessortest.Secret)
+	w.Put(b, `{"name":"other"}`)
+	stuck, alive := w.Lease("ci", "{}"), w.Lease("other", "{}")
+	w.WaitQueuesEmpty()
+	w.Deny("DeleteUser")
+	w.Revoke(stuck)
 	failing := func() []messages.Lease {
 		r := w.adminLease(messages.AdminLeaseList, `{"failing":true}`)
-		if r.Kind != messages.KindLeases {
-			t.Fatalf("%+v", r.Error)
-		}
+		w.WantKind(r, messages.KindLeases)
 		return r.Leases
 	}
 	if l := failing(); len(l) != 1 || l[0].Name != stuck.Lease.Name || !strings.Contains(l[0].Error.Message, "DeleteUser") {
@@ -42,33 +41,33 @@ func TestAnOperatorSeesAndRetriesWhatCanNotBeRevoked(t *testing.T) {
 	if len(first.Leases) != 1 || len(second.Leases) != 1 || first.Leases[0].Name == second.Leases[0].Name || second.Next != "" {
 		t.Fatalf("pages: %+v and %+v", first, second)
 	}
-	w.sim.SetHook(nil)
+	w.Sim.SetHook(nil)
 	if r := w.adminLease(messages.AdminLeaseRetry, ""); r.Kind != messages.KindAccepted || r.Accepted.Leases != 1 {
 		t.Fatalf("%+v %v", r.Accepted, r.Error)
 	}
-	w.state(stuck.Lease.Name, messages.StateRevoked)
-	w.eventually("nothing fails any more", func() bool { return len(failing()) == 0 })
-	w.state(alive.Lease.Name, messages.StateActive)
+	w.WaitState(stuck.Lease.Name, messages.StateRevoked)
+	w.Eventually("nothing fails any more", func() bool { return len(failing()) == 0 })
+	w.WaitState(alive.Lease.Name, messages.StateActive)
 }
 
 func TestAnOperatorRevokesByIdentityAndSecret(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker()
-	w.put(b, plainSecret)
-	w.put(b, `{"name":"other"}`)
-	one, two, other := w.lease("ci", "{}"), w.lease("ci", "{}"), w.lease("other", "{}")
-	w.quiet()
+	b := w.Broker()
+	w.Put(b, lessortest.Secret)
+	w.Put(b, `{"name":"other"}`)
+	one, two, other := w.Lease("ci", "{}"), w.Lease("ci", "{}"), w.Lease("other", "{}")
+	w.WaitQueuesEmpty()
 	r := w.adminLease(messages.AdminLeaseRevoke, `{"identity":"alice","secret":"ci","reason":"has left"}`)
 	if r.Kind != messages.KindAccepted || r.Accepted.Leases != 2 {
 		t.Fatalf("%+v %v", r.Accepted, r.Error)
 	}
 	for _, l := range []messages.Reply{one, two} {
-		if rec := w.state(l.Lease.Name, messages.StateRevoked); rec.Reason != messages.ReasonOperator || rec.Note != "has left" {
+		if rec := w.WaitState(l.Lease.Name, messages.StateRevoked); rec.Reason != messages.ReasonOperator || rec.Note != "has left" {
 			t.Fatalf("%+v", rec)
 		}
 	}
-	w.state(other.Lease.Name, messages.StateActive)
+	w.WaitState(other.Lease.Name, messages.StateActive)
 	for body, says := range map[string]string{
 		`{}`:                                  "which leases",
 		`{"lease":"a.b"}`:                     "lease",
@@ -88,30 +87,30 @@ func TestAnOperatorRevokesByIdentityAndSecret(t *testing.T) {
 func TestALeaseThatIsGivenUpIsHuntedByTheSweep(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	lease := w.lease("ci", "{}")
-	w.quiet()
+	w.Put(w.Broker(), lessortest.Secret)
+	lease := w.Lease("ci", "{}")
+	w.WaitQueuesEmpty()
 	force := `{"lease":"` + lease.Lease.Name + `","force":true,"reason":"closed"}`
 	if r := w.adminLease(messages.AdminLeaseRevoke, force); r.Error == nil || !strings.Contains(r.Error.Message, "revoke it first") {
 		t.Fatalf("a lease that is alive: %+v", r)
 	}
-	w.denies("DeleteUser")
-	w.answer(w.publish(w.ns.Revoke(nameOf(w, lease)), ""))
+	w.Deny("DeleteUser")
+	w.Revoke(lease)
 	r := w.adminLease(messages.AdminLeaseRevoke, force)
 	if r.Kind != messages.KindRevoked || r.Lease.State != messages.StateRevoked {
 		t.Fatalf("%+v %v", r.Lease, r.Error)
 	}
-	w.told(lease.Lease.Name, messages.EventIssued, messages.EventRevokeFailed, messages.EventRevoked)
-	if e := w.events(lease.Lease.Name)[2]; !strings.Contains(e.Data.Note, "its user may be left") || !strings.Contains(e.Data.Note, "closed") {
+	w.WaitEvents(lease.Lease.Name, messages.EventIssued, messages.EventRevokeFailed, messages.EventRevoked)
+	if e := w.Events(lease.Lease.Name)[2]; !strings.Contains(e.Data.Note, "its user may be left") || !strings.Contains(e.Data.Note, "closed") {
 		t.Fatalf("%+v", e.Data)
 	}
-	w.clock.move(20 * time.Minute)
+	w.Clock.Advance(20 * time.Minute)
 	if s := w.sweep(""); len(s.Orphans) != 1 || s.Orphans[0].Removed {
 		t.Fatalf("%+v", s)
 	}
-	w.sim.SetHook(nil)
+	w.Sim.SetHook(nil)
 	if s := w.sweep(""); len(s.Orphans) != 1 || !s.Orphans[0].Removed {
 		t.Fatalf("%+v", s)
 	}
-	w.nothingInAWS()
+	w.WaitNoUsers()
 }

@@ -14,39 +14,40 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/client"
 )
 
 // verify verifies the events with the world's keys.
 func (w *world) verify(change ...func(*client.AuditOptions)) client.Audit {
-	w.t.Helper()
-	o := client.AuditOptions{Namespace: w.ns, Keys: w.keys.AuditKeys()}
+	w.T.Helper()
+	o := client.AuditOptions{Namespace: w.Namespace, Keys: w.Keys.AuditKeys()}
 	for _, f := range change {
 		f(&o)
 	}
-	r, err := client.VerifyEvents(w.ctx(), w.js, o)
-	w.ok(err)
+	r, err := client.VerifyEvents(w.Context(), w.JS, o)
+	w.NoError(err)
 	return r
 }
 
 // finds verifies the events, and checks what is found: kinds with sequences.
 func (w *world) finds(want ...string) {
-	w.t.Helper()
+	w.T.Helper()
 	have := []string{}
 	r := w.verify()
 	for _, f := range r.Findings {
 		have = append(have, fmt.Sprintf("%s %d", f.Kind, f.Sequence))
 	}
 	if !slices.Equal(have, append([]string{}, want...)) {
-		w.t.Errorf("found %v, want %v: %+v", have, want, r)
+		w.T.Errorf("found %v, want %v: %+v", have, want, r)
 	}
 }
 
 // commands are the operators' commands that events tell of, in order.
 func (w *world) commands() (told []string) {
-	w.t.Helper()
-	for _, e := range w.events("") {
+	w.T.Helper()
+	for _, e := range w.Events("") {
 		if e.Type != "lessor.admin.command" {
 			continue
 		}
@@ -67,19 +68,19 @@ func (w *world) commands() (told []string) {
 func TestOperatorsCommandsAreTold(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
+	w.Broker()
 	as := func(operator, subject, body string) messages.Reply {
-		return w.operate(w.ns.AdminAs(operator, subject), body)
+		return w.Operate(w.Namespace.AdminAs(operator, subject), body)
 	}
-	w.admin(messages.AdminPut, putBody(plainSecret, `,"no_check":true`))
-	as("kim", w.ns.AdminSecret(messages.AdminPut), putBody(`{"name":"db","max_leases":-1}`, ""))
+	w.admin(messages.AdminPut, putBody(lessortest.Secret, `,"no_check":true`))
+	as("kim", w.Namespace.AdminSecret(messages.AdminPut), putBody(`{"name":"db","max_leases":-1}`, ""))
 	w.admin(messages.AdminGet, `{"name":"ci"}`)
 	w.admin(messages.AdminList, "")
-	as("kim", w.ns.AdminSecret(messages.AdminGet), `{"name":"nope"}`)
-	as("kim", w.ns.AdminLease(messages.AdminLeaseRevoke), `{"identity":"alice","reason":"has left"}`)
-	as("kim", w.ns.AdminLease(messages.AdminLeaseRevoke), `{"lease":"bob.ci.1"}`)
-	as("kim", w.ns.AdminSweep(), `{"apply":true}`)
-	if r := as("Kim", w.ns.AdminSweep(), ""); r.Error == nil || r.Error.Code != messages.CodeInvalidSubject {
+	as("kim", w.Namespace.AdminSecret(messages.AdminGet), `{"name":"nope"}`)
+	as("kim", w.Namespace.AdminLease(messages.AdminLeaseRevoke), `{"identity":"alice","reason":"has left"}`)
+	as("kim", w.Namespace.AdminLease(messages.AdminLeaseRevoke), `{"lease":"bob.ci.1"}`)
+	as("kim", w.Namespace.AdminSweep(), `{"apply":true}`)
+	if r := as("Kim", w.Namespace.AdminSweep(), ""); r.Error == nil || r.Error.Code != messages.CodeInvalidSubject {
 		t.Errorf("an operator that can't be: %+v", r)
 	}
 	want := []string{
@@ -93,7 +94,7 @@ func TestOperatorsCommandsAreTold(t *testing.T) {
 	if have := w.commands(); !slices.Equal(have, want) {
 		t.Errorf("told\n%s\nwant\n%s", strings.Join(have, "\n"), strings.Join(want, "\n"))
 	}
-	for _, e := range w.events("") {
+	for _, e := range w.Events("") {
 		if c := e.Data.Command; c != nil && c.Name == "secret-put" && c.Outcome == messages.OutcomeDone && c.Revision == 0 {
 			t.Error("it does not tell what was put")
 		}
@@ -105,10 +106,10 @@ func TestOperatorsCommandsAreTold(t *testing.T) {
 func TestACommandThatCanNotBeToldIsNotDone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	w.lease("ci", "{}")
-	w.quiet()
-	w.ok(w.js.DeleteStream(w.ctx(), w.ns.EventStream()))
+	w.Put(w.Broker(), lessortest.Secret)
+	w.Lease("ci", "{}")
+	w.WaitQueuesEmpty()
+	w.NoError(w.JS.DeleteStream(w.Context(), w.Namespace.EventStream()))
 	r := w.adminLease(messages.AdminLeaseRevoke, `{"identity":"alice"}`)
 	if r.Error == nil || r.Error.Code != messages.CodeUnavailable || !strings.Contains(r.Error.Message, "not carried out") {
 		t.Fatalf("%+v", r)
@@ -116,7 +117,7 @@ func TestACommandThatCanNotBeToldIsNotDone(t *testing.T) {
 	if r := w.admin(messages.AdminGet, `{"name":"ci"}`); r.Kind != messages.KindSecret {
 		t.Errorf("one that only looks is refused: %v", r.Error)
 	}
-	if n := w.sim.UserCount(); n != 1 {
+	if n := w.Sim.UserCount(); n != 1 {
 		t.Errorf("%d users", n)
 	}
 }
@@ -125,19 +126,19 @@ func TestACommandThatCanNotBeToldIsNotDone(t *testing.T) {
 func TestRefusedMessagesAreTold(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
+	w.Put(w.Broker(), lessortest.Secret)
 	bobs := w.askAs("bob", false)
 	for verb, body := range map[string]string{"request": `{"x":1}`, "renew": "", "revoke": "", "get": "", "list": `{"x":1}`} {
 		tail := map[string]string{"request": ".alice.ci", "list": ".alice"}[verb]
 		if tail == "" {
 			tail = ".alice.ci." + bobs.Lease.ID // which is not hers
 		}
-		w.call(w.nc, w.ns.API(verb)+tail, body)
+		w.Call(w.Conn, w.Namespace.API(verb)+tail, body)
 	}
-	w.answer(w.publish("lessor.renew.alice.ci."+bobs.Lease.ID, ""))
-	w.quiet()
+	w.Answer(w.Publish("lessor.renew.alice.ci."+bobs.Lease.ID, ""))
+	w.WaitQueuesEmpty()
 	told := map[messages.Verb]int{}
-	for _, e := range w.events("") {
+	for _, e := range w.Events("") {
 		if e.Type == "lessor.lease.rejected" && strings.HasPrefix(e.Subject, "alice.") && e.Data.Error != nil {
 			told[e.Data.Verb]++
 		}
@@ -153,24 +154,24 @@ func TestRefusedMessagesAreTold(t *testing.T) {
 func TestAFloodOfRefusalsDoesNotFloodTheEvents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker(func(c *consumer.Config) {
+	b := w.Broker(func(c *consumer.Config) {
 		c.MaintainEvery = 10 * time.Millisecond
 		c.Streams.AckWait = 30 * time.Second // a refusal that comes again is counted again
 	})
-	w.put(b, plainSecret)
+	w.Put(b, lessortest.Secret)
 	const flood, told = 200, 60
 	var subs []*nats.Subscription
 	for range flood {
-		subs = append(subs, w.publish(w.ns.Request("alice", "nope"), ""))
+		subs = append(subs, w.Publish(w.Namespace.Request("alice", "nope"), ""))
 	}
 	for _, s := range subs {
-		r, _ := w.answer(s)
-		w.refused(r, messages.CodeSecretNotFound)
+		r, _ := w.Answer(s)
+		w.WantError(r, messages.CodeSecretNotFound)
 	}
-	w.refused(w.askAs("bob", false, messages.HeaderIdempotencyKey, strings.Repeat("x", 300)), messages.CodeInvalidRequest)
-	w.quiet()
+	w.WantError(w.askAs("bob", false, messages.HeaderIdempotencyKey, strings.Repeat("x", 300)), messages.CodeInvalidRequest)
+	w.WaitQueuesEmpty()
 	count := func() (one, omitted, bobs int) {
-		for _, e := range w.events("") {
+		for _, e := range w.Events("") {
 			switch {
 			case e.Type == "lessor.lease.rejected" && strings.HasPrefix(e.Subject, "bob."):
 				bobs++
@@ -185,14 +186,14 @@ func TestAFloodOfRefusalsDoesNotFloodTheEvents(t *testing.T) {
 	if one, omitted, bobs := count(); one != told || omitted != 0 || bobs != 1 {
 		t.Errorf("%d were told, %d counted, and %d of bob's", one, omitted, bobs)
 	}
-	w.clock.move(time.Minute)
-	w.eventually("the rest is counted", func() bool { _, omitted, _ := count(); return omitted == flood-told })
+	w.Clock.Advance(time.Minute)
+	w.Eventually("the rest is counted", func() bool { _, omitted, _ := count(); return omitted == flood-told })
 
 	for range told + 5 { // a broker that stops tells what it has counted
-		w.answer(w.publish(w.ns.Request("alice", "nope"), ""))
+		w.Answer(w.Publish(w.Namespace.Request("alice", "nope"), ""))
 	}
-	w.quiet()
-	b.stop()
+	w.WaitQueuesEmpty()
+	b.Close()
 	if one, omitted, _ := count(); one+omitted != flood+told+5 {
 		t.Errorf("%d were told and %d counted, of %d", one, omitted, flood+told+5)
 	}
@@ -203,16 +204,16 @@ func TestAFloodOfRefusalsDoesNotFloodTheEvents(t *testing.T) {
 func history(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
-	b := w.broker()
-	w.put(b, plainSecret)
+	b := w.Broker()
+	w.Put(b, lessortest.Secret)
 	for range 2 {
-		r := w.lease("ci", "{}")
-		w.answer(w.publish(w.ns.Renew(nameOf(w, r)), `{"ttl":"2h"}`))
-		w.answer(w.publish(w.ns.Revoke(nameOf(w, r)), ""))
-		w.told(r.Lease.Name, messages.EventIssued, messages.EventRenewed, messages.EventRevoked)
+		r := w.Lease("ci", "{}")
+		w.Renew(r, `{"ttl":"2h"}`)
+		w.Revoke(r)
+		w.WaitEvents(r.Lease.Name, messages.EventIssued, messages.EventRenewed, messages.EventRevoked)
 	}
-	w.quiet()
-	b.stop()
+	w.WaitQueuesEmpty()
+	b.Close()
 	w.finds()
 	return w
 }
@@ -220,29 +221,29 @@ func history(t *testing.T) *world {
 // rewrite makes the event stream anew, from its events with what f makes of each: nil
 // leaves one out. It is what somebody can do who may do everything in NATS.
 func (w *world) rewrite(f func(seq uint64, m *nats.Msg) *nats.Msg) {
-	w.t.Helper()
-	s, err := w.js.Stream(w.ctx(), w.ns.EventStream())
-	w.ok(err)
+	w.T.Helper()
+	s, err := w.JS.Stream(w.Context(), w.Namespace.EventStream())
+	w.NoError(err)
 	cfg, last := s.CachedInfo().Config, s.CachedInfo().State.LastSeq
 	var kept []*nats.Msg
 	for seq := uint64(1); seq <= last; seq++ {
-		m, err := s.GetMsg(w.ctx(), seq)
-		w.ok(err)
+		m, err := s.GetMsg(w.Context(), seq)
+		w.NoError(err)
 		kept = append(kept, &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})
 	}
-	w.ok(w.js.DeleteStream(w.ctx(), cfg.Name))
+	w.NoError(w.JS.DeleteStream(w.Context(), cfg.Name))
 	cfg.DenyDelete, cfg.DenyPurge = false, false
-	s, err = w.js.CreateStream(w.ctx(), cfg)
-	w.ok(err)
+	s, err = w.JS.CreateStream(w.Context(), cfg)
+	w.NoError(err)
 	for i, m := range kept {
 		seq := uint64(i + 1)
 		next := f(seq, m)
 		if next == nil { // as long as it stands there it keeps the place
 			next = m
-			defer func() { w.ok(s.DeleteMsg(w.ctx(), seq)) }()
+			defer func() { w.NoError(s.DeleteMsg(w.Context(), seq)) }()
 		}
-		_, err := w.js.PublishMsg(w.ctx(), next)
-		w.ok(err)
+		_, err := w.JS.PublishMsg(w.Context(), next)
+		w.NoError(err)
 	}
 }
 
@@ -309,30 +310,30 @@ func unfence(h nats.Header) {
 func TestAForgedPlaceOfAnEventIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	w := history(t)
-	s, err := w.js.Stream(w.ctx(), w.ns.EventStream())
-	w.ok(err)
-	m, err := s.GetMsg(w.ctx(), 1)
-	w.ok(err)
+	s, err := w.JS.Stream(w.Context(), w.Namespace.EventStream())
+	w.NoError(err)
+	m, err := s.GetMsg(w.Context(), 1)
+	w.NoError(err)
 	forged := nats.NewMsg(m.Subject)
 	forged.Data = m.Data
 	forged.Header.Set(nats.MsgIdHdr, "another")
 	forged.Header.Set(jetstream.SequenceHeader, "1000000")
 	forged.Header.Set(jetstream.TimeStampHeaer, "2000-01-02T03:04:05Z")
-	forged.Header.Set(jetstream.SubjectHeader, w.ns.Event(messages.LeaseName{Identity: "bob", Secret: "ci", ID: "1"}, messages.EventRevoked))
+	forged.Header.Set(jetstream.SubjectHeader, w.Namespace.Event(messages.LeaseName{Identity: "bob", Secret: "ci", ID: "1"}, messages.EventRevoked))
 	forged.Header.Set("Status", "404")
-	_, err = w.js.PublishMsg(w.ctx(), forged)
-	w.ok(err)
+	_, err = w.JS.PublishMsg(w.Context(), forged)
+	w.NoError(err)
 	next := &nats.Msg{Subject: m.Subject, Header: nats.Header{nats.MsgIdHdr: {"the next"}}, Data: m.Data}
-	_, err = w.js.PublishMsg(w.ctx(), next)
-	w.ok(err)
+	_, err = w.JS.PublishMsg(w.Context(), next)
+	w.NoError(err)
 	for filter, want := range map[messages.EventType]int{
 		messages.EventIssued:  4, // two of them and these
 		messages.EventRevoked: 2,
 	} {
 		n := 0
 		f := client.EventFilter{Types: []messages.EventType{filter, messages.EventConfirmed}}
-		for _, err := range client.Events(w.ctx(), w.js, w.ns, f) {
-			w.ok(err)
+		for _, err := range client.Events(w.Context(), w.JS, w.Namespace, f) {
+			w.NoError(err)
 			n++
 		}
 		if n != want {
@@ -345,37 +346,37 @@ func TestAForgedPlaceOfAnEventIsNotBelieved(t *testing.T) {
 func TestVerifyFindsAReplay(t *testing.T) {
 	t.Parallel()
 	w := history(t)
-	s, err := w.js.Stream(w.ctx(), w.ns.EventStream())
-	w.ok(err)
-	m, err := s.GetMsg(w.ctx(), 1)
-	w.ok(err)
+	s, err := w.JS.Stream(w.Context(), w.Namespace.EventStream())
+	w.NoError(err)
+	m, err := s.GetMsg(w.Context(), 1)
+	w.NoError(err)
 	unfence(m.Header)
 	// With the same message id NATS itself drops it for a while; with another the
 	// signature does not hold.
-	_, err = w.js.PublishMsg(w.ctx(), &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})
-	w.ok(err)
+	_, err = w.JS.PublishMsg(w.Context(), &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})
+	w.NoError(err)
 	w.finds()
 	m.Header.Set(nats.MsgIdHdr, "another")
-	_, err = w.js.PublishMsg(w.ctx(), &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})
-	w.ok(err)
+	_, err = w.JS.PublishMsg(w.Context(), &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})
+	w.NoError(err)
 	w.finds("forged 7")
 
 	w = history(t)
 	twice := 0
 	w.rewrite(func(seq uint64, m *nats.Msg) *nats.Msg {
 		if seq == 6 { // in the place of the last; the stream that is made anew takes any id
-			s, err := w.js.Stream(w.ctx(), w.ns.EventStream())
-			w.ok(err)
+			s, err := w.JS.Stream(w.Context(), w.Namespace.EventStream())
+			w.NoError(err)
 			cfg := s.CachedInfo().Config
 			cfg.Duplicates = 100 * time.Millisecond
-			_, err = w.js.UpdateStream(w.ctx(), cfg)
-			w.ok(err)
-			first, err := s.GetMsg(w.ctx(), 1)
-			w.ok(err)
+			_, err = w.JS.UpdateStream(w.Context(), cfg)
+			w.NoError(err)
+			first, err := s.GetMsg(w.Context(), 1)
+			w.NoError(err)
 			unfence(first.Header)
-			w.eventually("NATS forgets the id", func() bool {
-				ack, err := w.js.PublishMsg(w.ctx(), &nats.Msg{Subject: first.Subject, Header: first.Header, Data: first.Data})
-				w.ok(err)
+			w.Eventually("NATS forgets the id", func() bool {
+				ack, err := w.JS.PublishMsg(w.Context(), &nats.Msg{Subject: first.Subject, Header: first.Header, Data: first.Data})
+				w.NoError(err)
 				twice = int(ack.Sequence)
 				return !ack.Duplicate
 			})
@@ -389,26 +390,26 @@ func TestVerifyFindsAReplay(t *testing.T) {
 func TestVerifyKnowsTheEndFromTheMarks(t *testing.T) {
 	t.Parallel()
 	w := history(t)
-	w.clock.move(11 * time.Minute)
-	w.broker().stop() // notes where the stream stands
+	w.Clock.Advance(11 * time.Minute)
+	w.Broker().Close() // notes where the stream stands
 	if r := w.verify(); r.Marks != 2 || r.Last != 6 {
 		t.Fatalf("%+v", r)
 	}
-	s, err := w.js.Stream(w.ctx(), w.ns.EventStream())
-	w.ok(err)
+	s, err := w.JS.Stream(w.Context(), w.Namespace.EventStream())
+	w.NoError(err)
 	cfg := s.CachedInfo().Config
 	var all []*jetstream.RawStreamMsg
 	for seq := range uint64(4) {
-		m, err := s.GetMsg(w.ctx(), seq+1)
-		w.ok(err)
+		m, err := s.GetMsg(w.Context(), seq+1)
+		w.NoError(err)
 		all = append(all, m)
 	}
-	w.ok(w.js.DeleteStream(w.ctx(), cfg.Name))
-	_, err = w.js.CreateStream(w.ctx(), cfg)
-	w.ok(err)
+	w.NoError(w.JS.DeleteStream(w.Context(), cfg.Name))
+	_, err = w.JS.CreateStream(w.Context(), cfg)
+	w.NoError(err)
 	for _, m := range all {
-		_, err := w.js.PublishMsg(w.ctx(), &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})
-		w.ok(err)
+		_, err := w.JS.PublishMsg(w.Context(), &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})
+		w.NoError(err)
 	}
 	w.finds("tail 5")
 	// What somebody has written down elsewhere counts, too.
@@ -417,12 +418,12 @@ func TestVerifyKnowsTheEndFromTheMarks(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	// A mark that somebody made up is none.
-	kv, err := w.js.KeyValue(w.ctx(), w.ns.StateBucket())
-	w.ok(err)
-	e, err := kv.Get(w.ctx(), messages.AuditMarksKey)
-	w.ok(err)
-	_, err = kv.Put(w.ctx(), messages.AuditMarksKey, []byte(strings.Replace(string(e.Value()), `"last":6`, `"last":4`, 1)))
-	w.ok(err)
+	kv, err := w.JS.KeyValue(w.Context(), w.Namespace.StateBucket())
+	w.NoError(err)
+	e, err := kv.Get(w.Context(), messages.AuditMarksKey)
+	w.NoError(err)
+	_, err = kv.Put(w.Context(), messages.AuditMarksKey, []byte(strings.Replace(string(e.Value()), `"last":6`, `"last":4`, 1)))
+	w.NoError(err)
 	w.finds("mark 0")
 }
 
@@ -430,16 +431,16 @@ func TestVerifyKnowsTheEndFromTheMarks(t *testing.T) {
 func TestVerifyTakesAgeForNoLoss(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker(func(c *consumer.Config) { c.Streams.EventAge = 300 * time.Millisecond })
-	w.put(b, plainSecret)
-	w.lease("ci", "{}")
-	w.eventually("the events are gone", func() bool {
-		s, err := w.js.Stream(w.ctx(), w.ns.EventStream())
-		w.ok(err)
+	b := w.Broker(func(c *consumer.Config) { c.Streams.EventAge = 300 * time.Millisecond })
+	w.Put(b, lessortest.Secret)
+	w.Lease("ci", "{}")
+	w.Eventually("the events are gone", func() bool {
+		s, err := w.JS.Stream(w.Context(), w.Namespace.EventStream())
+		w.NoError(err)
 		return s.CachedInfo().State.Msgs == 0
 	})
-	w.lease("ci", "{}")
-	w.quiet()
+	w.Lease("ci", "{}")
+	w.WaitQueuesEmpty()
 	w.finds()
 }
 
@@ -448,18 +449,18 @@ func TestEventsWithAnotherKeyAreForged(t *testing.T) {
 	t.Parallel()
 	w := history(t)
 	seed, err := messages.NewKey()
-	w.ok(err)
+	w.NoError(err)
 	other, err := messages.ParseKeyring(seed)
-	w.ok(err)
+	w.NoError(err)
 	r := w.verify(func(o *client.AuditOptions) { o.Keys = other.AuditKeys() })
 	if len(r.Findings) != r.Events+r.Marks || r.Events != 6 {
 		t.Errorf("%+v", r)
 	}
-	r = w.verify(func(o *client.AuditOptions) { o.Keys = append(other.AuditKeys(), w.keys.AuditKeys()...) })
+	r = w.verify(func(o *client.AuditOptions) { o.Keys = append(other.AuditKeys(), w.Keys.AuditKeys()...) })
 	if len(r.Findings) != 0 {
 		t.Errorf("%+v", r)
 	}
-	if _, err := client.VerifyEvents(w.ctx(), w.js, client.AuditOptions{Namespace: w.ns}); err == nil {
+	if _, err := client.VerifyEvents(w.Context(), w.JS, client.AuditOptions{Namespace: w.Namespace}); err == nil {
 		t.Error("nothing is verified, and that is no error")
 	}
 }
@@ -472,13 +473,13 @@ func TestVerifyFindsWhatWasChangedOnTheDisk(t *testing.T) {
 	for name, indexed := range map[string]bool{"with the server's index": true, "without it": false} {
 		t.Run(name, func(t *testing.T) {
 			w := history(t)
-			w.clock.move(2 * time.Minute)
-			w.broker().stop() // notes where the stream stands
-			third := w.events("")[2]
-			w.nc.Close()
-			w.server.Close()
+			w.Clock.Advance(2 * time.Minute)
+			w.Broker().Close() // notes where the stream stands
+			third := w.Events("")[2]
+			w.Conn.Close()
+			w.NATS.Close()
 			changed := 0
-			w.ok(filepath.WalkDir(w.dir, func(path string, d os.DirEntry, err error) error {
+			w.NoError(filepath.WalkDir(w.Dir, func(path string, d os.DirEntry, err error) error {
 				if err != nil || d.IsDir() || !strings.Contains(path, "LESSOR_EVENT") {
 					return err
 				}
@@ -496,7 +497,7 @@ func TestVerifyFindsWhatWasChangedOnTheDisk(t *testing.T) {
 			if changed != 1 {
 				t.Fatalf("the event is in %d files", changed)
 			}
-			w.startNATS()
+			w.StartNATS()
 			r := w.verify()
 			if len(r.Findings) == 0 || r.Findings[0].Kind != client.AuditGap && r.Findings[0].Kind != client.AuditTail || r.Findings[0].Sequence != 3 {
 				t.Errorf("%+v", r)
@@ -509,25 +510,25 @@ func TestVerifyFindsWhatWasChangedOnTheDisk(t *testing.T) {
 func TestTheEventStreamTakesNoDeletions(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	_, err := w.js.CreateStream(w.ctx(), jetstream.StreamConfig{Name: w.ns.EventStream(), Subjects: []string{w.ns.EventFilter()}})
-	w.ok(err)
-	w.put(w.broker(), plainSecret)
-	w.lease("ci", "{}")
-	w.quiet()
-	s, err := w.js.Stream(w.ctx(), w.ns.EventStream())
-	w.ok(err)
-	if err := s.DeleteMsg(w.ctx(), 1); err == nil {
+	_, err := w.JS.CreateStream(w.Context(), jetstream.StreamConfig{Name: w.Namespace.EventStream(), Subjects: []string{w.Namespace.EventFilter()}})
+	w.NoError(err)
+	w.Put(w.Broker(), lessortest.Secret)
+	w.Lease("ci", "{}")
+	w.WaitQueuesEmpty()
+	s, err := w.JS.Stream(w.Context(), w.Namespace.EventStream())
+	w.NoError(err)
+	if err := s.DeleteMsg(w.Context(), 1); err == nil {
 		t.Error("an event was deleted")
 	}
-	if err := s.SecureDeleteMsg(w.ctx(), 1); err == nil {
+	if err := s.SecureDeleteMsg(w.Context(), 1); err == nil {
 		t.Error("an event was erased")
 	}
-	if err := s.Purge(w.ctx()); err == nil {
+	if err := s.Purge(w.Context()); err == nil {
 		t.Error("the events were purged")
 	}
 	cfg := s.CachedInfo().Config
 	cfg.DenyDelete, cfg.DenyPurge = false, false
-	if _, err := w.js.UpdateStream(w.ctx(), cfg); err == nil {
+	if _, err := w.JS.UpdateStream(w.Context(), cfg); err == nil {
 		t.Error("deletions were allowed again")
 	}
 	w.finds()
@@ -538,7 +539,7 @@ func TestBrokersThatStartTogetherMakeOneMark(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for range 3 {
-		w.broker()
+		w.Broker()
 	}
 	if r := w.verify(); r.Marks != 1 || len(r.Findings) != 0 {
 		t.Errorf("%+v", r)

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
@@ -22,12 +23,12 @@ const requesters = 64
 // no latency. BenchmarkBareCalls is its floor.
 func BenchmarkLease(b *testing.B) {
 	w := newWorld(b)
-	w.put(w.broker(func(c *consumer.Config) { c.Workers = consumer.Workers{}; c.Streams.AckWait = 0 }), plainSecret)
+	w.Put(w.Broker(func(c *consumer.Config) { c.Workers = consumer.Workers{}; c.Streams.AckWait = 0 }), lessortest.Secret)
 	b.SetParallelism(requesters)
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {
-			r := w.must(w.nc.Request("lessor.api.request.alice.ci", nil, patience))
-			w.must(w.nc.Request("lessor.api.revoke."+r.Lease.Name, nil, patience))
+			r := w.must(w.Conn.Request("lessor.api.request.alice.ci", nil, lessortest.Patience))
+			w.must(w.Conn.Request("lessor.api.revoke."+r.Lease.Name, nil, lessortest.Patience))
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "leases/s")
@@ -49,11 +50,11 @@ func (w *world) must(msg *nats.Msg, err error) messages.Reply {
 // broker and no NATS.
 func BenchmarkBareCalls(b *testing.B) {
 	w := newWorld(b)
-	p := awsiam.New(awsiam.Options{Endpoint: w.aws.URL, Credentials: credentials.NewStaticCredentialsProvider(w.keyID, w.secret, "")})
-	d, err := messages.DecodeDynamicSecret([]byte(plainSecret))
-	w.ok(err)
+	p := awsiam.New(awsiam.Options{Endpoint: w.AWS.URL, Credentials: credentials.NewStaticCredentialsProvider(w.KeyID, w.SecretKey, "")})
+	d, err := messages.DecodeDynamicSecret([]byte(lessortest.Secret))
+	w.NoError(err)
 	account, err := p.Connect(b.Context(), provider.ConnectionOf(d, ""))
-	w.ok(err)
+	w.NoError(err)
 	var n atomic.Int64
 	b.SetParallelism(requesters)
 	b.RunParallel(func(pb *testing.PB) {
@@ -63,7 +64,7 @@ func BenchmarkBareCalls(b *testing.B) {
 				ManagedPolicies: d.AWS.ManagedPolicies, InlinePolicy: []byte(d.AWS.InlinePolicy),
 			}
 			owner := provider.Owner{Installation: "bare", Lease: "a.b." + user.Name, Attempt: 1}
-			c, err := account.Create(b.Context(), provider.Creation{User: user, Owner: owner, DenyAfter: w.clock.now()})
+			c, err := account.Create(b.Context(), provider.Creation{User: user, Owner: owner, DenyAfter: w.Clock.Now()})
 			if err != nil {
 				panic(err)
 			}

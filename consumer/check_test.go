@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/awsiam/definition"
 )
@@ -11,27 +12,27 @@ import (
 // limit gives the managing user the rights that a definition needs, less some
 // actions.
 func (w *world) limited(document string, less ...string) (keyID, secret string) {
-	w.t.Helper()
+	w.T.Helper()
 	d, err := messages.DecodeDynamicSecret([]byte(document))
-	w.ok(err)
+	w.NoError(err)
 	policy, err := definition.Permissions(d, definition.PermissionOptions{Account: "123456789012"})
-	w.ok(err)
+	w.NoError(err)
 	text := string(policy)
 	for _, action := range less {
 		if !strings.Contains(text, `"`+action+`"`) {
-			w.t.Fatalf("%s is not in %s", action, text)
+			w.T.Fatalf("%s is not in %s", action, text)
 		}
 		text = strings.ReplaceAll(text, `"`+action+`"`, `"iam:GetAccountSummary"`)
 	}
-	return w.sim.AddPrincipalWithPolicy("manager", text)
+	return w.Sim.AddPrincipalWithPolicy("manager", text)
 }
 
 func TestACheckFindsNothingWrongWhereNothingIs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
-	keyID, secret := w.limited(plainSecret)
-	d := strings.Replace(plainSecret, `"aws":{`, `"aws":{"auth":{"method":"access_key","access_key_id":"`+keyID+`","secret_access_key":"`+secret+`"},`, 1)
+	w.Broker()
+	keyID, secret := w.limited(lessortest.Secret)
+	d := strings.Replace(lessortest.Secret, `"aws":{`, `"aws":{"auth":{"method":"access_key","access_key_id":"`+keyID+`","secret_access_key":"`+secret+`"},`, 1)
 	r := w.admin(messages.AdminPut, putBody(d, ""))
 	if r.Kind != messages.KindSecret || r.Check == nil || !r.Check.OK || len(r.Check.Calls) < 10 {
 		t.Fatalf("%+v %v", r.Check, r.Error)
@@ -43,21 +44,21 @@ func TestACheckFindsNothingWrongWhereNothingIs(t *testing.T) {
 	if r.Kind != messages.KindCheck || !r.Check.OK {
 		t.Fatalf("%+v %v", r.Check, r.Error)
 	}
-	w.nothingInAWS()
-	for _, rec := range w.records() {
+	w.WaitNoUsers()
+	for _, rec := range w.Records() {
 		if rec.State != messages.StateRevoked || rec.Reason != messages.ReasonChecked {
 			t.Fatalf("%+v", rec)
 		}
 	}
-	w.lease("ci", "{}")
+	w.Lease("ci", "{}")
 }
 
 func TestACheckNamesWhatIsDenied(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
-	keyID, secret := w.limited(plainSecret, "iam:AttachUserPolicy", "iam:ListSSHPublicKeys")
-	d := strings.Replace(plainSecret, `"aws":{`, `"aws":{"auth":{"method":"access_key","access_key_id":"`+keyID+`","secret_access_key":"`+secret+`"},`, 1)
+	w.Broker()
+	keyID, secret := w.limited(lessortest.Secret, "iam:AttachUserPolicy", "iam:ListSSHPublicKeys")
+	d := strings.Replace(lessortest.Secret, `"aws":{`, `"aws":{"auth":{"method":"access_key","access_key_id":"`+keyID+`","secret_access_key":"`+secret+`"},`, 1)
 	r := w.admin(messages.AdminPut, putBody(d, ""))
 	if r.Kind != messages.KindError || r.Error.Code != messages.CodeCheckFailed || r.Check == nil || r.Check.OK {
 		t.Fatalf("%+v %v", r.Check, r.Error)
@@ -71,7 +72,7 @@ func TestACheckNamesWhatIsDenied(t *testing.T) {
 	if len(denied) != 2 || !strings.HasPrefix(denied["iam:AttachUserPolicy"], "arn:aws:iam::123456789012:user/lessor/") || denied["iam:ListSSHPublicKeys"] == "" {
 		t.Fatalf("denied %v", denied)
 	}
-	w.nothingInAWS()
+	w.WaitNoUsers()
 	if r := w.admin(messages.AdminGet, `{"name":"ci"}`); r.Error == nil || r.Error.Code != messages.CodeSecretNotFound {
 		t.Fatalf("it was stored: %+v", r)
 	}
@@ -82,31 +83,31 @@ func TestACheckNamesWhatIsDenied(t *testing.T) {
 func TestWhatACheckLeavesIsHunted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
-	keyID, secret := w.limited(plainSecret, "iam:DeleteUser")
-	d := strings.Replace(plainSecret, `"aws":{`, `"aws":{"auth":{"method":"access_key","access_key_id":"`+keyID+`","secret_access_key":"`+secret+`"},`, 1)
+	w.Broker()
+	keyID, secret := w.limited(lessortest.Secret, "iam:DeleteUser")
+	d := strings.Replace(lessortest.Secret, `"aws":{`, `"aws":{"auth":{"method":"access_key","access_key_id":"`+keyID+`","secret_access_key":"`+secret+`"},`, 1)
 	w.putNow(d)
 	r := w.admin(messages.AdminCheck, `{"name":"ci"}`)
 	if r.Kind != messages.KindCheck || r.Check.OK || !strings.Contains(r.Check.Error, "could not be removed yet") {
 		t.Fatalf("%+v %v", r.Check, r.Error)
 	}
-	if n := w.sim.UserCount(); n != 1 {
+	if n := w.Sim.UserCount(); n != 1 {
 		t.Fatalf("%d users", n)
 	}
-	w.sim.AddInlinePolicy("manager", "more", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:DeleteUser","Resource":"*"}]}`)
-	w.eventually("the user is gone", func() bool { w.clock.move(5e9); return w.sim.UserCount() == 0 })
+	w.Sim.AddInlinePolicy("manager", "more", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:DeleteUser","Resource":"*"}]}`)
+	w.Eventually("the user is gone", func() bool { w.Clock.Advance(5e9); return w.Sim.UserCount() == 0 })
 }
 
 func TestACheckThatCanNotConnectSaysWhy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
+	w.Broker()
 	keyID, _ := w.manager()
 	r := w.admin(messages.AdminPut, putBody(keyed("ci", keyID, strings.Repeat("x", 40)), ""))
 	if r.Error == nil || r.Error.Code != messages.CodeCheckFailed || !strings.Contains(r.Check.Error, "SignatureDoesNotMatch") {
 		t.Fatalf("%+v %v", r.Check, r.Error)
 	}
-	if n := len(w.records()); n != 0 {
+	if n := len(w.Records()); n != 0 {
 		t.Fatalf("%d records", n)
 	}
 }

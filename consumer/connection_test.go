@@ -24,16 +24,16 @@ func keyed(name, keyID, secret string) string {
 
 // manager makes the user whose key definitions have.
 func (w *world) manager() (keyID, secret string) {
-	w.t.Helper()
-	return w.sim.AddPrincipal("manager")
+	w.T.Helper()
+	return w.Sim.AddPrincipal("manager")
 }
 
 // putNow stores a definition as an operator does, without trying it out.
 func (w *world) putNow(definition string) *messages.SecretInfo {
-	w.t.Helper()
+	w.T.Helper()
 	r := w.admin(messages.AdminPut, putBody(definition, `,"no_check":true`))
 	if r.Kind != messages.KindSecret {
-		w.t.Fatalf("not stored: %v", r.Error)
+		w.T.Fatalf("not stored: %v", r.Error)
 	}
 	return r.Secret
 }
@@ -41,7 +41,7 @@ func (w *world) putNow(definition string) *messages.SecretInfo {
 // signedBy are the keys that calls of an action were signed with.
 func (w *world) signedBy(action string) map[string]int {
 	keys := map[string]int{}
-	for _, c := range w.sim.Calls() {
+	for _, c := range w.Sim.Calls() {
 		if c.Action == action && c.Code == "" {
 			keys[c.AccessKeyID]++
 		}
@@ -52,10 +52,10 @@ func (w *world) signedBy(action string) map[string]int {
 func TestAnAccessKeyIsKeptSealedAndNeverShown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t) // which searches store, log and events for every secret
-	w.broker()
+	w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
-	lease := w.lease("ci", "{}")
+	lease := w.Lease("ci", "{}")
 	if by := w.signedBy("CreateUser"); by[keyID] != 1 || len(by) != 1 {
 		t.Fatalf("signed by %v, not by %s", by, keyID)
 	}
@@ -69,31 +69,31 @@ func TestAnAccessKeyIsKeptSealedAndNeverShown(t *testing.T) {
 		t.Fatalf("%+v", i)
 	}
 	w.putNow(strings.Replace(keyed("ci", keyID, ""), `"name"`, `"max_leases":7,"name"`, 1))
-	w.lease("ci", "{}")
+	w.Lease("ci", "{}")
 	if r := w.admin(messages.AdminPut, putBody(keyed("ci", "AKIAUNKNOWNUNKNOWN00", ""), `,"no_check":true`)); r.Error == nil || r.Error.Code != messages.CodeInvalidSecret || !strings.Contains(r.Error.Message, "secret_access_key") {
 		t.Fatalf("%+v", r.Error)
 	}
-	w.answer(w.publish(w.ns.Revoke(nameOf(w, lease)), ""))
-	w.eventually("one user is left", func() bool { return w.sim.UserCount() == 1 })
+	w.Revoke(lease)
+	w.Eventually("one user is left", func() bool { return w.Sim.UserCount() == 1 })
 }
 
 // A wrong secret is put right by putting the definition again.
 func TestAWrongSecretKeyIsPutRight(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
-	w.broker()
+	w.Broker()
+	w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, strings.Repeat("x", 40)))
-	r := w.ask("ci", "{}")
-	w.refused(r, messages.CodeProviderUnavailable)
+	r := w.Request("ci", "{}")
+	w.WantError(r, messages.CodeProviderUnavailable)
 	if !r.Error.Retryable || !strings.Contains(r.Error.Message, "SignatureDoesNotMatch") {
 		t.Fatalf("%+v", r.Error)
 	}
 	if i := w.putNow(keyed("ci", keyID, secret)); !i.Changed {
 		t.Fatalf("%+v", i)
 	}
-	w.lease("ci", "{}")
+	w.Lease("ci", "{}")
 }
 
 // The key of the managing user is changed by hand: leases that were made with the
@@ -101,29 +101,27 @@ func TestAWrongSecretKeyIsPutRight(t *testing.T) {
 func TestLeasesFollowAKeyThatIsChangedByHand(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
-	w.broker()
+	w.Broker()
+	w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
-	old := w.lease("ci", "{}")
-	nextID, nextSecret := w.sim.AddAccessKey("manager")
+	old := w.Lease("ci", "{}")
+	nextID, nextSecret := w.Sim.AddAccessKey("manager")
 	w.putNow(keyed("ci", nextID, nextSecret))
-	w.alive2(w.lease("ci", "{}"), 2)
-	w.sim.RevokeKey(keyID)
-	r, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, old)), ""))
-	if r.Kind != messages.KindRevoked {
-		t.Fatalf("%+v %v", r, r.Error)
-	}
-	w.eventually("one user is left", func() bool { return w.sim.UserCount() == 1 })
+	w.alive2(w.Lease("ci", "{}"), 2)
+	w.Sim.RevokeKey(keyID)
+	r := w.Revoke(old)
+	w.WantKind(r, messages.KindRevoked)
+	w.Eventually("one user is left", func() bool { return w.Sim.UserCount() == 1 })
 }
 
 // alive2 checks that a lease's key works beside others.
 func (w *world) alive2(lease messages.Reply, users int) {
-	w.t.Helper()
-	if n := w.sim.UserCount(); n != users {
-		w.t.Fatalf("%d users, not %d", n, users)
+	w.T.Helper()
+	if n := w.Sim.UserCount(); n != users {
+		w.T.Fatalf("%d users, not %d", n, users)
 	}
-	w.state(lease.Lease.Name, messages.StateActive)
+	w.WaitState(lease.Lease.Name, messages.StateActive)
 }
 
 // A broker that is started with the credentials of another account does not take
@@ -131,35 +129,35 @@ func (w *world) alive2(lease messages.Reply, users int) {
 func TestAnotherAccountIsNotTakenForAnEmptyOne(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	lease := w.leftBehind(1, "{}")[0]
+	lease := w.leasesWithoutBroker(1, "{}")[0]
 
-	elsewhere := iamsim.New(iamsim.Options{Now: w.clock.now, Account: "210987654321"})
+	elsewhere := iamsim.New(iamsim.Options{Now: w.Clock.Now, Account: "210987654321"})
 	keyID, secret := elsewhere.AddPrincipal("broker")
 	server, err := elsewhere.Start()
-	w.ok(err)
+	w.NoError(err)
 	t.Cleanup(func() { _ = server.Close() })
-	wrong := w.broker(func(c *consumer.Config) {
+	wrong := w.Broker(func(c *consumer.Config) {
 		c.Provider = awsiam.New(awsiam.Options{Endpoint: server.URL, Credentials: credentials.NewStaticCredentialsProvider(keyID, secret, "")})
 	})
-	r, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, lease)), ""))
+	r := w.Revoke(lease)
 	if r.Kind != messages.KindError || !strings.Contains(r.Error.Message, "another account") {
 		t.Fatalf("%+v %v", r, r.Error)
 	}
-	w.refused(w.ask("ci", "{}"), messages.CodeUnavailable)
-	if rec, _ := w.record(lease.Lease.Name); rec.State != messages.StateRevoking {
+	w.WantError(w.Request("ci", "{}"), messages.CodeUnavailable)
+	if rec, _ := w.Record(lease.Lease.Name); rec.State != messages.StateRevoking {
 		t.Fatalf("the lease is %s", rec.State)
 	}
-	wrong.stop()
-	right := w.broker()
-	w.over(lease, messages.ReasonRequested)
-	w.quiet()
-	right.stop()
+	wrong.Close()
+	right := w.Broker()
+	w.WaitRevoked(lease, messages.ReasonRequested)
+	w.WaitQueuesEmpty()
+	right.Close()
 	// Nothing is left in the first account: the second may be used.
-	w.broker(func(c *consumer.Config) {
+	w.Broker(func(c *consumer.Config) {
 		c.Provider = awsiam.New(awsiam.Options{Endpoint: server.URL, Credentials: credentials.NewStaticCredentialsProvider(keyID, secret, "")})
 	})
 	elsewhere.AddGroup("deployers")
-	w.lease("ci", "{}")
+	w.Lease("ci", "{}")
 	if n := elsewhere.UserCount(); n != 1 {
 		t.Fatalf("%d users in the second account", n)
 	}
@@ -169,53 +167,51 @@ func TestAnotherAccountIsNotTakenForAnEmptyOne(t *testing.T) {
 func TestConnectionsAreSealedAnewWithANewKeyFile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker()
+	b := w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
-	lease := w.lease("ci", "{}")
-	w.quiet()
-	b.stop()
+	lease := w.Lease("ci", "{}")
+	w.WaitQueuesEmpty()
+	b.Close()
 	newSeed, err := messages.NewKey()
-	w.ok(err)
-	oldSeed := w.seed
-	w.keys, err = messages.ParseKeyring([]byte(string(newSeed) + "\n" + string(oldSeed)))
-	w.ok(err)
-	w.broker().stop()
-	w.keys, err = messages.ParseKeyring(newSeed)
-	w.ok(err)
-	w.broker()
-	r, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, lease)), ""))
-	if r.Kind != messages.KindRevoked {
-		t.Fatalf("%+v %v", r, r.Error)
-	}
-	w.nothingInAWS()
+	w.NoError(err)
+	oldSeed := w.Seed
+	w.Keys, err = messages.ParseKeyring([]byte(string(newSeed) + "\n" + string(oldSeed)))
+	w.NoError(err)
+	w.Broker().Close()
+	w.Keys, err = messages.ParseKeyring(newSeed)
+	w.NoError(err)
+	w.Broker()
+	r := w.Revoke(lease)
+	w.WantKind(r, messages.KindRevoked)
+	w.WaitNoUsers()
 }
 
 // A connection is kept as long as a definition or a lease names it, and no longer.
 func TestAConnectionGoesWithTheLastThatNamesIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
+	w.Broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
-	lease := w.lease("ci", "{}")
+	lease := w.Lease("ci", "{}")
 	name := w.admin(messages.AdminGet, `{"name":"ci"}`).Secret.Connection.Name
-	w.quiet()
+	w.WaitQueuesEmpty()
 	kept := func() bool {
-		kv, err := w.js.KeyValue(w.ctx(), w.ns.StateBucket())
-		w.ok(err)
-		_, err = kv.Get(w.ctx(), "connection."+name)
+		kv, err := w.JS.KeyValue(w.Context(), w.Namespace.StateBucket())
+		w.NoError(err)
+		_, err = kv.Get(w.Context(), "connection."+name)
 		return err == nil
 	}
-	w.denies("DeleteAccessKey")
+	w.Deny("DeleteAccessKey")
 	w.admin(messages.AdminDelete, `{"name":"ci","force":true}`)
-	w.eventually("it has failed", func() bool { rec, _ := w.record(lease.Lease.Name); return rec.TeardownError != "" })
-	w.clock.move(20 * time.Minute)
+	w.Eventually("it has failed", func() bool { rec, _ := w.Record(lease.Lease.Name); return rec.TeardownError != "" })
+	w.Clock.Advance(20 * time.Minute)
 	time.Sleep(200 * time.Millisecond) // some rounds of chores; that nothing happens gives no signal
 	if !kept() {
 		t.Fatal("it has gone before its lease")
 	}
-	w.sim.SetHook(nil)
-	w.over(lease, messages.ReasonSecretDeleted)
-	w.eventually("the connection is gone", func() bool { w.clock.move(time.Minute); return !kept() })
+	w.Sim.SetHook(nil)
+	w.WaitRevoked(lease, messages.ReasonSecretDeleted)
+	w.Eventually("the connection is gone", func() bool { w.Clock.Advance(time.Minute); return !kept() })
 }

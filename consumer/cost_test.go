@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
@@ -17,29 +18,29 @@ func TestALeaseCostsFiveCallsAndTwoRoundTripsEachWay(t *testing.T) {
 		tries = 3 // the detector's own time is no round trip: calls and depth are checked
 	}
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	first := w.lease("ci", "{}") // warms the connections up
-	w.answer(w.publish(w.ns.Revoke(nameOf(w, first)), ""))
-	w.quiet()
-	w.sim.SetFaults(iamsim.Faults{Latency: latency})
+	w.Put(w.Broker(), lessortest.Secret)
+	first := w.Lease("ci", "{}") // warms the connections up
+	w.Revoke(first)
+	w.WaitQueuesEmpty()
+	w.Sim.SetFaults(iamsim.Faults{Latency: latency})
 
 	// The best of some: the machine may be busy with something else.
 	measure := func(what string, do func()) {
 		t.Helper()
 		best := time.Hour
 		for try := 0; try < tries && float64(best) > 2.3*float64(latency); try++ {
-			w.sim.ResetCalls()
+			w.Sim.ResetCalls()
 			begun := time.Now()
 			do()
 			best = min(best, time.Since(begun))
-			calls := w.sim.Calls()
+			calls := w.Sim.Calls()
 			if depth := iamsim.Depth(calls); len(calls) != 5 || depth != 2 {
 				for _, c := range calls {
 					t.Logf("%s %s", c.Action, c.Code)
 				}
 				t.Fatalf("%s: %d calls, %d one after another", what, len(calls), depth)
 			}
-			w.quiet()
+			w.WaitQueuesEmpty()
 		}
 		t.Logf("%s: %.2f round trips", what, float64(best)/float64(latency))
 		if float64(best) > 2.3*float64(latency) && !raceDetector {
@@ -48,11 +49,11 @@ func TestALeaseCostsFiveCallsAndTwoRoundTripsEachWay(t *testing.T) {
 	}
 	var leases []messages.Reply
 	for range tries {
-		leases = append(leases, w.lease("ci", "{}"))
+		leases = append(leases, w.Lease("ci", "{}"))
 	}
-	measure("issue", func() { w.lease("ci", "{}") })
+	measure("issue", func() { w.Lease("ci", "{}") })
 	measure("revoke", func() {
-		w.answer(w.publish(w.ns.Revoke(nameOf(w, leases[0])), ""))
+		w.Revoke(leases[0])
 		leases = leases[1:]
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 )
 
@@ -16,9 +17,9 @@ func quickChores(c *consumer.Config) { c.MaintainEvery = 20 * time.Millisecond }
 
 // gone waits until a definition is gone.
 func (w *world) gone(secret string) {
-	w.t.Helper()
-	w.eventually("the definition of "+secret+" is gone", func() bool {
-		w.clock.move(time.Second) // a user that may be too young to be seen gets older
+	w.T.Helper()
+	w.Eventually("the definition of "+secret+" is gone", func() bool {
+		w.Clock.Advance(time.Second) // a user that may be too young to be seen gets older
 		r := w.admin(messages.AdminGet, `{"name":"`+secret+`"}`)
 		return r.Error != nil && r.Error.Code == messages.CodeSecretNotFound
 	})
@@ -27,13 +28,13 @@ func (w *world) gone(secret string) {
 func TestADeletionEndsTheLeasesFirst(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker(quickChores)
-	w.put(b, plainSecret)
-	w.put(b, `{"name":"other"}`)
-	other := w.lease("other", "{}")
+	b := w.Broker(quickChores)
+	w.Put(b, lessortest.Secret)
+	w.Put(b, `{"name":"other"}`)
+	other := w.Lease("other", "{}")
 	var leases []messages.Reply
 	for range 5 {
-		leases = append(leases, w.lease("ci", "{}"))
+		leases = append(leases, w.Lease("ci", "{}"))
 	}
 	r := w.admin(messages.AdminDelete, `{"name":"ci"}`)
 	if r.Kind != messages.KindDeletion || r.Deletion.Done || r.Deletion.Leases != 5 {
@@ -41,19 +42,19 @@ func TestADeletionEndsTheLeasesFirst(t *testing.T) {
 	}
 	w.gone("ci")
 	for _, l := range leases {
-		rec := w.state(l.Lease.Name, messages.StateRevoked)
+		rec := w.WaitState(l.Lease.Name, messages.StateRevoked)
 		if rec.Reason != messages.ReasonSecretDeleted {
 			t.Fatalf("it ended because %s", rec.Reason)
 		}
-		w.told(l.Lease.Name, messages.EventIssued, messages.EventRevoked)
+		w.WaitEvents(l.Lease.Name, messages.EventIssued, messages.EventRevoked)
 	}
-	w.refused(w.ask("ci", "{}"), messages.CodeSecretNotFound)
-	if _, there := w.sim.User(other.Credentials.Username); !there || w.sim.UserCount() != 1 {
-		t.Fatalf("%d users, and another secret's is there: %t", w.sim.UserCount(), there)
+	w.WantError(w.Request("ci", "{}"), messages.CodeSecretNotFound)
+	if _, there := w.Sim.User(other.Credentials.Username); !there || w.Sim.UserCount() != 1 {
+		t.Fatalf("%d users, and another secret's is there: %t", w.Sim.UserCount(), there)
 	}
 	// It may be put again, and is a new one.
-	w.put(b, plainSecret)
-	w.lease("ci", "{}")
+	w.Put(b, lessortest.Secret)
+	w.Lease("ci", "{}")
 }
 
 // While AWS refuses, the definition stays, says how far it has come, and gives no
@@ -61,13 +62,13 @@ func TestADeletionEndsTheLeasesFirst(t *testing.T) {
 func TestADeletionGoesOnUntilItIsDone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker(quickChores)
-	w.put(b, plainSecret)
-	lease := w.lease("ci", "{}")
-	w.quiet()
-	w.denies("DeleteAccessKey")
+	b := w.Broker(quickChores)
+	w.Put(b, lessortest.Secret)
+	lease := w.Lease("ci", "{}")
+	w.WaitQueuesEmpty()
+	w.Deny("DeleteAccessKey")
 	var d *messages.SecretDeletion
-	w.eventually("the deletion says what is in its way", func() bool {
+	w.Eventually("the deletion says what is in its way", func() bool {
 		d = w.admin(messages.AdminDelete, `{"name":"ci"}`).Deletion
 		return d.Failing == 1
 	})
@@ -77,36 +78,36 @@ func TestADeletionGoesOnUntilItIsDone(t *testing.T) {
 	if i := w.admin(messages.AdminGet, `{"name":"ci"}`).Secret; i.State != messages.SecretDeleting || len(i.Definition.AWS.Groups) != 1 {
 		t.Fatalf("%+v", i)
 	}
-	w.refused(w.ask("ci", "{}"), messages.CodeSecretDeleting)
-	if r := w.admin(messages.AdminPut, putBody(plainSecret, `,"no_check":true`)); r.Error == nil || r.Error.Code != messages.CodeSecretDeleting {
+	w.WantError(w.Request("ci", "{}"), messages.CodeSecretDeleting)
+	if r := w.admin(messages.AdminPut, putBody(lessortest.Secret, `,"no_check":true`)); r.Error == nil || r.Error.Code != messages.CodeSecretDeleting {
 		t.Fatalf("%+v", r)
 	}
-	b.stop()
-	w.sim.SetHook(nil)
-	w.broker(quickChores)
-	w.eventually("the definition is gone", func() bool {
-		w.clock.move(time.Second)
+	b.Close()
+	w.Sim.SetHook(nil)
+	w.Broker(quickChores)
+	w.Eventually("the definition is gone", func() bool {
+		w.Clock.Advance(time.Second)
 		r := w.admin(messages.AdminGet, `{"name":"ci"}`)
 		return r.Error != nil && r.Error.Code == messages.CodeSecretNotFound
 	})
-	w.over(lease, messages.ReasonSecretDeleted)
+	w.WaitRevoked(lease, messages.ReasonSecretDeleted)
 }
 
 func TestAForcedDeletionDropsTheDefinitionAndHuntsTheUsers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	lease := w.lease("ci", "{}")
-	w.quiet()
-	w.denies("DeleteUser")
+	w.Put(w.Broker(), lessortest.Secret)
+	lease := w.Lease("ci", "{}")
+	w.WaitQueuesEmpty()
+	w.Deny("DeleteUser")
 	r := w.admin(messages.AdminDelete, `{"name":"ci","force":true}`)
 	if r.Kind != messages.KindDeletion || !r.Deletion.Done || r.Deletion.Leases != 1 {
 		t.Fatalf("%+v %v", r.Deletion, r.Error)
 	}
-	w.refused(w.ask("ci", "{}"), messages.CodeSecretNotFound)
-	w.eventually("it has failed", func() bool { rec, _ := w.record(lease.Lease.Name); return rec.TeardownError != "" })
-	w.sim.SetHook(nil)
-	w.over(lease, messages.ReasonSecretDeleted)
+	w.WantError(w.Request("ci", "{}"), messages.CodeSecretNotFound)
+	w.Eventually("it has failed", func() bool { rec, _ := w.Record(lease.Lease.Name); return rec.TeardownError != "" })
+	w.Sim.SetHook(nil)
+	w.WaitRevoked(lease, messages.ReasonSecretDeleted)
 }
 
 // Requests that race a deletion either get a lease that the deletion ends, or are
@@ -114,17 +115,17 @@ func TestAForcedDeletionDropsTheDefinitionAndHuntsTheUsers(t *testing.T) {
 func TestARequestThatRacesADeletionLeavesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker(quickChores)
-	w.broker(quickChores)
+	b := w.Broker(quickChores)
+	w.Broker(quickChores)
 	codes := map[messages.Code]int{}
 	for round := range 15 {
-		w.put(b, plainSecret)
+		w.Put(b, lessortest.Secret)
 		var all sync.WaitGroup
 		subs := make(chan messages.Reply, 12)
 		for i := range 12 {
-			sub := w.publish(w.ns.Request("alice", "ci"), fmt.Sprintf(`{"ttl":"1h","labels":{"n":"%d.%d"}}`, round, i))
+			sub := w.Publish(w.Namespace.Request("alice", "ci"), fmt.Sprintf(`{"ttl":"1h","labels":{"n":"%d.%d"}}`, round, i))
 			all.Go(func() {
-				msg, err := sub.NextMsg(patience)
+				msg, err := sub.NextMsg(lessortest.Patience)
 				if err != nil {
 					t.Errorf("no answer: %v", err)
 					return
@@ -146,16 +147,16 @@ func TestARequestThatRacesADeletionLeavesNothing(t *testing.T) {
 			}
 		}
 		w.gone("ci")
-		w.quiet()
-		w.eventually("every lease is over", func() bool {
-			for _, rec := range w.records() {
+		w.WaitQueuesEmpty()
+		w.Eventually("every lease is over", func() bool {
+			for _, rec := range w.Records() {
 				if !rec.State.Ended() {
 					return false
 				}
 			}
 			return true
 		})
-		w.nothingInAWS()
+		w.WaitNoUsers()
 	}
 	t.Logf("%v", codes)
 	if codes["credentials"] == 0 || codes[messages.CodeSecretDeleting]+codes[messages.CodeSecretNotFound] == 0 {
@@ -175,38 +176,38 @@ func TestARequestThatRacesADeletionLeavesNothing(t *testing.T) {
 func TestAForcedDeletionInsistsOnItsOrders(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker(func(c *consumer.Config) { c.Timing.Expiring = 30 * time.Minute })
-	w.put(b, plainSecret)
-	lease := w.lease("ci", "{}")
-	w.quiet()
-	b.sched.Stop()
-	w.clock.move(30*time.Minute - 4*time.Second) // the announcement is a little early, and comes again
-	w.publishFor("", w.ns.Revoke(nameOf(w, lease)), "", messages.HeaderDue, "soon")
+	b := w.Broker(func(c *consumer.Config) { c.Timing.Expiring = 30 * time.Minute })
+	w.Put(b, lessortest.Secret)
+	lease := w.Lease("ci", "{}")
+	w.WaitQueuesEmpty()
+	b.Scheduler.Stop()
+	w.Clock.Advance(30*time.Minute - 4*time.Second) // the announcement is a little early, and comes again
+	w.PublishReply("", w.Namespace.Revoke(w.NameOf(lease)), "", messages.HeaderDue, "soon")
 	r := w.admin(messages.AdminDelete, `{"name":"ci","force":true}`)
 	if r.Kind != messages.KindDeletion || !r.Deletion.Done {
 		t.Fatalf("%+v %v", r.Deletion, r.Error)
 	}
-	w.eventually("the streams are empty", w.reallyEmpty)
-	if rec, _ := w.record(lease.Lease.Name); !rec.State.Ended() {
+	w.Eventually("the streams are empty", w.reallyEmpty)
+	if rec, _ := w.Record(lease.Lease.Name); !rec.State.Ended() {
 		t.Fatalf("the definition is gone, and the lease is %s", rec.State)
 	}
 }
 
 // reallyEmpty asks the server.
 func (w *world) reallyEmpty() bool {
-	s, err := w.js.Stream(w.ctx(), w.ns.Stream(messages.VerbRevoke))
-	w.ok(err)
+	s, err := w.JS.Stream(w.Context(), w.Namespace.Stream(messages.VerbRevoke))
+	w.NoError(err)
 	return s.CachedInfo().State.Msgs == 0
 }
 
 func TestADefinitionThatIsNothingIsDeleted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
-	kv, err := w.js.KeyValue(w.ctx(), w.ns.SecretBucket())
-	w.ok(err)
-	_, err = kv.PutString(w.ctx(), "ci", "null")
-	w.ok(err)
+	w.Broker()
+	kv, err := w.JS.KeyValue(w.Context(), w.Namespace.SecretBucket())
+	w.NoError(err)
+	_, err = kv.PutString(w.Context(), "ci", "null")
+	w.NoError(err)
 	if r := w.admin(messages.AdminDelete, `{"name":"ci"}`); r.Kind != messages.KindDeletion || !r.Deletion.Done {
 		t.Fatalf("%+v %v", r.Deletion, r.Error)
 	}

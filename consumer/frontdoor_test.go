@@ -13,63 +13,41 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/cmd/embedded"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// call makes a plain NATS request, as `nats req` does, and checks that one reply
-// comes and no more.
-func (w *world) call(nc *nats.Conn, subject, body string, header ...string) messages.Reply {
-	w.t.Helper()
-	inbox := nc.NewInbox()
-	sub, err := nc.SubscribeSync(inbox)
-	w.ok(err)
-	defer func() { _ = sub.Unsubscribe() }()
-	msg := nats.NewMsg(subject)
-	msg.Data, msg.Reply = []byte(body), inbox
-	for i := 0; i+1 < len(header); i += 2 {
-		msg.Header.Set(header[i], header[i+1])
-	}
-	w.ok(nc.PublishMsg(msg))
-	r, _ := w.answer(sub)
-	if extra, err := sub.NextMsg(20 * time.Millisecond); err == nil {
-		w.t.Fatalf("a second reply: %s", extra.Data)
-	}
-	return r
-}
-
 func TestThePlainRequestGetsOneReply(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	r := w.call(w.nc, "lessor.api.request.alice.ci", `{"ttl":"1h"}`)
-	w.alive(r)
+	w.Put(w.Broker(), lessortest.Secret)
+	r := w.Call(w.Conn, "lessor.api.request.alice.ci", `{"ttl":"1h"}`)
+	w.WantActive(r)
 	path := "alice.ci." + r.Lease.ID
-	if a := w.call(w.nc, "lessor.api.renew."+path, `{"ttl":"3h"}`); a.Kind != messages.KindRenewed {
+	w.WantKind(w.Call(w.Conn, "lessor.api.renew."+path, `{"ttl":"3h"}`), messages.KindRenewed)
+	if a := w.Call(w.Conn, "lessor.api.get."+path, ""); a.Kind != messages.KindLease || a.Lease.Renewals != 1 {
 		t.Fatalf("%+v %v", a, a.Error)
 	}
-	if a := w.call(w.nc, "lessor.api.get."+path, ""); a.Kind != messages.KindLease || a.Lease.Renewals != 1 {
+	if a := w.Call(w.Conn, "lessor.api.list.alice", ""); a.Kind != messages.KindLeases || len(a.Leases) != 1 || a.Leases[0].Name != r.Lease.Name {
 		t.Fatalf("%+v %v", a, a.Error)
 	}
-	if a := w.call(w.nc, "lessor.api.list.alice", ""); a.Kind != messages.KindLeases || len(a.Leases) != 1 || a.Leases[0].Name != r.Lease.Name {
+	if a := w.Call(w.Conn, "lessor.api.list.bob", ""); a.Kind != messages.KindLeases || len(a.Leases) != 0 || a.Leases == nil {
 		t.Fatalf("%+v %v", a, a.Error)
 	}
-	if a := w.call(w.nc, "lessor.api.list.bob", ""); a.Kind != messages.KindLeases || len(a.Leases) != 0 || a.Leases == nil {
+	if a := w.Call(w.Conn, "lessor.api.revoke."+path, `{"reason":"done"}`); a.Kind != messages.KindRevoked || a.Lease.State != messages.StateRevoked {
 		t.Fatalf("%+v %v", a, a.Error)
 	}
-	if a := w.call(w.nc, "lessor.api.revoke."+path, `{"reason":"done"}`); a.Kind != messages.KindRevoked || a.Lease.State != messages.StateRevoked {
-		t.Fatalf("%+v %v", a, a.Error)
-	}
-	w.nothingInAWS()
-	w.quiet()
-	w.told(r.Lease.Name, messages.EventIssued, messages.EventRenewed, messages.EventRevoked)
+	w.WaitNoUsers()
+	w.WaitQueuesEmpty()
+	w.WaitEvents(r.Lease.Name, messages.EventIssued, messages.EventRenewed, messages.EventRevoked)
 }
 
 func TestTheFrontDoorRefuses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	r := w.call(w.nc, "lessor.api.request.alice.ci", "")
+	w.Put(w.Broker(), lessortest.Secret)
+	r := w.Call(w.Conn, "lessor.api.request.alice.ci", "")
 	for _, c := range []struct {
 		subject, body string
 		code          messages.Code
@@ -91,22 +69,22 @@ func TestTheFrontDoorRefuses(t *testing.T) {
 		{"lessor.api.list.alice", `{"limit":9999}`, messages.CodeInvalidRequest},
 		{"lessor.api.get.alice.ci." + r.Lease.ID, `{"a":1}`, messages.CodeInvalidRequest},
 	} {
-		w.refused(w.call(w.nc, c.subject, c.body), c.code)
+		w.WantError(w.Call(w.Conn, c.subject, c.body), c.code)
 	}
-	w.alive(r)
-	w.quiet()
+	w.WantActive(r)
+	w.WaitQueuesEmpty()
 }
 
 func TestAPlainRequestMayBeRepeated(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	first := w.call(w.nc, "lessor.api.request.alice.ci", `{"confirm":true}`, messages.HeaderIdempotencyKey, "k")
-	again := w.call(w.nc, "lessor.api.request.alice.ci", `{"confirm":true}`, messages.HeaderIdempotencyKey, "k")
+	w.Put(w.Broker(), lessortest.Secret)
+	first := w.Call(w.Conn, "lessor.api.request.alice.ci", `{"confirm":true}`, messages.HeaderIdempotencyKey, "k")
+	again := w.Call(w.Conn, "lessor.api.request.alice.ci", `{"confirm":true}`, messages.HeaderIdempotencyKey, "k")
 	if again.Credentials == nil || again.Credentials.AccessKeyID != first.Credentials.AccessKeyID {
 		t.Fatalf("%+v %v", again, again.Error)
 	}
-	w.refused(w.call(w.nc, "lessor.api.request.alice.ci", `{"confirm":false}`, messages.HeaderIdempotencyKey, "k"), messages.CodeIdempotencyMismatch)
+	w.WantError(w.Call(w.Conn, "lessor.api.request.alice.ci", `{"confirm":false}`, messages.HeaderIdempotencyKey, "k"), messages.CodeIdempotencyMismatch)
 }
 
 // TestRenewalsAtOnceAreAllAnswered: a stream holds one pending message a lease,
@@ -114,24 +92,24 @@ func TestAPlainRequestMayBeRepeated(t *testing.T) {
 func TestRenewalsAtOnceAreAllAnswered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	r := w.call(w.nc, "lessor.api.request.alice.ci", "")
-	w.sim.SetFaults(iamsim.Faults{Latency: 20 * time.Millisecond})
+	w.Put(w.Broker(), lessortest.Secret)
+	r := w.Call(w.Conn, "lessor.api.request.alice.ci", "")
+	w.Sim.SetFaults(iamsim.Faults{Latency: 20 * time.Millisecond})
 	var all sync.WaitGroup
 	for i := range 20 {
 		all.Go(func() {
-			a := w.call(w.nc, "lessor.api.renew.alice.ci."+r.Lease.ID, fmt.Sprintf(`{"ttl":"%dh"}`, i+1))
+			a := w.Call(w.Conn, "lessor.api.renew.alice.ci."+r.Lease.ID, fmt.Sprintf(`{"ttl":"%dh"}`, i+1))
 			if a.Kind != messages.KindRenewed {
 				t.Errorf("%+v %v", a, a.Error)
 			}
 		})
 	}
 	all.Wait()
-	rec, _ := w.record(r.Lease.Name)
+	rec, _ := w.Record(r.Lease.Name)
 	if left := time.Until(rec.ExpiresAt); left < 19*time.Hour+50*time.Minute || rec.Renewals != 20 {
 		t.Fatalf("after 20 renewals, the longest of 20h: %s left, %d counted", left, rec.Renewals)
 	}
-	u, _ := w.sim.User(rec.User.Name)
+	u, _ := w.Sim.User(rec.User.Name)
 	if !strings.Contains(u.InlinePolicies["lessor"], rec.ExpiresAt.Format("2006-01-02T15:04:05Z")) {
 		t.Fatalf("AWS refuses the key at another time than %s: %s", rec.ExpiresAt, u.InlinePolicies["lessor"])
 	}
@@ -140,20 +118,20 @@ func TestRenewalsAtOnceAreAllAnswered(t *testing.T) {
 func TestAListComesInPages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
+	w.Put(w.Broker(), lessortest.Secret)
 	var subs []*nats.Subscription
 	for range 25 {
-		subs = append(subs, w.publish(w.ns.Request("alice", "ci"), "{}"))
+		subs = append(subs, w.Publish(w.Namespace.Request("alice", "ci"), "{}"))
 	}
 	want := map[string]bool{}
 	for _, s := range subs {
-		r, _ := w.answer(s)
+		r, _ := w.Answer(s)
 		want[r.Lease.Name] = true
 	}
 	after, pages := "", 0
 	for {
 		q, _ := json.Marshal(messages.ListRequest{Limit: 10, After: after, State: messages.StateActive, Secret: "ci"})
-		a := w.call(w.nc, "lessor.api.list.alice", string(q))
+		a := w.Call(w.Conn, "lessor.api.list.alice", string(q))
 		if len(a.Leases) > 10 {
 			t.Fatalf("a page of %d", len(a.Leases))
 		}
@@ -193,34 +171,32 @@ accounts {
 func TestARequesterInAnotherAccountIsServed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.nc.Close()
-	w.server.Close()
+	w.Conn.Close()
+	w.NATS.Close()
 	var err error
-	w.server, err = embedded.Start(embedded.Options{StoreDir: w.dir, Listen: "127.0.0.1:0", Configure: func(o *server.Options) {
-		w.ok(o.ProcessConfigString(accounts))
-		o.JetStream, o.StoreDir, o.Port = true, w.dir, server.RANDOM_PORT
+	w.NATS, err = embedded.Start(embedded.Options{StoreDir: w.Dir, Listen: "127.0.0.1:0", Configure: func(o *server.Options) {
+		w.NoError(o.ProcessConfigString(accounts))
+		o.JetStream, o.StoreDir, o.Port = true, w.Dir, server.RANDOM_PORT
 	}})
-	w.ok(err)
-	t.Cleanup(w.server.Close)
-	w.nc = w.connect(nats.UserInfo("broker", "b"))
-	w.js, err = jetstream.New(w.nc)
-	w.ok(err)
-	b, err := w.tryBroker(w.connect(nats.UserInfo("broker", "b")))
-	w.ok(err)
-	w.put(b, plainSecret)
+	w.NoError(err)
+	t.Cleanup(w.NATS.Close)
+	w.Conn = w.Connect(nats.UserInfo("broker", "b"))
+	w.JS, err = jetstream.New(w.Conn)
+	w.NoError(err)
+	b, err := w.TryBroker(w.Connect(nats.UserInfo("broker", "b")))
+	w.NoError(err)
+	w.Put(b, lessortest.Secret)
 
-	alice := w.connect(nats.UserInfo("alice", "a"), nats.CustomInboxPrefix("_INBOX_alice"))
+	alice := w.Connect(nats.UserInfo("alice", "a"), nats.CustomInboxPrefix("_INBOX_alice"))
 	inbox := alice.NewInbox()
 	sub, err := alice.SubscribeSync(inbox)
-	w.ok(err)
-	w.ok(alice.PublishRequest("lessor.api.request.alice.ci", inbox, []byte(`{"confirm":true}`)))
-	r, msg := w.answer(sub)
-	w.ok(msg.Respond(nil))
-	w.told(r.Lease.Name, messages.EventIssued, messages.EventConfirmed)
-	w.alive(r)
-	if a := w.call(alice, "lessor.api.revoke.alice.ci."+r.Lease.ID, ""); a.Kind != messages.KindRevoked {
-		t.Fatalf("%+v %v", a, a.Error)
-	}
-	w.nothingInAWS()
-	w.quiet()
+	w.NoError(err)
+	w.NoError(alice.PublishRequest("lessor.api.request.alice.ci", inbox, []byte(`{"confirm":true}`)))
+	r, msg := w.Answer(sub)
+	w.NoError(msg.Respond(nil))
+	w.WaitEvents(r.Lease.Name, messages.EventIssued, messages.EventConfirmed)
+	w.WantActive(r)
+	w.WantKind(w.Call(alice, "lessor.api.revoke.alice.ci."+r.Lease.ID, ""), messages.KindRevoked)
+	w.WaitNoUsers()
+	w.WaitQueuesEmpty()
 }

@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/cmd/embedded"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 )
 
@@ -56,19 +56,19 @@ type node struct {
 }
 
 func (w *world) startNode(listen string) (n *node, url string) {
-	w.t.Helper()
+	w.T.Helper()
 	self, err := os.Executable()
-	w.ok(err)
+	w.NoError(err)
 	n = &node{cmd: exec.Command(self, "-test.run", "^TestBeANATSServer$")}
-	n.cmd.Env = append(os.Environ(), nodeStore+"="+w.dir, nodeListen+"="+listen)
+	n.cmd.Env = append(os.Environ(), nodeStore+"="+w.Dir, nodeListen+"="+listen)
 	n.in, err = n.cmd.StdinPipe()
-	w.ok(err)
+	w.NoError(err)
 	out, err := n.cmd.StdoutPipe()
-	w.ok(err)
+	w.NoError(err)
 	n.out = bufio.NewScanner(out)
-	w.ok(n.cmd.Start())
-	w.t.Cleanup(n.kill)
-	return n, strings.TrimPrefix(n.line(w.t, "url "), "url ")
+	w.NoError(n.cmd.Start())
+	w.T.Cleanup(n.kill)
+	return n, strings.TrimPrefix(n.line(w.T, "url "), "url ")
 }
 
 // line waits for a line that begins so.
@@ -96,44 +96,40 @@ func (n *node) kill() {
 func TestTheDiskIsFull(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.stopNATS()
+	w.StopNATS()
 	n, url := w.startNode("127.0.0.1:0")
-	w.nc = w.returning(url, nats.ReconnectBufSize(nats.DefaultReconnectBufSize))
-	var err error
-	w.js, err = jetstream.New(w.nc)
-	w.ok(err)
-	b, err := w.tryBroker(w.returning(url), watchful)
-	w.ok(err)
-	w.put(b, plainSecret)
-	due, lives := w.lease("ci", `{"ttl":"10m"}`), w.lease("ci", `{"ttl":"3h"}`)
-	w.quiet()
-	w.eventually("the broker has its reserve", func() bool { return b.HasReserve() })
+	w.Use(w.DialURL(url, lessortest.Reconnecting(nats.ReconnectBufSize(nats.DefaultReconnectBufSize))...))
+	b := w.BrokerOn(w.DialURL(url, lessortest.Reconnecting()...), watchful)
+	w.Put(b, lessortest.Secret)
+	due, lives := w.Lease("ci", `{"ttl":"10m"}`), w.Lease("ci", `{"ttl":"3h"}`)
+	w.WaitQueuesEmpty()
+	w.Eventually("the broker has its reserve", func() bool { return b.HasReserve() })
 	made := w.created()
-	_, err = io.WriteString(n.in, "full\n")
-	w.ok(err)
+	_, err := io.WriteString(n.in, "full\n")
+	w.NoError(err)
 	n.line(t, "full")
-	if r, err := w.door(w.ns.API("request", "alice", "ci")); err != nil || r.Kind != messages.KindError || r.Error.Code != messages.CodeUnavailable {
+	if r, err := w.door(w.Namespace.API("request", "alice", "ci")); err != nil || r.Kind != messages.KindError || r.Error.Code != messages.CodeUnavailable {
 		t.Errorf("a request to a full disk: %+v %v %v", r, r.Error, err)
 	}
-	if w.lines("the event of a refusal") > 0 {
+	if w.Logs.Count("the event of a refusal") > 0 {
 		t.Error("the requester has waited for an event, too, that can't be written")
 	}
-	w.says(b, "it can't write to its disk")
-	w.clock.move(15 * time.Minute)
-	if w.works(due.Credentials) || !w.works(lives.Credentials) {
+	w.WaitHealth(b, "it can't write to its disk")
+	w.Clock.Advance(15 * time.Minute)
+	if w.Works(due.Credentials) || !w.Works(lives.Credentials) {
 		t.Error("AWS does not go by the leases' ends while the disk is full")
 	}
-	if w.created() != made || w.sim.UserCount() != 2 {
-		t.Errorf("%d users made and %d there without records", w.created()-made, w.sim.UserCount())
+	if w.created() != made || w.Sim.UserCount() != 2 {
+		t.Errorf("%d users made and %d there without records", w.created()-made, w.Sim.UserCount())
 	}
 
 	n.kill()
 	w.startNode(strings.TrimPrefix(url, "nats://")) // on a disk with room
-	w.eventually("what fell due is over", func() bool { return w.sim.UserCount() == 1 })
-	w.says(b, "")
-	w.alive(lives)
+	w.Eventually("what fell due is over", func() bool { return w.Sim.UserCount() == 1 })
+	w.WaitHealth(b, "")
+	w.WantActive(lives)
 	w.everyUserHasALease()
-	if n := w.lines("JetStream fails"); n > 8 {
+	if n := w.Logs.Count("JetStream fails"); n > 8 {
 		t.Errorf("%d lines about one trouble", n)
 	}
 }

@@ -11,42 +11,41 @@ import (
 	"github.com/nats-io/jsm.go"
 
 	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 )
 
 // backup takes a backup of streams, as "nats stream backup" does.
 func (w *world) backup(streams ...string) (dir string) {
-	w.t.Helper()
-	dir = w.t.TempDir()
-	m, err := jsm.New(w.nc)
-	w.ok(err)
+	w.T.Helper()
+	dir = w.T.TempDir()
+	m, err := jsm.New(w.Conn)
+	w.NoError(err)
 	for _, name := range streams {
 		s, err := m.LoadStream(name)
-		w.ok(err)
-		_, err = s.SnapshotToDirectory(w.ctx(), filepath.Join(dir, name))
-		w.ok(err)
+		w.NoError(err)
+		_, err = s.SnapshotToDirectory(w.Context(), filepath.Join(dir, name))
+		w.NoError(err)
 	}
 	return dir
 }
 
 // restore puts streams back as they were, as "nats stream restore" does.
 func (w *world) restore(dir string, streams ...string) {
-	w.t.Helper()
-	m, err := jsm.New(w.nc)
-	w.ok(err)
+	w.T.Helper()
+	m, err := jsm.New(w.Conn)
+	w.NoError(err)
 	for _, name := range streams {
-		w.ok(w.js.DeleteStream(w.ctx(), name))
-		_, _, err = m.RestoreSnapshotFromDirectory(w.ctx(), name, filepath.Join(dir, name))
-		w.ok(err)
+		w.NoError(w.JS.DeleteStream(w.Context(), name))
+		_, _, err = m.RestoreSnapshotFromDirectory(w.Context(), name, filepath.Join(dir, name))
+		w.NoError(err)
 	}
 }
 
 func (w *world) restored(body string) messages.Restore {
-	w.t.Helper()
-	r := w.operate(w.ns.AdminRestore(), body)
-	if r.Kind != messages.KindRestore {
-		w.t.Fatalf("%+v %v", r, r.Error)
-	}
+	w.T.Helper()
+	r := w.Operate(w.Namespace.AdminRestore(), body)
+	w.WantKind(r, messages.KindRestore)
 	return *r.Restore
 }
 
@@ -90,76 +89,74 @@ func TestARestoredBucketEndsNothingByItself(t *testing.T) {
 
 // copyFolder copies a folder of the NATS server's store while the server is stopped.
 func (w *world) copyFolder(folder string) string {
-	w.t.Helper()
-	w.server.Close()
-	dir := filepath.Join(w.t.TempDir(), "copy")
-	w.ok(os.CopyFS(dir, os.DirFS(filepath.Join(w.dir, folder))))
-	w.startNATS()
+	w.T.Helper()
+	w.NATS.Close()
+	dir := filepath.Join(w.T.TempDir(), "copy")
+	w.NoError(os.CopyFS(dir, os.DirFS(filepath.Join(w.Dir, folder))))
+	w.StartNATS()
 	return dir
 }
 
 // putBack puts a copy in a folder's place.
 func (w *world) putBack(dir, folder string) {
-	w.t.Helper()
-	w.server.Close()
-	folder = filepath.Join(w.dir, folder)
-	w.ok(os.RemoveAll(folder))
-	w.ok(os.CopyFS(folder, os.DirFS(dir)))
-	w.startNATS()
+	w.T.Helper()
+	w.NATS.Close()
+	folder = filepath.Join(w.Dir, folder)
+	w.NoError(os.RemoveAll(folder))
+	w.NoError(os.CopyFS(folder, os.DirFS(dir)))
+	w.StartNATS()
 }
 
 func (w *world) testRestore(backup func() string, restore func(string), told bool, why string, events bool) {
-	t := w.t
-	b := w.broker()
-	w.put(b, strings.Replace(plainSecret, `"default_ttl"`, `"hard_expiry":"none","default_ttl"`, 1))
+	t := w.T
+	b := w.Broker()
+	w.Put(b, strings.Replace(lessortest.Secret, `"default_ttl"`, `"hard_expiry":"none","default_ttl"`, 1))
 	var y yesterday
-	y.renewed, y.expired = w.lease("ci", `{"ttl":"1h"}`), w.lease("ci", `{"ttl":"1h"}`)
-	w.quiet()
-	b.stop()
-	w.broker().stop() // writes down how far the bucket is
+	y.renewed, y.expired = w.Lease("ci", `{"ttl":"1h"}`), w.Lease("ci", `{"ttl":"1h"}`)
+	w.WaitQueuesEmpty()
+	b.Close()
+	w.Broker().Close() // writes down how far the bucket is
 	dir := backup()
 
-	b = w.broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
-	if r, _ := w.answer(w.publish(w.ns.Renew(nameOf(w, y.renewed)), `{"ttl":"20h"}`)); r.Kind != messages.KindRenewed {
-		t.Fatalf("%+v %v", r, r.Error)
-	}
-	y.later = w.lease("ci", `{"ttl":"20h"}`)
-	w.quiet()
-	w.eventually("it is written down how far the bucket is", func() bool {
-		s, err := w.js.Stream(w.ctx(), "KV_"+w.ns.LeaseBucket())
-		w.ok(err)
-		e, err := w.bucket(w.ns.StateBucket()).Get(w.ctx(), "mark")
-		w.ok(err)
+	b = w.Broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
+	w.WantKind(w.Renew(y.renewed, `{"ttl":"20h"}`), messages.KindRenewed)
+	y.later = w.Lease("ci", `{"ttl":"20h"}`)
+	w.WaitQueuesEmpty()
+	w.Eventually("it is written down how far the bucket is", func() bool {
+		s, err := w.JS.Stream(w.Context(), "KV_"+w.Namespace.LeaseBucket())
+		w.NoError(err)
+		e, err := w.Bucket(w.Namespace.StateBucket()).Get(w.Context(), "mark")
+		w.NoError(err)
 		return strings.Contains(string(e.Value()), jsonField("sequence", s.CachedInfo().State.LastSeq))
 	})
-	b.stop()
+	b.Close()
 	restore(dir)
-	w.clock.move(3 * time.Hour)
+	w.Clock.Advance(3 * time.Hour)
 
-	b = w.broker(func(c *consumer.Config) { c.Restored = told })
+	b = w.Broker(func(c *consumer.Config) { c.Restored = told })
 	w.isHeld(b, why)
-	w.eventually("they are reminded of", func() bool {
-		return strings.Count(w.logs.String(), "blocked by the restore guard: the record comes from a backup") >= 4
+	w.Eventually("they are reminded of", func() bool {
+		return w.Logs.Count("blocked by the restore guard: the record comes from a backup") >= 4
 	})
 	if s := w.sweep(""); !s.AwaitsConsent || len(s.Orphans) != 1 || s.Orphans[0].Removed {
 		t.Errorf("swept: %+v", s)
 	}
 	for _, l := range []messages.Reply{y.renewed, y.expired, y.later} {
-		if !w.works(l.Credentials) {
+		if !w.Works(l.Credentials) {
 			t.Errorf("%s is cut", l.Lease.Name)
 		}
 	}
 	// What people order is done, and what is made now ends in time.
-	short := w.lease("ci", `{"ttl":"1h"}`)
-	ordered := w.lease("ci", `{"ttl":"1h"}`)
-	w.answer(w.publish(w.ns.Revoke(nameOf(w, ordered)), ""))
-	w.state(ordered.Lease.Name, messages.StateRevoked)
-	w.clock.move(2 * time.Hour)
-	w.state(short.Lease.Name, messages.StateRevoked)
+	short := w.Lease("ci", `{"ttl":"1h"}`)
+	ordered := w.Lease("ci", `{"ttl":"1h"}`)
+	w.Revoke(ordered)
+	w.WaitState(ordered.Lease.Name, messages.StateRevoked)
+	w.Clock.Advance(2 * time.Hour)
+	w.WaitState(short.Lease.Name, messages.StateRevoked)
 
 	// The next broker holds it too, though nothing shows any more.
-	b.stop()
-	b = w.broker()
+	b.Close()
+	b = w.Broker()
 	w.isHeld(b, why)
 
 	r := w.restored("")
@@ -175,34 +172,34 @@ func (w *world) testRestore(backup func() string, restore func(string), told boo
 	if r.Guarded || !r.Applied || r.Due != 2 || len(r.Sweeps) != 1 || !r.Sweeps[0].Orphans[0].Removed {
 		t.Fatalf("%+v", r)
 	}
-	w.state(y.expired.Lease.Name, messages.StateRevoked)
+	w.WaitState(y.expired.Lease.Name, messages.StateRevoked)
 	if events {
-		rec, _ := w.record(y.renewed.Lease.Name)
-		if !w.works(y.renewed.Credentials) || rec.State != messages.StateActive || rec.Renewals != 1 || rec.ExpiresAt.Sub(y.renewed.Lease.IssuedAt) < 19*time.Hour {
+		rec, _ := w.Record(y.renewed.Lease.Name)
+		if !w.Works(y.renewed.Credentials) || rec.State != messages.StateActive || rec.Renewals != 1 || rec.ExpiresAt.Sub(y.renewed.Lease.IssuedAt) < 19*time.Hour {
 			t.Errorf("the renewed lease: %+v", rec)
 		}
-		w.clock.move(20 * time.Hour)
+		w.Clock.Advance(20 * time.Hour)
 	}
-	w.state(y.renewed.Lease.Name, messages.StateRevoked)
-	w.nothingInAWS()
+	w.WaitState(y.renewed.Lease.Name, messages.StateRevoked)
+	w.WaitNoUsers()
 	if r := w.restored(`{"apply":true}`); r.Guarded || r.Applied || r.Due != 0 {
 		t.Errorf("once more: %+v", r)
 	}
-	b.stop()
-	b = w.broker()
-	if why, err := b.Held(w.ctx()); why != "" || err != nil {
+	b.Close()
+	b = w.Broker()
+	if why, err := b.Held(w.Context()); why != "" || err != nil {
 		t.Errorf("held again: %s, %v", why, err)
 	}
 }
 
-func (w *world) isHeld(b *broker, says string) {
-	w.t.Helper()
-	why, err := b.Held(w.ctx())
+func (w *world) isHeld(b *lessortest.Broker, says string) {
+	w.T.Helper()
+	why, err := b.Held(w.Context())
 	if err != nil || !strings.Contains(why, says) {
-		w.t.Fatalf("held: %q, %v; want %q", why, err, says)
+		w.T.Fatalf("held: %q, %v; want %q", why, err, says)
 	}
-	if b.Healthy(w.ctx()) != nil || !strings.Contains(w.logs.String(), "the lease bucket was restored: no lease") {
-		w.t.Error("nobody is told, or it is not healthy")
+	if b.Healthy(w.Context()) != nil || !w.Logs.Contain("the lease bucket was restored: no lease") {
+		w.T.Error("nobody is told, or it is not healthy")
 	}
 }
 
@@ -216,31 +213,31 @@ func jsonField(name string, n uint64) string {
 // events that are about no change.
 func TestNothingIsHeldWithoutReason(t *testing.T) {
 	w := newWorld(t)
-	free := func(b *broker) {
+	free := func(b *lessortest.Broker) {
 		t.Helper()
-		if why, err := b.Held(w.ctx()); why != "" || err != nil {
+		if why, err := b.Held(w.Context()); why != "" || err != nil {
 			t.Fatalf("held: %s, %v", why, err)
 		}
 	}
-	b := w.broker()
+	b := w.Broker()
 	free(b)
-	w.put(b, plainSecret)
-	lease := w.lease("ci", `{"ttl":"1h"}`)
-	w.quiet()
-	b.stop()
-	w.ok(w.bucket(w.ns.StateBucket()).Delete(w.ctx(), "mark")) // as before there was one
-	b = w.broker()
+	w.Put(b, lessortest.Secret)
+	lease := w.Lease("ci", `{"ttl":"1h"}`)
+	w.WaitQueuesEmpty()
+	b.Close()
+	w.NoError(w.Bucket(w.Namespace.StateBucket()).Delete(w.Context(), "mark")) // as before there was one
+	b = w.Broker()
 	free(b)
-	w.refused(w.ask("nothing", "{}"), messages.CodeSecretNotFound)
-	b.stop()
-	_, err := w.bucket(w.ns.StateBucket()).PutString(w.ctx(), "mark", `{"v":7}`)
-	w.ok(err)
-	w.clock.move(24 * time.Hour)
-	b = w.broker()
+	w.WantError(w.Request("nothing", "{}"), messages.CodeSecretNotFound)
+	b.Close()
+	_, err := w.Bucket(w.Namespace.StateBucket()).PutString(w.Context(), "mark", `{"v":7}`)
+	w.NoError(err)
+	w.Clock.Advance(24 * time.Hour)
+	b = w.Broker()
 	free(b)
-	w.state(lease.Lease.Name, messages.StateRevoked)
-	b.stop()
-	b = w.broker()
+	w.WaitState(lease.Lease.Name, messages.StateRevoked)
+	b.Close()
+	b = w.Broker()
 	free(b)
 	if r := w.restored(`{"apply":true}`); r.Guarded || r.Applied || r.Sweeps != nil {
 		t.Errorf("%+v", r)
@@ -250,23 +247,23 @@ func TestNothingIsHeldWithoutReason(t *testing.T) {
 // TestABucketThatIsRestoredUnderARunningBrokerIsHeld, and one that is made anew.
 func TestABucketThatIsRestoredUnderARunningBrokerIsHeld(t *testing.T) {
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	lease := "KV_" + w.ns.LeaseBucket()
+	w.Put(w.Broker(), lessortest.Secret)
+	lease := "KV_" + w.Namespace.LeaseBucket()
 	dir := w.backup(lease)
-	b := w.broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
-	w.lease("ci", `{"ttl":"1h"}`)
-	w.quiet()
-	w.eventually("it is written down how far the bucket is", func() bool {
-		e, err := w.bucket(w.ns.StateBucket()).Get(w.ctx(), "mark")
-		w.ok(err)
+	b := w.Broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
+	w.Lease("ci", `{"ttl":"1h"}`)
+	w.WaitQueuesEmpty()
+	w.Eventually("it is written down how far the bucket is", func() bool {
+		e, err := w.Bucket(w.Namespace.StateBucket()).Get(w.Context(), "mark")
+		w.NoError(err)
 		return !strings.Contains(string(e.Value()), `"sequence":0`)
 	})
 	w.restore(dir, lease)
-	w.eventually("it is held", func() bool {
-		why, err := b.Held(w.ctx())
+	w.Eventually("it is held", func() bool {
+		why, err := b.Held(w.Context())
 		return err == nil && why != ""
 	})
-	w.clock.move(time.Hour)
+	w.Clock.Advance(time.Hour)
 	if s := w.sweep(""); !s.AwaitsConsent || len(s.Orphans) != 1 {
 		t.Errorf("swept: %+v", s)
 	}
@@ -275,18 +272,18 @@ func TestABucketThatIsRestoredUnderARunningBrokerIsHeld(t *testing.T) {
 // A hold that a newer broker wrote, or that is damaged, holds everything.
 func TestAHoldThatCanNotBeReadHolds(t *testing.T) {
 	w := newWorld(t)
-	b := w.broker()
-	w.put(b, plainSecret)
-	_, err := w.bucket(w.ns.StateBucket()).PutString(w.ctx(), "hold", `{"v":2}`)
-	w.ok(err)
-	l := w.lease("ci", `{"ttl":"1h"}`)
-	w.quiet()
-	w.clock.move(2 * time.Hour)
-	w.eventually("it is reminded of", func() bool {
-		return strings.Contains(w.logs.String(), "blocked by the restore guard: the record comes")
+	b := w.Broker()
+	w.Put(b, lessortest.Secret)
+	_, err := w.Bucket(w.Namespace.StateBucket()).PutString(w.Context(), "hold", `{"v":2}`)
+	w.NoError(err)
+	l := w.Lease("ci", `{"ttl":"1h"}`)
+	w.WaitQueuesEmpty()
+	w.Clock.Advance(2 * time.Hour)
+	w.Eventually("it is reminded of", func() bool {
+		return w.Logs.Contain("blocked by the restore guard: the record comes")
 	})
 	if r := w.restored(`{"apply":true}`); !r.Applied || r.Due != 1 {
 		t.Errorf("%+v", r)
 	}
-	w.state(l.Lease.Name, messages.StateRevoked)
+	w.WaitState(l.Lease.Name, messages.StateRevoked)
 }

@@ -2,13 +2,13 @@ package consumer_test
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
@@ -18,42 +18,31 @@ import (
 func TestALateUserThatIsNotVisibleYetIsNotOrphaned(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	s := newSleeper()
-	b1, keyID := w.sleepyBroker(s)
-	w.put(b1, plainSecret)
-	stopped := make(chan struct{})
-	var once sync.Once
 	var hidden atomic.Bool
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.AccessKeyID != keyID {
-			return iamsim.Verdict{}
-		}
-		if c.Action == "CreateUser" {
-			once.Do(func() { s.sleep(); close(stopped) })
-		}
-		s.wait()
-		if c.Action == "GetUser" && hidden.Load() {
+	s := w.newStall(atAction("CreateUser"), func(s *stall, c iamsim.Call) iamsim.Verdict {
+		if c.AccessKeyID == s.keyID && c.Action == "GetUser" && hidden.Load() {
 			return iamsim.Verdict{Do: iamsim.Fail, Status: 404, Code: "NoSuchEntity", Message: "The user with name x cannot be found."}
 		}
 		return iamsim.Verdict{}
 	})
-	sub := w.publish(w.ns.Request("alice", "ci"), `{"ttl":"1h"}`)
-	<-stopped
-	w.broker()
-	answer, _ := w.answer(sub)
-	w.quiet()
-	w.publishFor("", w.ns.Revoke(nameOf(w, answer)), "")
-	w.eventually("gone", func() bool { r, _ := w.record(answer.Lease.Name); return r.State.Ended() && w.sim.UserCount() == 0 })
+	w.Put(s.broker, lessortest.Secret)
+	sub := w.Publish(w.Namespace.Request("alice", "ci"), `{"ttl":"1h"}`)
+	s.wait()
+	w.Broker()
+	answer, _ := w.Answer(sub)
+	w.WaitQueuesEmpty()
+	w.PublishReply("", w.Namespace.Revoke(w.NameOf(answer)), "")
+	w.Eventually("gone", func() bool { r, _ := w.Record(answer.Lease.Name); return r.State.Ended() && w.Sim.UserCount() == 0 })
 	hidden.Store(true)
-	s.wake()
+	s.resume()
 	time.Sleep(time.Second)
 	hidden.Store(false)
 	for range 20 {
-		w.clock.move(30 * time.Second)
+		w.Clock.Advance(30 * time.Second)
 		time.Sleep(100 * time.Millisecond)
 	}
-	if n := w.sim.UserCount(); n > 0 {
-		t.Fatalf("%d users, and the lease has ended\n%s", n, w.dump())
+	if n := w.Sim.UserCount(); n > 0 {
+		t.Fatalf("%d users, and the lease has ended\n%s", n, w.Dump())
 	}
 }
 
@@ -61,35 +50,24 @@ func TestALateUserThatIsNotVisibleYetIsNotOrphaned(t *testing.T) {
 func TestAReplacedWorkerDoesNotHoldItsPlaceForGood(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	s := newSleeper()
-	b1, keyID := w.sleepyBroker(s, func(c *consumer.Config) { c.Workers.Request = 1 })
-	w.put(b1, plainSecret)
-	stopped := make(chan struct{})
-	var once sync.Once
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.AccessKeyID != keyID {
-			return iamsim.Verdict{}
-		}
-		if c.Action == "CreateAccessKey" {
-			once.Do(func() { s.sleep(); close(stopped) })
-		}
-		s.wait()
-		if c.Action == "DeleteAccessKey" {
+	s := w.newStall(atAction("CreateAccessKey"), func(s *stall, c iamsim.Call) iamsim.Verdict {
+		if c.AccessKeyID == s.keyID && c.Action == "DeleteAccessKey" {
 			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}
 		}
 		return iamsim.Verdict{}
-	})
-	sub := w.publish(w.ns.Request("alice", "ci"), `{"ttl":"1h"}`)
-	<-stopped
-	b2 := w.broker()
-	w.answer(sub)
-	w.quiet()
-	b2.stop()
-	s.wake()
+	}, func(c *consumer.Config) { c.Workers.Request = 1 })
+	w.Put(s.broker, lessortest.Secret)
+	sub := w.Publish(w.Namespace.Request("alice", "ci"), `{"ttl":"1h"}`)
+	s.wait()
+	b2 := w.Broker()
+	w.Answer(sub)
+	w.WaitQueuesEmpty()
+	b2.Close()
+	s.resume()
 	time.Sleep(500 * time.Millisecond)
-	sub = w.publish(w.ns.Request("bob", "ci"), `{"ttl":"1h"}`)
+	sub = w.Publish(w.Namespace.Request("bob", "ci"), `{"ttl":"1h"}`)
 	if _, err := sub.NextMsg(8 * time.Second); err != nil {
-		t.Fatalf("bob is not served: %v; tried in vain %d times", err, strings.Count(w.logs.String(), "could not be taken back yet"))
+		t.Fatalf("bob is not served: %v; tried in vain %d times", err, w.Logs.Count("could not be taken back yet"))
 	}
 }
 
@@ -100,18 +78,18 @@ func TestTheFirstOfTwoRequestsWithOneKeyIsAnswered(t *testing.T) {
 	const body = `{"ttl":"1h"}`
 	at := deliveryEffect(t, body)
 	w := newWorld(t)
-	first := w.broker()
-	w.put(first, plainSecret)
-	first.stop()
-	m := newMortal(at, false)
-	b := w.mortalBroker(m, func(c *consumer.Config) { c.Streams.AckWait = 3 * time.Second })
-	m.arm()
-	sub := w.publish(w.ns.Request("alice", "ci"), body, messages.HeaderIdempotencyKey, "k")
-	w.eventually("dead", m.isDead)
-	b.die()
-	w.broker(func(c *consumer.Config) { c.Streams.AckWait = 3 * time.Second })
-	w.lease("ci", body, messages.HeaderIdempotencyKey, "k")
-	w.quiet()
+	first := w.Broker()
+	w.Put(first, lessortest.Secret)
+	first.Close()
+	m := &lessortest.Crash{At: at, After: false}
+	b := w.CrashingBroker(m, func(c *consumer.Config) { c.Streams.AckWait = 3 * time.Second })
+	m.Arm()
+	sub := w.Publish(w.Namespace.Request("alice", "ci"), body, messages.HeaderIdempotencyKey, "k")
+	w.Eventually("dead", m.Crashed)
+	b.Kill()
+	w.Broker(func(c *consumer.Config) { c.Streams.AckWait = 3 * time.Second })
+	w.Lease("ci", body, messages.HeaderIdempotencyKey, "k")
+	w.WaitQueuesEmpty()
 	if _, err := sub.NextMsg(2 * time.Second); err != nil {
 		t.Fatalf("left the queue without an answer: %v", err)
 	}
@@ -122,15 +100,15 @@ func TestTheFirstOfTwoRequestsWithOneKeyIsAnswered(t *testing.T) {
 func TestADeadlineIsAnsweredWhileAnUndoHangs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	w.denies("DeleteUser")
+	w.Put(w.Broker(), lessortest.Secret)
+	w.Deny("DeleteUser")
 	const body = `{"ttl":"1h","confirm":true}`
-	r := w.lease("ci", body, messages.HeaderIdempotencyKey, "k")
-	w.quiet()
-	w.clock.move(11 * time.Second)
-	w.state(r.Lease.Name, messages.StateRevoking)
-	sub := w.publish(w.ns.Request("alice", "ci"), body, messages.HeaderIdempotencyKey, "k",
-		messages.HeaderDeadline, w.clock.now().Add(2*time.Second).UTC().Format(time.RFC3339))
+	r := w.Lease("ci", body, messages.HeaderIdempotencyKey, "k")
+	w.WaitQueuesEmpty()
+	w.Clock.Advance(11 * time.Second)
+	w.WaitState(r.Lease.Name, messages.StateRevoking)
+	sub := w.Publish(w.Namespace.Request("alice", "ci"), body, messages.HeaderIdempotencyKey, "k",
+		messages.HeaderDeadline, w.Clock.Now().Add(2*time.Second).UTC().Format(time.RFC3339))
 	if _, err := sub.NextMsg(8 * time.Second); err != nil {
 		t.Fatalf("the deadline has passed, and nobody says so: %v", err)
 	}
@@ -140,18 +118,18 @@ func TestADeadlineIsAnsweredWhileAnUndoHangs(t *testing.T) {
 func TestADeadlineIsAnsweredWhileAnotherProvisions(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+	w.Put(w.Broker(), lessortest.Secret)
+	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "GetCallerIdentity" {
 			return iamsim.Verdict{}
 		}
 		return iamsim.Verdict{Do: iamsim.Fail, Status: 503, Code: "ServiceUnavailable"}
 	})
 	const body = `{"ttl":"1h"}`
-	w.publish(w.ns.Request("alice", "ci"), body, messages.HeaderIdempotencyKey, "k")
-	w.eventually("begun", func() bool { return len(w.records()) == 1 })
-	sub := w.publish(w.ns.Request("alice", "ci"), body, messages.HeaderIdempotencyKey, "k",
-		messages.HeaderDeadline, w.clock.now().Add(2*time.Second).UTC().Format(time.RFC3339))
+	w.Publish(w.Namespace.Request("alice", "ci"), body, messages.HeaderIdempotencyKey, "k")
+	w.Eventually("begun", func() bool { return len(w.Records()) == 1 })
+	sub := w.Publish(w.Namespace.Request("alice", "ci"), body, messages.HeaderIdempotencyKey, "k",
+		messages.HeaderDeadline, w.Clock.Now().Add(2*time.Second).UTC().Format(time.RFC3339))
 	if _, err := sub.NextMsg(8 * time.Second); err != nil {
 		t.Fatalf("the deadline has passed, and nobody says so: %v", err)
 	}
@@ -162,11 +140,11 @@ func TestADeadlineIsAnsweredWhileAnotherProvisions(t *testing.T) {
 func TestARepeatOfAReadyDeliveryIsUnchanged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(func(c *consumer.Config) { c.ProbeEvery = time.Second }), plainSecret)
+	w.Put(w.Broker(func(c *consumer.Config) { c.ProbeEvery = time.Second }), lessortest.Secret)
 	const body = `{"confirm":true,"ready_within":"60s"}`
-	first := w.lease("ci", body, messages.HeaderIdempotencyKey, "k")
-	w.quiet()
-	again := w.lease("ci", body, messages.HeaderIdempotencyKey, "k")
+	first := w.Lease("ci", body, messages.HeaderIdempotencyKey, "k")
+	w.WaitQueuesEmpty()
+	again := w.Lease("ci", body, messages.HeaderIdempotencyKey, "k")
 	if !*first.Ready || !*again.Ready {
 		t.Fatalf("ready %v, and then %v", *first.Ready, *again.Ready)
 	}
@@ -176,15 +154,15 @@ func TestARepeatOfAReadyDeliveryIsUnchanged(t *testing.T) {
 func TestAMissingEventStreamHealsItself(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(func(c *consumer.Config) { c.Workers.Request = 2 }), plainSecret)
-	w.lease("ci", "{}")
-	w.quiet()
-	w.ok(w.js.DeleteStream(w.ctx(), w.ns.EventStream()))
-	w.lease("ci", "{}")
-	w.lease("ci", "{}")
-	sub := w.publish(w.ns.Request("bob", "ci"), `{"ttl":"1h"}`)
+	w.Put(w.Broker(func(c *consumer.Config) { c.Workers.Request = 2 }), lessortest.Secret)
+	w.Lease("ci", "{}")
+	w.WaitQueuesEmpty()
+	w.NoError(w.JS.DeleteStream(w.Context(), w.Namespace.EventStream()))
+	w.Lease("ci", "{}")
+	w.Lease("ci", "{}")
+	sub := w.Publish(w.Namespace.Request("bob", "ci"), `{"ttl":"1h"}`)
 	if _, err := sub.NextMsg(15 * time.Second); err != nil {
-		_, serr := w.js.Stream(w.ctx(), w.ns.EventStream())
+		_, serr := w.JS.Stream(w.Context(), w.Namespace.EventStream())
 		t.Fatalf("bob is not served: %v; event stream: %v", err, serr)
 	}
 }
@@ -194,13 +172,13 @@ func TestAMissingEventStreamHealsItself(t *testing.T) {
 func TestALateRenewalDoesNotReviveARevokedKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	r := w.lease("ci", `{"ttl":"1h"}`)
-	w.quiet()
+	w.Put(w.Broker(), lessortest.Secret)
+	r := w.Lease("ci", `{"ttl":"1h"}`)
+	w.WaitQueuesEmpty()
 	blocked, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	var puts atomic.Int32
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "PutUserPolicy" {
 			if puts.Add(1) == 1 {
 				once.Do(func() { close(blocked) })
@@ -212,17 +190,17 @@ func TestALateRenewalDoesNotReviveARevokedKey(t *testing.T) {
 		}
 		return iamsim.Verdict{}
 	})
-	w.publish(w.ns.Renew(nameOf(w, r)), `{"ttl":"2h"}`)
+	w.Publish(w.Namespace.Renew(w.NameOf(r)), `{"ttl":"2h"}`)
 	<-blocked
-	w.answer(w.publish(w.ns.Revoke(nameOf(w, r)), ""))
-	rec, _ := w.record(r.Lease.Name)
-	if rec.State != messages.StateRevoking || w.works(r.Credentials) {
-		t.Fatalf("%s, works: %v", rec.State, w.works(r.Credentials))
+	w.Revoke(r)
+	rec, _ := w.Record(r.Lease.Name)
+	if rec.State != messages.StateRevoking || w.Works(r.Credentials) {
+		t.Fatalf("%s, works: %v", rec.State, w.Works(r.Credentials))
 	}
 	close(release)
 	time.Sleep(500 * time.Millisecond)
-	if w.works(r.Credentials) {
-		rec, _ := w.record(r.Lease.Name)
+	if w.Works(r.Credentials) {
+		rec, _ := w.Record(r.Lease.Name)
 		t.Fatalf("%s, denied, and the key works again; next try in %s", rec.State, time.Until(rec.Due))
 	}
 }

@@ -8,56 +8,37 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/nats-io/nats.go"
-
 	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
-	"github.com/lessorhq/lessor/provider/awsiam"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
-
-func (w *world) sleepyBroker(s *sleeper, change ...func(*consumer.Config)) (*broker, string) {
-	keyID, secret := w.sim.AddPrincipal("sleepy")
-	nc, err := nats.Connect(w.server.URL(), nats.SetCustomDialer(s))
-	w.ok(err)
-	change = append([]func(*consumer.Config){func(c *consumer.Config) {
-		c.Workers.Request = 2 // or a sleeping broker gets one message after the other, and sleeps
-		c.Provider = awsiam.New(awsiam.Options{
-			Endpoint: w.aws.URL, Credentials: credentials.NewStaticCredentialsProvider(keyID, secret, ""),
-			Backoff: func(int) time.Duration { return 5 * time.Millisecond },
-		})
-	}}, change...)
-	b, err := w.tryBroker(nc, change...)
-	w.ok(err)
-	return b, keyID
-}
 
 // Who is turned away because too many want something at once is told so.
 func TestTooManyKnocksAreTold(t *testing.T) { tooMany(t, 4096) }
 func tooMany(t *testing.T, knocks int) {
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	r := w.lease("ci", `{"ttl":"1h"}`)
-	w.quiet()
+	w.Put(w.Broker(), lessortest.Secret)
+	r := w.Lease("ci", `{"ttl":"1h"}`)
+	w.WaitQueuesEmpty()
 	release := make(chan struct{})
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "PutUserPolicy" {
 			<-release
 		}
 		return iamsim.Verdict{}
 	})
 	defer close(release)
-	w.publish(w.ns.Renew(nameOf(w, r)), `{"ttl":"2h"}`)
-	n := nameOf(w, r)
+	w.Publish(w.Namespace.Renew(w.NameOf(r)), `{"ttl":"2h"}`)
+	n := w.NameOf(r)
 	for range knocks {
-		w.ok(w.nc.PublishRequest(w.ns.API("renew", n.Identity, n.Secret, n.ID), w.nc.NewInbox(), nil))
+		w.NoError(w.Conn.PublishRequest(w.Namespace.API("renew", n.Identity, n.Secret, n.ID), w.Conn.NewInbox(), nil))
 	}
-	w.ok(w.nc.Flush())
+	w.NoError(w.Conn.Flush())
 	time.Sleep(time.Second)
-	_, err := w.nc.Request(w.ns.API("get", n.Identity, n.Secret, n.ID), nil, 3*time.Second)
+	_, err := w.Conn.Request(w.Namespace.API("get", n.Identity, n.Secret, n.ID), nil, 3*time.Second)
 	if err != nil {
-		t.Fatalf("never answered: %v; refusals logged: %d", err, strings.Count(w.logs.String(), "too many requests"))
+		t.Fatalf("never answered: %v; refusals logged: %d", err, w.Logs.Count("too many requests"))
 	}
 }
 
@@ -65,25 +46,25 @@ func tooMany(t *testing.T, knocks int) {
 func TestARequestWhoseLeaseIsRevokedInTheMakingIsAnswered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
+	w.Put(w.Broker(), lessortest.Secret)
 	stopped, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "CreateAccessKey" {
 			once.Do(func() { close(stopped) })
 			<-release
 		}
 		return iamsim.Verdict{}
 	})
-	sub := w.publish(w.ns.Request("alice", "ci"), `{"ttl":"1h"}`)
+	sub := w.Publish(w.Namespace.Request("alice", "ci"), `{"ttl":"1h"}`)
 	<-stopped
-	rec := w.records()[0]
-	w.publishFor("", w.ns.Revoke(rec.Name()), "")
-	w.eventually("revoking", func() bool { r, _ := w.record(rec.Name().String()); return r.State != messages.StateProvisioning })
+	rec := w.Records()[0]
+	w.PublishReply("", w.Namespace.Revoke(rec.Name()), "")
+	w.Eventually("revoking", func() bool { r, _ := w.Record(rec.Name().String()); return r.State != messages.StateProvisioning })
 	close(release)
-	w.quiet()
+	w.WaitQueuesEmpty()
 	if _, err := sub.NextMsg(3 * time.Second); err != nil {
-		t.Fatalf("the request left the queue without an answer: %v; record %+v", err, w.records()[0].State)
+		t.Fatalf("the request left the queue without an answer: %v; record %+v", err, w.Records()[0].State)
 	}
 }
 
@@ -91,44 +72,44 @@ func TestARequestWhoseLeaseIsRevokedInTheMakingIsAnswered(t *testing.T) {
 func TestALateCreateUserIsNotOrphaned(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
+	w.Put(w.Broker(), lessortest.Secret)
 	stopped, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "CreateUser" {
 			once.Do(func() { close(stopped); <-release })
 		}
 		return iamsim.Verdict{}
 	})
-	sub := w.publish(w.ns.Request("alice", "ci"), `{"ttl":"1h"}`)
+	sub := w.Publish(w.Namespace.Request("alice", "ci"), `{"ttl":"1h"}`)
 	<-stopped
-	w.clock.move(31 * time.Second)
-	name := w.records()[0].Name().String()
-	w.eventually("abandoned and buried", func() bool {
-		w.clock.move(5 * time.Second)
-		r, _ := w.record(name)
+	w.Clock.Advance(31 * time.Second)
+	name := w.Records()[0].Name().String()
+	w.Eventually("abandoned and buried", func() bool {
+		w.Clock.Advance(5 * time.Second)
+		r, _ := w.Record(name)
 		return r.State.Ended()
 	})
 	close(release)
-	w.answer(sub)
-	w.quiet()
+	w.Answer(sub)
+	w.WaitQueuesEmpty()
 	time.Sleep(time.Second)
-	if n := w.sim.UserCount(); n != 1 {
-		t.Fatalf("%d users for one lease\n%s", n, w.dump())
+	if n := w.Sim.UserCount(); n != 1 {
+		t.Fatalf("%d users for one lease\n%s", n, w.Dump())
 	}
 }
 
 func deliveryEffect(t *testing.T, body string) int {
 	w := newWorld(t)
-	first := w.broker()
-	w.put(first, plainSecret)
-	first.stop()
-	m := newMortal(0, false)
-	b := w.mortalBroker(m)
-	m.arm()
-	w.answer(w.publish(w.ns.Request("alice", "ci"), body))
-	b.die()
-	for i, e := range m.seen() {
+	first := w.Broker()
+	w.Put(first, lessortest.Secret)
+	first.Close()
+	m := &lessortest.Crash{At: 0, After: false}
+	b := w.CrashingBroker(m)
+	m.Arm()
+	w.Answer(w.Publish(w.Namespace.Request("alice", "ci"), body))
+	b.Kill()
+	for i, e := range m.Effects() {
 		if strings.HasPrefix(e, "_INBOX") {
 			return i + 1
 		}
@@ -144,27 +125,27 @@ func TestAStoredConfirmationBeatsNobodyListens(t *testing.T) {
 	const body = `{"ttl":"1h","confirm":true}`
 	at := deliveryEffect(t, body)
 	w := newWorld(t)
-	first := w.broker()
-	w.put(first, plainSecret)
-	first.stop()
-	m := newMortal(at, true)
-	b := w.mortalBroker(m)
-	m.arm()
-	sub := w.publish(w.ns.Request("alice", "ci"), body)
-	answer, msg := w.answer(sub)
-	w.ok(sub.Unsubscribe()) // it has what it wants
-	w.eventually("dead", m.isDead)
-	b.die()
+	first := w.Broker()
+	w.Put(first, lessortest.Secret)
+	first.Close()
+	m := &lessortest.Crash{At: at, After: true}
+	b := w.CrashingBroker(m)
+	m.Arm()
+	sub := w.Publish(w.Namespace.Request("alice", "ci"), body)
+	answer, msg := w.Answer(sub)
+	w.NoError(sub.Unsubscribe()) // it has what it wants
+	w.Eventually("dead", m.Crashed)
+	b.Kill()
 	for range 600 { // the confirmations' queue has a backlog
-		_, err := w.js.PublishAsync(w.ns.Confirm(nameOf(w, answer), "bogus"), nil)
-		w.ok(err)
+		_, err := w.JS.PublishAsync(w.Namespace.Confirm(w.NameOf(answer), "bogus"), nil)
+		w.NoError(err)
 	}
-	<-w.js.PublishAsyncComplete()
-	w.ok(msg.Respond([]byte("I have it")))
-	w.ok(w.nc.Flush())
-	w.broker(func(c *consumer.Config) { c.Workers.Confirm = 1 })
-	w.quiet()
-	rec, _ := w.record(answer.Lease.Name)
+	<-w.JS.PublishAsyncComplete()
+	w.NoError(msg.Respond([]byte("I have it")))
+	w.NoError(w.Conn.Flush())
+	w.Broker(func(c *consumer.Config) { c.Workers.Confirm = 1 })
+	w.WaitQueuesEmpty()
+	rec, _ := w.Record(answer.Lease.Name)
 	if rec.State != messages.StateActive {
 		t.Fatalf("confirmed, and %s (%s)", rec.State, rec.Reason)
 	}
@@ -174,42 +155,32 @@ func TestAStoredConfirmationBeatsNobodyListens(t *testing.T) {
 func TestAReplacedWorkerDoesNotUndoARenewal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	s := newSleeper()
-	b1, keyID := w.sleepyBroker(s)
-	w.put(b1, plainSecret)
-	stopped, blocked, release := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	var once, once2 sync.Once
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.AccessKeyID != keyID {
-			return iamsim.Verdict{}
-		}
-		if c.Action == "CreateAccessKey" {
-			once.Do(func() { s.sleep(); close(stopped) })
-		}
-		s.wait()
-		if c.Action == "DeleteAccessKey" {
-			once2.Do(func() { close(blocked); <-release })
+	removal := lessortest.NewGate()
+	s := w.newStall(atAction("CreateAccessKey"), func(s *stall, c iamsim.Call) iamsim.Verdict {
+		if c.AccessKeyID == s.keyID && c.Action == "DeleteAccessKey" {
+			removal.Pass(context.Background())
 		}
 		return iamsim.Verdict{}
 	})
-	sub := w.publish(w.ns.Request("alice", "ci"), `{"ttl":"1h"}`)
-	<-stopped
-	w.broker()
-	answer, _ := w.answer(sub)
-	w.quiet()
-	s.wake()
-	<-blocked
-	b1.sched.Stop()
+	w.Put(s.broker, lessortest.Secret)
+	sub := w.Publish(w.Namespace.Request("alice", "ci"), `{"ttl":"1h"}`)
+	s.wait()
+	w.Broker()
+	answer, _ := w.Answer(sub)
+	w.WaitQueuesEmpty()
+	s.resume()
+	removal.WaitArrival(t, "the replaced worker deletes its key")
+	s.broker.Scheduler.Stop()
 	for {
-		a, _ := w.answer(w.publish(w.ns.Renew(nameOf(w, answer)), `{"ttl":"5h"}`))
+		a := w.Renew(answer, `{"ttl":"5h"}`)
 		if a.Kind == messages.KindRenewed {
 			break
 		}
 	}
-	close(release)
+	removal.Open()
 	time.Sleep(time.Second)
-	rec, _ := w.record(answer.Lease.Name)
-	u, _ := w.sim.User(rec.User.Name)
+	rec, _ := w.Record(answer.Lease.Name)
+	u, _ := w.Sim.User(rec.User.Name)
 	if !strings.Contains(u.InlinePolicies["lessor"], rec.ExpiresAt.Format("2006-01-02T15:04:05Z")) {
 		t.Fatalf("record ends %s, AWS has %s", rec.ExpiresAt, u.InlinePolicies["lessor"])
 	}
@@ -219,37 +190,26 @@ func TestAReplacedWorkerDoesNotUndoARenewal(t *testing.T) {
 func TestAReplacedWorkerLeavesTheNewKeyAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	s := newSleeper()
-	b1, keyID := w.sleepyBroker(s)
-	w.put(b1, plainSecret)
-	stopped := make(chan struct{})
-	var once, lost sync.Once
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.AccessKeyID != keyID {
-			return iamsim.Verdict{}
-		}
-		v := iamsim.Verdict{}
-		if c.Action == "CreateAccessKey" {
+	var lost sync.Once
+	s := w.newStall(atAction("ListAccessKeys"), func(s *stall, c iamsim.Call) (v iamsim.Verdict) {
+		if c.AccessKeyID == s.keyID && c.Action == "CreateAccessKey" {
 			lost.Do(func() { v.Do = iamsim.DropAfter })
 		}
-		if c.Action == "ListAccessKeys" {
-			once.Do(func() { s.sleep(); close(stopped) })
-		}
-		s.wait()
 		return v
 	})
-	sub := w.publish(w.ns.Request("alice", "ci"), `{"ttl":"1h"}`)
-	<-stopped
-	w.broker()
-	answer, _ := w.answer(sub)
-	w.quiet()
-	if !w.works(answer.Credentials) {
+	w.Put(s.broker, lessortest.Secret)
+	sub := w.Publish(w.Namespace.Request("alice", "ci"), `{"ttl":"1h"}`)
+	s.wait()
+	w.Broker()
+	answer, _ := w.Answer(sub)
+	w.WaitQueuesEmpty()
+	if !w.Works(answer.Credentials) {
 		t.Fatal("does not work to begin with")
 	}
-	s.wake()
+	s.resume()
 	time.Sleep(time.Second)
-	if !w.works(answer.Credentials) {
-		t.Fatalf("the delivered key is dead\n%s", w.dump())
+	if !w.Works(answer.Credentials) {
+		t.Fatalf("the delivered key is dead\n%s", w.Dump())
 	}
 }
 
@@ -257,40 +217,36 @@ func TestAReplacedWorkerLeavesTheNewKeyAlone(t *testing.T) {
 func TestUndoBuriesItsOwnAttemptOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	s := newSleeper()
-	b1, keyID := w.sleepyBroker(s, func(c *consumer.Config) { c.Workers = consumer.Workers{Request: 1, Renew: 1, Revoke: 1, Confirm: 1} })
-	w.put(b1, plainSecret)
-	stopped := make(chan struct{})
-	var once sync.Once
 	var denied atomic.Bool
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.AccessKeyID == keyID && c.Action == "DeleteUser" {
-			return iamsim.Verdict{After: func() { once.Do(func() { s.sleep(); close(stopped) }) }}
+	s := w.newStall(never, func(s *stall, c iamsim.Call) iamsim.Verdict {
+		if c.AccessKeyID == s.keyID && c.Action == "DeleteUser" {
+			return iamsim.Verdict{After: s.pause}
 		}
-		if denied.Load() && c.AccessKeyID != keyID && c.Action == "DeleteAccessKey" {
+		if denied.Load() && c.AccessKeyID != s.keyID && c.Action == "DeleteAccessKey" {
 			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}
 		}
 		return iamsim.Verdict{}
-	})
+	}, func(c *consumer.Config) { c.Workers = consumer.Workers{Request: 1, Renew: 1, Revoke: 1, Confirm: 1} })
+	w.Put(s.broker, lessortest.Secret)
 	const body = `{"ttl":"1h","confirm":true}`
-	w.lease("ci", body, messages.HeaderIdempotencyKey, "k") // and not confirmed
-	w.quiet()
-	w.clock.move(11 * time.Second)
-	<-stopped
+	w.Lease("ci", body, messages.HeaderIdempotencyKey, "k") // and not confirmed
+	w.WaitQueuesEmpty()
+	w.Clock.Advance(11 * time.Second)
+	s.wait()
 	begun := time.Now()
-	w.broker()
-	w.clock.move(3 * time.Minute)
-	w.eventually("the other has undone it", func() bool { r := w.records(); return len(r) == 1 && r[0].State.Ended() })
+	w.Broker()
+	w.Clock.Advance(3 * time.Minute)
+	w.Eventually("the other has undone it", func() bool { r := w.Records(); return len(r) == 1 && r[0].State.Ended() })
 	denied.Store(true)
-	answer := w.lease("ci", body, messages.HeaderIdempotencyKey, "k")
-	w.answer(w.publish(w.ns.Revoke(nameOf(w, answer)), ""))
-	rec, _ := w.record(answer.Lease.Name)
-	t.Logf("before the first wakes, after %s: attempt %d %s, users %d", time.Since(begun), rec.Attempt, rec.State, w.sim.UserCount())
-	s.wake()
+	answer := w.Lease("ci", body, messages.HeaderIdempotencyKey, "k")
+	w.Revoke(answer)
+	rec, _ := w.Record(answer.Lease.Name)
+	t.Logf("before the first wakes, after %s: attempt %d %s, users %d", time.Since(begun), rec.Attempt, rec.State, w.Sim.UserCount())
+	s.resume()
 	time.Sleep(time.Second)
-	rec, _ = w.record(answer.Lease.Name)
-	if rec.State.Ended() && w.sim.UserCount() > 0 {
-		t.Fatalf("the record says %s (attempt %d), and the user is there\n%s", rec.State, rec.Attempt, w.dump())
+	rec, _ = w.Record(answer.Lease.Name)
+	if rec.State.Ended() && w.Sim.UserCount() > 0 {
+		t.Fatalf("the record says %s (attempt %d), and the user is there\n%s", rec.State, rec.Attempt, w.Dump())
 	}
 }
 
@@ -300,24 +256,24 @@ func TestNothingIsDeliveredAfterTheDeadline(t *testing.T) {
 	const body = `{"ttl":"1m"}`
 	at := deliveryEffect(t, body)
 	w := newWorld(t)
-	first := w.broker()
-	w.put(first, plainSecret)
-	first.stop()
-	m := newMortal(at, false)
-	b := w.mortalBroker(m)
-	m.arm()
-	sub := w.publish(w.ns.Request("alice", "ci"), body, messages.HeaderDeadline, time.Now().Add(100*time.Second).UTC().Format(time.RFC3339))
-	w.eventually("dead", m.isDead)
-	b.die()
-	w.clock.move(5 * time.Minute)
-	cfg := w.config(w.connect())
-	c, err := consumer.New(w.ctx(), cfg)
-	w.ok(err)
-	w.ok(c.Start(w.ctx()))
-	defer func() { _ = c.Stop(w.ctx()) }()
-	answer, _ := w.answer(sub)
+	first := w.Broker()
+	w.Put(first, lessortest.Secret)
+	first.Close()
+	m := &lessortest.Crash{At: at, After: false}
+	b := w.CrashingBroker(m)
+	m.Arm()
+	sub := w.Publish(w.Namespace.Request("alice", "ci"), body, messages.HeaderDeadline, time.Now().Add(100*time.Second).UTC().Format(time.RFC3339))
+	w.Eventually("dead", m.Crashed)
+	b.Kill()
+	w.Clock.Advance(5 * time.Minute)
+	cfg := w.Config(w.Connect())
+	c, err := consumer.New(w.Context(), cfg)
+	w.NoError(err)
+	w.NoError(c.Start(w.Context()))
+	defer func() { _ = c.Stop(w.Context()) }()
+	answer, _ := w.Answer(sub)
 	if answer.Kind == messages.KindCredentials {
-		t.Fatalf("delivered at %s: ended %s", w.clock.now(), answer.Lease.ExpiresAt)
+		t.Fatalf("delivered at %s: ended %s", w.Clock.Now(), answer.Lease.ExpiresAt)
 	}
 }
 
@@ -327,20 +283,20 @@ func TestARequestWhoseLeaseExpiredUndeliveredIsAnswered(t *testing.T) {
 	const body = `{"ttl":"1m"}`
 	at := deliveryEffect(t, body)
 	w := newWorld(t)
-	first := w.broker()
-	w.put(first, plainSecret)
-	first.stop()
-	m := newMortal(at, false)
-	b := w.mortalBroker(m, func(c *consumer.Config) { c.Streams.AckWait = 3 * time.Second })
-	m.arm()
-	sub := w.publish(w.ns.Request("alice", "ci"), body)
-	w.eventually("dead", m.isDead)
-	b.die()
-	w.clock.move(5 * time.Minute)
-	w.broker(func(c *consumer.Config) { c.Streams.AckWait = 3 * time.Second })
-	w.quiet()
+	first := w.Broker()
+	w.Put(first, lessortest.Secret)
+	first.Close()
+	m := &lessortest.Crash{At: at, After: false}
+	b := w.CrashingBroker(m, func(c *consumer.Config) { c.Streams.AckWait = 3 * time.Second })
+	m.Arm()
+	sub := w.Publish(w.Namespace.Request("alice", "ci"), body)
+	w.Eventually("dead", m.Crashed)
+	b.Kill()
+	w.Clock.Advance(5 * time.Minute)
+	w.Broker(func(c *consumer.Config) { c.Streams.AckWait = 3 * time.Second })
+	w.WaitQueuesEmpty()
 	if msg, err := sub.NextMsg(2 * time.Second); err != nil {
-		t.Fatalf("left the queue without an answer: %v %+v", err, w.records()[0].Reason)
+		t.Fatalf("left the queue without an answer: %v %+v", err, w.Records()[0].Reason)
 	} else {
 		t.Logf("%s", msg.Data[:60])
 	}
@@ -349,31 +305,31 @@ func TestARequestWhoseLeaseExpiredUndeliveredIsAnswered(t *testing.T) {
 func TestARepeatOfAFailingRequestIsToldTheTruth(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), extraSecret)
-	w.denies("DeleteUser")
-	w.refused(w.ask("extra", "{}", messages.HeaderIdempotencyKey, "k"), messages.CodeProviderRejected)
-	w.refused(w.ask("extra", "{}", messages.HeaderIdempotencyKey, "k"), messages.CodeProviderRejected)
+	w.Put(w.Broker(), extraSecret)
+	w.Deny("DeleteUser")
+	w.WantError(w.Request("extra", "{}", messages.HeaderIdempotencyKey, "k"), messages.CodeProviderRejected)
+	w.WantError(w.Request("extra", "{}", messages.HeaderIdempotencyKey, "k"), messages.CodeProviderRejected)
 }
 
 func TestASequenceThatComesAgainIsAnotherMessage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	w.lease("ci", "{}", messages.HeaderIdempotencyKey, "k")
-	w.quiet()
-	w.ok(w.js.DeleteStream(w.ctx(), w.ns.Stream(messages.VerbRequest)))
-	w.eventually("made anew", func() bool {
-		_, err := w.js.Stream(w.ctx(), w.ns.Stream(messages.VerbRequest))
+	w.Put(w.Broker(), lessortest.Secret)
+	w.Lease("ci", "{}", messages.HeaderIdempotencyKey, "k")
+	w.WaitQueuesEmpty()
+	w.NoError(w.JS.DeleteStream(w.Context(), w.Namespace.Stream(messages.VerbRequest)))
+	w.Eventually("made anew", func() bool {
+		_, err := w.JS.Stream(w.Context(), w.Namespace.Stream(messages.VerbRequest))
 		return err == nil
 	})
-	w.refused(w.ask("ci", "{}", messages.HeaderIdempotencyKey, "k"), messages.CodeAlreadyDelivered)
+	w.WantError(w.Request("ci", "{}", messages.HeaderIdempotencyKey, "k"), messages.CodeAlreadyDelivered)
 }
 
 // A rolling restart: no plain request at the front door goes unanswered.
 func TestARollingRestartAnswersEveryKnock(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
+	w.Put(w.Broker(), lessortest.Secret)
 	stop := make(chan struct{})
 	var all sync.WaitGroup
 	var mu sync.Mutex
@@ -386,7 +342,7 @@ func TestARollingRestartAnswersEveryKnock(t *testing.T) {
 					return
 				default:
 				}
-				m, err := w.nc.Request(w.ns.API("get", "alice", "ci", "nosuch"), nil, 2*time.Second)
+				m, err := w.Conn.Request(w.Namespace.API("get", "alice", "ci", "nosuch"), nil, 2*time.Second)
 				mu.Lock()
 				asked++
 				if err != nil {
@@ -399,9 +355,9 @@ func TestARollingRestartAnswersEveryKnock(t *testing.T) {
 		})
 	}
 	for range 10 {
-		b := w.broker()
+		b := w.Broker()
 		time.Sleep(100 * time.Millisecond)
-		b.stop()
+		b.Close()
 	}
 	close(stop)
 	all.Wait()
@@ -411,27 +367,27 @@ func TestARollingRestartAnswersEveryKnock(t *testing.T) {
 	}
 }
 
-// A stop that is out of patience cuts ready_within short, and delivers nothing.
+// A stop that is out of lessortest.Patience cuts ready_within short, and delivers nothing.
 func TestAStopDoesNotDeliverWhatItGivesUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker()
-	w.put(b, plainSecret)
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == "GetCallerIdentity" && c.AccessKeyID != w.keyID {
+	b := w.Broker()
+	w.Put(b, lessortest.Secret)
+	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if c.Action == "GetCallerIdentity" && c.AccessKeyID != w.KeyID {
 			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "InvalidClientTokenId"}
 		}
 		return iamsim.Verdict{}
 	})
-	sub := w.publish(w.ns.Request("alice", "ci"), `{"ttl":"1h","ready_within":"30s"}`)
-	w.eventually("active", func() bool { r := w.records(); return len(r) == 1 && r[0].State == messages.StateActive })
+	sub := w.Publish(w.Namespace.Request("alice", "ci"), `{"ttl":"1h","ready_within":"30s"}`)
+	w.Eventually("active", func() bool { r := w.Records(); return len(r) == 1 && r[0].State == messages.StateActive })
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	_ = b.Stop(ctx)
 	if m, err := sub.NextMsg(time.Second); err == nil {
 		r, _ := messages.DecodeReply(m.Data)
-		rec, _ := w.record(r.Lease.Name)
-		t.Fatalf("delivered with ready %v after a moment of 30s; settled: %v, queue empty: %v", *r.Ready, rec.Settled(), w.empty())
+		rec, _ := w.Record(r.Lease.Name)
+		t.Fatalf("delivered with ready %v after a moment of 30s; settled: %v, queue empty: %v", *r.Ready, rec.Settled(), w.QueuesAreEmpty())
 	}
 }
 
@@ -439,20 +395,20 @@ func TestAStopDoesNotDeliverWhatItGivesUp(t *testing.T) {
 func TestAStopEndsKnocksThatWait(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker()
-	w.put(b, plainSecret)
-	r := w.lease("ci", `{"ttl":"1h"}`)
-	w.quiet()
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+	b := w.Broker()
+	w.Put(b, lessortest.Secret)
+	r := w.Lease("ci", `{"ttl":"1h"}`)
+	w.WaitQueuesEmpty()
+	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "PutUserPolicy" {
 			return iamsim.Verdict{Do: iamsim.Fail, Status: 500, Code: "ServiceFailure"}
 		}
 		return iamsim.Verdict{}
 	})
-	n := nameOf(w, r)
-	w.publish(w.ns.Renew(n), `{"ttl":"2h"}`)
+	n := w.NameOf(r)
+	w.Publish(w.Namespace.Renew(n), `{"ttl":"2h"}`)
 	time.Sleep(300 * time.Millisecond)
-	w.ok(w.nc.PublishRequest(w.ns.API("renew", n.Identity, n.Secret, n.ID), w.nc.NewInbox(), nil))
+	w.NoError(w.Conn.PublishRequest(w.Namespace.API("renew", n.Identity, n.Secret, n.ID), w.Conn.NewInbox(), nil))
 	time.Sleep(300 * time.Millisecond)
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
 	defer cancel()

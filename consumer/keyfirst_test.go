@@ -11,25 +11,26 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
 // crowded is a broker to whose account a call waits as soon as another is made: it
 // makes few calls a second, and one at once.
-func (w *world) crowded(perSecond float64, change ...func(*consumer.Config)) *broker {
-	w.t.Helper()
-	return w.broker(append([]func(*consumer.Config){w.paced(perSecond), func(c *consumer.Config) {
+func (w *world) crowded(perSecond float64, change ...func(*consumer.Config)) *lessortest.Broker {
+	w.T.Helper()
+	return w.Broker(append([]func(*consumer.Config){w.paced(perSecond), func(c *consumer.Config) {
 		c.RetryMin, c.RetryMax = 20*time.Millisecond, 200*time.Millisecond
 	}}, change...)...)
 }
 
 // keyGone waits until the records say that the leases' keys are deleted.
 func (w *world) keyGone(leases ...messages.Reply) {
-	w.t.Helper()
+	w.T.Helper()
 	for _, l := range leases {
-		w.eventually("the key is gone, and that is written down", func() bool {
-			rec, _ := w.record(l.Lease.Name)
+		w.Eventually("the key is gone, and that is written down", func() bool {
+			rec, _ := w.Record(l.Lease.Name)
 			return !rec.KeyDeletedAt.IsZero()
 		})
 	}
@@ -40,38 +41,38 @@ func (w *world) keyGone(leases ...messages.Reply) {
 func TestUnderBacklogARevocationIsAnsweredAtItsEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	lease := w.leftBehind(1, "{}")[0]
+	lease := w.leasesWithoutBroker(1, "{}")[0]
 	w.crowded(9.9)
-	answers := w.publish(w.ns.Revoke(nameOf(w, lease)), "")
+	answers := w.Publish(w.Namespace.Revoke(w.NameOf(lease)), "")
 	w.keyGone(lease)
-	if w.works(lease.Credentials) || w.sim.UserCount() != 1 {
+	if w.Works(lease.Credentials) || w.Sim.UserCount() != 1 {
 		t.Fatal("the key works, or the user is gone already")
 	}
-	r, _ := w.answer(answers)
-	if r.Kind != messages.KindRevoked || w.sim.UserCount() != 0 {
-		t.Fatalf("answered %+v %v, and there are %d users", r, r.Error, w.sim.UserCount())
+	r, _ := w.Answer(answers)
+	if r.Kind != messages.KindRevoked || w.Sim.UserCount() != 0 {
+		t.Fatalf("answered %+v %v, and there are %d users", r, r.Error, w.Sim.UserCount())
 	}
-	w.told(lease.Lease.Name, messages.EventIssued, messages.EventRevoked)
+	w.WaitEvents(lease.Lease.Name, messages.EventIssued, messages.EventRevoked)
 }
 
 // Users that are tidied up take no worker from those whose keys are alive.
 func TestTidyingHoldsNoWorker(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	leases := w.leftBehind(5, "{}")
+	leases := w.leasesWithoutBroker(5, "{}")
 	w.crowded(9.9, func(c *consumer.Config) { c.Workers.Revoke = 2 })
 
-	stuck := newGate()
-	w.t.Cleanup(func() { close(stuck.open) })
-	w.sim.SetHook(stuckAt(stuck, "DetachUserPolicy"))
+	stuck := lessortest.NewGate()
+	w.T.Cleanup(func() { stuck.Open() })
+	w.Sim.SetHook(stuck.Hook("DetachUserPolicy"))
 	for _, l := range leases[:4] {
-		w.publish(w.ns.Revoke(nameOf(w, l)), "")
+		w.Publish(w.Namespace.Revoke(w.NameOf(l)), "")
 	}
-	w.arrives("one is being tidied up, and does not get on", stuck)
-	w.publish(w.ns.Revoke(nameOf(w, leases[4])), "")
-	w.eventually("all keys are dead", func() bool {
+	stuck.WaitArrival(w.T, "one is being tidied up, and does not get on")
+	w.Publish(w.Namespace.Revoke(w.NameOf(leases[4])), "")
+	w.Eventually("all keys are dead", func() bool {
 		for _, l := range leases {
-			if w.works(l.Credentials) {
+			if w.Works(l.Credentials) {
 				return false
 			}
 		}
@@ -84,37 +85,37 @@ func TestTidyingHoldsNoWorker(t *testing.T) {
 func TestAfterAFailedTryThePolicyGoesAfterTheKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	lease := w.lease("ci", "{}")
-	w.quiet()
+	w.Put(w.Broker(), lessortest.Secret)
+	lease := w.Lease("ci", "{}")
+	w.WaitQueuesEmpty()
 	var failing atomic.Bool
 	failing.Store(true)
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "DeleteAccessKey" && failing.Load() {
 			return iamsim.Verdict{Do: iamsim.Fail, Status: 500}
 		}
 		return iamsim.Verdict{}
 	})
-	w.answer(w.publish(w.ns.Revoke(nameOf(w, lease)), ""))
+	w.Revoke(lease)
 	for tries := 1; tries < 3; tries++ {
-		if w.works(lease.Credentials) {
+		if w.Works(lease.Credentials) {
 			t.Fatalf("after %d tries the key works", tries)
 		}
-		w.sim.ResetCalls()
-		w.clock.move(time.Minute)
-		w.eventually("one more try", func() bool {
-			rec, _ := w.record(lease.Lease.Name)
+		w.Sim.ResetCalls()
+		w.Clock.Advance(time.Minute)
+		w.Eventually("one more try", func() bool {
+			rec, _ := w.Record(lease.Lease.Name)
 			return rec.TeardownTries > tries
 		})
-		for _, c := range w.sim.Calls() {
+		for _, c := range w.Sim.Calls() {
 			if c.Action != "DeleteAccessKey" && c.Action != "PutUserPolicy" {
 				t.Errorf("%s, and the key is alive", c.Action)
 			}
 		}
 	}
 	failing.Store(false)
-	w.clock.move(time.Hour)
-	w.over(lease, messages.ReasonRequested)
+	w.Clock.Advance(time.Hour)
+	w.WaitRevoked(lease, messages.ReasonRequested)
 }
 
 // A mass of requests takes the calls that it needs, though AWS throttles some that
@@ -123,12 +124,12 @@ func TestThrottledRequestsRepeatNothingThatIsDone(t *testing.T) {
 	t.Parallel()
 	const leases, throttled = 32, 16
 	w := newWorld(t)
-	w.put(w.broker(w.paced(0)), plainSecret)
-	w.lease("ci", "{}")
+	w.Put(w.Broker(w.paced(0)), lessortest.Secret)
+	w.Lease("ci", "{}")
 	var left atomic.Int64
 	left.Store(throttled)
 	together := make(chan struct{})
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "CreateUser" {
 			return iamsim.Verdict{}
 		}
@@ -141,10 +142,10 @@ func TestThrottledRequestsRepeatNothingThatIsDone(t *testing.T) {
 		<-together
 		return iamsim.Verdict{Do: iamsim.Fail, Status: 400, Code: "Throttling"}
 	})
-	w.sim.ResetCalls()
+	w.Sim.ResetCalls()
 	w.leaseMany(leases)
 	done, refused := map[string]int{}, 0
-	for _, c := range w.sim.Calls() {
+	for _, c := range w.Sim.Calls() {
 		if c.Code == "Throttling" {
 			refused++
 		} else {
@@ -165,23 +166,23 @@ func TestADeadlineThatCannotBeMetIsToldAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	b := w.crowded(2)
-	defer b.die()
-	w.put(b, plainSecret)
+	defer b.Kill()
+	w.Put(b, lessortest.Secret)
 	const others = 8 // which take 20 s
 	for range others {
-		w.publish(w.ns.Request("alice", "ci"), "{}")
+		w.Publish(w.Namespace.Request("alice", "ci"), "{}")
 	}
-	w.eventually("others wait", func() bool { return len(w.records()) == others })
+	w.Eventually("others wait", func() bool { return len(w.Records()) == others })
 	deadline := time.Now().Add(10 * time.Second)
-	r := w.ask("ci", fmt.Sprintf(`{"deadline":%q}`, deadline.UTC().Format(time.RFC3339Nano)))
+	r := w.Request("ci", fmt.Sprintf(`{"deadline":%q}`, deadline.UTC().Format(time.RFC3339Nano)))
 	if left := time.Until(deadline); left < 5*time.Second {
 		t.Errorf("it was told %s before the deadline", left)
 	}
-	w.refused(r, messages.CodeDeadlineExceeded)
+	w.WantError(r, messages.CodeDeadlineExceeded)
 	if !r.Error.Retryable || r.Lease.State != messages.StateFailed {
 		t.Errorf("answered %+v, %+v", r.Error, r.Lease)
 	}
-	for _, u := range w.sim.Users() {
+	for _, u := range w.Sim.Users() {
 		if u.Name == r.Lease.Username {
 			t.Error("a user was made")
 		}
@@ -192,31 +193,31 @@ func TestADeadlineThatCannotBeMetIsToldAtOnce(t *testing.T) {
 func TestAStopLeavesTheTidyingToOthers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	leases := w.leftBehind(2, "{}")
+	leases := w.leasesWithoutBroker(2, "{}")
 	slow := w.crowded(9.9, func(c *consumer.Config) { c.Workers.Revoke = 2 })
-	stuck := newGate()
-	w.sim.SetHook(stuckAt(stuck, "DetachUserPolicy"))
+	stuck := lessortest.NewGate()
+	w.Sim.SetHook(stuck.Hook("DetachUserPolicy"))
 	var answers []*nats.Subscription
 	for _, l := range leases {
-		answers = append(answers, w.publish(w.ns.Revoke(nameOf(w, l)), ""))
+		answers = append(answers, w.Publish(w.Namespace.Revoke(w.NameOf(l)), ""))
 	}
 	w.keyGone(leases...)
-	w.arrives("one has a slot, and the other waits for it", stuck)
-	slow.sched.Stop()
+	stuck.WaitArrival(w.T, "one has a slot, and the other waits for it")
+	slow.Scheduler.Stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if err := slow.Stop(ctx); err != nil {
 		t.Error(err)
 	}
-	w.sim.SetHook(nil)
-	w.broker()
+	w.Sim.SetHook(nil)
+	w.Broker()
 	for _, a := range answers {
-		if r, _ := w.answer(a); r.Kind != messages.KindRevoked {
+		if r, _ := w.Answer(a); r.Kind != messages.KindRevoked {
 			t.Errorf("answered %+v %v", r, r.Error)
 		}
 	}
-	w.nothingInAWS()
-	if n := w.lines("the teardown failed"); n > 0 {
+	w.WaitNoUsers()
+	if n := w.Logs.Count("the teardown failed"); n > 0 {
 		t.Errorf("%d failures", n)
 	}
 }
@@ -225,14 +226,14 @@ func TestAStopLeavesTheTidyingToOthers(t *testing.T) {
 func TestWhatIsTidiedUpLaterWritesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	lease := w.leftBehind(1, "{}")[0]
+	lease := w.leasesWithoutBroker(1, "{}")[0]
 	w.crowded(9.9, func(c *consumer.Config) { c.Workers.MaxCleanups = -1 })
-	w.publishFor("", w.ns.Revoke(nameOf(w, lease)), "")
+	w.PublishReply("", w.Namespace.Revoke(w.NameOf(lease)), "")
 	w.keyGone(lease)
-	before, _ := w.record(lease.Lease.Name)
-	w.clock.move(10 * time.Second)
-	w.eventually("it is left for later", func() bool { return w.lines("too many cleanups wait") > 0 })
-	if after, _ := w.record(lease.Lease.Name); !after.Due.Equal(before.Due) {
+	before, _ := w.Record(lease.Lease.Name)
+	w.Clock.Advance(10 * time.Second)
+	w.Eventually("it is left for later", func() bool { return w.Logs.Count("too many cleanups wait") > 0 })
+	if after, _ := w.Record(lease.Lease.Name); !after.Due.Equal(before.Due) {
 		t.Errorf("it was due at %s and is at %s", before.Due, after.Due)
 	}
 }
@@ -241,27 +242,25 @@ func TestWhatIsTidiedUpLaterWritesNothing(t *testing.T) {
 func TestTidyingUpASessionHoldsNoWorker(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker(func(c *consumer.Config) { c.Workers.Revoke = 1 })
-	w.put(b, strings.Replace(denying(sessionSecret), `"name":"ci"`, `"name":"role"`, 1))
-	w.put(b, plainSecret)
+	b := w.Broker(func(c *consumer.Config) { c.Workers.Revoke = 1 })
+	w.Put(b, strings.Replace(denying(sessionSecret), `"name":"ci"`, `"name":"role"`, 1))
+	w.Put(b, lessortest.Secret)
 	w.sessionRole()
-	session := w.lease("role", "{}")
-	w.quiet()
-	if r, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, session)), "")); r.Kind != messages.KindRevoked {
-		t.Fatalf("answered %+v %v", r, r.Error)
-	}
-	stuck := newGate()
-	w.sim.SetHook(stuckAt(stuck, "DeleteRolePolicy"))
-	w.clock.move(2 * time.Hour)
-	w.arrives("the Deny is being tidied up", stuck)
-	user := w.lease("ci", "{}")
-	w.answer(w.publish(w.ns.Revoke(nameOf(w, user)), ""))
-	if n := len(w.sim.RolePolicies("deploy")); w.works(user.Credentials) || n != 2 {
+	session := w.Lease("role", "{}")
+	w.WaitQueuesEmpty()
+	w.WantKind(w.Revoke(session), messages.KindRevoked)
+	stuck := lessortest.NewGate()
+	w.Sim.SetHook(stuck.Hook("DeleteRolePolicy"))
+	w.Clock.Advance(2 * time.Hour)
+	stuck.WaitArrival(w.T, "the Deny is being tidied up")
+	user := w.Lease("ci", "{}")
+	w.Revoke(user)
+	if n := len(w.Sim.RolePolicies("deploy")); w.Works(user.Credentials) || n != 2 {
 		t.Errorf("the key works, or the Deny is gone: %d policies", n)
 	}
-	close(stuck.open)
-	w.state(session.Lease.Name, messages.StateRevoked)
-	w.told(session.Lease.Name, messages.EventIssued, messages.EventRevoked)
+	stuck.Open()
+	w.WaitState(session.Lease.Name, messages.StateRevoked)
+	w.WaitEvents(session.Lease.Name, messages.EventIssued, messages.EventRevoked)
 }
 
 // A key that is deleted in the end was the failure: what waits then is none. And nobody
@@ -269,36 +268,36 @@ func TestTidyingUpASessionHoldsNoWorker(t *testing.T) {
 func TestOnceTheKeyIsGoneNothingFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	lease := w.leftBehind(1, "{}")[0]
+	lease := w.leasesWithoutBroker(1, "{}")[0]
 	w.crowded(9.9)
-	w.denies("DeleteAccessKey")
-	w.answer(w.publish(w.ns.Revoke(nameOf(w, lease)), ""))
-	if rec, _ := w.record(lease.Lease.Name); !rec.Failing() {
+	w.Deny("DeleteAccessKey")
+	w.Revoke(lease)
+	if rec, _ := w.Record(lease.Lease.Name); !rec.Failing() {
 		t.Fatalf("it does not fail: %+v", rec)
 	}
-	w.sim.SetHook(nil)
-	w.clock.move(time.Minute)
+	w.Sim.SetHook(nil)
+	w.Clock.Advance(time.Minute)
 	w.keyGone(lease)
-	if rec, _ := w.record(lease.Lease.Name); rec.Failing() {
+	if rec, _ := w.Record(lease.Lease.Name); rec.Failing() {
 		t.Errorf("it fails: %s", rec.TeardownError)
 	}
-	r, _ := w.answer(w.publish(w.ns.Renew(nameOf(w, lease)), `{"ttl":"1h"}`))
-	w.refused(r, messages.CodeLeaseEnded)
-	w.told(lease.Lease.Name, messages.EventIssued, messages.EventRevokeFailed, messages.EventRejected)
+	r := w.Renew(lease, `{"ttl":"1h"}`)
+	w.WantError(r, messages.CodeLeaseEnded)
+	w.WaitEvents(lease.Lease.Name, messages.EventIssued, messages.EventRevokeFailed, messages.EventRejected)
 }
 
 // Nobody confirmed, and AWS takes no more calls: each event is told once.
 func TestUnderBacklogAnUndeliveredLeaseIsToldOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	lease := w.leftBehind(1, `{"confirm":true}`)[0]
+	lease := w.leasesWithoutBroker(1, `{"confirm":true}`)[0]
 	slow := w.crowded(9.9)
-	w.clock.move(time.Minute)
+	w.Clock.Advance(time.Minute)
 	w.keyGone(lease)
-	w.told(lease.Lease.Name, messages.EventIssued, messages.EventUndelivered)
-	slow.stop()
-	w.broker()
-	w.clock.move(10 * time.Second)
-	w.over(lease, messages.ReasonUndelivered)
-	w.told(lease.Lease.Name, messages.EventIssued, messages.EventUndelivered, messages.EventRevoked)
+	w.WaitEvents(lease.Lease.Name, messages.EventIssued, messages.EventUndelivered)
+	slow.Close()
+	w.Broker()
+	w.Clock.Advance(10 * time.Second)
+	w.WaitRevoked(lease, messages.ReasonUndelivered)
+	w.WaitEvents(lease.Lease.Name, messages.EventIssued, messages.EventUndelivered, messages.EventRevoked)
 }

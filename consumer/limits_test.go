@@ -13,23 +13,18 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// counting waits until a broker knows how many leases there are.
-func (w *world) counting(b *broker) {
-	w.t.Helper()
-	w.eventually("the leases are counted", func() bool { return b.sched.Healthy() == nil })
-}
-
 // askAs requests a lease of ci for an identity, at the front door or directly.
 func (w *world) askAs(identity string, door bool, header ...string) messages.Reply {
-	w.t.Helper()
+	w.T.Helper()
 	if door {
-		return w.call(w.nc, w.ns.API("request", identity, "ci"), "", header...)
+		return w.Call(w.Conn, w.Namespace.API("request", identity, "ci"), "", header...)
 	}
-	r, _ := w.answer(w.publish(w.ns.Request(identity, "ci"), "", header...))
+	r, _ := w.Answer(w.Publish(w.Namespace.Request(identity, "ci"), "", header...))
 	return r
 }
 
@@ -38,38 +33,36 @@ func TestASecretLimitsTheRateOfAnIdentity(t *testing.T) {
 	for _, door := range []bool{true, false} {
 		t.Run(fmt.Sprint("at the door: ", door), func(t *testing.T) {
 			w := newWorld(t)
-			b := w.broker()
-			w.put(b, `{"name":"ci","max_requests_per_minute":3,"aws":{}}`)
-			w.counting(b)
+			b := w.Broker()
+			w.Put(b, `{"name":"ci","max_requests_per_minute":3,"aws":{}}`)
+			w.WaitLoaded(b)
 			keyed := w.askAs("alice", door, messages.HeaderIdempotencyKey, "k")
 			for range 2 {
-				if r := w.askAs("alice", door); r.Kind != messages.KindCredentials {
-					t.Fatalf("%+v %v", r, r.Error)
-				}
+				w.WantKind(w.askAs("alice", door), messages.KindCredentials)
 			}
-			w.quiet()
-			records := len(w.records())
-			w.sim.ResetCalls()
+			w.WaitQueuesEmpty()
+			records := len(w.Records())
+			w.Sim.ResetCalls()
 			for _, header := range [][]string{nil, {messages.HeaderIdempotencyKey, "new"}} {
 				r := w.askAs("alice", door, header...)
-				w.refused(r, messages.CodeRateExceeded)
+				w.WantError(r, messages.CodeRateExceeded)
 				if e := r.Error; !e.Retryable || e.RetryAfter.Std() <= 0 || e.RetryAfter.Std() > time.Minute ||
 					!strings.Contains(e.Message, "3 requests of alice for ci a minute; ask again in "+e.RetryAfter.String()) {
 					t.Errorf("%+v", e)
 				}
 			}
-			if n, calls := len(w.records()), w.sim.Calls(); n != records || len(calls) > 0 {
+			if n, calls := len(w.Records()), w.Sim.Calls(); n != records || len(calls) > 0 {
 				t.Errorf("refusals made %d records and cost %d calls", n-records, len(calls))
 			}
 			// A repeat begins nothing.
-			w.refused(w.askAs("alice", door, messages.HeaderIdempotencyKey, "k"), messages.CodeAlreadyDelivered)
+			w.WantError(w.askAs("alice", door, messages.HeaderIdempotencyKey, "k"), messages.CodeAlreadyDelivered)
 			if r := w.askAs("bob", door); r.Kind != messages.KindCredentials {
 				t.Errorf("bob pays for alice: %v", r.Error)
 			}
 			// An ended lease counts all the same.
-			w.answer(w.publish(w.ns.Revoke(nameOf(w, keyed)), ""))
-			w.refused(w.askAs("alice", door), messages.CodeRateExceeded)
-			w.clock.move(time.Minute)
+			w.Revoke(keyed)
+			w.WantError(w.askAs("alice", door), messages.CodeRateExceeded)
+			w.Clock.Advance(time.Minute)
 			if r := w.askAs("alice", door); r.Kind != messages.KindCredentials {
 				t.Errorf("a minute later: %v", r.Error)
 			}
@@ -80,14 +73,14 @@ func TestASecretLimitsTheRateOfAnIdentity(t *testing.T) {
 func TestTheBrokersRateIsForSecretsWithoutOne(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker(func(c *consumer.Config) { c.MaxRequestsPerMinute = 1 })
-	w.put(b, plainSecret)
-	w.put(b, `{"name":"free","max_requests_per_minute":100}`)
-	w.counting(b)
-	w.lease("ci", "{}")
-	w.refused(w.ask("ci", "{}"), messages.CodeRateExceeded)
-	w.lease("free", "{}")
-	w.lease("free", "{}")
+	b := w.Broker(func(c *consumer.Config) { c.MaxRequestsPerMinute = 1 })
+	w.Put(b, lessortest.Secret)
+	w.Put(b, `{"name":"free","max_requests_per_minute":100}`)
+	w.WaitLoaded(b)
+	w.Lease("ci", "{}")
+	w.WantError(w.Request("ci", "{}"), messages.CodeRateExceeded)
+	w.Lease("free", "{}")
+	w.Lease("free", "{}")
 }
 
 // TestLimitsHoldAcrossReplicas: more comes through than a limit allows only by what the
@@ -103,17 +96,17 @@ func TestLimitsHoldAcrossReplicas(t *testing.T) {
 		t.Run(limit, func(t *testing.T) {
 			w := newWorld(t)
 			for range replicas {
-				b := w.broker(func(c *consumer.Config) { c.Workers.Request = workers })
-				w.counting(b)
+				b := w.Broker(func(c *consumer.Config) { c.Workers.Request = workers })
+				w.WaitLoaded(b)
 			}
-			w.put(w.broker(func(c *consumer.Config) { c.Workers.Request = workers }), `{"name":"ci","`+limit+`":`+fmt.Sprint(most)+`,"aws":{}}`)
+			w.Put(w.Broker(func(c *consumer.Config) { c.Workers.Request = workers }), `{"name":"ci","`+limit+`":`+fmt.Sprint(most)+`,"aws":{}}`)
 			var subs []*nats.Subscription
 			for range 4 * most {
-				subs = append(subs, w.publish(w.ns.Request("alice", "ci"), "{}"))
+				subs = append(subs, w.Publish(w.Namespace.Request("alice", "ci"), "{}"))
 			}
 			made := 0
 			for _, s := range subs {
-				switch r, _ := w.answer(s); {
+				switch r, _ := w.Answer(s); {
 				case r.Kind == messages.KindCredentials:
 					made++
 				case r.Error.Code != code || r.Error.RetryAfter <= 0:
@@ -123,7 +116,7 @@ func TestLimitsHoldAcrossReplicas(t *testing.T) {
 			if made < most || made > most+(replicas+1)*workers {
 				t.Errorf("%d were made, the limit is %d", made, most)
 			}
-			if n := w.sim.UserCount(); n != made {
+			if n := w.Sim.UserCount(); n != made {
 				t.Errorf("%d users of %d leases", n, made)
 			}
 		})
@@ -134,15 +127,15 @@ func TestLimitsHoldAcrossReplicas(t *testing.T) {
 func TestARateOutlivesItsBroker(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	first := w.broker()
-	w.put(first, `{"name":"ci","max_requests_per_minute":2,"aws":{}}`)
-	w.counting(first)
-	w.lease("ci", "{}")
-	w.lease("ci", "{}")
-	w.quiet()
-	first.stop()
-	w.broker()
-	w.refused(w.ask("ci", "{}"), messages.CodeRateExceeded)
+	first := w.Broker()
+	w.Put(first, `{"name":"ci","max_requests_per_minute":2,"aws":{}}`)
+	w.WaitLoaded(first)
+	w.Lease("ci", "{}")
+	w.Lease("ci", "{}")
+	w.WaitQueuesEmpty()
+	first.Close()
+	w.Broker()
+	w.WantError(w.Request("ci", "{}"), messages.CodeRateExceeded)
 }
 
 // TestAFloodingIdentityKeepsNobodyOut: alice takes all the places that she can get and
@@ -150,34 +143,34 @@ func TestARateOutlivesItsBroker(t *testing.T) {
 func TestAFloodingIdentityKeepsNobodyOut(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
+	w.Put(w.Broker(), lessortest.Secret)
 	alices, bobs := w.askAs("alice", false), w.askAs("bob", false)
 	var names []string
 	for range 8 { // each lease has one pending renewal and a line of those who wait
 		names = append(names, w.askAs("alice", false).Lease.Name)
 	}
 	names = append(names, alices.Lease.Name)
-	w.quiet()
+	w.WaitQueuesEmpty()
 	release := make(chan struct{}) // until then renewals stay pending
-	w.sim.SetHook(func(context.Context, iamsim.Call) iamsim.Verdict { <-release; return iamsim.Verdict{} })
+	w.Sim.SetHook(func(context.Context, iamsim.Call) iamsim.Verdict { <-release; return iamsim.Verdict{} })
 	defer close(release)
-	inbox := w.nc.NewInbox()
-	sub, err := w.nc.SubscribeSync(inbox)
-	w.ok(err)
+	inbox := w.Conn.NewInbox()
+	sub, err := w.Conn.SubscribeSync(inbox)
+	w.NoError(err)
 	const share, flood = 256, 400
 	for i := range flood {
-		w.ok(w.nc.PublishRequest(w.ns.API("renew")+"."+names[i%len(names)], inbox, []byte(`{"ttl":"2h"}`)))
+		w.NoError(w.Conn.PublishRequest(w.Namespace.API("renew")+"."+names[i%len(names)], inbox, []byte(`{"ttl":"2h"}`)))
 	}
 	told := 0
 	for told < flood-share-len(names)-8 { // the others have a place, or wait on the stream
-		r, _ := w.answer(sub)
-		w.refused(r, messages.CodeUnavailable)
+		r, _ := w.Answer(sub)
+		w.WantError(r, messages.CodeUnavailable)
 		if r.Error.RetryAfter != messages.Duration(time.Second) || !strings.Contains(r.Error.Message, "of this identity") {
 			t.Fatalf("%+v", r.Error)
 		}
 		told++
 	}
-	if r := w.call(w.nc, w.ns.API("get")+"."+bobs.Lease.Name, ""); r.Kind != messages.KindLease {
+	if r := w.Call(w.Conn, w.Namespace.API("get")+"."+bobs.Lease.Name, ""); r.Kind != messages.KindLease {
 		t.Fatalf("bob: %v", r.Error)
 	}
 }
@@ -187,13 +180,13 @@ func TestAFloodingIdentityKeepsNobodyOut(t *testing.T) {
 func TestAnIdentityFillsTheQueueForItselfAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker()
-	b.stop()
+	b := w.Broker()
+	b.Close()
 	fill := func(identity string) (stored int) {
 		var acks []jetstream.PubAckFuture
 		for range 4096 + 10 {
-			f, err := w.js.PublishAsync(w.ns.Request(identity, "ci"), nil)
-			w.ok(err)
+			f, err := w.JS.PublishAsync(w.Namespace.Request(identity, "ci"), nil)
+			w.NoError(err)
 			acks = append(acks, f)
 		}
 		for _, f := range acks {
@@ -212,8 +205,8 @@ func TestAnIdentityFillsTheQueueForItselfAlone(t *testing.T) {
 	if n := fill("alice"); n != 4096 {
 		t.Errorf("%d of alice's requests wait", n)
 	}
-	_, err := w.js.Publish(w.ctx(), w.ns.Request("bob", "ci"), nil)
-	w.ok(err)
+	_, err := w.JS.Publish(w.Context(), w.Namespace.Request("bob", "ci"), nil)
+	w.NoError(err)
 }
 
 // TestNobodyIsCalledAsLessorIs: leases and events under those names are not a
@@ -221,16 +214,16 @@ func TestAnIdentityFillsTheQueueForItselfAlone(t *testing.T) {
 func TestNobodyIsCalledAsLessorIs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
+	w.Put(w.Broker(), lessortest.Secret)
 	var asked sync.WaitGroup
 	for _, identity := range []string{"_check", "_admin"} {
 		asked.Go(func() {
-			w.refused(w.askAs(identity, true), messages.CodeInvalidSubject)
-			w.refused(w.call(w.nc, w.ns.API("list", identity), ""), messages.CodeInvalidSubject)
+			w.WantError(w.askAs(identity, true), messages.CodeInvalidSubject)
+			w.WantError(w.Call(w.Conn, w.Namespace.API("list", identity), ""), messages.CodeInvalidSubject)
 		})
 	}
 	asked.Wait()
-	if n := len(w.records()); n != 0 {
+	if n := len(w.Records()); n != 0 {
 		t.Errorf("%d leases", n)
 	}
 }

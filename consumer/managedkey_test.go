@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
@@ -20,25 +21,21 @@ func west(name, keyID, secret string) string {
 
 // revoked revokes a lease, which must succeed.
 func (w *world) revoked(lease messages.Reply) {
-	w.t.Helper()
-	if r, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, lease)), "")); r.Kind != messages.KindRevoked {
-		w.t.Fatalf("%+v %v\n%s", r, r.Error, w.logs)
-	}
+	w.T.Helper()
+	w.WantKind(w.Revoke(lease), messages.KindRevoked)
 }
 
 // leased is lease for where it must succeed within a time: a broker that is locked
 // out tries again for long.
 func (w *world) leased(secret string) messages.Reply {
-	w.t.Helper()
-	msg, err := w.publish(w.ns.Request("alice", secret), "{}").NextMsg(10 * time.Second)
+	w.T.Helper()
+	msg, err := w.Publish(w.Namespace.Request("alice", secret), "{}").NextMsg(10 * time.Second)
 	if err != nil {
-		w.t.Fatalf("no lease of %s: %v, keys %v\n%s", secret, err, w.managerKeys(), w.logs)
+		w.T.Fatalf("no lease of %s: %v, keys %v\n%s", secret, err, w.managerKeys(), w.Logs)
 	}
 	r, err := messages.DecodeReply(msg.Data)
-	w.ok(err)
-	if r.Kind != messages.KindCredentials {
-		w.t.Fatalf("no credentials: %+v %v\n%s", r, r.Error, w.logs)
-	}
+	w.NoError(err)
+	w.WantKind(r, messages.KindCredentials)
 	return r
 }
 
@@ -47,33 +44,27 @@ func (w *world) leased(secret string) messages.Reply {
 func TestAPutThatIsRefusedLeavesTheKeyThatWorks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
+	w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
 	lease := w.leased("ci")
 	r := w.admin(messages.AdminPut, putBody(keyed("ci", keyID, strings.Repeat("x", 40)), ""))
-	if r.Kind != messages.KindError {
-		t.Fatalf("%+v", r)
-	}
+	w.WantKind(r, messages.KindError)
 	w.revoked(lease)
 	w.leased("ci")
-	if r := w.admin(messages.AdminPut, putBody(keyed("ci", keyID, secret), "")); r.Kind != messages.KindSecret {
-		t.Fatalf("%v", r.Error)
-	}
+	w.WantKind(w.admin(messages.AdminPut, putBody(keyed("ci", keyID, secret), "")), messages.KindSecret)
 }
 
 // The other definition has the key, too, and nobody has ever asked for it.
 func TestARotationReachesConnectionsThatWereNeverUsed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
+	w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
 	w.putNow(west("west", keyID, secret))
 	w.leased("ci")
-	if r := w.admin(messages.AdminRotateKey, `{"name":"ci"}`); r.Kind != messages.KindSecret {
-		t.Fatalf("%v", r.Error)
-	}
+	w.WantKind(w.admin(messages.AdminRotateKey, `{"name":"ci"}`), messages.KindSecret)
 	w.leased("west")
 }
 
@@ -82,13 +73,11 @@ func TestARotationReachesConnectionsThatWereNeverUsed(t *testing.T) {
 func TestADefinitionMayNameAKeyThatWasRotatedAway(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
+	w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
 	w.leased("ci")
-	if r := w.admin(messages.AdminRotateKey, `{"name":"ci"}`); r.Kind != messages.KindSecret {
-		t.Fatalf("%v", r.Error)
-	}
+	w.WantKind(w.admin(messages.AdminRotateKey, `{"name":"ci"}`), messages.KindSecret)
 	w.putNow(west("west", keyID, secret))
 	w.leased("west")
 	w.leased("ci")
@@ -99,24 +88,24 @@ func TestADefinitionMayNameAKeyThatWasRotatedAway(t *testing.T) {
 func TestAnOldKeyDoesNotComeBackWhileItIsRetired(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
-	w.broker()
+	w.Broker()
+	w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
 	lease := w.leased("ci")
-	held := newGate()
-	w.sim.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
-		if ofItself(c, "DeleteAccessKey") {
-			held.pass(ctx)
+	held := lessortest.NewGate()
+	w.Sim.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
+		if isAboutItself(c, "DeleteAccessKey") {
+			held.Pass(ctx)
 		}
 		return iamsim.Verdict{}
 	})
 	rotated := w.begin(messages.AdminRotateKey, `{"name":"ci"}`)
-	w.arrives("the old key is deleted", held)
+	held.WaitArrival(w.T, "the old key is deleted")
 	w.putNow(west("west", keyID, secret))
 	w.leased("west")
-	close(held.open)
-	if r, _ := w.answer(rotated); r.Kind != messages.KindSecret {
+	held.Open()
+	if r, _ := w.Answer(rotated); r.Kind != messages.KindSecret {
 		t.Errorf("%v", r.Error)
 	}
 	w.leased("west")
@@ -129,12 +118,12 @@ func TestAnOldKeyDoesNotComeBackWhileItIsRetired(t *testing.T) {
 func TestAKeyThatWasMadeByHandIsNotTakenForALostOne(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker(quickChores)
+	w.Broker(quickChores)
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
 	w.leased("ci")
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if ofItself(c, "CreateAccessKey") {
+	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if isAboutItself(c, "CreateAccessKey") {
 			return iamsim.Verdict{Do: iamsim.DropBefore}
 		}
 		return iamsim.Verdict{}
@@ -142,14 +131,14 @@ func TestAKeyThatWasMadeByHandIsNotTakenForALostOne(t *testing.T) {
 	if r := w.admin(messages.AdminRotateKey, `{"name":"ci"}`); r.Error == nil {
 		t.Fatalf("%+v", r)
 	}
-	w.sim.SetHook(nil)
-	nextID, nextSecret := w.sim.AddAccessKey("manager")
+	w.Sim.SetHook(nil)
+	nextID, nextSecret := w.Sim.AddAccessKey("manager")
 	w.putNow(keyed("ci", nextID, nextSecret))
-	w.sim.ResetCalls()
-	w.clock.move(3 * time.Minute)
-	w.eventually("the rotation goes on", func() bool {
-		w.clock.move(time.Second) // a try that met another change waits for its turn
-		return slices.ContainsFunc(w.sim.Calls(), func(c iamsim.Call) bool { return ofItself(c, "CreateAccessKey") && !c.Answered.IsZero() })
+	w.Sim.ResetCalls()
+	w.Clock.Advance(3 * time.Minute)
+	w.Eventually("the rotation goes on", func() bool {
+		w.Clock.Advance(time.Second) // a try that met another change waits for its turn
+		return slices.ContainsFunc(w.Sim.Calls(), func(c iamsim.Call) bool { return isAboutItself(c, "CreateAccessKey") && !c.Answered.IsZero() })
 	})
 	if ids := w.managerKeys(); !slices.Contains(ids, nextID) {
 		t.Fatalf("the key that was made by hand is gone; there are %v", ids)
@@ -162,46 +151,46 @@ func TestAKeyThatWasMadeByHandIsNotTakenForALostOne(t *testing.T) {
 func TestTwoConnectionsOfOneUserDoNotRotateAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
+	w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
 	w.putNow(west("west", keyID, secret))
 	w.leased("ci")
 	w.leased("west")
-	first, second, last := newGate(), newGate(), newGate()
+	first, second, last := lessortest.NewGate(), lessortest.NewGate(), lessortest.NewGate()
 	lists := make(chan int, 1)
 	lists <- 0
-	w.sim.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
+	w.Sim.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
 		switch {
-		case ofItself(c, "ListAccessKeys"):
+		case isAboutItself(c, "ListAccessKeys"):
 			n := <-lists + 1
 			lists <- n
 			switch n {
 			case 2: // the first's, before it makes a key
-				first.pass(ctx)
+				first.Pass(ctx)
 			case 4: // the second's
-				second.pass(ctx)
+				second.Pass(ctx)
 			}
-		case ofItself(c, "DeleteAccessKey") && c.Params.Get("AccessKeyId") == keyID:
-			last.pass(ctx)
+		case isAboutItself(c, "DeleteAccessKey") && c.Params.Get("AccessKeyId") == keyID:
+			last.Pass(ctx)
 		}
 		return iamsim.Verdict{}
 	})
 	one := w.begin(messages.AdminRotateKey, `{"name":"ci"}`)
-	w.arrives("the first looks for lost keys", first)
+	first.WaitArrival(w.T, "the first looks for lost keys")
 	two := w.begin(messages.AdminRotateKey, `{"name":"west"}`)
 	refused, err := two.NextMsg(time.Second)
 	if err != nil {
-		w.arrives("the second looks for lost keys", second)
+		second.WaitArrival(w.T, "the second looks for lost keys")
 	}
-	close(first.open)
-	w.arrives("the first deletes the old key", last)
-	close(second.open)
+	first.Open()
+	last.WaitArrival(w.T, "the first deletes the old key")
+	second.Open()
 	if refused == nil {
-		w.answer(two)
+		w.Answer(two)
 	}
-	close(last.open)
-	if r, _ := w.answer(one); r.Kind != messages.KindSecret {
+	last.Open()
+	if r, _ := w.Answer(one); r.Kind != messages.KindSecret {
 		t.Errorf("%v", r.Error)
 	}
 	w.leased("ci")
@@ -216,35 +205,35 @@ func TestTwoConnectionsOfOneUserDoNotRotateAtOnce(t *testing.T) {
 func TestARotationThatStalledDeletesNoKeyOfTheNext(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
+	w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
 	w.leased("ci")
-	stalled, last := newGate(), newGate()
+	stalled, last := lessortest.NewGate(), lessortest.NewGate()
 	lists := make(chan int, 1)
 	lists <- 0
-	w.sim.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
+	w.Sim.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
 		switch {
-		case ofItself(c, "ListAccessKeys"):
+		case isAboutItself(c, "ListAccessKeys"):
 			n := <-lists + 1
 			lists <- n
 			if n == 2 {
-				stalled.pass(ctx)
+				stalled.Pass(ctx)
 			}
-		case ofItself(c, "DeleteAccessKey") && c.Params.Get("AccessKeyId") == keyID:
-			last.pass(ctx)
+		case isAboutItself(c, "DeleteAccessKey") && c.Params.Get("AccessKeyId") == keyID:
+			last.Pass(ctx)
 		}
 		return iamsim.Verdict{}
 	})
 	one := w.begin(messages.AdminRotateKey, `{"name":"ci"}`)
-	w.arrives("the first looks for lost keys", stalled)
-	w.clock.move(3 * time.Minute)
+	stalled.WaitArrival(w.T, "the first looks for lost keys")
+	w.Clock.Advance(3 * time.Minute)
 	two := w.begin(messages.AdminRotateKey, `{"name":"ci"}`)
-	w.arrives("the second deletes the old key", last)
-	close(stalled.open)
-	w.answer(one)
-	close(last.open)
-	if r, _ := w.answer(two); r.Kind != messages.KindSecret {
+	last.WaitArrival(w.T, "the second deletes the old key")
+	stalled.Open()
+	w.Answer(one)
+	last.Open()
+	if r, _ := w.Answer(two); r.Kind != messages.KindSecret {
 		t.Errorf("%v", r.Error)
 	}
 	w.leased("ci")
@@ -254,22 +243,22 @@ func TestARotationThatStalledDeletesNoKeyOfTheNext(t *testing.T) {
 func TestARotationWhoseNewKeyIsGoneMakesAnother(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
+	w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
 	w.leased("ci")
-	w.sim.SetHook(refuseNewKeys(keyID, w))
+	w.Sim.SetHook(refuseNewKeys(keyID, w))
 	w.begin(messages.AdminRotateKey, `{"name":"ci"}`)
-	w.eventually("there is a new key", func() bool { return len(w.managerKeys()) == 2 && strings.Contains(w.connection("ci"), `"next"`) })
+	w.Eventually("there is a new key", func() bool { return len(w.managerKeys()) == 2 && strings.Contains(w.connection("ci"), `"next"`) })
 	for _, id := range w.managerKeys() {
 		if id != keyID {
-			w.sim.RevokeKey(id)
+			w.Sim.RevokeKey(id)
 		}
 	}
-	w.sim.SetHook(nil)
-	w.clock.move(3 * time.Minute)
+	w.Sim.SetHook(nil)
+	w.Clock.Advance(3 * time.Minute)
 	r, err := messages.DecodeReply(w.within(10*time.Second, w.begin(messages.AdminRotateKey, `{"name":"ci"}`)))
-	w.ok(err)
+	w.NoError(err)
 	if ids := w.managerKeys(); r.Kind != messages.KindSecret || len(ids) != 1 || ids[0] != r.Secret.Connection.AccessKeyID {
 		t.Fatalf("%v, keys %v", r.Error, ids)
 	}
@@ -279,7 +268,7 @@ func TestARotationWhoseNewKeyIsGoneMakesAnother(t *testing.T) {
 // refuseNewKeys has AWS never accept another key of the managing user.
 func refuseNewKeys(keyID string, w *world) func(context.Context, iamsim.Call) iamsim.Verdict {
 	return func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.AccessKeyID != keyID && c.AccessKeyID != w.keyID && c.Action == "GetCallerIdentity" {
+		if c.AccessKeyID != keyID && c.AccessKeyID != w.KeyID && c.Action == "GetCallerIdentity" {
 			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "InvalidClientTokenId"}
 		}
 		return iamsim.Verdict{}
@@ -288,11 +277,11 @@ func refuseNewKeys(keyID string, w *world) func(context.Context, iamsim.Call) ia
 
 // connection is what the state bucket has of a definition's connection.
 func (w *world) connection(secret string) string {
-	w.t.Helper()
+	w.T.Helper()
 	name := w.admin(messages.AdminGet, `{"name":"`+secret+`"}`).Secret.Connection.Name
-	kv, err := w.js.KeyValue(w.ctx(), w.ns.StateBucket())
-	w.ok(err)
-	e, err := kv.Get(w.ctx(), "connection."+name)
+	kv, err := w.JS.KeyValue(w.Context(), w.Namespace.StateBucket())
+	w.NoError(err)
+	e, err := kv.Get(w.Context(), "connection."+name)
 	if err != nil {
 		return ""
 	}
@@ -303,19 +292,19 @@ func (w *world) connection(secret string) string {
 func TestARotationThatIsStuckHoldsUpNoDeletion(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker(quickChores)
+	b := w.Broker(quickChores)
 	keyID, secret := w.manager()
 	w.putNow(keyed("keyed", keyID, secret))
-	w.put(b, plainSecret)
+	w.Put(b, lessortest.Secret)
 	w.leased("keyed")
 	lease := w.leased("ci")
-	w.sim.SetHook(refuseNewKeys(keyID, w))
+	w.Sim.SetHook(refuseNewKeys(keyID, w))
 	w.begin(messages.AdminRotateKey, `{"name":"keyed"}`)
-	w.eventually("there is a new key", func() bool { return strings.Contains(w.connection("keyed"), `"next"`) })
-	w.clock.move(3 * time.Minute)
-	w.eventually("the rotation goes on", func() bool { return strings.Contains(w.logs.String(), "going on with it") })
+	w.Eventually("there is a new key", func() bool { return strings.Contains(w.connection("keyed"), `"next"`) })
+	w.Clock.Advance(3 * time.Minute)
+	w.Eventually("the rotation goes on", func() bool { return w.Logs.Contain("going on with it") })
 	w.admin(messages.AdminDelete, `{"name":"ci"}`)
-	w.state(lease.Lease.Name, messages.StateRevoked)
+	w.WaitState(lease.Lease.Name, messages.StateRevoked)
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if r := w.admin(messages.AdminGet, `{"name":"ci"}`); r.Error != nil {
 			break
@@ -336,28 +325,28 @@ func TestAConnectionStaysWhileItIsNotKnownWhoNamesIt(t *testing.T) {
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			w := newWorld(t)
-			w.broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
+			w.Broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
 			keyID, secret := w.manager()
 			w.putNow(keyed("ci", keyID, secret))
 			name := w.admin(messages.AdminGet, `{"name":"ci"}`).Secret.Connection.Name
 			if c.bucket == "lease" {
 				w.admin(messages.AdminDelete, `{"name":"ci"}`)
 			}
-			kv, err := w.js.KeyValue(w.ctx(), "lessor_"+c.bucket)
-			w.ok(err)
-			_, err = kv.PutString(w.ctx(), c.key, c.value)
-			w.ok(err)
-			state, err := w.js.KeyValue(w.ctx(), w.ns.StateBucket())
-			w.ok(err)
+			kv, err := w.JS.KeyValue(w.Context(), "lessor_"+c.bucket)
+			w.NoError(err)
+			_, err = kv.PutString(w.Context(), c.key, c.value)
+			w.NoError(err)
+			state, err := w.JS.KeyValue(w.Context(), w.Namespace.StateBucket())
+			w.NoError(err)
 			const unused = `"unused_since":"2020-01-02T15:04:05Z",`
-			was, err := state.Get(w.ctx(), "connection."+name)
-			w.ok(err)
-			_, err = state.PutString(w.ctx(), was.Key(), "{"+unused+strings.TrimPrefix(string(was.Value()), "{"))
-			w.ok(err)
-			w.clock.move(20 * time.Minute)
-			w.eventually("it is found to be used", func() bool {
-				now, err := state.Get(w.ctx(), was.Key())
-				w.ok(err) // it is there
+			was, err := state.Get(w.Context(), "connection."+name)
+			w.NoError(err)
+			_, err = state.PutString(w.Context(), was.Key(), "{"+unused+strings.TrimPrefix(string(was.Value()), "{"))
+			w.NoError(err)
+			w.Clock.Advance(20 * time.Minute)
+			w.Eventually("it is found to be used", func() bool {
+				now, err := state.Get(w.Context(), was.Key())
+				w.NoError(err) // it is there
 				return !strings.Contains(string(now.Value()), "unused_since")
 			})
 		})
@@ -369,17 +358,17 @@ func TestAConnectionStaysWhileItIsNotKnownWhoNamesIt(t *testing.T) {
 func TestAConnectionThatCanNotBeReadHurtsNoOther(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
+	w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
 	old := w.leased("ci")
-	kv, err := w.js.KeyValue(w.ctx(), w.ns.StateBucket())
-	w.ok(err)
-	_, err = kv.PutString(w.ctx(), "connection.aaa", `{"v":2}`)
-	w.ok(err)
-	nextID, nextSecret := w.sim.AddAccessKey("manager")
+	kv, err := w.JS.KeyValue(w.Context(), w.Namespace.StateBucket())
+	w.NoError(err)
+	_, err = kv.PutString(w.Context(), "connection.aaa", `{"v":2}`)
+	w.NoError(err)
+	nextID, nextSecret := w.Sim.AddAccessKey("manager")
 	w.putNow(keyed("ci", nextID, nextSecret))
 	w.leased("ci")
-	w.sim.RevokeKey(keyID)
+	w.Sim.RevokeKey(keyID)
 	w.revoked(old)
 }

@@ -13,12 +13,13 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/awsiam"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// callsPerLease is what it takes to end a lease of [plainSecret].
+// callsPerLease is what it takes to end a lease of [lessortest.Secret].
 const callsPerLease = 5
 
 // paced is a broker as it comes, but for the most calls a second that it makes: 0 is
@@ -27,20 +28,20 @@ func (w *world) paced(rate float64) func(*consumer.Config) {
 	return func(c *consumer.Config) {
 		c.Workers, c.Streams.AckWait, c.RetryMin, c.RetryMax = consumer.Workers{}, 0, 0, 0
 		c.Provider = awsiam.New(awsiam.Options{
-			Endpoint: w.aws.URL, Credentials: credentials.NewStaticCredentialsProvider(w.keyID, w.secret, ""), Rate: rate,
+			Endpoint: w.AWS.URL, Credentials: credentials.NewStaticCredentialsProvider(w.KeyID, w.SecretKey, ""), Rate: rate,
 		})
 	}
 }
 
 // leaseMany issues leases that expire together in an hour.
 func (w *world) leaseMany(n int) {
-	w.t.Helper()
+	w.T.Helper()
 	var askers sync.WaitGroup
 	next := make(chan int)
 	for range 32 {
 		askers.Go(func() {
 			for range next {
-				w.must(w.nc.Request("lessor.api.request.alice.ci", nil, patience))
+				w.must(w.Conn.Request("lessor.api.request.alice.ci", nil, lessortest.Patience))
 			}
 		})
 	}
@@ -49,7 +50,7 @@ func (w *world) leaseMany(n int) {
 	}
 	close(next)
 	askers.Wait()
-	w.quiet()
+	w.WaitQueuesEmpty()
 }
 
 // ending is what AWS saw of the end of many leases.
@@ -63,19 +64,19 @@ type ending struct {
 // endMany has the leases expire that there are, and waits until nothing is left. It
 // forgets the calls so far.
 func (w *world) endMany(within time.Duration) ending {
-	w.t.Helper()
-	w.sim.ResetCalls()
+	w.T.Helper()
+	w.Sim.ResetCalls()
 	began := time.Now()
-	w.clock.move(time.Hour)
-	for end := began.Add(within); w.sim.UserCount() > 0; time.Sleep(10 * time.Millisecond) {
+	w.Clock.Advance(time.Hour)
+	for end := began.Add(within); w.Sim.UserCount() > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			w.t.Fatalf("after %s there are %d users", within, w.sim.UserCount())
+			w.T.Fatalf("after %s there are %d users", within, w.Sim.UserCount())
 		}
 	}
-	w.quiet()
+	w.WaitQueuesEmpty()
 	var e ending
 	var flooded time.Time // until when it is the first flood
-	for _, c := range w.sim.Calls() {
+	for _, c := range w.Sim.Calls() {
 		e.calls++
 		switch {
 		case c.Code == "Throttling":
@@ -123,12 +124,12 @@ func BenchmarkMassExpiry(b *testing.B) {
 			for range b.N {
 				const perSecond = 50
 				w := newWorld(b)
-				w.put(w.broker(w.paced(0)), plainSecret)
+				w.Put(w.Broker(w.paced(0)), lessortest.Secret)
 				for range c.brokers - 1 {
-					w.broker(w.paced(0))
+					w.Broker(w.paced(0))
 				}
 				w.leaseMany(c.leases)
-				w.sim.SetFaults(iamsim.Faults{Rate: perSecond, Latency: 20 * time.Millisecond})
+				w.Sim.SetFaults(iamsim.Faults{Rate: perSecond, Latency: 20 * time.Millisecond})
 				w.endMany(10*time.Minute).report(b, c.leases, perSecond, c.wasted)
 			}
 		})
@@ -140,7 +141,7 @@ func BenchmarkMassExpiry(b *testing.B) {
 func (w *world) manyGroups(definition string) string {
 	for i := range 9 {
 		group := fmt.Sprint("group", i)
-		w.sim.AddGroup(group)
+		w.Sim.AddGroup(group)
 		definition = strings.Replace(definition, `"groups":[`, `"groups":[`+strconv.Quote(group)+",", 1)
 	}
 	return definition
@@ -163,14 +164,14 @@ func TestInAMassExpiryEveryKeyDiesBeforeTheFirstUser(t *testing.T) {
 		removals = 12 * workers / 2
 	)
 	w := newWorld(t)
-	first := w.broker()
-	w.put(first, w.manyGroups(plainSecret))
+	first := w.Broker()
+	w.Put(first, w.manyGroups(lessortest.Secret))
 	w.leaseMany(leases)
-	first.stop()
+	first.Close()
 	var mu sync.Mutex
 	var keys, rest int // calls, and those of the rest before the last key's
 	free := make(chan struct{})
-	w.sim.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
+	w.Sim.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
 		mu.Lock()
 		defer mu.Unlock()
 		switch c.Action {
@@ -193,7 +194,7 @@ func TestInAMassExpiryEveryKeyDiesBeforeTheFirstUser(t *testing.T) {
 		c.Workers.Revoke, c.Streams.AckWait = workers, 500*time.Millisecond
 	})
 	gone := func() (n int) {
-		for _, r := range w.records() {
+		for _, r := range w.Records() {
 			if !r.KeyDeletedAt.IsZero() {
 				n++
 			}
@@ -201,45 +202,45 @@ func TestInAMassExpiryEveryKeyDiesBeforeTheFirstUser(t *testing.T) {
 		return n
 	}
 	var answers []*nats.Subscription
-	for _, r := range w.records()[:workers] {
-		answers = append(answers, w.publish(w.ns.Revoke(r.Name()), ""))
+	for _, r := range w.Records()[:workers] {
+		answers = append(answers, w.Publish(w.Namespace.Revoke(r.Name()), ""))
 	}
-	w.eventually("the keys of those that are revoked are gone, and that is written down", func() bool { return gone() == workers })
-	w.clock.move(time.Hour)
-	w.eventually("all keys are gone, and that is written down", func() bool { return gone() == leases })
+	w.Eventually("the keys of those that are revoked are gone, and that is written down", func() bool { return gone() == workers })
+	w.Clock.Advance(time.Hour)
+	w.Eventually("all keys are gone, and that is written down", func() bool { return gone() == leases })
 	mu.Lock()
 	if keys != leases || rest > removals*4/5 {
 		t.Errorf("%d calls delete %d keys, and before the last go %d others", keys, leases, rest)
 	}
 	mu.Unlock()
-	if n := w.sim.UserCount(); n != leases {
+	if n := w.Sim.UserCount(); n != leases {
 		t.Errorf("of %d users %d are there", leases, n)
 	}
 	close(free)
-	slow.stop() // the rest would take it a while
-	w.broker()
-	w.clock.move(10 * time.Second)
+	slow.Close() // the rest would take it a while
+	w.Broker()
+	w.Clock.Advance(10 * time.Second)
 	for _, a := range answers {
-		if r, _ := w.answer(a); r.Kind != messages.KindRevoked {
+		if r, _ := w.Answer(a); r.Kind != messages.KindRevoked {
 			t.Errorf("answered %+v %v", r, r.Error)
 		}
 	}
-	w.nothingInAWS()
-	w.quiet()
+	w.WaitNoUsers()
+	w.WaitQueuesEmpty()
 	mu.Lock()
 	if keys != leases {
 		t.Errorf("%d keys take %d calls", leases, keys)
 	}
 	mu.Unlock()
 	told := map[string]int{}
-	for _, e := range w.events("") {
+	for _, e := range w.Events("") {
 		told[strings.TrimPrefix(e.Type, "lessor.lease.")]++
 	}
 	if told["revoked"] != leases || told["revoke_failed"] != 0 {
 		t.Errorf("told: %v", told)
 	}
 	reasons := map[messages.Reason]int{}
-	for _, r := range w.records() {
+	for _, r := range w.Records() {
 		reasons[r.Reason]++
 		if r.State != messages.StateRevoked {
 			t.Errorf("%s is %s", r.Name(), r.State)

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/iamsim"
 	"github.com/lessorhq/lessor/provider/username"
@@ -24,7 +25,7 @@ import (
 func TestABadRequestIsRejectedAndLeavesTheQueue(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
+	w.Put(w.Broker(), lessortest.Secret)
 	long := strings.Repeat("x", 70)
 	for _, c := range []struct {
 		name, subject, body string
@@ -52,26 +53,26 @@ func TestABadRequestIsRejectedAndLeavesTheQueue(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			subject := c.subject
 			if subject == "" {
-				subject = w.ns.Request("alice", "ci")
+				subject = w.Namespace.Request("alice", "ci")
 			}
-			before := len(w.events(""))
-			r, msg := w.answer(w.publish(subject, c.body, c.header...))
-			w.refused(r, c.code)
+			before := len(w.Events(""))
+			r, msg := w.Answer(w.Publish(subject, c.body, c.header...))
+			w.WantError(r, c.code)
 			if !strings.Contains(r.Error.Message, c.says) {
 				t.Fatalf("the message %q does not say %q", r.Error.Message, c.says)
 			}
 			if h := msg.Header.Get(messages.HeaderError); !strings.HasPrefix(h, string(c.code)) || msg.Header.Get(messages.HeaderErrorCode) == "" {
 				t.Fatalf("the NATS error headers are missing: %v", msg.Header)
 			}
-			w.quiet()
-			told := w.events("")[before:]
+			w.WaitQueuesEmpty()
+			told := w.Events("")[before:]
 			if len(told) != 1 || told[0].Type != "lessor.lease.rejected" || told[0].Data.Error.Code != c.code {
 				t.Fatalf("not told as rejected: %+v", told)
 			}
 		})
 	}
 	t.Run("and nothing was made", func(t *testing.T) {
-		if calls := w.sim.Calls(); len(calls) > 0 {
+		if calls := w.Sim.Calls(); len(calls) > 0 {
 			t.Fatalf("%d calls to AWS", len(calls))
 		}
 	})
@@ -80,7 +81,7 @@ func TestABadRequestIsRejectedAndLeavesTheQueue(t *testing.T) {
 func TestARequestThatNobodyMayBeAnsweredForMakesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
+	w.Put(w.Broker(), lessortest.Secret)
 	for name, replyTo := range map[string]string{
 		"none":               "",
 		"a bucket":           "$KV.lessor_lease.bob.ci.x",
@@ -91,48 +92,48 @@ func TestARequestThatNobodyMayBeAnsweredForMakesNothing(t *testing.T) {
 		"a wildcard":         "_INBOX.>",
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := len(w.events(""))
-			w.publishFor(replyTo, w.ns.Request("alice", "ci"), "{}")
-			w.eventually("it is told as rejected", func() bool {
-				told := w.events("")[before:]
+			before := len(w.Events(""))
+			w.PublishReply(replyTo, w.Namespace.Request("alice", "ci"), "{}")
+			w.Eventually("it is told as rejected", func() bool {
+				told := w.Events("")[before:]
 				return len(told) == 1 && told[0].Data.Error != nil && told[0].Data.Error.Code == messages.CodeInvalidReply
 			})
-			w.quiet()
+			w.WaitQueuesEmpty()
 		})
 	}
 	for _, subject := range []string{"lessor.request.Alice.ci", "lessor.request.аlice.ci", "lessor.request." + strings.Repeat("a", 65) + ".ci"} {
-		before := len(w.events(""))
-		w.publishFor("_INBOX.x", subject, "{}")
-		w.eventually("it is told as rejected", func() bool { return len(w.events("")) == before+1 })
-		w.quiet()
+		before := len(w.Events(""))
+		w.PublishReply("_INBOX.x", subject, "{}")
+		w.Eventually("it is told as rejected", func() bool { return len(w.Events("")) == before+1 })
+		w.WaitQueuesEmpty()
 	}
-	if calls := w.sim.Calls(); len(calls) > 0 || len(w.records()) > 0 {
-		t.Fatalf("something was made: %v %v", calls, w.records())
+	if calls := w.Sim.Calls(); len(calls) > 0 || len(w.Records()) > 0 {
+		t.Fatalf("something was made: %v %v", calls, w.Records())
 	}
 }
 
 func TestAHundredRequestsWithOneKeyMakeOneLease(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	w.broker() // a second replica
-	w.sim.SetFaults(iamsim.Faults{Latency: 20 * time.Millisecond})
+	w.Put(w.Broker(), lessortest.Secret)
+	w.Broker() // a second replica
+	w.Sim.SetFaults(iamsim.Faults{Latency: 20 * time.Millisecond})
 
 	const n = 100
 	var all sync.WaitGroup
 	answers := make([]messages.Reply, n)
 	subs := make([]*nats.Subscription, n)
 	for i := range n {
-		inbox := w.nc.NewInbox()
+		inbox := w.Conn.NewInbox()
 		var err error
-		subs[i], err = w.nc.SubscribeSync(inbox)
-		w.ok(err)
+		subs[i], err = w.Conn.SubscribeSync(inbox)
+		w.NoError(err)
 		all.Go(func() {
-			msg := nats.NewMsg(w.ns.Request("alice", "ci"))
+			msg := nats.NewMsg(w.Namespace.Request("alice", "ci"))
 			msg.Data = []byte(`{"confirm":true}`) // so that the delivery stays open until all have asked
 			msg.Header.Set(messages.HeaderReplyTo, inbox)
 			msg.Header.Set(messages.HeaderIdempotencyKey, "job-7")
-			if _, err := w.js.PublishMsg(context.Background(), msg); err != nil {
+			if _, err := w.JS.PublishMsg(context.Background(), msg); err != nil {
 				t.Error(err)
 			}
 		})
@@ -140,27 +141,27 @@ func TestAHundredRequestsWithOneKeyMakeOneLease(t *testing.T) {
 	all.Wait()
 	var confirm *nats.Msg
 	for i, sub := range subs {
-		answers[i], confirm = w.answer(sub)
+		answers[i], confirm = w.Answer(sub)
 	}
-	w.ok(confirm.Respond(nil))
+	w.NoError(confirm.Respond(nil))
 	for _, r := range answers {
 		if r.Kind != messages.KindCredentials || r.Credentials.AccessKeyID != answers[0].Credentials.AccessKeyID ||
 			r.Credentials.SecretAccessKey.Reveal() != answers[0].Credentials.SecretAccessKey.Reveal() {
 			t.Fatalf("not the same key for all: %+v and %+v", r, answers[0])
 		}
 	}
-	w.quiet()
-	if n := w.sim.UserCount(); n != 1 {
+	w.WaitQueuesEmpty()
+	if n := w.Sim.UserCount(); n != 1 {
 		t.Fatalf("%d users for one key", n)
 	}
 
-	late := w.ask("ci", `{"confirm":true}`, messages.HeaderIdempotencyKey, "job-7")
-	w.refused(late, messages.CodeAlreadyDelivered)
+	late := w.Request("ci", `{"confirm":true}`, messages.HeaderIdempotencyKey, "job-7")
+	w.WantError(late, messages.CodeAlreadyDelivered)
 	if late.Lease == nil || late.Lease.Name != answers[0].Lease.Name {
 		t.Fatalf("which lease was delivered is not said: %+v", late.Lease)
 	}
-	w.refused(w.ask("ci", `{"ttl":"2h"}`, messages.HeaderIdempotencyKey, "job-7"), messages.CodeIdempotencyMismatch)
-	other, _ := w.answer(w.publish(w.ns.Request("bob", "ci"), "{}", messages.HeaderIdempotencyKey, "job-7"))
+	w.WantError(w.Request("ci", `{"ttl":"2h"}`, messages.HeaderIdempotencyKey, "job-7"), messages.CodeIdempotencyMismatch)
+	other, _ := w.Answer(w.Publish(w.Namespace.Request("bob", "ci"), "{}", messages.HeaderIdempotencyKey, "job-7"))
 	if other.Kind != messages.KindCredentials || other.Lease.Name == answers[0].Lease.Name {
 		t.Fatalf("another identity's key is not its own: %+v", other)
 	}
@@ -169,30 +170,30 @@ func TestAHundredRequestsWithOneKeyMakeOneLease(t *testing.T) {
 func TestARepeatAfterAPassingFailureBeginsAnew(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	w.sim.SetFaults(iamsim.Faults{InternalError: 1})
+	w.Put(w.Broker(), lessortest.Secret)
+	w.Sim.SetFaults(iamsim.Faults{InternalError: 1})
 	soon := func() string {
-		return `{"deadline":"` + w.clock.now().Add(500*time.Millisecond).UTC().Format(time.RFC3339Nano) + `"}`
+		return `{"deadline":"` + w.Clock.Now().Add(500*time.Millisecond).UTC().Format(time.RFC3339Nano) + `"}`
 	}
-	r := w.ask("ci", soon(), messages.HeaderIdempotencyKey, "k") // before there is a record
+	r := w.Request("ci", soon(), messages.HeaderIdempotencyKey, "k") // before there is a record
 	for try := 1; try < 10 && r.Error != nil && r.Error.Code == messages.CodeDeadlineExceeded; try++ {
-		r = w.ask("ci", soon(), messages.HeaderIdempotencyKey, "k") // it came again too late to be told why
+		r = w.Request("ci", soon(), messages.HeaderIdempotencyKey, "k") // it came again too late to be told why
 	}
-	w.refused(r, messages.CodeProviderUnavailable)
-	w.sim.SetFaults(iamsim.Faults{})
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+	w.WantError(r, messages.CodeProviderUnavailable)
+	w.Sim.SetFaults(iamsim.Faults{})
+	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "GetCallerIdentity" {
 			return iamsim.Verdict{}
 		}
 		return iamsim.Verdict{Do: iamsim.Fail, Status: 500, Code: "ServiceFailure"}
 	})
-	r = w.ask("ci", soon(), messages.HeaderIdempotencyKey, "k")
-	w.refused(r, messages.CodeDeadlineExceeded)
-	w.sim.SetHook(nil)
-	w.sim.SetFaults(iamsim.Faults{})
-	w.clock.move(3 * time.Minute) // what is left, if anything, is old enough to be gone
-	r = w.lease("ci", "{}", messages.HeaderIdempotencyKey, "k")
-	w.alive(r)
+	r = w.Request("ci", soon(), messages.HeaderIdempotencyKey, "k")
+	w.WantError(r, messages.CodeDeadlineExceeded)
+	w.Sim.SetHook(nil)
+	w.Sim.SetFaults(iamsim.Faults{})
+	w.Clock.Advance(3 * time.Minute) // what is left, if anything, is old enough to be gone
+	r = w.Lease("ci", "{}", messages.HeaderIdempotencyKey, "k")
+	w.WantActive(r)
 }
 
 func TestEveryRefusalOfAWSLeavesNothing(t *testing.T) {
@@ -200,24 +201,24 @@ func TestEveryRefusalOfAWSLeavesNothing(t *testing.T) {
 	for _, action := range []string{"CreateUser", "PutUserPolicy", "AttachUserPolicy", "AddUserToGroup", "CreateAccessKey"} {
 		t.Run(action, func(t *testing.T) {
 			w := newWorld(t)
-			w.put(w.broker(), plainSecret)
-			w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+			w.Put(w.Broker(), lessortest.Secret)
+			w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 				if c.Action == action {
 					return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied", Message: "not you"}
 				}
 				return iamsim.Verdict{}
 			})
-			r := w.ask("ci", "{}")
-			w.refused(r, messages.CodeProviderDenied)
+			r := w.Request("ci", "{}")
+			w.WantError(r, messages.CodeProviderDenied)
 			if !strings.Contains(r.Error.Message, action) || !strings.Contains(r.Error.Message, "AccessDenied") {
 				t.Fatalf("the message does not say what was refused: %q", r.Error.Message)
 			}
-			if n := w.sim.UserCount(); n != 0 {
+			if n := w.Sim.UserCount(); n != 0 {
 				t.Fatalf("%d users are left", n)
 			}
-			w.state(r.Lease.Name, messages.StateFailed)
-			w.told(r.Lease.Name, messages.EventFailed)
-			w.quiet()
+			w.WaitState(r.Lease.Name, messages.StateFailed)
+			w.WaitEvents(r.Lease.Name, messages.EventFailed)
+			w.WaitQueuesEmpty()
 		})
 	}
 }
@@ -234,31 +235,29 @@ func TestAPassingFaultOfAWSIsWaitedOut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.put(w.broker(), plainSecret)
-			w.sim.SetFaults(f)
+			w.Put(w.Broker(), lessortest.Secret)
+			w.Sim.SetFaults(f)
 			var answers []*nats.Subscription
 			for range 10 {
-				answers = append(answers, w.publish(w.ns.Request("alice", "ci"), "{}"))
+				answers = append(answers, w.Publish(w.Namespace.Request("alice", "ci"), "{}"))
 			}
 			for _, a := range answers {
-				r, _ := w.answer(a)
-				if r.Kind != messages.KindCredentials {
-					t.Fatalf("no credentials: %v", r.Error)
-				}
-				w.eventually("the key works", func() bool { return w.works(r.Credentials) })
+				r, _ := w.Answer(a)
+				w.WantKind(r, messages.KindCredentials)
+				w.Eventually("the key works", func() bool { return w.Works(r.Credentials) })
 			}
-			if n := w.sim.UserCount(); n != 10 {
+			if n := w.Sim.UserCount(); n != 10 {
 				t.Fatalf("%d users for 10 leases", n)
 			}
-			w.clock.move(2 * time.Hour)
-			w.eventually("all leases are over", func() bool {
-				w.clock.move(time.Second)
-				for _, r := range w.records() {
+			w.Clock.Advance(2 * time.Hour)
+			w.Eventually("all leases are over", func() bool {
+				w.Clock.Advance(time.Second)
+				for _, r := range w.Records() {
 					if !r.State.Ended() {
 						return false
 					}
 				}
-				return w.sim.UserCount() == 0
+				return w.Sim.UserCount() == 0
 			})
 		})
 	}
@@ -294,31 +293,31 @@ func TestAForeignUserIsNeverTouched(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			foreign := firstName(t)
-			w.sim.AddUser(foreign, "/lessor/", map[string]string{"owner": "somebody"})
-			w.sim.AddLoginProfile(foreign)
-			before, _ := w.sim.User(foreign)
+			w.Sim.AddUser(foreign, "/lessor/", map[string]string{"owner": "somebody"})
+			w.Sim.AddLoginProfile(foreign)
+			before, _ := w.Sim.User(foreign)
 			var source luck
-			w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+			w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 				source.turned.Store(turns)
 				return iamsim.Verdict{}
 			})
-			w.put(w.broker(func(c *consumer.Config) { c.Rand = &source }), plainSecret)
-			r := w.ask("ci", "{}")
+			w.Put(w.Broker(func(c *consumer.Config) { c.Rand = &source }), lessortest.Secret)
+			r := w.Request("ci", "{}")
 			if turns {
 				if r.Kind != messages.KindCredentials || r.Credentials.Username == foreign {
 					t.Fatalf("%+v %v", r, r.Error)
 				}
-				w.answer(w.publish(w.ns.Revoke(nameOf(w, r)), ""))
+				w.Revoke(r)
 			} else {
-				w.refused(r, messages.CodeUsernameTaken)
-				w.state(r.Lease.Name, messages.StateFailed)
+				w.WantError(r, messages.CodeUsernameTaken)
+				w.WaitState(r.Lease.Name, messages.StateFailed)
 			}
-			w.quiet()
-			after, _ := w.sim.User(foreign)
+			w.WaitQueuesEmpty()
+			after, _ := w.Sim.User(foreign)
 			if a, b := mustJSON(before), mustJSON(after); a != b {
 				t.Fatalf("the foreign user has changed:\n%s\n%s", a, b)
 			}
-			if n := w.sim.UserCount(); n != 1 {
+			if n := w.Sim.UserCount(); n != 1 {
 				t.Fatalf("%d users, not the foreign one alone", n)
 			}
 		})
@@ -336,26 +335,26 @@ func mustJSON(v any) string {
 func TestSealedCredentialsAreForTheHolderAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
+	w.Put(w.Broker(), lessortest.Secret)
 	pair, err := nkeys.CreateCurveKeys()
-	w.ok(err)
+	w.NoError(err)
 	public, err := pair.PublicKey()
-	w.ok(err)
+	w.NoError(err)
 	seed, err := pair.Seed()
-	w.ok(err)
-	sub := w.publish(w.ns.Request("alice", "ci"), fmt.Sprintf(`{"xkey":%q}`, public))
-	r, msg := w.answer(sub)
+	w.NoError(err)
+	sub := w.Publish(w.Namespace.Request("alice", "ci"), fmt.Sprintf(`{"xkey":%q}`, public))
+	r, msg := w.Answer(sub)
 	if r.Kind != messages.KindCredentials || r.Credentials != nil || r.Sealed == nil {
 		t.Fatalf("not sealed: %+v", r)
 	}
-	for _, s := range w.sim.IssuedSecrets() {
+	for _, s := range w.Sim.IssuedSecrets() {
 		if bytes.Contains(msg.Data, []byte(s)) {
 			t.Fatal("the secret is in the message in clear")
 		}
 	}
 	c, err := messages.OpenSealed(seed, r.Sealed)
-	w.ok(err)
-	if c.Lease != r.Lease.Name || c.Identity != "alice" || !c.ExpiresAt.Equal(r.Lease.ExpiresAt) || !w.works(&c.Credentials) {
+	w.NoError(err)
+	if c.Lease != r.Lease.Name || c.Identity != "alice" || !c.ExpiresAt.Equal(r.Lease.ExpiresAt) || !w.Works(&c.Credentials) {
 		t.Fatalf("the box holds something else: %+v", c)
 	}
 }
@@ -363,16 +362,16 @@ func TestSealedCredentialsAreForTheHolderAlone(t *testing.T) {
 func TestReadyWaitsForAWSToAcceptTheKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	w.sim.SetFaults(iamsim.Faults{VisibleAfter: 300 * time.Millisecond})
-	if r := w.lease("ci", `{"ready_within":"10s"}`); r.Ready == nil || !*r.Ready || !w.works(r.Credentials) {
+	w.Put(w.Broker(), lessortest.Secret)
+	w.Sim.SetFaults(iamsim.Faults{VisibleAfter: 300 * time.Millisecond})
+	if r := w.Lease("ci", `{"ready_within":"10s"}`); r.Ready == nil || !*r.Ready || !w.Works(r.Credentials) {
 		t.Fatalf("not ready: %+v", r)
 	}
-	w.sim.SetFaults(iamsim.Faults{VisibleAfter: time.Hour})
-	if r := w.lease("ci", `{"ready_within":"1s"}`); r.Ready == nil || *r.Ready {
+	w.Sim.SetFaults(iamsim.Faults{VisibleAfter: time.Hour})
+	if r := w.Lease("ci", `{"ready_within":"1s"}`); r.Ready == nil || *r.Ready {
 		t.Fatalf("ready: %+v", r)
 	}
-	if r := w.lease("ci", `{}`); r.Ready != nil {
+	if r := w.Lease("ci", `{}`); r.Ready != nil {
 		t.Fatalf("told without having been asked: %+v", r)
 	}
 }
@@ -382,13 +381,13 @@ func TestReadyWaitsForAWSToAcceptTheKey(t *testing.T) {
 func TestWaitingHoldsNoWorker(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(func(c *consumer.Config) { c.Workers.Request = 1 }), plainSecret)
-	w.sim.SetFaults(iamsim.Faults{VisibleAfter: time.Hour})
-	waiting := w.publish(w.ns.Request("alice", "ci"), `{"ready_within":"60s"}`)
-	w.publishFor(w.nc.NewInbox(), w.ns.Request("alice", "ci"), `{}`) // nobody there
-	w.lease("ci", `{}`)
-	w.lease("ci", `{"confirm":true}`) // not confirmed
-	w.lease("ci", `{}`)
+	w.Put(w.Broker(func(c *consumer.Config) { c.Workers.Request = 1 }), lessortest.Secret)
+	w.Sim.SetFaults(iamsim.Faults{VisibleAfter: time.Hour})
+	waiting := w.Publish(w.Namespace.Request("alice", "ci"), `{"ready_within":"60s"}`)
+	w.PublishReply(w.Conn.NewInbox(), w.Namespace.Request("alice", "ci"), `{}`) // nobody there
+	w.Lease("ci", `{}`)
+	w.Lease("ci", `{"confirm":true}`) // not confirmed
+	w.Lease("ci", `{}`)
 	if n, _, _ := waiting.Pending(); n != 0 {
 		t.Fatal("the first was answered early: nothing was waited for")
 	}

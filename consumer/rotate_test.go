@@ -16,7 +16,7 @@ import (
 
 // managerKeys are the ids of the managing user's keys.
 func (w *world) managerKeys() []string {
-	u, _ := w.sim.User("manager")
+	u, _ := w.Sim.User("manager")
 	var ids []string
 	for _, k := range u.AccessKeys {
 		ids = append(ids, k.ID)
@@ -27,16 +27,14 @@ func (w *world) managerKeys() []string {
 func TestAKeyIsRotatedUnderLeasesThatAreAlive(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
-	w.broker()
+	w.Broker()
+	w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
 	w.putNow(strings.Replace(keyed("west", keyID, secret), `"auth"`, `"region":"us-west-2","auth"`, 1))
-	old, west := w.lease("ci", "{}"), w.lease("west", "{}")
+	old, west := w.Lease("ci", "{}"), w.Lease("west", "{}")
 	r := w.admin(messages.AdminRotateKey, `{"name":"ci"}`)
-	if r.Kind != messages.KindSecret {
-		t.Fatalf("%+v", r.Error)
-	}
+	w.WantKind(r, messages.KindSecret)
 	next := r.Secret.Connection.AccessKeyID
 	if ids := w.managerKeys(); len(ids) != 1 || ids[0] != next || next == keyID || r.Secret.Connection.RotatedAt.IsZero() {
 		t.Fatalf("keys %v, in use %+v, before %s", ids, r.Secret.Connection, keyID)
@@ -45,37 +43,35 @@ func TestAKeyIsRotatedUnderLeasesThatAreAlive(t *testing.T) {
 	// not taken back.
 	w.putNow(keyed("ci", keyID, secret))
 	for _, lease := range []messages.Reply{old, west} {
-		if r, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, lease)), "")); r.Kind != messages.KindRevoked {
-			t.Fatalf("%+v %v", r, r.Error)
-		}
+		w.WantKind(w.Revoke(lease), messages.KindRevoked)
 	}
-	w.nothingInAWS()
-	w.lease("west", "{}")
+	w.WaitNoUsers()
+	w.Lease("west", "{}")
 	if r := w.admin(messages.AdminRotateKey, `{"name":"west"}`); r.Kind != messages.KindSecret {
 		t.Fatalf("once more: %+v", r.Error)
 	}
-	w.lease("ci", "{}")
+	w.Lease("ci", "{}")
 }
 
 func TestRotationsThatCanNotBeAreRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
+	w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
-	second, _ := w.sim.AddAccessKey("manager")
+	second, _ := w.Sim.AddAccessKey("manager")
 	r := w.admin(messages.AdminRotateKey, `{"name":"ci"}`)
 	if r.Error == nil || !strings.Contains(r.Error.Message, second) || len(w.managerKeys()) != 2 {
 		t.Fatalf("%+v, keys %v", r.Error, w.managerKeys())
 	}
-	w.sim.RevokeKey(second)
-	w.denies("CreateAccessKey")
+	w.Sim.RevokeKey(second)
+	w.Deny("CreateAccessKey")
 	r = w.admin(messages.AdminRotateKey, `{"name":"ci"}`)
 	if r.Error == nil || r.Error.Code != messages.CodeProviderDenied || len(w.managerKeys()) != 1 {
 		t.Fatalf("%+v, keys %v", r.Error, w.managerKeys())
 	}
 	// Nothing was made, so there is nothing to go on with.
-	w.sim.SetHook(nil)
+	w.Sim.SetHook(nil)
 	if r = w.admin(messages.AdminRotateKey, `{"name":"ci"}`); r.Kind != messages.KindSecret || len(w.managerKeys()) != 1 {
 		t.Fatalf("%+v, keys %v", r.Error, w.managerKeys())
 	}
@@ -85,10 +81,10 @@ func TestRotationsThatCanNotBeAreRefused(t *testing.T) {
 func TestAKeyThatARotationLostIsDeleted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
+	w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "CreateAccessKey" {
 			return iamsim.Verdict{Do: iamsim.DropAfter}
 		}
@@ -97,21 +93,21 @@ func TestAKeyThatARotationLostIsDeleted(t *testing.T) {
 	if r := w.admin(messages.AdminRotateKey, `{"name":"ci"}`); r.Error == nil || len(w.managerKeys()) != 2 {
 		t.Fatalf("%+v, keys %v", r.Error, w.managerKeys())
 	}
-	w.sim.SetHook(nil)
-	w.clock.move(3 * time.Minute)
+	w.Sim.SetHook(nil)
+	w.Clock.Advance(3 * time.Minute)
 	r := w.admin(messages.AdminRotateKey, `{"name":"ci"}`)
 	if ids := w.managerKeys(); r.Kind != messages.KindSecret || len(ids) != 1 || ids[0] != r.Secret.Connection.AccessKeyID {
 		t.Fatalf("%+v, keys %v", r.Error, ids)
 	}
-	w.lease("ci", "{}")
+	w.Lease("ci", "{}")
 }
 
 // Two operators rotate at once: one does, and the other is told.
 func TestTwoRotationsAtOnceMakeOneKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
-	w.broker()
+	w.Broker()
+	w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
 	var all sync.WaitGroup
@@ -132,41 +128,41 @@ func TestTwoRotationsAtOnceMakeOneKey(t *testing.T) {
 	if ids := w.managerKeys(); done == 0 || len(ids) != 1 || ids[0] == keyID {
 		t.Fatalf("%d were done, keys %v", done, ids)
 	}
-	w.lease("ci", "{}")
+	w.Lease("ci", "{}")
 }
 
 // keep writes a connection as another broker would, which has changed it.
 func (w *world) keep(secret string, change func(connection map[string]any)) {
-	w.t.Helper()
+	w.T.Helper()
 	name, c := "connection."+w.admin(messages.AdminGet, `{"name":"`+secret+`"}`).Secret.Connection.Name, map[string]any{}
-	w.ok(json.Unmarshal([]byte(w.connection(secret)), &c))
+	w.NoError(json.Unmarshal([]byte(w.connection(secret)), &c))
 	change(c)
-	kv, err := w.js.KeyValue(w.ctx(), w.ns.StateBucket())
-	w.ok(err)
-	_, err = kv.PutString(w.ctx(), name, mustJSON(c))
-	w.ok(err)
+	kv, err := w.JS.KeyValue(w.Context(), w.Namespace.StateBucket())
+	w.NoError(err)
+	_, err = kv.PutString(w.Context(), name, mustJSON(c))
+	w.NoError(err)
 }
 
 // While AWS is asked, another broker begins a rotation: this one does not take it over.
 func TestARotationThatAnotherHasJustBegunIsLeftToIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
+	w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
 	var once sync.Once
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if ofItself(c, "ListAccessKeys") {
+	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if isAboutItself(c, "ListAccessKeys") {
 			once.Do(func() {
 				w.keep("ci", func(c map[string]any) {
-					c["rotation"] = map[string]any{"had": []string{keyID}, "claimed": w.clock.now().UTC()}
+					c["rotation"] = map[string]any{"had": []string{keyID}, "claimed": w.Clock.Now().UTC()}
 				})
 			})
 		}
 		return iamsim.Verdict{}
 	})
 	r := w.admin(messages.AdminRotateKey, `{"name":"ci"}`)
-	w.refused(r, messages.CodeUnavailable)
+	w.WantError(r, messages.CodeUnavailable)
 	if ids := w.managerKeys(); len(ids) != 1 || ids[0] != keyID || !strings.Contains(w.connection("ci"), `"claimed"`) {
 		t.Errorf("keys %v, connection %s", ids, w.connection("ci"))
 	}
@@ -177,13 +173,13 @@ func TestARotationThatAnotherHasJustBegunIsLeftToIt(t *testing.T) {
 func TestARotationGoesOnOverWhatIsNotAboutTheKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
+	w.Broker()
 	keyID, secret := w.manager()
 	w.putNow(keyed("ci", keyID, secret))
 	w.leased("ci")
 	var lists, paths atomic.Int32
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if ofItself(c, "CreateAccessKey") || ofItself(c, "DeleteAccessKey") || ofItself(c, "ListAccessKeys") && lists.Add(1) <= 2 {
+	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+		if isAboutItself(c, "CreateAccessKey") || isAboutItself(c, "DeleteAccessKey") || isAboutItself(c, "ListAccessKeys") && lists.Add(1) <= 2 {
 			w.keep("ci", func(c map[string]any) {
 				have, _ := c["paths"].([]any)
 				c["paths"] = append(have, fmt.Sprintf("/other/%d/", paths.Add(1)))

@@ -12,30 +12,31 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 )
 
 // xkey is a requester's key.
 func (w *world) xkey() (seed []byte, public string) {
-	w.t.Helper()
+	w.T.Helper()
 	pair, err := nkeys.CreateCurveKeys()
-	w.ok(err)
+	w.NoError(err)
 	seed, err = pair.Seed()
-	w.ok(err)
+	w.NoError(err)
 	public, err = pair.PublicKey()
-	w.ok(err)
+	w.NoError(err)
 	return seed, public
 }
 
 // revisions are all revisions of a key that a bucket's stream still has.
 func (w *world) revisions(bucket, key string) (all [][]byte) {
-	w.t.Helper()
-	s, err := w.js.Stream(w.ctx(), "KV_"+bucket)
-	w.ok(err)
-	info, err := s.Info(w.ctx())
-	w.ok(err)
+	w.T.Helper()
+	s, err := w.JS.Stream(w.Context(), "KV_"+bucket)
+	w.NoError(err)
+	info, err := s.Info(w.Context())
+	w.NoError(err)
 	for seq := max(info.State.FirstSeq, 1); seq <= info.State.LastSeq; seq++ {
-		m, err := s.GetMsg(w.ctx(), seq)
+		m, err := s.GetMsg(w.Context(), seq)
 		if err != nil {
 			continue // a revision that is gone
 		}
@@ -51,34 +52,34 @@ func (w *world) revisions(bucket, key string) (all [][]byte) {
 func TestCiphertextsLeaveTheRecordWithTheDelivery(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	_, err := w.js.CreateKeyValue(w.ctx(), jetstream.KeyValueConfig{Bucket: w.ns.LeaseBucket(), History: 10})
-	w.ok(err)
-	w.put(w.broker(), plainSecret)
+	_, err := w.JS.CreateKeyValue(w.Context(), jetstream.KeyValueConfig{Bucket: w.Namespace.LeaseBucket(), History: 10})
+	w.NoError(err)
+	w.Put(w.Broker(), lessortest.Secret)
 	_, xkey := w.xkey()
 	for _, body := range []string{`{"confirm":true}`, `{"confirm":true,"xkey":"` + xkey + `"}`} {
-		r, msg := w.answer(w.publish(w.ns.Request("alice", "ci"), body))
-		waits := w.state(r.Lease.Name, messages.StateActive)
+		r, msg := w.Answer(w.Publish(w.Namespace.Request("alice", "ci"), body))
+		waits := w.WaitState(r.Lease.Name, messages.StateActive)
 		if waits.Sealed == nil {
 			t.Fatal("what waits is not in the record")
 		}
 		box, err := json.Marshal(waits.Sealed.Box)
-		w.ok(err)
-		if !bytes.Contains(bytes.Join(w.revisions(w.ns.LeaseBucket(), r.Lease.Name), nil), box) {
+		w.NoError(err)
+		if !bytes.Contains(bytes.Join(w.revisions(w.Namespace.LeaseBucket(), r.Lease.Name), nil), box) {
 			t.Fatal("the search finds nothing, not even what is there")
 		}
-		w.ok(msg.Respond(nil))
-		w.told(r.Lease.Name, messages.EventIssued, messages.EventConfirmed)
-		kept := w.revisions(w.ns.LeaseBucket(), r.Lease.Name)
+		w.NoError(msg.Respond(nil))
+		w.WaitEvents(r.Lease.Name, messages.EventIssued, messages.EventConfirmed)
+		kept := w.revisions(w.Namespace.LeaseBucket(), r.Lease.Name)
 		if len(kept) != 1 || bytes.Contains(kept[0], box) || bytes.Contains(kept[0], []byte(`"sealed"`)) {
 			t.Errorf("%d revisions: %s", len(kept), bytes.Join(kept, []byte("\n")))
 		}
 	}
 	// Nor is there one where nobody took delivery.
-	r := w.lease("ci", `{"confirm":true}`)
-	w.quiet() // the time to confirm runs from what is written down then
-	w.clock.move(11 * time.Second)
-	w.state(r.Lease.Name, messages.StateRevoked)
-	if kept := w.revisions(w.ns.LeaseBucket(), r.Lease.Name); len(kept) != 1 || bytes.Contains(kept[0], []byte(`"sealed"`)) {
+	r := w.Lease("ci", `{"confirm":true}`)
+	w.WaitQueuesEmpty() // the time to confirm runs from what is written down then
+	w.Clock.Advance(11 * time.Second)
+	w.WaitState(r.Lease.Name, messages.StateRevoked)
+	if kept := w.revisions(w.Namespace.LeaseBucket(), r.Lease.Name); len(kept) != 1 || bytes.Contains(kept[0], []byte(`"sealed"`)) {
 		t.Errorf("%d revisions: %s", len(kept), bytes.Join(kept, []byte("\n")))
 	}
 }
@@ -86,21 +87,21 @@ func TestCiphertextsLeaveTheRecordWithTheDelivery(t *testing.T) {
 func TestASecretMayDemandAnXKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), strings.Replace(plainSecret, `"name"`, `"require_sealed":true,"name"`, 1))
-	w.sim.ResetCalls()
-	w.refused(w.ask("ci", "{}"), messages.CodeSealedRequired)
-	w.refused(w.call(w.nc, w.ns.API("request", "alice", "ci"), ""), messages.CodeSealedRequired)
-	if len(w.sim.Calls()) > 0 || len(w.records()) > 0 {
+	w.Put(w.Broker(), strings.Replace(lessortest.Secret, `"name"`, `"require_sealed":true,"name"`, 1))
+	w.Sim.ResetCalls()
+	w.WantError(w.Request("ci", "{}"), messages.CodeSealedRequired)
+	w.WantError(w.Call(w.Conn, w.Namespace.API("request", "alice", "ci"), ""), messages.CodeSealedRequired)
+	if len(w.Sim.Calls()) > 0 || len(w.Records()) > 0 {
 		t.Error("a refusal cost calls, or left a record")
 	}
 	seed, public := w.xkey()
-	r := w.lease("ci", `{"xkey":"`+public+`"}`)
+	r := w.Lease("ci", `{"xkey":"`+public+`"}`)
 	if r.Credentials != nil || r.Sealed == nil {
 		t.Fatalf("%+v", r)
 	}
 	got, err := messages.OpenSealed(seed, r.Sealed)
-	w.ok(err)
-	if got.Lease != r.Lease.Name || got.Identity != "alice" || !got.ExpiresAt.Equal(r.Lease.ExpiresAt) || !w.works(&got.Credentials) {
+	w.NoError(err)
+	if got.Lease != r.Lease.Name || got.Identity != "alice" || !got.ExpiresAt.Equal(r.Lease.ExpiresAt) || !w.Works(&got.Credentials) {
 		t.Errorf("%+v of %+v", got, r.Lease)
 	}
 }
@@ -110,20 +111,20 @@ func TestASecretMayDemandAnXKey(t *testing.T) {
 func TestNothingInCoreNATSShowsASealedKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.put(w.broker(), plainSecret)
-	sub, err := w.nc.SubscribeSync(">")
-	w.ok(err)
-	w.ok(sub.SetPendingLimits(-1, -1))
+	w.Put(w.Broker(), lessortest.Secret)
+	sub, err := w.Conn.SubscribeSync(">")
+	w.NoError(err)
+	w.NoError(sub.SetPendingLimits(-1, -1))
 	_, public := w.xkey()
-	w.lease("ci", `{"xkey":"`+public+`"}`)
-	clear := w.lease("ci", "{}") // the search must find something
-	w.quiet()
-	w.ok(w.nc.Flush())
+	w.Lease("ci", `{"xkey":"`+public+`"}`)
+	clear := w.Lease("ci", "{}") // the search must find something
+	w.WaitQueuesEmpty()
+	w.NoError(w.Conn.Flush())
 	shown := map[string]bool{}
 	for n, _, _ := sub.Pending(); n > 0; n-- {
-		m, err := sub.NextMsg(patience)
-		w.ok(err)
-		for _, s := range w.sim.IssuedSecrets() {
+		m, err := sub.NextMsg(lessortest.Patience)
+		w.NoError(err)
+		for _, s := range w.Sim.IssuedSecrets() {
 			if bytes.Contains(m.Data, []byte(s)) {
 				shown[s] = true
 				if !strings.HasPrefix(m.Subject, "_INBOX.") {
@@ -143,36 +144,36 @@ func TestTheKeyFileIsChangedWhileLeasesWait(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	fresh, err := messages.NewKey()
-	w.ok(err)
+	w.NoError(err)
 	keyring := func(seeds ...[]byte) *messages.Keyring {
 		r, err := messages.ParseKeyring(bytes.Join(seeds, []byte("\n")))
-		w.ok(err)
+		w.NoError(err)
 		return r
 	}
-	start := func(seeds ...[]byte) *broker {
-		w.keys = keyring(seeds...)
-		return w.broker(func(c *consumer.Config) { c.Timing.Confirm = time.Hour })
+	start := func(seeds ...[]byte) *lessortest.Broker {
+		w.Keys = keyring(seeds...)
+		return w.Broker(func(c *consumer.Config) { c.Timing.Confirm = time.Hour })
 	}
-	brokers := []*broker{start(w.seed), start(w.seed)}
-	w.put(brokers[0], plainSecret)
+	brokers := []*lessortest.Broker{start(w.Seed), start(w.Seed)}
+	w.Put(brokers[0], lessortest.Secret)
 	var waiting []messages.Reply
 	var answers []func() error
 	wait := func(key string) {
-		r, msg := w.answer(w.publish(w.ns.Request("alice", "ci"), `{"confirm":true}`, messages.HeaderIdempotencyKey, key))
+		r, msg := w.Answer(w.Publish(w.Namespace.Request("alice", "ci"), `{"confirm":true}`, messages.HeaderIdempotencyKey, key))
 		waiting, answers = append(waiting, r), append(answers, func() error { return msg.Respond(nil) })
 	}
 	wait("before")
-	for _, seeds := range [][][]byte{{w.seed, fresh}, {fresh, w.seed}} {
+	for _, seeds := range [][][]byte{{w.Seed, fresh}, {fresh, w.Seed}} {
 		for i := range brokers {
-			w.quiet()
-			brokers[i].stop()
+			w.WaitQueuesEmpty()
+			brokers[i].Close()
 			brokers[i] = start(seeds...)
 			wait(string(rune('a' + len(waiting)))) // by either of them
 		}
 	}
 	from := map[string]bool{}
 	for _, r := range waiting {
-		rec, _ := w.record(r.Lease.Name)
+		rec, _ := w.Record(r.Lease.Name)
 		if rec.Sealed == nil {
 			t.Fatalf("%s waits no more", r.Lease.Name)
 		}
@@ -182,26 +183,26 @@ func TestTheKeyFileIsChangedWhileLeasesWait(t *testing.T) {
 		t.Errorf("the leases were sealed by %d keys", len(from))
 	}
 	// Both open what either sealed: a repeat gets the same, and confirmations count.
-	again, _ := w.answer(w.publish(w.ns.Request("alice", "ci"), `{"confirm":true}`, messages.HeaderIdempotencyKey, "before"))
+	again, _ := w.Answer(w.Publish(w.Namespace.Request("alice", "ci"), `{"confirm":true}`, messages.HeaderIdempotencyKey, "before"))
 	if again.Credentials == nil || again.Credentials.SecretAccessKey.Reveal() != waiting[0].Credentials.SecretAccessKey.Reveal() {
 		t.Fatalf("%+v %v", again, again.Error)
 	}
 	for i, confirm := range answers {
-		w.ok(confirm())
-		w.told(waiting[i].Lease.Name, messages.EventIssued, messages.EventConfirmed)
+		w.NoError(confirm())
+		w.WaitEvents(waiting[i].Lease.Name, messages.EventIssued, messages.EventConfirmed)
 	}
 	// The old key goes; a broker that comes with it alone is refused.
-	w.quiet()
+	w.WaitQueuesEmpty()
 	for i := range brokers {
-		brokers[i].stop()
+		brokers[i].Close()
 	}
 	start(fresh)
-	w.keys = keyring(w.seed)
-	if _, err := w.tryBroker(w.connect()); err == nil || !strings.Contains(err.Error(), "key file") {
+	w.Keys = keyring(w.Seed)
+	if _, err := w.TryBroker(w.Connect()); err == nil || !strings.Contains(err.Error(), "key file") {
 		t.Errorf("a broker with the old key: %v", err)
 	}
-	w.keys = keyring(fresh)
-	r, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, waiting[0])), ""))
+	w.Keys = keyring(fresh)
+	r := w.Revoke(waiting[0])
 	if r.Kind != messages.KindRevoked {
 		t.Errorf("%v", r.Error)
 	}
@@ -211,15 +212,15 @@ func TestTheKeyFileIsChangedWhileLeasesWait(t *testing.T) {
 func TestAPutsSecretKeyMayBeSealed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.broker()
+	w.Broker()
 	keyID, secret := w.manager()
-	key := w.operate(w.ns.AdminKey(), "").Key
+	key := w.Operate(w.Namespace.AdminKey(), "").Key
 	d, err := messages.DecodeDynamicSecret([]byte(keyed("ci", keyID, secret)))
-	w.ok(err)
+	w.NoError(err)
 	put, err := messages.SecretPut{Definition: d, NoCheck: true}.Seal(key)
-	w.ok(err)
+	w.NoError(err)
 	body, err := put.Encode()
-	w.ok(err)
+	w.NoError(err)
 	if bytes.Contains(body, []byte(secret)) {
 		t.Fatal("the key is in clear")
 	}
@@ -227,10 +228,8 @@ func TestAPutsSecretKeyMayBeSealed(t *testing.T) {
 	if r := w.admin(messages.AdminPut, stolen); r.Error == nil || r.Error.Code != messages.CodeInvalidRequest {
 		t.Fatalf("another definition with the box: %+v", r)
 	}
-	if r := w.admin(messages.AdminPut, string(body)); r.Kind != messages.KindSecret {
-		t.Fatalf("%v", r.Error)
-	}
-	w.lease("ci", "{}")
+	w.WantKind(w.admin(messages.AdminPut, string(body)), messages.KindSecret)
+	w.Lease("ci", "{}")
 	if by := w.signedBy("CreateUser"); by[keyID] != 1 {
 		t.Errorf("signed by %v", by)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 )
 
@@ -18,63 +19,57 @@ func TestStreamsAreDeletedByHand(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	b := w.steady()
-	w.put(b, plainSecret)
-	lives := w.lease("ci", `{"ttl":"23h"}`)
-	w.quiet()
-	n := w.ns
+	w.Put(b, lessortest.Secret)
+	lives := w.Lease("ci", `{"ttl":"23h"}`)
+	w.WaitQueuesEmpty()
+	n := w.Namespace
 	for _, v := range []messages.Verb{messages.VerbRequest, messages.VerbRenew, messages.VerbRevoke, messages.VerbConfirm} {
-		w.ok(w.js.DeleteConsumer(w.ctx(), n.Stream(v), n.Consumer(v)))
+		w.NoError(w.JS.DeleteConsumer(w.Context(), n.Stream(v), n.Consumer(v)))
 		w.goesOn(b, lives)
-		w.ok(w.js.DeleteStream(w.ctx(), n.Stream(v)))
+		w.NoError(w.JS.DeleteStream(w.Context(), n.Stream(v)))
 		w.goesOn(b, lives)
 	}
-	w.ok(w.js.DeleteStream(w.ctx(), n.EventStream()))
-	w.lease("ci", `{"ttl":"1m"}`) // it waits for where its event is kept
-	w.eventually("the event stream is there again", func() bool {
-		_, err := w.js.Stream(w.ctx(), n.EventStream())
+	w.NoError(w.JS.DeleteStream(w.Context(), n.EventStream()))
+	w.Lease("ci", `{"ttl":"1m"}`) // it waits for where its event is kept
+	w.Eventually("the event stream is there again", func() bool {
+		_, err := w.JS.Stream(w.Context(), n.EventStream())
 		return err == nil
 	})
 	w.goesOn(b, lives)
-	if made := w.lines("is made again; requesters may repeat their requests"); made != 5 {
+	if made := w.Logs.Count("is made again; requesters may repeat their requests"); made != 5 {
 		t.Errorf("%d lines about 5 streams that were made again", made)
 	}
-	w.quiet()
-	w.alive(lives)
+	w.WaitQueuesEmpty()
+	w.WantActive(lives)
 }
 
 // goesOn leases, confirms, renews and revokes, and lets a lease expire, as soon as all
 // streams and consumers are there again.
-func (w *world) goesOn(b *broker, lives messages.Reply) {
-	w.t.Helper()
-	w.eventually("streams and consumers are there", func() bool {
+func (w *world) goesOn(b *lessortest.Broker, lives messages.Reply) {
+	w.T.Helper()
+	w.Eventually("streams and consumers are there", func() bool {
 		for _, v := range []messages.Verb{messages.VerbRequest, messages.VerbRenew, messages.VerbRevoke, messages.VerbConfirm} {
-			if _, err := w.js.Consumer(w.ctx(), w.ns.Stream(v), w.ns.Consumer(v)); err != nil {
+			if _, err := w.JS.Consumer(w.Context(), w.Namespace.Stream(v), w.Namespace.Consumer(v)); err != nil {
 				return false
 			}
 		}
 		return true
 	})
-	w.says(b, "")
-	sub := w.publish(w.ns.Request("alice", "ci"), `{"ttl":"1h","confirm":true}`)
-	r, delivery := w.answer(sub)
-	if r.Kind != messages.KindCredentials {
-		w.t.Fatalf("%+v %v", r, r.Error)
-	}
-	w.ok(delivery.Respond(nil))
-	w.eventually("it is confirmed", func() bool {
-		rec, _ := w.record(r.Lease.Name)
+	w.WaitHealth(b, "")
+	sub := w.Publish(w.Namespace.Request("alice", "ci"), `{"ttl":"1h","confirm":true}`)
+	r, delivery := w.Answer(sub)
+	w.WantKind(r, messages.KindCredentials)
+	w.NoError(delivery.Respond(nil))
+	w.Eventually("it is confirmed", func() bool {
+		rec, _ := w.Record(r.Lease.Name)
 		return rec.Settled()
 	})
-	if a, _ := w.answer(w.publish(w.ns.Renew(nameOf(w, r)), `{"ttl":"2h"}`)); a.Kind != messages.KindRenewed {
-		w.t.Fatalf("%+v %v", a, a.Error)
-	}
-	if a, _ := w.answer(w.publish(w.ns.Revoke(nameOf(w, r)), "")); a.Kind != messages.KindRevoked {
-		w.t.Fatalf("%+v %v", a, a.Error)
-	}
-	expires := w.lease("ci", `{"ttl":"1m"}`)
-	w.clock.move(time.Minute)
-	w.state(expires.Lease.Name, messages.StateRevoked)
-	w.alive(lives)
+	w.WantKind(w.Renew(r, `{"ttl":"2h"}`), messages.KindRenewed)
+	w.WantKind(w.Revoke(r), messages.KindRevoked)
+	expires := w.Lease("ci", `{"ttl":"1m"}`)
+	w.Clock.Advance(time.Minute)
+	w.WaitState(expires.Lease.Name, messages.StateRevoked)
+	w.WantActive(lives)
 }
 
 // TestTheLeaseBucketIsDeletedByHand: that is told, nothing is made or ended, no broker
@@ -83,28 +78,28 @@ func TestTheLeaseBucketIsDeletedByHand(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	b := w.steady()
-	w.put(b, plainSecret)
-	due, lives := w.lease("ci", `{"ttl":"10m"}`), w.lease("ci", `{"ttl":"3h"}`)
-	w.quiet()
+	w.Put(b, lessortest.Secret)
+	due, lives := w.Lease("ci", `{"ttl":"10m"}`), w.Lease("ci", `{"ttl":"3h"}`)
+	w.WaitQueuesEmpty()
 	kept := map[string][]byte{}
-	kv, err := w.js.KeyValue(w.ctx(), w.ns.LeaseBucket())
-	w.ok(err)
-	for _, r := range w.records() {
-		e, err := kv.Get(w.ctx(), r.Name().String())
-		w.ok(err)
+	kv, err := w.JS.KeyValue(w.Context(), w.Namespace.LeaseBucket())
+	w.NoError(err)
+	for _, r := range w.Records() {
+		e, err := kv.Get(w.Context(), r.Name().String())
+		w.NoError(err)
 		kept[e.Key()] = e.Value()
 	}
-	w.ok(w.js.DeleteKeyValue(w.ctx(), w.ns.LeaseBucket()))
-	w.says(b, "the lease bucket is missing")
-	w.clock.move(time.Hour)
+	w.NoError(w.JS.DeleteKeyValue(w.Context(), w.Namespace.LeaseBucket()))
+	w.WaitHealth(b, "the lease bucket is missing")
+	w.Clock.Advance(time.Hour)
 	made := w.created()
-	w.publish(w.ns.Request("alice", "ci"), `{"ttl":"1h"}`)
-	w.eventually("both were tried", func() bool {
-		log := w.logs.String()
+	w.Publish(w.Namespace.Request("alice", "ci"), `{"ttl":"1h"}`)
+	w.Eventually("both were tried", func() bool {
+		log := w.Logs.String()
 		return strings.Contains(log, `"request_id":"request:3"`) && strings.Contains(log, `"lease":"`+due.Lease.Name+`","error":"read`)
 	})
-	name := nameOf(w, lives)
-	for _, subject := range []string{w.ns.API("get", name.Identity, name.Secret, name.ID), w.ns.API("list", name.Identity), w.ns.API("revoke", name.Identity, name.Secret, name.ID)} {
+	name := w.NameOf(lives)
+	for _, subject := range []string{w.Namespace.API("get", name.Identity, name.Secret, name.ID), w.Namespace.API("list", name.Identity), w.Namespace.API("revoke", name.Identity, name.Secret, name.ID)} {
 		if r, err := w.door(subject); err != nil || r.Kind != messages.KindError || r.Error.Code != messages.CodeUnavailable || !r.Error.Retryable {
 			t.Errorf("%s without the bucket: %+v %v %v", subject, r, r.Error, err)
 		}
@@ -112,8 +107,8 @@ func TestTheLeaseBucketIsDeletedByHand(t *testing.T) {
 	// Another one does not start on what is left.
 	waits := make(chan error, 1)
 	starting := make(chan error, 1)
-	ctx, cancel := context.WithCancel(w.ctx())
-	cfg := w.config(w.connect())
+	ctx, cancel := context.WithCancel(w.Context())
+	cfg := w.Config(w.Connect())
 	cfg.Waiting = func(why error) {
 		select {
 		case waits <- why:
@@ -133,27 +128,27 @@ func TestTheLeaseBucketIsDeletedByHand(t *testing.T) {
 	if err := <-starting; err == nil {
 		t.Error("a broker has started without the leases")
 	}
-	if _, err := w.js.KeyValue(w.ctx(), w.ns.LeaseBucket()); !errors.Is(err, jetstream.ErrBucketNotFound) {
+	if _, err := w.JS.KeyValue(w.Context(), w.Namespace.LeaseBucket()); !errors.Is(err, jetstream.ErrBucketNotFound) {
 		t.Fatalf("an empty bucket has taken the place of the leases: %v", err)
 	}
-	if w.created() != made || w.sim.UserCount() != 2 {
-		t.Errorf("%d users made and %d there without a bucket", w.created()-made, w.sim.UserCount())
+	if w.created() != made || w.Sim.UserCount() != 2 {
+		t.Errorf("%d users made and %d there without a bucket", w.created()-made, w.Sim.UserCount())
 	}
-	if n := w.lines("JetStream fails"); n > 4 {
+	if n := w.Logs.Count("JetStream fails"); n > 4 {
 		t.Errorf("%d lines about one trouble", n)
 	}
 
-	kv, err = w.js.CreateKeyValue(w.ctx(), jetstream.KeyValueConfig{Bucket: w.ns.LeaseBucket()})
-	w.ok(err)
+	kv, err = w.JS.CreateKeyValue(w.Context(), jetstream.KeyValueConfig{Bucket: w.Namespace.LeaseBucket()})
+	w.NoError(err)
 	for key, value := range kept {
-		_, err := kv.Put(w.ctx(), key, value)
-		w.ok(err)
+		_, err := kv.Put(w.Context(), key, value)
+		w.NoError(err)
 	}
-	w.state(due.Lease.Name, messages.StateRevoked)
-	w.says(b, "")
-	w.quiet()
-	w.state(lives.Lease.Name, messages.StateActive)
-	if !w.works(lives.Credentials) {
+	w.WaitState(due.Lease.Name, messages.StateRevoked)
+	w.WaitHealth(b, "")
+	w.WaitQueuesEmpty()
+	w.WaitState(lives.Lease.Name, messages.StateActive)
+	if !w.Works(lives.Credentials) {
 		t.Error("a lease does not live on")
 	}
 	w.everyUserHasALease()
@@ -165,16 +160,16 @@ func TestNoBucketIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	b := w.steady()
-	w.put(b, plainSecret)
-	w.ok(w.js.DeleteKeyValue(w.ctx(), w.ns.SecretBucket()))
-	w.says(b, "restore it from a backup")
-	asked, err := w.nc.SubscribeSync("$JS.API.STREAM.INFO.KV_" + w.ns.SecretBucket())
-	w.ok(err)
+	w.Put(b, lessortest.Secret)
+	w.NoError(w.JS.DeleteKeyValue(w.Context(), w.Namespace.SecretBucket()))
+	w.WaitHealth(b, "restore it from a backup")
+	asked, err := w.Conn.SubscribeSync("$JS.API.STREAM.INFO.KV_" + w.Namespace.SecretBucket())
+	w.NoError(err)
 	for range 4 { // streams are made when they are missed for the second time
-		_, err := asked.NextMsg(patience)
-		w.ok(err)
+		_, err := asked.NextMsg(lessortest.Patience)
+		w.NoError(err)
 	}
-	if _, err := w.js.KeyValue(w.ctx(), w.ns.SecretBucket()); !errors.Is(err, jetstream.ErrBucketNotFound) {
+	if _, err := w.JS.KeyValue(w.Context(), w.Namespace.SecretBucket()); !errors.Is(err, jetstream.ErrBucketNotFound) {
 		t.Errorf("the bucket is there again: %v", err)
 	}
 }

@@ -8,21 +8,22 @@ import (
 	"time"
 
 	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
 // stray makes a user that says it is an installation's, for a lease.
 func (w *world) stray(name, installation, lease string) {
-	w.sim.AddUser(name, "/lessor/", map[string]string{"lessor:installation": installation, "lessor:lease": lease, "lessor:attempt": "1"})
+	w.Sim.AddUser(name, "/lessor/", map[string]string{"lessor:installation": installation, "lessor:lease": lease, "lessor:attempt": "1"})
 }
 
 // sweep asks for one.
 func (w *world) sweep(body string) messages.Sweep {
-	w.t.Helper()
-	r := w.operate(w.ns.AdminSweep(), body)
+	w.T.Helper()
+	r := w.Operate(w.Namespace.AdminSweep(), body)
 	if r.Kind != messages.KindSweep || len(r.Sweeps) != 1 {
-		w.t.Fatalf("%+v %v", r.Sweeps, r.Error)
+		w.T.Fatalf("%+v %v", r.Sweeps, r.Error)
 	}
 	return r.Sweeps[0]
 }
@@ -30,23 +31,23 @@ func (w *world) sweep(body string) messages.Sweep {
 func TestASweepRemovesWhatNoLeaseKnows(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker()
-	w.put(b, plainSecret)
-	lease := w.lease("ci", "{}")
-	ended := w.lease("ci", "{}")
-	w.answer(w.publish(w.ns.Revoke(nameOf(w, ended)), ""))
-	w.quiet()
+	b := w.Broker()
+	w.Put(b, lessortest.Secret)
+	lease := w.Lease("ci", "{}")
+	ended := w.Lease("ci", "{}")
+	w.Revoke(ended)
+	w.WaitQueuesEmpty()
 	id := b.Installation()
 	w.stray("late", id, ended.Lease.Name)       // its lease is over
 	w.stray("lost", id, "bob.ci.0000000000")    // nobody has heard of its lease
 	w.stray("second", id, lease.Lease.Name)     // its lease has another user
 	w.stray("Damaged", id, "what is this?")     // a tag that somebody has changed
 	w.stray("theirs", "another-one", "a.b.c")   // another installation's
-	w.sim.AddUser("person", "/lessor/", nil)    // nobody's
-	w.sim.AddUser("elsewhere", "/people/", nil) //
-	w.sim.AddLoginProfile("lost")               // and it holds what no lease gives
-	w.sim.AddAccessKey("lost")                  //
-	w.clock.move(20 * time.Minute)
+	w.Sim.AddUser("person", "/lessor/", nil)    // nobody's
+	w.Sim.AddUser("elsewhere", "/people/", nil) //
+	w.Sim.AddLoginProfile("lost")               // and it holds what no lease gives
+	w.Sim.AddAccessKey("lost")                  //
+	w.Clock.Advance(20 * time.Minute)
 	w.stray("young", id, "bob.ci.1111111111")
 
 	s := w.sweep("")
@@ -58,17 +59,17 @@ func TestASweepRemovesWhatNoLeaseKnows(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 	var left []string
-	for _, u := range w.sim.Users() {
+	for _, u := range w.Sim.Users() {
 		left = append(left, u.Name)
 	}
-	if len(left) != 5 || !w.works(lease.Credentials) { // the lease's, theirs, person, elsewhere, young
+	if len(left) != 5 || !w.Works(lease.Credentials) { // the lease's, theirs, person, elsewhere, young
 		t.Fatalf("left are %v", left)
 	}
-	w.told("bob.ci.0000000000", messages.EventOrphanRemoved)
-	if n := strings.Count(w.logs.String(), "an orphan is removed"); n != 4 {
+	w.WaitEvents("bob.ci.0000000000", messages.EventOrphanRemoved)
+	if n := w.Logs.Count("an orphan is removed"); n != 4 {
 		t.Fatalf("%d log lines", n)
 	}
-	w.clock.move(20 * time.Minute)
+	w.Clock.Advance(20 * time.Minute)
 	if s := w.sweep("{}"); len(s.Orphans) != 1 || s.Orphans[0].Username != "young" || !s.Orphans[0].Removed {
 		t.Fatalf("later: %+v", s)
 	}
@@ -78,28 +79,28 @@ func TestASweepRemovesWhatNoLeaseKnows(t *testing.T) {
 func TestARemovalIsToldByTheNextSweep(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker()
-	w.put(b, plainSecret)
-	w.lease("ci", "{}")
+	b := w.Broker()
+	w.Put(b, lessortest.Secret)
+	w.Lease("ci", "{}")
 	w.stray("lost", b.Installation(), "bob.ci.0000000000")
-	w.clock.move(30 * time.Minute)
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+	w.Clock.Advance(30 * time.Minute)
+	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "DeleteUser" {
-			b.nc.Close()
+			b.Conn.Close()
 		}
 		return iamsim.Verdict{}
 	})
-	w.ok(w.nc.PublishRequest(w.ns.AdminSweep(), w.nc.NewInbox(), nil))
-	w.eventually("it is gone", func() bool { _, there := w.sim.User("lost"); return !there })
-	b.die()
-	w.sim.SetHook(nil)
-	w.told("bob.ci.0000000000")
-	w.broker()
+	w.NoError(w.Conn.PublishRequest(w.Namespace.AdminSweep(), w.Conn.NewInbox(), nil))
+	w.Eventually("it is gone", func() bool { _, there := w.Sim.User("lost"); return !there })
+	b.Kill()
+	w.Sim.SetHook(nil)
+	w.WaitEvents("bob.ci.0000000000")
+	w.Broker()
 	for range 2 {
 		if s := w.sweep(""); s.Error != "" || len(s.Orphans) > 0 {
 			t.Fatalf("%+v", s)
 		}
-		w.told("bob.ci.0000000000", messages.EventOrphanRemoved)
+		w.WaitEvents("bob.ci.0000000000", messages.EventOrphanRemoved)
 	}
 }
 
@@ -108,17 +109,17 @@ func TestBrokersSweepByThemselves(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	quick := func(c *consumer.Config) { c.MaintainEvery = time.Millisecond }
-	b := w.broker(quick)
-	w.broker(quick)
-	w.put(b, plainSecret)
-	w.lease("ci", "{}")
+	b := w.Broker(quick)
+	w.Broker(quick)
+	w.Put(b, lessortest.Secret)
+	w.Lease("ci", "{}")
 	w.stray("lost", b.Installation(), "bob.ci.0000000000")
-	w.eventually("it is gone", func() bool {
-		w.clock.move(10 * time.Minute) // one that is under way may have begun before it was lost
-		_, there := w.sim.User("lost")
+	w.Eventually("it is gone", func() bool {
+		w.Clock.Advance(10 * time.Minute) // one that is under way may have begun before it was lost
+		_, there := w.Sim.User("lost")
 		return !there
 	})
-	w.told("bob.ci.0000000000", messages.EventOrphanRemoved)
+	w.WaitEvents("bob.ci.0000000000", messages.EventOrphanRemoved)
 }
 
 // A lease bucket that was restored from a backup does not know the newer users: that
@@ -126,44 +127,44 @@ func TestBrokersSweepByThemselves(t *testing.T) {
 func TestMassesOfUnknownUsersAreLeftToAPerson(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker()
-	w.put(b, plainSecret)
+	b := w.Broker()
+	w.Put(b, lessortest.Secret)
 	var leases []messages.Reply
 	for range 11 {
-		leases = append(leases, w.lease("ci", `{"ttl":"24h"}`))
+		leases = append(leases, w.Lease("ci", `{"ttl":"24h"}`))
 	}
-	w.quiet()
-	kv, err := w.js.KeyValue(w.ctx(), w.ns.LeaseBucket())
-	w.ok(err)
+	w.WaitQueuesEmpty()
+	kv, err := w.JS.KeyValue(w.Context(), w.Namespace.LeaseBucket())
+	w.NoError(err)
 	for _, l := range leases {
-		w.ok(kv.Delete(w.ctx(), l.Lease.Name))
+		w.NoError(kv.Delete(w.Context(), l.Lease.Name))
 	}
-	w.clock.move(30 * time.Minute)
+	w.Clock.Advance(30 * time.Minute)
 	s := w.sweep("")
-	if !s.AwaitsConsent || len(s.Orphans) != 11 || s.Orphans[0].Removed || w.sim.UserCount() != 11 {
-		t.Fatalf("%+v, %d users", s, w.sim.UserCount())
+	if !s.AwaitsConsent || len(s.Orphans) != 11 || s.Orphans[0].Removed || w.Sim.UserCount() != 11 {
+		t.Fatalf("%+v, %d users", s, w.Sim.UserCount())
 	}
-	if !strings.Contains(w.logs.String(), "are suspicious") {
+	if !w.Logs.Contain("are suspicious") {
 		t.Fatal("nobody is told")
 	}
 	if s = w.sweep(`{"apply":true}`); s.AwaitsConsent || len(s.Orphans) != 11 || !s.Orphans[10].Removed {
 		t.Fatalf("%+v", s)
 	}
-	w.nothingInAWS()
+	w.WaitNoUsers()
 }
 
 // AWS refuses: the sweep says so, and the next one tries again.
 func TestWhatASweepCanNotRemoveIsTold(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.broker()
-	w.put(b, plainSecret)
-	w.lease("ci", "{}")
+	b := w.Broker()
+	w.Put(b, lessortest.Secret)
+	w.Lease("ci", "{}")
 	for i := range 2 {
 		w.stray(fmt.Sprintf("lost%d", i), b.Installation(), fmt.Sprintf("bob.ci.000000000%d", i))
 	}
-	w.clock.move(30 * time.Minute)
-	w.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+	w.Clock.Advance(30 * time.Minute)
+	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "DeleteUser" && c.User == "lost0" {
 			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied"}
 		}
@@ -173,7 +174,7 @@ func TestWhatASweepCanNotRemoveIsTold(t *testing.T) {
 	if len(s.Orphans) != 2 || s.Orphans[0].Removed || !strings.Contains(s.Orphans[0].Error, "AccessDenied") || !s.Orphans[1].Removed {
 		t.Fatalf("%+v", s)
 	}
-	w.sim.SetHook(nil)
+	w.Sim.SetHook(nil)
 	if s := w.sweep(""); len(s.Orphans) != 1 || !s.Orphans[0].Removed {
 		t.Fatalf("%+v", s)
 	}

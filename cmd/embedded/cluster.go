@@ -2,13 +2,13 @@ package embedded
 
 import (
 	"fmt"
-	"net"
 	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/lessorhq/lessor/cmd/internal/proc"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
@@ -45,7 +45,7 @@ func StartCluster(n int, dir string, o ClusterOptions) (*Cluster, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultStartTimeout
 	}
-	ports, err := freeAddresses(2 * n)
+	ports, err := proc.FreeAddresses(2 * n)
 	if err != nil {
 		return nil, err
 	}
@@ -152,19 +152,4 @@ func settled(nodes []*Server) bool {
 		led = led || s.nats.JetStreamIsLeader() && len(s.nats.JetStreamClusterPeers()) >= len(nodes)
 	}
 	return led
-}
-
-// freeAddresses finds n loopback addresses that nobody listens on: the nodes
-// must know each other's before the first of them starts.
-func freeAddresses(n int) ([]string, error) {
-	var addresses []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port for the cluster: %w", err)
-		}
-		defer l.Close() // all at the end, or one would be found twice
-		addresses = append(addresses, l.Addr().String())
-	}
-	return addresses, nil
 }

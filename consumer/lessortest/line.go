@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/lessorhq/lessor/consumer"
 )
 
 // Line is the dialer of a broker's connection to NATS. The test can interfere with
@@ -150,4 +152,15 @@ func (c *lineConn) pass(frame []byte) error {
 	defer c.mu.Unlock()
 	_, err := c.Conn.Write(frame)
 	return err
+}
+
+// BrokerOnLine starts a broker whose connection to NATS goes over a line, and returns
+// the id of its access key, which no other broker has: a hook of the simulator knows
+// the broker's calls by it.
+func (w *World) BrokerOnLine(l *Line, change ...func(*consumer.Config)) (b *Broker, keyID string) {
+	w.T.Helper()
+	keyID, secretKey := w.Sim.AddPrincipal("own")
+	return w.BrokerOn(w.Dial(0, l.Option()), append([]func(*consumer.Config){func(c *consumer.Config) {
+		c.Provider = w.Provider(keyID, secretKey)
+	}}, change...)...), keyID
 }

@@ -1,10 +1,12 @@
 package lessortest
 
 import (
+	"errors"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/messages"
 )
@@ -46,20 +48,21 @@ func (w *World) Publish(subject, body string, header ...string) *nats.Subscripti
 }
 
 // PublishReply is [World.Publish] with a reply subject, which may be "". It waits
-// while an earlier message about the same lease is pending.
+// while an earlier message about the same lease is pending, and while the stream has no
+// leader.
 func (w *World) PublishReply(replyTo, subject, body string, header ...string) {
 	w.T.Helper()
 	msg := message(subject, body, header)
 	if replyTo != "" {
 		msg.Header.Set(messages.HeaderReplyTo, replyTo)
 	}
-	for {
+	for end := time.Now().Add(Patience); ; time.Sleep(time.Millisecond) {
 		_, err := w.JS.PublishMsg(w.Context(), msg)
-		if err == nil || !strings.Contains(err.Error(), "per subject") {
+		again := err != nil && (strings.Contains(err.Error(), "per subject") || errors.Is(err, jetstream.ErrNoStreamResponse))
+		if !again || time.Now().After(end) {
 			w.NoError(err)
 			return
 		}
-		time.Sleep(time.Millisecond) // one pending message a lease; the last is about to be acknowledged
 	}
 }
 
