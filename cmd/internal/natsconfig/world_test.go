@@ -261,8 +261,8 @@ func (w *natsWorld) serve(change ...func(*consumer.Config)) {
 				// served until they expire, ten times this long.
 				PullHeartbeat: time.Second,
 			},
-			Provider:      awsiam.New(awsiam.Options{Endpoint: w.aws.URL, Credentials: credentials.NewStaticCredentialsProvider(id, secret, "")}),
-			Workers:       consumer.Workers{Request: 8, Renew: 4, Revoke: 8, Confirm: 2},
+			Provider: awsiam.New(awsiam.Options{Endpoint: w.aws.URL, Credentials: credentials.NewStaticCredentialsProvider(id, secret, "")}),
+			Workers:  consumer.Workers{Request: 8, Renew: 4, Revoke: 8, Confirm: 2},
 		}
 		clitest.Quick(&w.config)
 	}
