@@ -112,7 +112,7 @@ func TestResolveTTLOfASession(t *testing.T) {
 	for _, c := range []struct {
 		name             string
 		secret           messages.DynamicSecret
-		asked, min, want messages.Duration
+		requested, min, want messages.Duration
 		code             messages.Code
 		words            []string
 	}{
@@ -131,7 +131,7 @@ func TestResolveTTLOfASession(t *testing.T) {
 		{"a user's may be less", messages.DynamicSecret{DefaultTTL: hour, MaxTTL: hour, AWS: messages.AWS{CredentialType: messages.CredentialIAMUser}}, minute, minute, minute, "", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := c.secret.ResolveTTL(c.asked, c.min)
+			got, err := c.secret.ResolveTTL(c.requested, c.min)
 			if c.code != "" {
 				wantCode(t, err, c.code, c.words...)
 			} else if err != nil {

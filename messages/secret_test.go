@@ -226,13 +226,13 @@ func TestResolveTTL(t *testing.T) {
 	for _, c := range []struct {
 		name       string
 		secret     messages.DynamicSecret
-		asked, min messages.Duration
+		requested, min messages.Duration
 		want       messages.Duration
 		code       messages.Code
 		words      []string
 	}{
 		{"the default", s, 0, minute, hour, "", nil},
-		{"what was asked for", s, 2 * hour, minute, 2 * hour, "", nil},
+		{"the requested ttl", s, 2 * hour, minute, 2 * hour, "", nil},
 		{"the minimum", s, minute, minute, minute, "", nil},
 		{"below it", s, minute - messages.Duration(time.Second), minute, 0, messages.CodeTTLBelowMin, []string{"59s", "1m"}},
 		{"the maximum", s, 24 * hour, minute, 24 * hour, "", nil},
@@ -242,7 +242,7 @@ func TestResolveTTL(t *testing.T) {
 		{"no minimum", short, 0, 0, 30 * minute / 60, "", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := c.secret.ResolveTTL(c.asked, c.min)
+			got, err := c.secret.ResolveTTL(c.requested, c.min)
 			if c.code != "" {
 				wantCode(t, err, c.code, c.words...)
 			} else if err != nil {

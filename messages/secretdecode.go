@@ -136,11 +136,11 @@ func (s DynamicSecret) check() error {
 	return nil
 }
 
-// ResolveTTL returns the TTL of a lease whose request has the ttl asked; 0 is the
+// ResolveTTL returns the TTL of a lease for the requested ttl; 0 is the
 // default. It returns an [Error] with [CodeTTLExceedsMax] or [CodeTTLBelowMin] if the
 // ttl is out of bounds.
-func (s DynamicSecret) ResolveTTL(asked, minTTL Duration) (Duration, error) {
-	ttl := asked
+func (s DynamicSecret) ResolveTTL(requested, minTTL Duration) (Duration, error) {
+	ttl := requested
 	if ttl == 0 {
 		ttl = max(s.DefaultTTL, min(minTTL, s.MaxTTL))
 	}

@@ -285,7 +285,7 @@ func TestCommandsWithAccounts(t *testing.T) {
 				t.Errorf("the auditor verifies %s", verified)
 			}
 			_, stderr, code := shell(nil).Run(t.Context(), append([]string{"request", "prod", "-i", "alice"}, nats.flags("requester", "alice")...)...)
-			if code != cli.ExitFailed || !strings.Contains(stderr, "NATS does not let this connection ask as alice") {
+			if code != cli.ExitFailed || !strings.Contains(stderr, "NATS does not allow this connection requests as alice") {
 				t.Errorf("what she may not: exit code %d, %s", code, stderr)
 			}
 			p.Stop()

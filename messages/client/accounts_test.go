@@ -14,8 +14,8 @@ import (
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-// accounts keeps alice in an account of her own, which imports the broker's
-// service for her identity alone.
+// accounts has an account for alice, which imports the broker's service for her identity
+// only.
 const accounts = `
 accounts {
   BROKER {
@@ -33,7 +33,7 @@ accounts {
   }
 }`
 
-func TestFromAnotherAccount(t *testing.T) {
+func TestClientInAnotherAccount(t *testing.T) {
 	f, s := newFake(t, func(o *server.Options) {
 		if err := o.ProcessConfigString(accounts); err != nil {
 			t.Error(err)
@@ -68,7 +68,7 @@ func TestFromAnotherAccount(t *testing.T) {
 	}
 }
 
-func TestServerRestarts(t *testing.T) {
+func TestRequestSurvivesAServerRestart(t *testing.T) {
 	first, err := embedded.Start(embedded.Options{Listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
@@ -84,10 +84,10 @@ func TestServerRestarts(t *testing.T) {
 		return nc
 	}
 	f := &fakeBroker{t: t, nc: dial(), answers: map[string]func(*nats.Msg, int){}}
-	heard := make(chan struct{})
+	received := make(chan struct{})
 	f.on("request", func(m *nats.Msg, n int) {
 		if n == 1 {
-			close(heard) // and the answer is lost with the server
+			close(received) // the reply is lost with the server
 			return
 		}
 		f.reply(m, issued(), "")
@@ -98,7 +98,7 @@ func TestServerRestarts(t *testing.T) {
 		_, err := newClient(t, dial(), client.Options{Resend: 50 * time.Millisecond, NoResponderWait: time.Minute}).Request(t.Context(), "ci", messages.LeaseRequest{})
 		done <- err
 	}()
-	<-heard
+	<-received
 	first.Close()
 	second, err := embedded.Start(embedded.Options{Listen: strings.TrimPrefix(first.URL(), "nats://")})
 	if err != nil {
@@ -110,7 +110,7 @@ func TestServerRestarts(t *testing.T) {
 	}
 }
 
-func TestClosedConnection(t *testing.T) {
+func TestClosedConnectionIsAnError(t *testing.T) {
 	_, s := newFake(t, nil)
 	nc := connect(t, s)
 	nc.Close()

@@ -12,34 +12,36 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// adminTimeout is how long an operator waits: a check makes every call that a
-// lease needs, and a new key takes AWS a while to accept.
+// adminTimeout is the default timeout of operators' commands. A check makes every call
+// that a lease needs, and AWS needs some time to accept a new key.
 const adminTimeout = 2 * time.Minute
 
-// AdminOptions say which installation is meant, and how long to wait for it.
+// AdminOptions configure an [Admin].
 type AdminOptions struct {
-	// Namespace is the installation's; the zero value is that of the prefix
+	// Namespace is the namespace of the installation. The zero value has the prefix
 	// "lessor".
 	Namespace messages.Namespace
-	// Operator is the operator's name, one token; NATS must allow the connection
-	// lessor.admin.as.<operator>.>. "" is somebody who may publish on lessor.admin.>.
+	// Operator is the operator's name, one token. NATS must allow the connection to
+	// publish on lessor.admin.as.<operator>.>. Without a name the connection must be
+	// allowed lessor.admin.>.
 	Operator string
-	// Timeout is how long a call waits for its answer where its context has no
-	// deadline; 0 is 2m.
+	// Timeout is how long a call waits for its reply if its context has no deadline;
+	// 0 is 2m.
 	Timeout time.Duration
-	// Resend is how long a message that may arrive twice stays unanswered before
-	// it is sent again; 0 is 15s.
+	// Resend is how long an idempotent call waits for a reply before it sends its
+	// message again; 0 is 15s.
 	Resend time.Duration
 }
 
-// Admin does an operator's work at a broker. It may be used by many goroutines.
+// Admin sends an operator's commands to a broker. It may be used by several goroutines.
 type Admin struct {
-	c  *Client // of no identity
+	c  *Client // without identity
 	as string
 }
 
-// NewAdmin returns an operator's client on the connection, which stays the
-// caller's to close and must be to the broker's own account.
+// NewAdmin returns an operator's client on the connection, which must be to the
+// broker's own account. The caller must close the connection. NewAdmin returns an error
+// if nc is nil or the operator's name is not valid.
 func NewAdmin(nc *nats.Conn, o AdminOptions) (*Admin, error) {
 	if nc == nil {
 		return nil, errors.New("a client needs a NATS connection")
@@ -55,17 +57,16 @@ func NewAdmin(nc *nats.Conn, o AdminOptions) (*Admin, error) {
 	return &Admin{as: o.Operator, c: &Client{nc: nc, o: Options{Namespace: o.Namespace, Timeout: o.Timeout, Resend: o.Resend}.withDefaults()}}, nil
 }
 
-// PutResult is what came of a put.
+// PutResult is the result of a put.
 type PutResult struct {
 	Secret messages.SecretInfo
-	// Check is what came of trying the definition out at AWS; nil where it was not.
+	// Check is the result of the dry run at AWS. It is nil if there was none.
 	Check *messages.SecretCheck
 }
 
-// PutSecret stores a definition, where the broker finds that it works at AWS. The
-// code of the error may be invalid_secret, revision_mismatch, secret_from_file,
-// secret_deleting or check_failed; with the last, nothing was stored, and the
-// result has the check.
+// PutSecret stores a definition if its dry run at AWS succeeds. The code of the error may
+// be invalid_secret, revision_mismatch, secret_from_file, secret_deleting or
+// check_failed. With check_failed nothing is stored, and the result has the check.
 func (a *Admin) PutSecret(ctx context.Context, p messages.SecretPut) (PutResult, error) {
 	p, err := a.sealed(ctx, p)
 	if err != nil {
@@ -86,8 +87,8 @@ func (a *Admin) PutSecret(ctx context.Context, p messages.SecretPut) (PutResult,
 	return stored, expect(reply, messages.KindSecret)
 }
 
-// sealed is a put that is in order, with the definition's secret key sealed for the
-// broker, so that it is not in clear in NATS.
+// sealed checks a put and seals the definition's secret key for the broker, so that NATS
+// never has it in clear.
 func (a *Admin) sealed(ctx context.Context, p messages.SecretPut) (messages.SecretPut, error) {
 	body, err := p.Encode()
 	if err != nil {
@@ -107,7 +108,7 @@ func (a *Admin) sealed(ctx context.Context, p messages.SecretPut) (messages.Secr
 	return p.Seal(key)
 }
 
-// brokerKey asks for the curve public key of the brokers.
+// brokerKey returns the curve public key of the brokers.
 func (a *Admin) brokerKey(ctx context.Context) (string, error) {
 	ctx, cancel := a.c.within(ctx, 0)
 	defer cancel()
@@ -120,7 +121,7 @@ func (a *Admin) brokerKey(ctx context.Context) (string, error) {
 
 // Secret returns a dynamic secret, without its secret key.
 func (a *Admin) Secret(ctx context.Context, name string) (messages.SecretInfo, error) {
-	return secretOf(a.order(ctx, messages.AdminGet, messages.SecretRequest{Name: name}))
+	return secretOf(a.secretRequest(ctx, messages.AdminGet, messages.SecretRequest{Name: name}))
 }
 
 // Secrets returns all dynamic secrets.
@@ -132,11 +133,12 @@ func (a *Admin) Secrets(ctx context.Context) ([]messages.SecretInfo, error) {
 	return reply.Secrets, err
 }
 
-// DeleteSecret begins the deletion of a dynamic secret or goes on with it, and
-// tells how far it has come. Its leases are revoked; it is gone when they are, and
-// with force at once. Repeat the call, once a second or so, until it is done.
+// DeleteSecret starts or continues the deletion of a dynamic secret and returns its
+// progress. The broker revokes the leases and then removes the definition; with force it
+// removes the definition at once. The caller repeats the call, about once a second, until
+// Done is true.
 func (a *Admin) DeleteSecret(ctx context.Context, name string, force bool) (messages.SecretDeletion, error) {
-	reply, err := a.order(ctx, messages.AdminDelete, messages.SecretRequest{Name: name, Force: force})
+	reply, err := a.secretRequest(ctx, messages.AdminDelete, messages.SecretRequest{Name: name, Force: force})
 	if err == nil {
 		err = expect(reply, messages.KindDeletion)
 	}
@@ -146,10 +148,10 @@ func (a *Admin) DeleteSecret(ctx context.Context, name string, force bool) (mess
 	return *reply.Deletion, nil
 }
 
-// CheckSecret tries a dynamic secret out at AWS. That it does not work is no
-// error, but OK false in the result.
+// CheckSecret makes a dry run of a dynamic secret at AWS. If the dry run fails, OK is
+// false in the result, and the error is nil.
 func (a *Admin) CheckSecret(ctx context.Context, name string) (messages.SecretCheck, error) {
-	reply, err := a.order(ctx, messages.AdminCheck, messages.SecretRequest{Name: name})
+	reply, err := a.secretRequest(ctx, messages.AdminCheck, messages.SecretRequest{Name: name})
 	if err != nil {
 		return messages.SecretCheck{}, err
 	}
@@ -160,15 +162,15 @@ func (a *Admin) CheckSecret(ctx context.Context, name string) (messages.SecretCh
 	return check, expect(reply, messages.KindCheck)
 }
 
-// RotateKey gives the broker's own user, with which it authenticates for a dynamic
-// secret of the method access_key, a new key, and deletes the old one. Where it
-// gives up waiting, the broker goes on; look at the secret before you repeat it.
+// RotateKey replaces the access key with which the broker authenticates for a dynamic
+// secret of the method access_key, and deletes the old key. The broker continues if the
+// context ends first, so look at the secret before repeating the call.
 func (a *Admin) RotateKey(ctx context.Context, name string) (messages.SecretInfo, error) {
-	return secretOf(a.order(ctx, messages.AdminRotateKey, messages.SecretRequest{Name: name}))
+	return secretOf(a.secretRequest(ctx, messages.AdminRotateKey, messages.SecretRequest{Name: name}))
 }
 
-// Sweep compares every AWS account with the leases now and removes the users that no
-// lease knows. Masses of them it removes only with apply.
+// Sweep compares every AWS account with the leases and removes orphans. It removes a
+// large number of orphans only with apply.
 func (a *Admin) Sweep(ctx context.Context, apply bool) ([]messages.Sweep, error) {
 	body, err := json.Marshal(messages.SweepCommand{Apply: apply})
 	if err != nil {
@@ -181,8 +183,8 @@ func (a *Admin) Sweep(ctx context.Context, apply bool) ([]messages.Sweep, error)
 	return reply.Sweeps, err
 }
 
-// Restore tells what a lease bucket that was restored from a backup would end. With
-// apply it has that done.
+// Restore returns the state of the restore guard: what would end after the lease bucket
+// was restored from a backup. With apply it lifts the guard.
 func (a *Admin) Restore(ctx context.Context, apply bool) (messages.Restore, error) {
 	body, err := json.Marshal(messages.RestoreCommand{Apply: apply})
 	if err != nil {
@@ -198,8 +200,8 @@ func (a *Admin) Restore(ctx context.Context, apply bool) (messages.Restore, erro
 	return *reply.Restore, nil
 }
 
-// Leases returns a page of leases, whosever they are, and the After of the next; ""
-// is the last.
+// Leases returns a page of leases of any identity, and the After of the next page, which
+// is "" after the last.
 func (a *Admin) Leases(ctx context.Context, q messages.LeaseQuery) (page []messages.Lease, next string, err error) {
 	reply, err := a.leaseMessage(ctx, messages.AdminLeaseList, q)
 	if err == nil {
@@ -208,8 +210,9 @@ func (a *Admin) Leases(ctx context.Context, q messages.LeaseQuery) (page []messa
 	return reply.Leases, reply.Next, err
 }
 
-// Unreadable returns what stands in the lease bucket and can't be read, at most 50: it
-// is damaged, or a newer broker's. The query's Identity and Secret narrow it down.
+// Unreadable returns at most 50 records of the lease bucket that the broker can't read,
+// because they are damaged or of a newer version. Identity and Secret of the query select
+// among them.
 func (a *Admin) Unreadable(ctx context.Context, q messages.LeaseQuery) ([]messages.UnreadableRecord, error) {
 	q.ListRequest = messages.ListRequest{Secret: q.Secret, Limit: 1}
 	reply, err := a.leaseMessage(ctx, messages.AdminLeaseList, q)
@@ -219,20 +222,20 @@ func (a *Admin) Unreadable(ctx context.Context, q messages.LeaseQuery) ([]messag
 	return reply.Unreadable, err
 }
 
-// RetryLeases has leases tried again now that could not be revoked, and returns how
-// many: one, an identity's, a secret's, or all.
-func (a *Admin) RetryLeases(ctx context.Context, o messages.LeaseCommand) (int, error) {
-	return ordered(a.leaseMessage(ctx, messages.AdminLeaseRetry, o))
+// RetryLeases retries the failed teardown of one lease, of an identity's or a secret's
+// leases, or of all, and returns their number. It does not wait for the teardowns.
+func (a *Admin) RetryLeases(ctx context.Context, c messages.LeaseCommand) (int, error) {
+	return accepted(a.leaseMessage(ctx, messages.AdminLeaseRetry, c))
 }
 
-// RevokeLeases has leases end, and returns how many: one, an identity's or a
-// secret's. It does not wait for their end.
-func (a *Admin) RevokeLeases(ctx context.Context, o messages.LeaseCommand) (int, error) {
-	return ordered(a.leaseMessage(ctx, messages.AdminLeaseRevoke, o))
+// RevokeLeases revokes one lease, or an identity's or a secret's leases, and returns
+// their number. It does not wait for the teardowns.
+func (a *Admin) RevokeLeases(ctx context.Context, c messages.LeaseCommand) (int, error) {
+	return accepted(a.leaseMessage(ctx, messages.AdminLeaseRevoke, c))
 }
 
-// GiveUpLease drops a lease that could not be revoked. Its user may be left: the
-// brokers' sweep looks for it.
+// GiveUpLease drops the record of a lease that can't be revoked. Its user may remain in
+// AWS; the sweep continues to look for it.
 func (a *Admin) GiveUpLease(ctx context.Context, lease, reason string) (messages.Lease, error) {
 	reply, err := a.leaseMessage(ctx, messages.AdminLeaseRevoke, messages.LeaseCommand{Lease: lease, Reason: reason, Force: true})
 	if err == nil {
@@ -244,15 +247,17 @@ func (a *Admin) GiveUpLease(ctx context.Context, lease, reason string) (messages
 	return *reply.Lease, nil
 }
 
-func (a *Admin) leaseMessage(ctx context.Context, v messages.AdminVerb, order any) (messages.Reply, error) {
-	body, err := json.Marshal(order)
+// leaseMessage sends a query or command about leases.
+func (a *Admin) leaseMessage(ctx context.Context, v messages.AdminVerb, message any) (messages.Reply, error) {
+	body, err := json.Marshal(message)
 	if err != nil {
 		return messages.Reply{}, fmt.Errorf("write the message for %s: %w", v, err)
 	}
 	return a.once(ctx, a.c.o.Namespace.AdminLease(v), body)
 }
 
-func ordered(reply messages.Reply, err error) (int, error) {
+// accepted returns the number of leases in the reply to a lease command.
+func accepted(reply messages.Reply, err error) (int, error) {
 	if err == nil {
 		err = expect(reply, messages.KindAccepted)
 	}
@@ -262,7 +267,7 @@ func ordered(reply messages.Reply, err error) (int, error) {
 	return reply.Accepted.Leases, nil
 }
 
-// secretOf is the secret in a reply that is to have one.
+// secretOf returns the dynamic secret in a reply.
 func secretOf(reply messages.Reply, err error) (messages.SecretInfo, error) {
 	if err == nil {
 		err = expect(reply, messages.KindSecret)
@@ -273,9 +278,9 @@ func secretOf(reply messages.Reply, err error) (messages.SecretInfo, error) {
 	return *reply.Secret, nil
 }
 
-// order sends a message about one dynamic secret.
-func (a *Admin) order(ctx context.Context, v messages.AdminVerb, o messages.SecretRequest) (messages.Reply, error) {
-	body, err := json.Marshal(o)
+// secretRequest sends a request about one dynamic secret.
+func (a *Admin) secretRequest(ctx context.Context, v messages.AdminVerb, r messages.SecretRequest) (messages.Reply, error) {
+	body, err := json.Marshal(r)
 	if err != nil {
 		return messages.Reply{}, fmt.Errorf("write the message for %s: %w", v, err)
 	}
@@ -288,16 +293,16 @@ func (a *Admin) order(ctx context.Context, v messages.AdminVerb, o messages.Secr
 	return a.repeatedly(ctx, v, body)
 }
 
-// repeatedly sends a message that may arrive twice.
+// repeatedly sends an idempotent message.
 func (a *Admin) repeatedly(ctx context.Context, v messages.AdminVerb, body []byte) (messages.Reply, error) {
 	ctx, cancel := a.c.within(ctx, 0)
 	defer cancel()
 	return a.exchange(ctx, a.c.o.Namespace.AdminSecret(v), body, a.c.o.Resend)
 }
 
-// once sends a message that may take the broker long and should not arrive twice:
-// the second of two puts would find another revision than it expects, and the
-// second of two rotations would make another key.
+// once sends a message that takes the broker some time and is not idempotent: the second
+// of two puts would find another revision, and the second of two rotations would make
+// another key.
 func (a *Admin) once(ctx context.Context, subject string, body []byte) (messages.Reply, error) {
 	ctx, cancel := a.c.within(ctx, 0)
 	defer cancel()
@@ -305,6 +310,7 @@ func (a *Admin) once(ctx context.Context, subject string, body []byte) (messages
 	return a.exchange(ctx, subject, body, time.Until(end))
 }
 
+// exchange sends a message on the subject, in the form that names the operator.
 func (a *Admin) exchange(ctx context.Context, subject string, body []byte, resend time.Duration) (messages.Reply, error) {
 	if a.as != "" {
 		subject = a.c.o.Namespace.AdminAs(a.as, subject)

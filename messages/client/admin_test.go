@@ -27,7 +27,7 @@ func newAdmin(t *testing.T, nc *nats.Conn, o client.AdminOptions) *client.Admin 
 	return a
 }
 
-// keyed is a definition with a secret key in it.
+// keyed returns a definition with a secret key.
 func keyed() messages.DynamicSecret {
 	d := messages.DynamicSecret{Name: "ci"}
 	d.AWS.Auth = messages.Auth{Method: messages.AuthAccessKey, AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: messages.NewSensitive("s3cret")}
@@ -40,7 +40,7 @@ func secretInfo() *messages.SecretInfo {
 	return &messages.SecretInfo{Name: "ci", Revision: 7, State: messages.SecretActive, Definition: d, Connection: messages.Connection{Name: "c", Account: "123456789012"}}
 }
 
-func TestAdmin(t *testing.T) {
+func TestAdminCalls(t *testing.T) {
 	f, s := newFake(t, nil)
 	f.always("admin.get", messages.Reply{Kind: messages.KindSecret, Secret: secretInfo()})
 	f.always("admin.rotate-key", messages.Reply{Kind: messages.KindSecret, Secret: secretInfo()})
@@ -103,7 +103,7 @@ func TestPutSecret(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if body := string(f.messages()[0].Data); strings.Contains(body, "s3cret") || strings.Contains(body, "secret_access_key") {
-		t.Errorf("the secret key is in clear on its way: %s", body)
+		t.Errorf("the message has the secret key in clear: %s", body)
 	}
 	sent, err := messages.DecodeSecretPut(f.messages()[0].Data)
 	if err == nil {
@@ -116,14 +116,14 @@ func TestPutSecret(t *testing.T) {
 		t.Errorf("the secret key prints: %s", p)
 	}
 
-	// What was not stored comes with what is missing.
+	// A put that fails its dry run returns the check.
 	got, err = a.PutSecret(t.Context(), put)
 	if !messages.IsCode(err, messages.CodeCheckFailed) || got.Check == nil || len(got.Check.Calls) != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
 
-func TestAdminRefusesBeforeSending(t *testing.T) {
+func TestAdminChecksBeforeSending(t *testing.T) {
 	f, s := newFake(t, nil)
 	f.serve()
 	a := newAdmin(t, connect(t, s), client.AdminOptions{})
@@ -134,8 +134,8 @@ func TestAdminRefusesBeforeSending(t *testing.T) {
 		"rotate": func() error { _, err := a.RotateKey(t.Context(), "a b"); return err },
 		"put":    func() error { _, err := a.PutSecret(t.Context(), messages.SecretPut{}); return err },
 	} {
-		var told *messages.Error
-		if err := call(); !errors.As(err, &told) {
+		var e *messages.Error
+		if err := call(); !errors.As(err, &e) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -143,13 +143,12 @@ func TestAdminRefusesBeforeSending(t *testing.T) {
 		t.Errorf("%d messages were sent", len(m))
 	}
 	if _, err := client.NewAdmin(nil, client.AdminOptions{}); err == nil {
-		t.Error("no connection will do")
+		t.Error("NewAdmin accepts a nil connection")
 	}
 }
 
-// TestAdminAnswersOfAnotherKind: what does not tell what was asked is an error,
-// and no panic.
-func TestAdminAnswersOfAnotherKind(t *testing.T) {
+// An incomplete reply must be an error and not a panic.
+func TestAdminRefusesIncompleteReplies(t *testing.T) {
 	f, s := newFake(t, nil)
 	for verb, kind := range map[string]string{
 		"put": messages.KindSecret, "get": messages.KindSecret, "rotate-key": messages.KindSecret,
@@ -173,9 +172,8 @@ func TestAdminAnswersOfAnotherKind(t *testing.T) {
 	}
 }
 
-// TestWhatIsSentOnce: a rotation that is under way is not ordered again, however
-// long it takes.
-func TestWhatIsSentOnce(t *testing.T) {
+// A second rotation must not start while the first is in progress.
+func TestAdminSendsNonIdempotentCommandsOnce(t *testing.T) {
 	f, s := newFake(t, nil)
 	f.serve()
 	a := newAdmin(t, connect(t, s), client.AdminOptions{Timeout: 200 * time.Millisecond, Resend: 10 * time.Millisecond})
@@ -189,18 +187,18 @@ func TestWhatIsSentOnce(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if n := len(f.messages()) - before; n != 1 {
-			t.Errorf("%s is sent %d times", name, n)
+			t.Errorf("%s was sent %d times", name, n)
 		}
 	}
 	if _, err := a.Secret(t.Context(), "ci"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
 	if n := len(f.messages()); n < 3+2 {
-		t.Errorf("get is not sent again: %d messages", n)
+		t.Errorf("get was not sent again: %d messages", n)
 	}
 }
 
-func TestAdminWithoutAnOperatorsRights(t *testing.T) {
+func TestAdminErrorWithoutPermissions(t *testing.T) {
 	f, s := newFake(t, func(o *server.Options) {
 		o.Users = []*server.User{
 			{Username: "broker", Password: "p"},
@@ -210,7 +208,7 @@ func TestAdminWithoutAnOperatorsRights(t *testing.T) {
 	f.serve()
 	quiet := nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
 	a := newAdmin(t, connect(t, s, nats.UserInfo("alice", "p"), quiet), client.AdminOptions{})
-	if _, err := a.Secrets(t.Context()); !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), "operator's work") {
+	if _, err := a.Secrets(t.Context()); !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), "operator commands") {
 		t.Errorf("error %v", err)
 	}
 	if m := f.messages(); len(m) != 0 {

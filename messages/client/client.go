@@ -11,23 +11,23 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Options say who asks, and how patiently.
+// Options configure a [Client].
 type Options struct {
-	// Identity is who asks. NATS must allow the connection this identity's
+	// Identity is the requester's identity. NATS must allow the connection its
 	// subjects.
 	Identity string
-	// Namespace is the installation's; the zero value is that of the prefix
+	// Namespace is the namespace of the installation. The zero value has the prefix
 	// "lessor".
 	Namespace messages.Namespace
-	// Timeout is how long a call waits for its answer where its context has no
-	// deadline; 0 is 30s. A request that waits for AWS to accept the key has its
-	// ready_within on top.
+	// Timeout is how long a call waits for its reply if its context has no deadline;
+	// 0 is 30s. A request also waits for its ready_within.
 	Timeout time.Duration
-	// Resend is how long a message stays unanswered before it is sent again;
-	// 0 is 15s. A request has its ready_within on top.
+	// Resend is how long a call waits for a reply before it sends its message again;
+	// 0 is 15s. A request also waits for its ready_within.
 	Resend time.Duration
-	// NoResponderWait is how long to go on asking while NATS says that nobody listens,
-	// as while a broker restarts; 0 is 3s, negative asks once.
+	// NoResponderWait is how long a call continues to send its message while NATS
+	// reports no responders, for example while a broker restarts; 0 is 3s. If it is
+	// negative, the first report is an error.
 	NoResponderWait time.Duration
 }
 
@@ -43,14 +43,14 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Client asks for leases as one identity. It may be used by many goroutines.
+// Client requests leases as one identity. It may be used by several goroutines.
 type Client struct {
 	nc *nats.Conn
 	o  Options
 }
 
-// New returns a client on the connection, which stays the caller's to close. The
-// error is for an identity that is not one.
+// New returns a client on the connection, which the caller must close. It returns an
+// error if nc is nil or the identity is not valid.
 func New(nc *nats.Conn, o Options) (*Client, error) {
 	if nc == nil {
 		return nil, errors.New("a client needs a NATS connection")
@@ -61,10 +61,11 @@ func New(nc *nats.Conn, o Options) (*Client, error) {
 	return &Client{nc: nc, o: o.withDefaults()}, nil
 }
 
-// Identity returns who asks.
+// Identity returns the client's identity.
 func (c *Client) Identity() string { return c.o.Identity }
 
-// within gives the context a deadline where it has none.
+// within returns a context with a deadline: the context's own, or the client's timeout
+// plus more.
 func (c *Client) within(ctx context.Context, more time.Duration) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)
@@ -72,14 +73,15 @@ func (c *Client) within(ctx context.Context, more time.Duration) (context.Contex
 	return context.WithTimeout(ctx, c.o.Timeout+more)
 }
 
-// lease reads the name of a lease of this client's identity.
+// lease parses the name of a lease. It returns an error if the lease belongs to another
+// identity.
 func (c *Client) lease(name string) (messages.LeaseName, error) {
 	l, err := messages.ParseLeaseName(name)
 	if err != nil {
 		return l, err
 	}
 	if l.Identity != c.o.Identity {
-		return l, fmt.Errorf("lease %s belongs to %s, and this client asks as %s", name, l.Identity, c.o.Identity)
+		return l, fmt.Errorf("lease %s belongs to %s, and this client has the identity %s", name, l.Identity, c.o.Identity)
 	}
 	return l, nil
 }

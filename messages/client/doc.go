@@ -1,6 +1,6 @@
-// Package client asks a broker for leases. It is for requesters: programs that
-// need an AWS access key for a while. It knows package messages and nats.go, and
-// nothing else of lessor.
+// Package client requests leases from a broker. It is for requesters, programs that
+// need an AWS access key for a limited time, and for operators. It imports package
+// messages and nats.go only.
 //
 //	c, err := client.New(nc, client.Options{Identity: "alice"})
 //	…
@@ -9,19 +9,18 @@
 //	defer c.Revoke(context.WithoutCancel(ctx), issued.Lease.Name, "done")
 //	use(issued.Credentials.AccessKeyID, issued.Credentials.SecretAccessKey.Reveal())
 //
-// Every call goes through the front door, the subjects lessor.api.<verb>.…, and
-// works from another account than the broker's. The identity is part of the
-// subject and NATS enforces it; the client only says it.
+// A [Client] calls the API, on the subjects lessor.api.<verb>.…, and works in any NATS
+// account that imports it. The identity is part of the subject, where NATS enforces it.
 //
-// A call listens on an inbox of its own until it returns. Where no answer comes,
-// or nobody listens for a moment, it sends its message again, with the same
-// reply subject, so that an answer to the first try still counts. That is safe:
-// a request carries an idempotency key, and the other calls may be repeated.
+// Each call subscribes to its own inbox until it returns. If no reply comes, or there
+// are no responders for a moment, the call sends its message again with the same reply
+// subject, so that a reply to any of the messages counts. This is safe: a request
+// carries an idempotency key, and the other calls are idempotent.
 //
-// [Admin] is for operators: it puts, checks and deletes dynamic secrets, on the
-// subjects lessor.admin.…, which are the broker's own account's.
+// An [Admin] calls the admin service, on the subjects lessor.admin.…, in the broker's
+// own account.
 //
-// Errors that the broker answered are a *[messages.Error], with a code to switch
-// on. All others say what happened on the way; nats.ErrNoResponders,
-// nats.ErrPermissionViolation and the context's errors are in their chains.
+// An error from the broker is a *[messages.Error], with a code to switch on. Other
+// errors are about the way to the broker and wrap nats.ErrNoResponders,
+// nats.ErrPermissionViolation or the error of the context.
 package client

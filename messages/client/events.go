@@ -18,24 +18,22 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// EventFilter says which events to read. Its zero value reads all that the
-// stream keeps, and ends there.
+// EventFilter selects events. Its zero value selects all events in the stream.
 type EventFilter struct {
-	Identity string // "" is everybody
+	Identity string // "" is any
 	Secret   string // "" is any
-	ID       string // a lease's id; "" is any
-	// Types are the types to read; none is all.
+	ID       string // id of a lease; "" is any
+	// Types are the types of the events. An empty list selects all types.
 	Types []messages.EventType
-	// Since leaves out what was stored earlier; zero leaves out nothing.
+	// Since excludes events that were stored before it.
 	Since time.Time
-	// Follow waits for new events at the end of the stream, until the context
-	// ends.
+	// Follow waits for new events at the end of the stream, until the context ends.
 	Follow bool
 }
 
-// Events reads the events about this client's identity; f.Identity is set to it.
-// It needs rights on the event stream, which requesters in other accounts than
-// the broker's don't have in general.
+// Events returns an iterator over the events about the client's identity; it ignores
+// f.Identity. It needs permissions for the event stream, which requesters in other
+// accounts than the broker's usually do not have.
 func (c *Client) Events(ctx context.Context, f EventFilter) iter.Seq2[messages.Event, error] {
 	f.Identity = c.o.Identity
 	js, err := jetstream.New(c.nc)
@@ -45,14 +43,14 @@ func (c *Client) Events(ctx context.Context, f EventFilter) iter.Seq2[messages.E
 	return Events(ctx, js, c.o.Namespace, f)
 }
 
-// Events reads an installation's events in the order of the stream. It asks for them
-// ("direct get") instead of having a consumer deliver them: that is a right to read
-// and nothing else, and works where the stream is another account's, which exports
+// Events returns an iterator over an installation's events, in the order of the stream.
+// It reads them with direct get instead of a consumer. That needs only the permission to
+// read, and works for the stream of another account that exports
 //
 //	$JS.API.DIRECT.GET.LESSOR_EVENT
 //
-// as a service with several responses. An error ends the loop; the context's end does
-// so without one when the filter follows.
+// as a service with several responses. An error ends the iteration. With f.Follow, the
+// end of the context ends it without an error.
 func Events(ctx context.Context, js jetstream.JetStream, ns messages.Namespace, f EventFilter) iter.Seq2[messages.Event, error] {
 	return func(yield func(messages.Event, error) bool) {
 		if err := f.read(ctx, js, ns, func(e messages.Event) bool { return yield(e, nil) }); err != nil {
@@ -61,16 +59,16 @@ func Events(ctx context.Context, js jetstream.JetStream, ns messages.Namespace, 
 	}
 }
 
-// How the stream is asked.
 const (
-	eventsAtOnce = 256
-	// eventsEvery is the wait before it is asked again by who has read all.
-	eventsEvery = 250 * time.Millisecond
-	// eventsSilence is how long an answer may take where the context has no deadline.
-	eventsSilence = 10 * time.Second
+	// eventsBatch is the number of events in a page.
+	eventsBatch = 256
+	// eventsPause is the wait at the end of the stream before the next page is read.
+	eventsPause = 250 * time.Millisecond
+	// eventsTimeout is how long one message of a page may take.
+	eventsTimeout = 10 * time.Second
 )
 
-// read passes the events to handle until that returns false.
+// read passes the selected events to handle until it returns false.
 func (f EventFilter) read(ctx context.Context, js jetstream.JetStream, ns messages.Namespace, handle func(messages.Event) bool) error {
 	subject, err := f.subject(ns)
 	if err != nil {
@@ -94,15 +92,15 @@ func (f EventFilter) read(ctx context.Context, js jetstream.JetStream, ns messag
 			return nil
 		case err != nil:
 			return fmt.Errorf("read the stream %s: %w", ns.EventStream(), err)
-		case r.enough || !more && !f.Follow:
+		case r.stopped || !more && !f.Follow:
 			return nil
 		case !more:
-			_ = sleep(ctx, eventsEvery) // ctx is looked at with the next page
+			_ = sleep(ctx, eventsPause) // the next page returns the error of ctx
 		}
 	}
 }
 
-// subject is the filter's, as far as NATS can filter.
+// subject returns the subject filter, as far as NATS can filter.
 func (f EventFilter) subject(ns messages.Namespace) (string, error) {
 	token := func(name, value string) (string, error) {
 		if value == "" {
@@ -124,13 +122,13 @@ func (f EventFilter) subject(ns messages.Namespace) (string, error) {
 	return ns.Event(l, "*"), nil
 }
 
-// wants says whether an event is of a type that is asked for.
+// wants reports whether the event on a subject is of a selected type.
 func (f EventFilter) wants(subject string) bool {
 	t := messages.EventType(subject[strings.LastIndexByte(subject, '.')+1:])
 	return len(f.Types) == 0 || slices.Contains(f.Types, t)
 }
 
-// storedEvent is an event as it stands in the stream.
+// storedEvent is a message of the event stream.
 type storedEvent struct {
 	seq     uint64
 	at      time.Time
@@ -139,37 +137,38 @@ type storedEvent struct {
 	data    []byte
 }
 
-// eventReader reads a stream page by page.
+// eventReader reads the event stream page by page.
 type eventReader struct {
-	nc            *nats.Conn
-	from, subject string
-	since         time.Time // zero: from the beginning
-	last          uint64    // sequence of what was read
-	handle        func(storedEvent) (more bool, err error)
-	enough        bool // handle wants no more
+	nc      *nats.Conn
+	api     string    // subject of direct get
+	subject string    // filter
+	since   time.Time // zero: from the beginning
+	last    uint64    // sequence of the last event
+	handle  func(storedEvent) (more bool, err error)
+	stopped bool // handle returned false
 }
 
 func newEventReader(js jetstream.JetStream, ns messages.Namespace, subject string, handle func(storedEvent) (bool, error)) *eventReader {
-	api := cmp.Or(js.Options().APIPrefix, jetstream.DefaultAPIPrefix)
+	prefix := cmp.Or(js.Options().APIPrefix, jetstream.DefaultAPIPrefix)
 	if domain := js.Options().Domain; domain != "" {
-		api = "$JS." + domain + ".API."
+		prefix = "$JS." + domain + ".API."
 	}
-	return &eventReader{nc: js.Conn(), from: strings.TrimSuffix(api, ".") + ".DIRECT.GET." + ns.EventStream(), subject: subject, handle: handle}
+	return &eventReader{nc: js.Conn(), api: strings.TrimSuffix(prefix, ".") + ".DIRECT.GET." + ns.EventStream(), subject: subject, handle: handle}
 }
 
-// page reads what comes next, and says whether there is more.
+// page reads the next page and reports whether there are more events.
 func (r *eventReader) page(ctx context.Context) (more bool, err error) {
 	inbox, err := r.nc.SubscribeSync(r.nc.NewInbox())
 	if err != nil {
 		return false, err
 	}
-	defer func() { _ = inbox.Unsubscribe() }() // a connection that is gone has none
-	body, err := r.question()
+	defer func() { _ = inbox.Unsubscribe() }() // fails only on a closed connection
+	body, err := r.pageRequest()
 	if err != nil {
 		return false, err
 	}
 	before := r.nc.LastError()
-	if err := r.nc.PublishRequest(r.from, inbox.Subject, body); err != nil {
+	if err := r.nc.PublishRequest(r.api, inbox.Subject, body); err != nil {
 		return false, err
 	}
 	for {
@@ -177,45 +176,45 @@ func (r *eventReader) page(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if added(m.Header, jetstream.SequenceHeader) != "" { // an event, whatever other headers it was stored with
-			if err := r.take(m); err != nil || r.enough {
+		if serverHeader(m.Header, jetstream.SequenceHeader) != "" { // an event; its stored headers may include Status
+			if err := r.take(m); err != nil || r.stopped {
 				return false, err
 			}
 			continue
 		}
 		switch status := m.Header.Get("Status"); status {
-		case "204": // the page's end
+		case "204": // end of the page
 			return m.Header.Get("Nats-Num-Pending") != "0", nil
-		case "404":
-			return false, nil // nothing is left
+		case "404": // no more events
+			return false, nil
 		default:
-			return false, fmt.Errorf("NATS answers %s %s", status, m.Header.Get("Description"))
+			return false, fmt.Errorf("NATS replied %s %s", status, m.Header.Get("Description"))
 		}
 	}
 }
 
-// question asks for a page.
-func (r *eventReader) question() ([]byte, error) {
-	q := struct {
+// pageRequest returns the body of the direct get for the next page.
+func (r *eventReader) pageRequest() ([]byte, error) {
+	get := struct {
 		Batch   int        `json:"batch"`
 		Subject string     `json:"next_by_subj"`
 		Seq     uint64     `json:"seq,omitempty"`
 		Since   *time.Time `json:"start_time,omitempty"`
-	}{Batch: eventsAtOnce, Subject: r.subject, Seq: r.last + 1}
+	}{Batch: eventsBatch, Subject: r.subject, Seq: r.last + 1}
 	if r.last == 0 && !r.since.IsZero() {
 		since := r.since.UTC()
-		q.Seq, q.Since = 0, &since
+		get.Seq, get.Since = 0, &since
 	}
-	return json.Marshal(q)
+	return json.Marshal(get)
 }
 
-// next is the next message of a page. That NATS does not allow the question it tells
-// the connection alone.
+// next returns the next message of a page. NATS reports a permission violation to the
+// connection only; before is the connection's last error from before the request.
 func (r *eventReader) next(ctx context.Context, inbox *nats.Subscription, before error) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, eventsSilence)
+	ctx, cancel := context.WithTimeout(ctx, eventsTimeout)
 	defer cancel()
 	for {
-		once, stop := context.WithTimeout(ctx, eventsEvery)
+		once, stop := context.WithTimeout(ctx, eventsPause)
 		m, err := inbox.NextMsgWithContext(once)
 		stop()
 		denied := r.nc.LastError()
@@ -225,33 +224,33 @@ func (r *eventReader) next(ctx context.Context, inbox *nats.Subscription, before
 		case errors.Is(err, nats.ErrNoResponders):
 			return nil, fmt.Errorf("%w; is this the broker's account, or is its stream imported into this one?", err)
 		case errors.Is(denied, nats.ErrPermissionViolation) && denied != before:
-			return nil, fmt.Errorf("%w; may this connection read it, and has it its own inbox prefix?", denied)
+			return nil, fmt.Errorf("%w; may this connection read the stream, and does it have the right inbox prefix?", denied)
 		case ctx.Err() != nil, !errors.Is(err, context.DeadlineExceeded):
 			return nil, err
 		}
 	}
 }
 
-// take passes an event on.
+// take passes an event to handle.
 func (r *eventReader) take(m *nats.Msg) error {
-	place := added(m.Header, jetstream.SequenceHeader)
-	seq, err := strconv.ParseUint(place, 10, 64)
+	text := serverHeader(m.Header, jetstream.SequenceHeader)
+	seq, err := strconv.ParseUint(text, 10, 64)
 	if err != nil || seq <= r.last {
-		return fmt.Errorf("NATS answers with message %q after %d", place, r.last)
+		return fmt.Errorf("NATS replied with sequence %q after %d", text, r.last)
 	}
 	r.last = seq
-	at, err := time.Parse(time.RFC3339Nano, added(m.Header, jetstream.TimeStampHeaer))
+	at, err := time.Parse(time.RFC3339Nano, serverHeader(m.Header, jetstream.TimeStampHeaer))
 	if err != nil {
-		return fmt.Errorf("NATS answers with message %d of no time", seq)
+		return fmt.Errorf("NATS replied with sequence %d without a time", seq)
 	}
-	more, err := r.handle(storedEvent{seq: seq, at: at, subject: added(m.Header, jetstream.SubjectHeader), header: m.Header, data: m.Data})
-	r.enough = !more
+	more, err := r.handle(storedEvent{seq: seq, at: at, subject: serverHeader(m.Header, jetstream.SubjectHeader), header: m.Header, data: m.Data})
+	r.stopped = !more
 	return err
 }
 
-// added is a header as the server has added it: behind those with which whoever
-// published the message may have had it stored.
-func added(h nats.Header, name string) string {
+// serverHeader returns the value of a header that the server added. It comes after values
+// of the same header that the publisher stored.
+func serverHeader(h nats.Header, name string) string {
 	values := h.Values(name)
 	if len(values) == 0 {
 		return ""

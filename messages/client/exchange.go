@@ -12,45 +12,45 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Waits between tries while nobody listens.
+// Bounds of the pause between messages while there are no responders.
 const (
-	firstPause = 100 * time.Millisecond
-	maxPause   = time.Second
+	minPause = 100 * time.Millisecond
+	maxPause = time.Second
 )
 
-// lateDelivery is how long the credentials of an earlier try may come after the
-// answer to a later one that they are delivered: the two travel on different
-// connections.
+// lateDelivery is how much later than the reply to a repeated request, which says that
+// the credentials are delivered, the delivery may arrive. The two may come from
+// different replicas.
 const lateDelivery = 2 * time.Second
 
-// answer is a broker's reply and the message that brought it.
+// answer is a decoded reply and its message.
 type answer struct {
 	message *nats.Msg
 	reply   messages.Reply
 }
 
-// exchange sends m until it is answered, again whenever resend has passed. All
-// tries have one reply subject, and an answer to any of them counts. An error
-// reply is an answer, not an error. The context has a deadline.
+// exchange sends m and waits for the reply. It sends m again whenever resend has passed
+// without a reply; all messages have the same reply subject. An error reply is a result,
+// not an error. The context must have a deadline.
 func (c *Client) exchange(ctx context.Context, m *nats.Msg, resend time.Duration) (answer, error) {
 	m.Reply = c.nc.NewInbox()
 	inbox, err := c.nc.SubscribeSync(m.Reply)
 	if err != nil {
 		return answer{}, c.explain(err, m)
 	}
-	repeated := false // and answered: another answer may be on its way
-	defer func() { leave(inbox, repeated) }()
+	repeated := false // answered after a repetition, so more replies may follow
+	defer func() { unsubscribe(inbox, repeated) }()
 
-	// An answer that can't come back would be a lease for nobody: ask only when
-	// NATS has taken the subscription.
-	if err := c.flush(ctx, nil, m.Reply); err != nil && !c.passing(err) {
+	// Without the subscription the reply, and with it a lease, would be lost. So send
+	// nothing before the server has processed the subscription.
+	if err := c.flush(ctx, nil, m.Reply); err != nil && !c.reconnecting(err) {
 		return answer{}, c.explain(err, m)
 	}
 
-	begun, heard, pause := time.Now(), false, firstPause
-	for try := 1; ; try++ {
+	begun, received, pause := time.Now(), false, minPause // received: a responder has the message
+	for attempt := 1; ; attempt++ {
 		wait := resend
-		if err := c.send(ctx, m); c.passing(err) {
+		if err := c.send(ctx, m); c.reconnecting(err) {
 			wait = maxPause
 		} else if err != nil {
 			return answer{}, c.explain(err, m)
@@ -58,28 +58,28 @@ func (c *Client) exchange(ctx context.Context, m *nats.Msg, resend time.Duration
 		a, err := receive(ctx, inbox, wait)
 		switch {
 		case err == nil:
-			repeated = try > 1
-			return overtaken(ctx, inbox, a, repeated), nil
+			repeated = attempt > 1
+			return latest(ctx, inbox, a, repeated), nil
 		case errors.Is(err, nats.ErrNoResponders):
-			// An earlier try that somebody heard may still be answered.
-			if !heard && time.Since(begun) >= c.o.NoResponderWait {
+			// If a responder has an earlier message, it may still reply.
+			if !received && time.Since(begun) >= c.o.NoResponderWait {
 				return answer{}, c.explain(err, m)
 			}
 			if err := sleep(ctx, pause); err != nil {
 				return answer{}, c.explain(fmt.Errorf("%w: %w", nats.ErrNoResponders, err), m)
 			}
 			pause = min(2*pause, maxPause)
-		case errors.Is(err, errSilence):
-			heard = true
+		case errors.Is(err, errNoReply):
+			received = true
 		default:
 			return answer{}, c.explain(err, m)
 		}
 	}
 }
 
-// overtaken returns the answer that counts: where a repeat is told that the
-// credentials were delivered, they are what counts, and may be a little behind.
-func overtaken(ctx context.Context, inbox *nats.Subscription, a answer, repeated bool) answer {
+// latest returns the reply that counts. If a repeated request is answered with
+// already_delivered, the delivery itself may arrive a moment later and counts.
+func latest(ctx context.Context, inbox *nats.Subscription, a answer, repeated bool) answer {
 	if repeated && a.reply.Error != nil && a.reply.Error.Code == messages.CodeAlreadyDelivered {
 		if late, err := receive(ctx, inbox, lateDelivery); err == nil {
 			return late
@@ -88,12 +88,11 @@ func overtaken(ctx context.Context, inbox *nats.Subscription, a answer, repeated
 	return a
 }
 
-// leave ends the subscription. Where a repeated message was answered, the broker
-// may still be about to answer another try, and should not hear then that nobody
-// listens: it would take the credentials for undelivered.
-func leave(inbox *nats.Subscription, repeated bool) {
-	// A connection that is gone has no subscription left to end.
-	end := func() { _ = inbox.Unsubscribe() }
+// unsubscribe ends the subscription, after [lateDelivery] if the message was repeated:
+// the broker may still reply to another of the messages, and "no responders" would mean
+// that the credentials are undelivered.
+func unsubscribe(inbox *nats.Subscription, repeated bool) {
+	end := func() { _ = inbox.Unsubscribe() } // fails only on a closed connection
 	if repeated {
 		time.AfterFunc(lateDelivery, end)
 		return
@@ -101,10 +100,11 @@ func leave(inbox *nats.Subscription, repeated bool) {
 	end()
 }
 
-// errSilence is a wait that ended without an answer, with time left for another.
-var errSilence = errors.New("no answer yet")
+// errNoReply means that a wait ended without a reply, before the context's deadline.
+var errNoReply = errors.New("no reply yet")
 
-// receive waits for the next answer on the inbox.
+// receive waits for the next reply on the inbox. It returns errNoReply if wait has
+// passed, and the error of the context if that has ended.
 func receive(ctx context.Context, inbox *nats.Subscription, wait time.Duration) (answer, error) {
 	once, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -116,12 +116,12 @@ func receive(ctx context.Context, inbox *nats.Subscription, wait time.Duration) 
 	case ctx.Err() != nil:
 		return answer{}, ctx.Err()
 	case once.Err() != nil:
-		return answer{}, errSilence
+		return answer{}, errNoReply
 	}
 	return answer{}, err
 }
 
-// send publishes m and returns when the server has it.
+// send publishes m and returns when the server has processed it.
 func (c *Client) send(ctx context.Context, m *nats.Msg) error {
 	before := c.nc.LastError()
 	if err := c.nc.PublishMsg(m); err != nil {
@@ -130,9 +130,9 @@ func (c *Client) send(ctx context.Context, m *nats.Msg) error {
 	return c.flush(ctx, before, m.Subject)
 }
 
-// flush returns when the server has what was sent to it. That it refuses a
-// subject it tells the connection and not the caller; before is the connection's
-// last error from before.
+// flush returns when the server has processed what was sent. The server reports a
+// permission violation to the connection, not to the call; before is the connection's
+// last error from before the call.
 func (c *Client) flush(ctx context.Context, before error, subject string) error {
 	if err := c.nc.FlushWithContext(ctx); err != nil {
 		return err
@@ -144,9 +144,9 @@ func (c *Client) flush(ctx context.Context, before error, subject string) error 
 	return nil
 }
 
-// passing says whether the connection broke while something was sent, and is
-// being made anew: nats.go then ends a flush as if it were closed.
-func (c *Client) passing(err error) bool {
+// reconnecting reports whether err is from a connection that was lost and is being
+// restored: nats.go then ends a flush with ErrConnectionClosed.
+func (c *Client) reconnecting(err error) bool {
 	return errors.Is(err, nats.ErrConnectionClosed) && !c.nc.IsClosed()
 }
 

@@ -14,9 +14,8 @@ import (
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-// fakeBroker answers the front door's and the operators' subjects as a test says. It speaks the
-// contract's messages and does nothing of a broker's work; the tests of
-// cmd/lessor run the client against the real one.
+// fakeBroker replies on the subjects of the API and the admin service as a test defines.
+// The tests of cmd/lessor run the client against the real broker.
 type fakeBroker struct {
 	t  *testing.T
 	nc *nats.Conn
@@ -26,7 +25,7 @@ type fakeBroker struct {
 	answers  map[string]func(*nats.Msg, int) // by verb
 }
 
-// verbOf is the verb in a subject, such as request, or admin.put.
+// verbOf returns the verb of a subject, such as request or admin.put.
 func verbOf(subject string) string {
 	if t := strings.Split(subject, "."); t[1] == "api" {
 		return t[2]
@@ -34,7 +33,7 @@ func verbOf(subject string) string {
 	return "admin." + subject[strings.LastIndexByte(subject, '.')+1:]
 }
 
-// brokerKeys are the fake broker's.
+// brokerKeys are the keys of the fake broker.
 var brokerKeys = func() *messages.Keyring {
 	seed, err := messages.NewKey()
 	if err != nil {
@@ -69,7 +68,7 @@ func connect(t *testing.T, s *embedded.Server, o ...nats.Option) *nats.Conn {
 	return nc
 }
 
-// serve begins to answer, and returns when the server knows.
+// serve starts to reply. It returns when the server has processed the subscriptions.
 func (f *fakeBroker) serve() {
 	f.t.Helper()
 	handle := func(m *nats.Msg) {
@@ -93,7 +92,7 @@ func (f *fakeBroker) serve() {
 	if err == nil {
 		_, err = f.nc.Subscribe(ns.AdminSecret("*"), handle)
 	}
-	if err == nil { // not among what was received: a put asks for it first
+	if err == nil { // not in received: a put requests the key first
 		_, err = f.nc.Subscribe(ns.AdminKey(), func(m *nats.Msg) {
 			f.reply(m, messages.Reply{Kind: messages.KindKey, Key: brokerKeys.PublicKeys()[0]}, "")
 		})
@@ -112,7 +111,7 @@ func (f *fakeBroker) messages() []*nats.Msg {
 	return append([]*nats.Msg(nil), f.received...)
 }
 
-// reply answers m, with a reply subject of its own where confirm is one.
+// reply replies to m. The reply's own reply subject is confirm.
 func (f *fakeBroker) reply(m *nats.Msg, r messages.Reply, confirm string) {
 	data, err := r.Encode()
 	if err == nil {
@@ -123,15 +122,15 @@ func (f *fakeBroker) reply(m *nats.Msg, r messages.Reply, confirm string) {
 	}
 }
 
-// on has the verb answered by a function, which is told the number of the
-// message among the verb's, from 1.
+// on sets the function that replies to messages of a verb. n counts the verb's messages,
+// from 1.
 func (f *fakeBroker) on(verb string, answer func(m *nats.Msg, n int)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answers[verb] = answer
 }
 
-// always has the verb answered with one reply.
+// always sets one reply for all messages of a verb.
 func (f *fakeBroker) always(verb string, r messages.Reply) {
 	f.on(verb, func(m *nats.Msg, _ int) { f.reply(m, r, "") })
 }

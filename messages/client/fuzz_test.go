@@ -15,8 +15,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// arrived is a message as it came over the wire, or nil where NATS's own client would
-// not take it.
+// arrived returns a received message, or nil if nats.go would drop it.
 func arrived(header, body []byte) *nats.Msg {
 	m := &nats.Msg{Subject: "_INBOX_alice.x", Data: body}
 	if len(header) > 0 {
@@ -28,8 +27,8 @@ func arrived(header, body []byte) *nats.Msg {
 	return m
 }
 
-// FuzzDelivery has anything come as the answer to a request: what is taken is a key for
-// a lease of what was asked for, and no error shows one.
+// FuzzDelivery checks that only a reply for the requested secret is accepted, and that no
+// error shows the secret key.
 func FuzzDelivery(f *testing.F) {
 	const secret = "wJalrXUtnFEMI-K7MDENG"
 	const lease = `"lease":{"name":"alice.ci.06ct","identity":"alice","secret":"ci","id":"06ct","expires_at":"2026-11-22T13:00:00Z"}`
@@ -47,8 +46,8 @@ func FuzzDelivery(f *testing.F) {
 	f.Add([]byte("NATS/1.0 503\r\n\r\n"), []byte(nil), false, false)
 	f.Add([]byte("NATS/1.0\r\nNats-Service-Error: no\r\n\r\n"), []byte(nil), false, false)
 	c := &Client{o: Options{Identity: "alice"}}
-	var asked messages.LeaseRequest
-	open, err := newOpener(&asked)
+	var sealedRequest messages.LeaseRequest
+	open, err := newOpener(&sealedRequest)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -66,33 +65,33 @@ func FuzzDelivery(f *testing.F) {
 		var request messages.LeaseRequest
 		opener := open
 		if sealed || own {
-			request = asked
+			request = sealedRequest
 		}
 		if !sealed {
 			opener = nil
 		}
 		if err := c.take(&issued, r, "ci", request, opener); err != nil {
-			if r.Error == nil { // what the broker says is passed on
+			if r.Error == nil { // errors of the broker are passed on
 				wantNoKey(t, secret, err)
 			}
 			if !issued.Credentials.SecretAccessKey.IsZero() {
-				t.Errorf("an error, and a key: %v", err)
+				t.Errorf("got an error and a key: %v", err)
 			}
 			return
 		}
 		l := issued.Lease
 		if l.Identity != "alice" || l.Secret != "ci" || l.Name != "alice.ci."+l.ID {
-			t.Errorf("taken: the lease %+v", l)
+			t.Errorf("accepted: the lease %+v", l)
 		}
 		switch {
 		case sealed:
-			t.Errorf("a box opens: %s", body)
+			t.Errorf("a box without the right key opens: %s", body)
 		case own:
 			if issued.Sealed == nil || !issued.Credentials.SecretAccessKey.IsZero() {
-				t.Errorf("taken in clear: %s", body)
+				t.Errorf("accepted in clear: %s", body)
 			}
 		case issued.Credentials.AccessKeyID == "" || issued.Credentials.SecretAccessKey.IsZero():
-			t.Errorf("taken without a key: %s", body)
+			t.Errorf("accepted without a key: %s", body)
 		}
 	})
 }
@@ -104,13 +103,13 @@ func wantNoKey(t *testing.T, key string, err error) {
 	}
 }
 
-// FuzzStoredEvent has anything come as an event of the stream: the numbers rise, and
-// who published it can't say where it stands.
+// FuzzStoredEvent checks that sequences increase and that headers of the publisher do not
+// replace those of the server.
 func FuzzStoredEvent(f *testing.F) {
-	const place = "Nats-Sequence: 7\r\nNats-Time-Stamp: 2026-11-22T12:00:00.5Z\r\nNats-Subject: lessor.event.alice.ci.06ct.issued\r\n"
+	const headers = "Nats-Sequence: 7\r\nNats-Time-Stamp: 2026-11-22T12:00:00.5Z\r\nNats-Subject: lessor.event.alice.ci.06ct.issued\r\n"
 	for _, h := range []string{
-		"", place, "Nats-Sequence: 9\r\n" + place, place + "Nats-Sequence: x\r\n", "Nats-Sequence: 0\r\n", "Nats-Sequence: 18446744073709551615\r\n", "Nats-Sequence: -1\r\n",
-		strings.Replace(place, "2026", "soon", 1), "Nats-Sequence:\r\n 8\r\n",
+		"", headers, "Nats-Sequence: 9\r\n" + headers, headers + "Nats-Sequence: x\r\n", "Nats-Sequence: 0\r\n", "Nats-Sequence: 18446744073709551615\r\n", "Nats-Sequence: -1\r\n",
+		strings.Replace(headers, "2026", "soon", 1), "Nats-Sequence:\r\n 8\r\n",
 	} {
 		f.Add([]byte("NATS/1.0\r\n"+h+"\r\n"), []byte(`{"specversion":"1.0","type":"x"}`), uint64(6))
 	}
@@ -126,20 +125,19 @@ func FuzzStoredEvent(f *testing.F) {
 		}}
 		err := r.take(m)
 		if (err == nil) != (got != nil) || r.last < last {
-			t.Errorf("%v, and it is read to %d after %d: %+v", err, r.last, last, got)
+			t.Errorf("%v, and the sequence is %d after %d: %+v", err, r.last, last, got)
 		}
 		if err != nil {
 			return
 		}
 		values := m.Header.Values(jetstream.SequenceHeader)
 		if got.seq <= last || fmt.Sprint(got.seq) != strings.TrimLeft(strings.TrimPrefix(values[len(values)-1], "+"), "0") || !bytes.Equal(got.data, body) {
-			t.Errorf("after %d comes %d, of %q", last, got.seq, values)
+			t.Errorf("after %d: got sequence %d, of %q", last, got.seq, values)
 		}
 	})
 }
 
-// FuzzAudit changes one thing in a history of events that brokers have signed: it is
-// found, or it is nothing.
+// FuzzAudit changes one thing in a history of signed events. The audit must find it.
 func FuzzAudit(f *testing.F) {
 	for what := range uint8(8) {
 		f.Add(what, uint8(3), uint8(5), []byte("x"))
@@ -188,9 +186,9 @@ func FuzzAudit(f *testing.F) {
 			events[i].data, events[i].subject, events[i].header = events[j].data, events[j].subject, h
 			changed = true
 		case 4:
-			events, changed = slices.Delete(events, i, i+1), i > 0 // what was before the first mark no mark knows
+			events, changed = slices.Delete(events, i, i+1), i > 0 // no mark covers what was before the first mark
 		case 5:
-			events, changed = events[:i], i > 0 // none at all is found by the stream's own state
+			events, changed = events[:i], i > 0 // the state of the stream reveals an empty stream
 		case 6:
 			marked[i%len(marked)].Last += uint64(other)
 			changed = other > 0
@@ -202,7 +200,7 @@ func FuzzAudit(f *testing.F) {
 			return
 		}
 		w := &auditWalk{o: AuditOptions{Keys: keys.AuditKeys()}, seen: map[[16]byte]uint64{}}
-		w.keepMarks(marked)
+		w.verifyMarks(marked)
 		for _, e := range events {
 			w.event(e)
 		}
@@ -212,7 +210,7 @@ func FuzzAudit(f *testing.F) {
 		}
 		w.finish(jetstream.StreamState{FirstSeq: 1, LastSeq: last}, w.result.First, 0, begin.Add(time.Hour))
 		if len(w.result.Findings) == 0 {
-			t.Errorf("nothing is found: change %d of event %d, %d, %q", what%8, i, j, text)
+			t.Errorf("no finding: change %d of event %d, %d, %q", what%8, i, j, text)
 		}
 		if out, err := json.Marshal(w.result); err != nil || len(out) > 20_000 {
 			t.Errorf("the findings have %d bytes, %v", len(out), err)

@@ -10,19 +10,19 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Renew moves the end of a lease, named <identity>.<secret>.<id>, and returns the
-// lease as it then is. The code of the error may be lease_not_found, lease_ended
-// or ttl_exceeds_max.
+// Renew moves the end of the lease with the name <identity>.<secret>.<id> and returns
+// the renewed lease. The code of the error may be lease_not_found, lease_ended,
+// not_renewable, ttl_exceeds_max or ttl_below_min.
 func (c *Client) Renew(ctx context.Context, lease string, r messages.RenewRequest) (messages.Lease, error) {
 	if err := checkSeconds("ttl", r.TTL); err != nil {
 		return messages.Lease{}, err
 	}
-	return c.ask(ctx, string(messages.VerbRenew), lease, r, messages.KindRenewed)
+	return c.leaseCall(ctx, string(messages.VerbRenew), lease, r, messages.KindRenewed)
 }
 
-// Revoke ends a lease and returns when the key and its user are gone. The reason,
-// which may be "", is kept with the lease. A lease that has ended is no error.
-// Where Revoke gives up waiting, the broker goes on.
+// Revoke ends a lease and returns when access has ended. The reason may be ""; it is
+// stored with the lease. Revoking a lease that has ended is not an error. The broker
+// continues if the context ends first.
 func (c *Client) Revoke(ctx context.Context, lease, reason string) (messages.Lease, error) {
 	r := messages.RevokeRequest{Reason: reason}
 	body, err := json.Marshal(r)
@@ -32,18 +32,18 @@ func (c *Client) Revoke(ctx context.Context, lease, reason string) (messages.Lea
 	if _, err := messages.DecodeRevokeRequest(body); err != nil {
 		return messages.Lease{}, err
 	}
-	return c.ask(ctx, string(messages.VerbRevoke), lease, r, messages.KindRevoked)
+	return c.leaseCall(ctx, string(messages.VerbRevoke), lease, r, messages.KindRevoked)
 }
 
-// Get returns a lease as it is. Its credentials are told once, on delivery, and
-// not here. Leases that ended are known for 24 hours.
+// Get returns a lease, without its credentials. A lease that has ended is known for 24
+// hours.
 func (c *Client) Get(ctx context.Context, lease string) (messages.Lease, error) {
-	return c.ask(ctx, "get", lease, nil, messages.KindLease)
+	return c.leaseCall(ctx, "get", lease, nil, messages.KindLease)
 }
 
-// ask sends a message about a lease. The lease is returned with an error too
-// where the broker told of it.
-func (c *Client) ask(ctx context.Context, verb, lease string, body any, kind string) (messages.Lease, error) {
+// leaseCall sends a message about a lease and returns the lease in the reply. An error
+// reply may have a lease, too.
+func (c *Client) leaseCall(ctx context.Context, verb, lease string, body any, kind string) (messages.Lease, error) {
 	l, err := c.lease(lease)
 	if err != nil {
 		return messages.Lease{}, err
@@ -52,14 +52,14 @@ func (c *Client) ask(ctx context.Context, verb, lease string, body any, kind str
 	if err != nil {
 		return messages.Lease{}, err
 	}
-	var told messages.Lease
+	var replied messages.Lease
 	if reply.Lease != nil {
-		told = *reply.Lease
+		replied = *reply.Lease
 	}
-	return told, expect(reply, kind)
+	return replied, expect(reply, kind)
 }
 
-// call sends a JSON body, nil for none, and returns the reply.
+// call sends body as JSON, or no body if it is nil, and returns the reply.
 func (c *Client) call(ctx context.Context, subject string, body any) (messages.Reply, error) {
 	m := nats.NewMsg(subject)
 	if body != nil {

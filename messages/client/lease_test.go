@@ -14,7 +14,7 @@ import (
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-func TestRenewRevokeGet(t *testing.T) {
+func TestRenewRevokeAndGet(t *testing.T) {
 	f, s := newFake(t, nil)
 	f.always("renew", messages.Reply{Kind: messages.KindRenewed, Lease: lease("01")})
 	f.always("revoke", messages.Reply{Kind: messages.KindRevoked, Lease: lease("01")})
@@ -42,7 +42,7 @@ func TestRenewRevokeGet(t *testing.T) {
 	}
 }
 
-func TestLeases(t *testing.T) {
+func TestLeasesReadsAllPages(t *testing.T) {
 	f, s := newFake(t, nil)
 	f.on("list", func(m *nats.Msg, n int) {
 		r := messages.Reply{Kind: messages.KindLeases}
@@ -52,7 +52,7 @@ func TestLeases(t *testing.T) {
 		switch n {
 		case 1, 2:
 			r.Next = r.Leases[1].Name
-		case 5: // a page that names itself
+		case 5: // its own next page
 			r.Next = "alice.ci.41"
 		case 4:
 			r.Next = "alice.ci.41"
@@ -72,18 +72,18 @@ func TestLeases(t *testing.T) {
 		t.Errorf("got %v, want %v", ids, want)
 	}
 	if got := string(f.messages()[2].Data); got != `{"state":"active","limit":2,"after":"alice.ci.21"}` {
-		t.Errorf("the third page is asked for with %s", got)
+		t.Errorf("the third page is requested with %s", got)
 	}
 	var last error
 	for _, err := range c.Leases(t.Context(), messages.ListRequest{}) {
 		last = err
 	}
 	if last == nil || len(f.messages()) != 5 {
-		t.Errorf("a page that names itself as the next: %v after %d messages", last, len(f.messages()))
+		t.Errorf("a page that is its own next page: %v after %d messages", last, len(f.messages()))
 	}
 }
 
-func TestEvents(t *testing.T) {
+func TestEventsFiltersAndFollows(t *testing.T) {
 	_, s := newFake(t, nil)
 	nc := connect(t, s)
 	js, err := jetstream.New(nc)
@@ -103,7 +103,7 @@ func TestEvents(t *testing.T) {
 	for range c.Events(t.Context(), client.EventFilter{}) {
 		t.Error("the stream is empty")
 	}
-	tell := func(identity string, kind messages.EventType) {
+	emit := func(identity string, kind messages.EventType) {
 		l := messages.LeaseName{Identity: identity, Secret: "ci", ID: "01"}
 		data, err := json.Marshal(messages.NewEvent("here", l, kind, "1", issuedAt, messages.EventData{}))
 		if err != nil {
@@ -113,10 +113,10 @@ func TestEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tell("alice", messages.EventIssued)
-	tell("bob", messages.EventIssued)
-	tell("alice", messages.EventRenewed)
-	tell("alice", messages.EventRevoked)
+	emit("alice", messages.EventIssued)
+	emit("bob", messages.EventIssued)
+	emit("alice", messages.EventRenewed)
+	emit("alice", messages.EventRevoked)
 
 	var got []string
 	collect := func(e messages.Event, err error) {
@@ -139,7 +139,7 @@ func TestEvents(t *testing.T) {
 	for e, err := range client.Events(t.Context(), js, ns, client.EventFilter{Follow: true}) {
 		collect(e, err)
 		if len(got) == 4 {
-			tell("bob", messages.EventRevoked)
+			emit("bob", messages.EventRevoked)
 		}
 		if len(got) == 5 {
 			break

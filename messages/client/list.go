@@ -9,10 +9,10 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Page is some of an identity's leases.
+// Page is a page of an identity's leases.
 type Page struct {
 	Leases []messages.Lease
-	Next   string // After of the next page; "" where this is the last
+	Next   string // After of the next page; "" if this is the last
 }
 
 // List returns one page of the identity's leases.
@@ -34,8 +34,8 @@ func (c *Client) List(ctx context.Context, r messages.ListRequest) (Page, error)
 	return Page{Leases: reply.Leases, Next: reply.Next}, nil
 }
 
-// Leases returns the identity's leases, page after page as the loop reaches them;
-// r.Limit is the size of a page. An error ends the loop.
+// Leases returns an iterator over the identity's leases. It requests pages of r.Limit
+// leases as needed. An error ends the iteration.
 func (c *Client) Leases(ctx context.Context, r messages.ListRequest) iter.Seq2[messages.Lease, error] {
 	return func(yield func(messages.Lease, error) bool) {
 		for {
@@ -52,8 +52,8 @@ func (c *Client) Leases(ctx context.Context, r messages.ListRequest) iter.Seq2[m
 			if page.Next == "" {
 				return
 			}
-			if page.Next == r.After { // or the loop would never end
-				yield(messages.Lease{}, fmt.Errorf("the page after %s names itself as the next", r.After))
+			if page.Next == r.After { // the iteration would not end
+				yield(messages.Lease{}, fmt.Errorf("the page after %s is its own next page", r.After))
 				return
 			}
 			r.After = page.Next

@@ -16,18 +16,18 @@ import (
 // Issued is a lease with its credentials.
 type Issued struct {
 	Lease messages.Lease
-	// Credentials are empty where the request came with an XKey of the caller's
-	// own: then Sealed holds them, for [messages.OpenSealed].
+	// Credentials are empty if the request has an XKey. Sealed then has them, for
+	// [messages.OpenSealed].
 	Credentials messages.Credentials
 	Sealed      *messages.Sealed
-	// Ready says whether AWS accepted the key before the delivery; nil where
-	// the request had no ready_within.
+	// Ready reports whether AWS accepted the key before the delivery. It is nil if the
+	// request has no ready_within.
 	Ready *bool
-	// IdempotencyKey is the one that the request carried.
+	// IdempotencyKey is the idempotency key of the request.
 	IdempotencyKey string
 }
 
-// RequestOption changes how [Client.Request] asks.
+// RequestOption is an option of [Client.Request].
 type RequestOption func(*requestOptions)
 
 type requestOptions struct {
@@ -35,28 +35,27 @@ type requestOptions struct {
 	sealed         bool
 }
 
-// IdempotencyKey makes a request safe to repeat by another call, or another
-// process: one key, one lease. It must then have the same body, the deadline
-// apart; a request with [Sealed] has another body each time. Without this option,
-// or with "", every call has a key of its own.
+// IdempotencyKey sets the idempotency key, which makes a request safe to repeat by
+// another call or process: one key, one lease. The repeated request must be the same,
+// except for the deadline; a request with [Sealed] is different each time. Without this
+// option, or with "", each call has a random key.
 func IdempotencyKey(key string) RequestOption {
 	return func(o *requestOptions) { o.idempotencyKey = key }
 }
 
-// Sealed has the credentials sealed for a key that exists only during the call,
-// so that nobody between reads them. An answer in clear is then an error.
+// Sealed requests that the credentials are sealed for a key that exists only during the
+// call, so that only the caller can read them. A reply in clear is an error.
 func Sealed() RequestOption { return func(o *requestOptions) { o.sealed = true } }
 
-// Request asks for a lease of secret and waits for its credentials. What r leaves
-// zero is the secret's default; its deadline, where zero, becomes the context's,
-// so that nothing is made for a requester who has gone.
+// Request requests a lease of a secret and waits for its credentials. Zero fields of r
+// mean the secret's defaults. A zero deadline becomes the deadline of the context, so
+// that the broker makes nothing for a requester that has stopped waiting.
 //
-// With r.Confirm the delivery is confirmed before Request returns, and not
-// before the credentials were found to be for this identity and secret. A
-// delivery that is not confirmed has its lease revoked by the broker.
+// With r.Confirm, Request confirms the delivery after it has checked that the
+// credentials are for this identity and secret. The broker revokes a lease that is not
+// confirmed.
 //
-// Where the broker told of a lease with its error (already_delivered), the
-// result has the lease.
+// If the broker's error is about a lease (already_delivered), the result has the lease.
 func (c *Client) Request(ctx context.Context, secret string, r messages.LeaseRequest, options ...RequestOption) (Issued, error) {
 	var o requestOptions
 	for _, set := range options {
@@ -97,7 +96,8 @@ func (c *Client) Request(ctx context.Context, secret string, r messages.LeaseReq
 	return issued, nil
 }
 
-// requestMessage makes the message, checked as the broker will check it.
+// requestMessage returns the message of a request. It makes the same checks as the
+// broker.
 func (c *Client) requestMessage(secret string, r messages.LeaseRequest, key string) (*nats.Msg, error) {
 	if err := messages.CheckToken("secret", secret); err != nil {
 		return nil, err
@@ -121,7 +121,7 @@ func (c *Client) requestMessage(secret string, r messages.LeaseRequest, key stri
 	return m, nil
 }
 
-// take checks that the reply is what was asked for, and takes it over.
+// take checks that the reply is for the request and copies it to issued.
 func (c *Client) take(issued *Issued, reply messages.Reply, secret string, r messages.LeaseRequest, open *opener) error {
 	if reply.Lease != nil {
 		issued.Lease = *reply.Lease
@@ -131,12 +131,12 @@ func (c *Client) take(issued *Issued, reply messages.Reply, secret string, r mes
 	}
 	l := issued.Lease
 	if l.Identity != c.o.Identity || l.Secret != secret || l.Name != l.Identity+"."+l.Secret+"."+l.ID {
-		return fmt.Errorf("the answer is for lease %q, which is not what %s asked of %s; it was not confirmed", l.Name, c.o.Identity, secret)
+		return fmt.Errorf("the reply is for lease %q, and the request of %s was for %s; it was not confirmed", l.Name, c.o.Identity, secret)
 	}
 	issued.Ready = reply.Ready
 	switch {
 	case reply.Sealed == nil && r.XKey != "":
-		return fmt.Errorf("lease %s came in clear though it was asked for sealed; it was not confirmed: revoke it", l.Name)
+		return fmt.Errorf("the credentials of lease %s are not sealed as requested; it was not confirmed: revoke it", l.Name)
 	case open != nil:
 		credentials, err := open.open(reply.Sealed, l)
 		issued.Credentials = credentials
@@ -145,18 +145,17 @@ func (c *Client) take(issued *Issued, reply messages.Reply, secret string, r mes
 		issued.Sealed = reply.Sealed
 		return nil
 	case reply.Credentials == nil || reply.Credentials.AccessKeyID == "" || reply.Credentials.SecretAccessKey.IsZero():
-		return fmt.Errorf("the answer for lease %s has no credentials; it was not confirmed", l.Name)
+		return fmt.Errorf("the reply for lease %s has no credentials; it was not confirmed", l.Name)
 	}
 	issued.Credentials = *reply.Credentials
 	return nil
 }
 
-// confirm answers the delivery. Its reply subject leads to a stream of the
-// broker's, in general in another account, whose acknowledgement does not come
-// back; so it is published and flushed.
+// confirm publishes on the reply subject of the delivery and flushes. The subject is of
+// a stream in the broker's account, whose acknowledgement does not reach other accounts.
 func (c *Client) confirm(ctx context.Context, delivery *nats.Msg) error {
 	if delivery.Reply == "" {
-		return fmt.Errorf("the delivery has no reply subject to confirm it on; the broker will revoke the lease")
+		return fmt.Errorf("the delivery has no reply subject for the confirmation; the broker will revoke the lease")
 	}
 	if err := c.send(ctx, nats.NewMsg(delivery.Reply)); err != nil {
 		return fmt.Errorf("the delivery could not be confirmed, and the broker will revoke the lease: %w", err)
@@ -164,8 +163,8 @@ func (c *Client) confirm(ctx context.Context, delivery *nats.Msg) error {
 	return nil
 }
 
-// checkSeconds refuses what the wire can't carry: half a second would be written
-// as 0s and stand for the default.
+// checkSeconds returns an error for durations that have no encoding. Half a second would
+// become 0s, which means the default.
 func checkSeconds(name string, d messages.Duration) error {
 	if d < 0 || d.Std()%time.Second != 0 {
 		return messages.Errorf(messages.CodeInvalidRequest, "%s is %s; it must be whole seconds, and not negative", name, d.Std())

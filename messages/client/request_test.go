@@ -15,7 +15,7 @@ import (
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-func TestRequest(t *testing.T) {
+func TestRequestReturnsTheCredentials(t *testing.T) {
 	f, s := newFake(t, nil)
 	f.always("request", issued())
 	f.serve()
@@ -40,7 +40,7 @@ func TestRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if left := time.Until(r.Deadline); left <= 0 || left > 20*time.Second {
-		t.Errorf("the deadline %s is not the call's own timeout", r.Deadline)
+		t.Errorf("the deadline %s is not that of the timeout", r.Deadline)
 	}
 }
 
@@ -61,13 +61,13 @@ func TestRequestIsConfirmed(t *testing.T) {
 		t.Errorf("no confirmation: %v", err)
 	}
 
-	f.always("request", issued()) // a delivery that can't be answered
+	f.always("request", issued()) // a delivery without a reply subject
 	if _, err := c.Request(t.Context(), "ci", messages.LeaseRequest{Confirm: true}); err == nil {
 		t.Error("a delivery without a reply subject counts as confirmed")
 	}
 }
 
-func TestSealedRequest(t *testing.T) {
+func TestSealedRequestChecksTheBox(t *testing.T) {
 	key, err := messages.NewKey()
 	if err != nil {
 		t.Fatal(err)
@@ -83,13 +83,13 @@ func TestSealedRequest(t *testing.T) {
 		clear    bool
 		want     string // in the error
 	}{
-		"right":           {contents: right},
-		"renewed since":   {contents: changed(func(c *messages.Contents) { c.ExpiresAt = c.ExpiresAt.Add(-time.Minute) })},
-		"another lease":   {contents: changed(func(c *messages.Contents) { c.Lease = "alice.ci.02" }), want: "alice.ci.02"},
-		"another's":       {contents: changed(func(c *messages.Contents) { c.Identity = "bob" }), want: "the box"},
-		"ends earlier":    {contents: changed(func(c *messages.Contents) { c.ExpiresAt = c.ExpiresAt.Add(time.Second) }), want: "earlier"},
-		"no credentials":  {contents: changed(func(c *messages.Contents) { c.Credentials = messages.Credentials{} }), want: "no credentials"},
-		"answer in clear": {clear: true, want: "in clear"},
+		"right":          {contents: right},
+		"renewed since":  {contents: changed(func(c *messages.Contents) { c.ExpiresAt = c.ExpiresAt.Add(-time.Minute) })},
+		"another lease":  {contents: changed(func(c *messages.Contents) { c.Lease = "alice.ci.02" }), want: "alice.ci.02"},
+		"another's":      {contents: changed(func(c *messages.Contents) { c.Identity = "bob" }), want: "the box"},
+		"ends earlier":   {contents: changed(func(c *messages.Contents) { c.ExpiresAt = c.ExpiresAt.Add(time.Second) }), want: "earlier"},
+		"no credentials": {contents: changed(func(c *messages.Contents) { c.Credentials = messages.Credentials{} }), want: "no credentials"},
+		"reply in clear": {clear: true, want: "not sealed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, s := newFake(t, nil)
@@ -124,7 +124,7 @@ func TestSealedRequest(t *testing.T) {
 	}
 }
 
-func TestRequestRefusedBeforeSending(t *testing.T) {
+func TestRequestIsCheckedBeforeSending(t *testing.T) {
 	f, s := newFake(t, nil)
 	f.serve()
 	c := newClient(t, connect(t, s), client.Options{})
@@ -156,12 +156,12 @@ func TestRequestRefusedBeforeSending(t *testing.T) {
 	}
 	for _, identity := range []string{"", "Alice", "a.b", "*"} {
 		if _, err := client.New(f.nc, client.Options{Identity: identity}); err == nil {
-			t.Errorf("identity %q is taken", identity)
+			t.Errorf("identity %q is accepted", identity)
 		}
 	}
 }
 
-func TestErrorReply(t *testing.T) {
+func TestErrorReplies(t *testing.T) {
 	f, s := newFake(t, nil)
 	f.always("request", messages.ErrorReply(messages.Errorf(messages.CodeAlreadyDelivered, "delivered before"), lease("01")))
 	f.on("get", func(m *nats.Msg, _ int) {
@@ -176,11 +176,11 @@ func TestErrorReply(t *testing.T) {
 		t.Errorf("%+v, %v", got.Lease, err)
 	}
 	if _, err := c.Get(t.Context(), "alice.ci.01"); !messages.IsCode(err, messages.CodeUnavailable) {
-		t.Errorf("an error in headers alone: %v", err)
+		t.Errorf("an error in the headers only: %v", err)
 	}
 }
 
-func TestNobodyListens(t *testing.T) {
+func TestNoResponders(t *testing.T) {
 	f, s := newFake(t, nil)
 	nc := connect(t, s)
 	_, err := newClient(t, nc, client.Options{NoResponderWait: -1}).Request(t.Context(), "ci", messages.LeaseRequest{})
@@ -188,7 +188,7 @@ func TestNobodyListens(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 
-	// A broker that comes while the client goes on asking is found.
+	// The client continues until a broker starts.
 	f.always("request", issued())
 	done := make(chan error, 1)
 	go func() {
@@ -201,15 +201,15 @@ func TestNobodyListens(t *testing.T) {
 	}
 }
 
-func TestUnansweredIsSentAgain(t *testing.T) {
+func TestRequestWithoutReplyIsSentAgain(t *testing.T) {
 	f, s := newFake(t, nil)
 	already := messages.ErrorReply(messages.Errorf(messages.CodeAlreadyDelivered, "delivered before"), lease("01"))
 	var first *nats.Msg
 	f.on("request", func(m *nats.Msg, n int) {
 		switch n {
 		case 1:
-			first = m // its answer is late
-		case 2: // and comes after the answer to the second try
+			first = m // its reply is late
+		case 2: // and arrives after the reply to the second message
 			f.reply(m, already, "")
 			f.reply(first, issued(), "")
 		}
@@ -222,11 +222,11 @@ func TestUnansweredIsSentAgain(t *testing.T) {
 	}
 	m := f.messages()
 	if m[0].Reply != m[1].Reply || m[0].Header.Get(messages.HeaderIdempotencyKey) != m[1].Header.Get(messages.HeaderIdempotencyKey) || string(m[0].Data) != string(m[1].Data) {
-		t.Errorf("the second try differs: %v, %v", m[0], m[1])
+		t.Errorf("the second message differs: %v, %v", m[0], m[1])
 	}
 }
 
-func TestNoAnswer(t *testing.T) {
+func TestRequestTimesOutWithItsIdempotencyKey(t *testing.T) {
 	f, s := newFake(t, nil)
 	f.serve()
 	c := newClient(t, connect(t, s), client.Options{Timeout: 50 * time.Millisecond})
@@ -241,7 +241,7 @@ func TestNoAnswer(t *testing.T) {
 	}
 }
 
-func TestForeignAnswer(t *testing.T) {
+func TestReplyForAnotherSecretIsRefused(t *testing.T) {
 	f, s := newFake(t, nil)
 	r := issued()
 	r.Lease.Secret, r.Lease.Name = "prod", "alice.prod.01"
@@ -253,11 +253,11 @@ func TestForeignAnswer(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if _, err := c.Get(t.Context(), "alice.ci.01"); err == nil {
-		t.Error("an answer of another kind is taken")
+		t.Error("a reply of another kind is accepted")
 	}
 }
 
-func TestPermissions(t *testing.T) {
+func TestPermissionViolationIsReported(t *testing.T) {
 	may := func(publish, subscribe string) *server.Permissions {
 		return &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{publish}}, Subscribe: &server.SubjectPermission{Allow: []string{subscribe}}}
 	}
@@ -278,7 +278,7 @@ func TestPermissions(t *testing.T) {
 	}
 	_, err := newClient(t, nc, client.Options{Identity: "bob"}).Request(t.Context(), "ci", messages.LeaseRequest{})
 	if !errors.Is(err, nats.ErrPermissionViolation) {
-		t.Errorf("asking as bob: %v", err)
+		t.Errorf("a request as bob: %v", err)
 	}
 	nc = connect(t, s, nats.UserInfo("alice", "p"), quiet)
 	_, err = newClient(t, nc, client.Options{}).Request(t.Context(), "ci", messages.LeaseRequest{})
@@ -286,6 +286,6 @@ func TestPermissions(t *testing.T) {
 		t.Errorf("an inbox that is not alice's: %v", err)
 	}
 	if m := f.messages(); len(m) != 1 {
-		t.Errorf("%d requests arrived, want the first alone", len(m))
+		t.Errorf("%d requests arrived, want only the first", len(m))
 	}
 }

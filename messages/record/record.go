@@ -7,7 +7,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Origin is the message that asked for a lease. Two messages with the same
+// Origin is the message that requested a lease. Two messages with the same
 // idempotency key have different origins.
 type Origin struct {
 	Sequence    uint64    `json:"seq"`    // in the request stream
@@ -29,7 +29,7 @@ type User struct {
 	HardExpiry      messages.HardExpiry `json:"hard_expiry,omitempty"`
 
 	Role         string `json:"role,omitempty"`           // ARN of the role; "" for an IAM user
-	ExternalID   string `json:"external_id,omitempty"`    // that the role's trust policy asks for
+	ExternalID   string `json:"external_id,omitempty"`    // required by the role's trust policy
 	DenyOnRevoke bool   `json:"deny_on_revoke,omitempty"` // a revocation denies the session by a policy on the role
 }
 

@@ -7,7 +7,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// RenewalEnd returns the end that a renewal asks for, which JetStream stored at a
+// RenewalEnd returns the end that a renewal requests, which JetStream stored at a
 // given time: a renewal that was stored before the lease's end counts, however late
 // it is handled. The result is never earlier than the present end. The error is a
 // [messages.Error] for the requester.
@@ -39,14 +39,14 @@ func (r Record) RenewalEnd(q messages.RenewRequest, stored time.Time, minTTL mes
 	return later(end, r.ExpiresAt), nil
 }
 
-// tooLong names the largest ttl that a renewal may ask for, if there is one.
+// tooLong names the largest ttl of a renewal, if there is one.
 func (r Record) tooLong(ttl messages.Duration, stored time.Time, minTTL messages.Duration) *messages.Error {
 	largest := messages.Duration(r.MaxExpiresAt.Sub(stored).Truncate(time.Second))
-	would := fmt.Sprintf("the largest that would do now is %s", largest)
+	would := fmt.Sprintf("the largest that is possible now is %s", largest)
 	if largest < max(minTTL, messages.Duration(time.Second)) {
-		would = "that is too near for another renewal"
+		would = "that is too near for a renewal"
 	}
-	return messages.Errorf(messages.CodeTTLExceedsMax, "ttl %s goes past the lease's last end at %s; %s", ttl, r.MaxExpiresAt.Format(time.RFC3339), would)
+	return messages.Errorf(messages.CodeTTLExceedsMax, "ttl %s goes past the latest end of the lease at %s; %s", ttl, r.MaxExpiresAt.Format(time.RFC3339), would)
 }
 
 // Renew moves the lease's end. Sequence and stored identify the renewal's message:

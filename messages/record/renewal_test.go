@@ -113,7 +113,7 @@ func TestErrorNamesNoTTLWhenNoneIsPossible(t *testing.T) {
 	}
 }
 
-var largestNamed = regexp.MustCompile(`largest that would do now is (\w+)`)
+var largestNamed = regexp.MustCompile(`largest that is possible now is (\w+)`)
 
 func TestRenewalEndIsWithinBoundsAndErrorsNameTheLargestTTL(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -273,12 +273,12 @@ func TestRenewRefusesAnEndOutOfBounds(t *testing.T) {
 // the latest end.
 func TestRestoredLeaseHasTheLaterEnd(t *testing.T) {
 	r := inState(messages.StateActive)
-	for name, c := range map[string]struct{ told, want time.Time }{
+	for name, c := range map[string]struct{ stated, want time.Time }{
 		"later":    {r.ExpiresAt.Add(time.Hour), r.ExpiresAt.Add(time.Hour)},
 		"earlier":  {r.ExpiresAt.Add(-time.Minute), r.ExpiresAt},
 		"too late": {r.MaxExpiresAt.Add(time.Hour), r.MaxExpiresAt},
 	} {
-		next, err := r.Restored(c.told, 3, timing)
+		next, err := r.Restored(c.stated, 3, timing)
 		if err != nil || !next.ExpiresAt.Equal(c.want) || next.Renewals != 3 || !next.Settled() || !next.Due.Equal(c.want.Add(-timing.Expiring)) {
 			t.Errorf("%s: %+v, %v", name, next, err)
 		}

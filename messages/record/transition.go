@@ -15,7 +15,7 @@ type Plan struct {
 	Connection string
 	Region     string
 	User       User
-	TTL        messages.Duration // what the request asked for, or the default
+	TTL        messages.Duration // of the request, or the default
 	DefaultTTL messages.Duration
 	MaxTTL     messages.Duration
 }
@@ -32,7 +32,7 @@ func New(p Plan, now time.Time, t Timing) Record {
 }
 
 // start begins an attempt. The lease's time runs from here, so that the end that AWS
-// is told with the first call is the end in the record.
+// receives with the first call is the end in the record.
 func (r Record) start(now time.Time, t Timing) Record {
 	now = moment(now)
 	r.State = messages.StateProvisioning
