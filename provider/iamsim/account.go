@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// account is the state behind the wire. It knows no locks: Sim holds its lock around every use.
+// account is the state of the AWS account. It has no lock of its own: Sim holds its lock around every use.
 type account struct {
 	id, partition string
 	maxUsers      int
 	random        *random
 
-	users     map[string]*user // by lower-case name: AWS's names are unique whatever their case
-	order     userOrder        // the same users
-	unmanaged int              // how many of them are not managing principals
+	users     map[string]*user // by lower-case name, because IAM names ignore case
+	order     userOrder        // the same users in order of creation
+	unmanaged int              // number of users without those of AddPrincipal
 
 	groups     map[string]*group    // by lower-case name
 	roles      map[string]*role     // by lower-case name
 	policies   map[string]string    // customer managed policies: document by ARN
-	policyRead map[string]*policy   // by document; see read
-	virtual    map[string]*user     // virtual MFA devices: who uses them, by serial number
+	policyRead map[string]*policy   // cache of parsed policies by document; see read
+	virtual    map[string]*user     // users of virtual MFA devices by serial number; nil if deactivated
 	providers  map[string]*provider // OIDC providers by host
 
-	keys     map[string]*accessKey // by id, those that still work after deletion included
-	dying    []*accessKey          // deleted keys that still work, oldest first
-	sessions sessions
-	issued   []string // secrets, in order
+	keys        map[string]*accessKey // by id, including deleted keys that still work
+	deletedKeys []*accessKey          // deleted keys that still work, oldest first
+	sessions    sessions
+	issued      []string // secrets in order of creation
 }
 
 func newAccount(id, partition string, maxUsers int, r *random) *account {
@@ -44,17 +44,17 @@ func newAccount(id, partition string, maxUsers int, r *random) *account {
 	}
 }
 
-// arn names something of this account, such as user/alice.
+// arn returns the ARN of a resource of this account, such as user/alice.
 func (a *account) arn(service, rest string) string {
 	return "arn:" + a.partition + ":" + service + "::" + a.id + ":" + rest
 }
 
-// user is an IAM user. Its small collections are slices: a user has few of each, and an account has many users.
+// user is an IAM user. Its collections are slices, because they are small and an account has many users.
 type user struct {
 	id, name, path string
 	created        time.Time
 	seq            int
-	managing       bool // made by AddPrincipal
+	managing       bool // created by AddPrincipal
 	deleted        bool
 
 	grants
@@ -62,7 +62,7 @@ type user struct {
 	tags     []tag
 	groups   []*group
 	keys     []*accessKey
-	extras   *extras // nil for nearly all
+	extras   *extras // nil for most users
 }
 
 // grants are the policies of a user, a group or a role.
@@ -101,9 +101,9 @@ func (a *account) removeUser(u *user) {
 	}
 }
 
-// userOrder holds users in the order of their creation, so that a list can go on where it stopped without sorting.
+// userOrder holds users in order of creation, so that a list call can continue at a marker without sorting.
 type userOrder struct {
-	users   []*user // ascending seq; the deleted ones are swept when they are the majority
+	users   []*user // ascending seq; deleted users are removed when they are the majority
 	next    int
 	deleted int
 }
@@ -122,7 +122,7 @@ func (o *userOrder) remove() {
 	}
 }
 
-// after are the users that were created after the one with this seq.
+// after returns the users that were created after the one with this seq.
 func (o *userOrder) after(seq int) []*user {
 	i, _ := slices.BinarySearchFunc(o.users, seq+1, func(u *user, seq int) int { return u.seq - seq })
 	return o.users[i:]

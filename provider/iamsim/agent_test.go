@@ -14,8 +14,8 @@ import (
 const trustPods = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRole","sts:TagSession"],
 	"Principal":{"Service":"pods.eks.amazonaws.com"}}]}`
 
-// ask asks an agent for credentials.
-func ask(t *testing.T, url, token string) (status int, body string) {
+// podCredentials requests credentials from an agent.
+func podCredentials(t *testing.T, url, token string) (status int, body string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
@@ -24,19 +24,19 @@ func ask(t *testing.T, url, token string) (status int, body string) {
 	if token != "" {
 		r.Header.Set("Authorization", token)
 	}
-	answer, err := http.DefaultClient.Do(r)
+	response, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = answer.Body.Close() }()
-	b, err := io.ReadAll(answer.Body)
+	defer func() { _ = response.Body.Close() }()
+	b, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer.StatusCode, string(b)
+	return response.StatusCode, string(b)
 }
 
-func TestAgent(t *testing.T) {
+func TestAgentReturnsSessionsForItsToken(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.AddRole("pod", trustPods)
 	agent := w.NewAgent("pod")
@@ -49,7 +49,7 @@ func TestAgent(t *testing.T) {
 	agent.SetToken("token-1", w.clock.now().Add(time.Hour))
 	agent.SetSessionDuration(20 * time.Minute)
 
-	status, body := ask(t, url, "token-1")
+	status, body := podCredentials(t, url, "token-1")
 	var c struct {
 		AccessKeyID     string `json:"AccessKeyId"`
 		SecretAccessKey string
@@ -77,37 +77,23 @@ func TestAgent(t *testing.T) {
 		"other token": {url, "token-2", 400, "(InvalidTokenException)"},
 		"other path":  {server.URL, "token-1", 404, "404"},
 	} {
-		if status, body := ask(t, test.url, test.token); status != test.status || !strings.Contains(body, test.want) {
+		if status, body := podCredentials(t, test.url, test.token); status != test.status || !strings.Contains(body, test.want) {
 			t.Errorf("%s: %d %s", name, status, body)
 		}
 	}
 	w.clock.advance(40 * time.Minute)
-	if status, body := ask(t, url, "token-1"); status != 400 || !strings.Contains(body, "token is expired") {
-		t.Errorf("an expired token: %d %s", status, body)
+	if status, body := podCredentials(t, url, "token-1"); status != 400 || !strings.Contains(body, "token is expired") {
+		t.Errorf("expired token: %d %s", status, body)
 	}
 	agent.SetToken("token-2", time.Time{})
-	if status, body := ask(t, url, "token-2"); status != 200 {
-		t.Errorf("a new token: %d %s", status, body)
+	if status, body := podCredentials(t, url, "token-2"); status != 200 {
+		t.Errorf("new token: %d %s", status, body)
 	}
 	w.SetTrust("pod", trustAccount)
-	if status, body := ask(t, url, "token-2"); status != 400 || !strings.Contains(body, "]: (AccessDeniedException): ") {
-		t.Errorf("a role that does not trust EKS: %d %s", status, body)
+	if status, body := podCredentials(t, url, "token-2"); status != 400 || !strings.Contains(body, "]: (AccessDeniedException): ") {
+		t.Errorf("role that does not trust EKS: %d %s", status, body)
 	}
 	if n := agent.Requests(); n != 6 {
-		t.Errorf("%d requests are counted", n)
-	}
-}
-
-func TestKeysAreTakenFromBehind(t *testing.T) {
-	w := newWorld(t, iamsim.Options{})
-	id, secret := w.AddPrincipal("caller")
-	w.SetKeyActive(id, false)
-	w.want(w.identity(id, secret, ""), "InvalidClientTokenId")
-	w.SetKeyActive(id, true)
-	w.want(w.identity(id, secret, ""), "")
-	w.RevokeKey(id)
-	w.want(w.identity(id, secret, ""), "InvalidClientTokenId")
-	if u, _ := w.User("caller"); len(u.AccessKeys) != 0 {
-		t.Errorf("the user has the keys %v", u.AccessKeys)
+		t.Errorf("counted %d requests", n)
 	}
 }

@@ -1,8 +1,8 @@
 package iamsim
 
-// Allowed says whether AWS would at this moment let the holder of a key do something, such as s3:GetObject on the ARN
-// of an object. It asks the policies of the key's user, or of the session if the key is temporary. There is an error
-// if the key itself is not accepted: unknown, deleted, inactive, expired or not visible yet.
+// Allowed reports whether AWS would allow an action now with this key, such as s3:GetObject on the ARN of an object. It
+// evaluates the policies of the key's user, or of the session if the key is temporary. It returns an error if the key
+// is not accepted: unknown, deleted, inactive, expired or not visible yet.
 func (s *Sim) Allowed(accessKeyID, action, resource string) (bool, error) {
 	now := s.now()
 	s.mu.Lock()

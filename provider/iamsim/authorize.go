@@ -11,19 +11,19 @@ import (
 	"time"
 )
 
-// permission is what a call needs its caller to be allowed.
+// permission is the permission that a call requires.
 type permission struct {
 	resource string // ARN
-	name     string // what a refusal calls it; "" is the ARN
+	name     string // name of the resource in the error; "" is the ARN
 	user     *user  // the user that is the resource, if it exists
 	facts    facts  // about the request
 }
 
-// boundaryActions are the actions on existing users that know the condition key iam:PermissionsBoundary.
+// boundaryActions are the actions on existing users that support the condition key iam:PermissionsBoundary.
 var boundaryActions = []string{"PutUserPolicy", "DeleteUserPolicy", "AttachUserPolicy", "DetachUserPolicy",
 	"PutUserPermissionsBoundary", "DeleteUserPermissionsBoundary"}
 
-// authorize refuses a call that the caller's policies do not allow.
+// authorize returns AccessDenied if the caller's policies do not allow the call.
 func (a *account) authorize(r *request) error {
 	if r.op.needs == nil {
 		return nil
@@ -42,24 +42,25 @@ func (a *account) authorize(r *request) error {
 			f.set("iam:ResourceTag/"+t.key, t.value)
 		}
 	}
-	if err := a.mayDo(r.caller, r.svc.name+":"+r.action, need, f); err != nil {
+	if err := a.require(r.caller, r.svc.name+":"+r.action, need, f); err != nil {
 		return err
 	}
 	if r.action != "CreateUser" || !r.form.Has("Tags.member.1.Key") {
 		return nil
 	}
-	delete(f, strings.ToLower("iam:PermissionsBoundary")) // which tagging does not know
-	return a.mayDo(r.caller, "iam:TagUser", need, f)
+	delete(f, strings.ToLower("iam:PermissionsBoundary")) // TagUser does not support it
+	return a.require(r.caller, "iam:TagUser", need, f)
 }
 
-func (a *account) mayDo(c *caller, action string, need permission, f facts) error {
+// require returns AccessDenied if the caller's policies do not allow the action.
+func (a *account) require(c *caller, action string, need permission, f facts) error {
 	if ok, why := a.evaluate(c, action, need.resource, f); !ok {
 		return accessDenied("User: %s is not authorized to perform: %s on resource: %s %s", c.arn, action, cmp.Or(need.name, need.resource), why)
 	}
 	return nil
 }
 
-// factsAbout are the condition keys that every call has.
+// factsAbout returns the condition keys of the caller and the time, which every call has.
 func (a *account) factsAbout(c *caller, now time.Time) facts {
 	f := facts{}
 	f.set("aws:CurrentTime", now.UTC().Format(time.RFC3339Nano))
@@ -92,8 +93,8 @@ func onNewUser(a *account, r *request) permission {
 	return p
 }
 
-// onUser is about the user named or, failing that, the caller. The path of one that does not exist, or is not visible
-// yet, is not known: then AWS asks for the right to a user without one, and names no ARN in its refusal.
+// onUser is the permission for the user in UserName or, without it, for the caller. If the user does not exist or is
+// not visible yet, its path is unknown: AWS then checks a user without a path, and its error has no ARN.
 func onUser(a *account, r *request) permission {
 	u := a.users[strings.ToLower(r.get("UserName"))]
 	if !r.form.Has("UserName") {
@@ -106,7 +107,7 @@ func onUser(a *account, r *request) permission {
 	return permission{resource: a.userARN(u), user: u, facts: r.userFacts(u)}
 }
 
-// userFacts are what a request says about a change to a user.
+// userFacts returns the condition keys of a change to a user.
 func (r *request) userFacts(u *user) facts {
 	f := r.tagFacts()
 	if r.form.Has("PolicyArn") {
@@ -123,7 +124,7 @@ func (r *request) userFacts(u *user) facts {
 	return f
 }
 
-// setTags sets what conditions ask about the tags of a session that begins.
+// setTags sets the condition keys of the tags of a new session.
 func (f facts) setTags(tags []tag) {
 	if len(tags) == 0 {
 		return
@@ -170,7 +171,7 @@ func onDevice(a *account, r *request) permission {
 	return permission{resource: a.arn("iam", "mfa/"+path.Base(r.get("SerialNumber")))}
 }
 
-// onRole is about the role named. The path of one that does not exist is not known.
+// onRole is the permission for the role in RoleName. If it does not exist, its path is unknown.
 func onRole(a *account, r *request) permission {
 	if x := a.roles[strings.ToLower(r.get("RoleName"))]; x != nil {
 		return permission{resource: a.roleARN(x)}

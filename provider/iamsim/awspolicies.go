@@ -1,7 +1,6 @@
 package iamsim
 
-// awsPolicies are some of the managed policies that AWS provides, by name. Paths are not told apart. The big ones are
-// abridged to what they mean.
+// awsPolicies are some of the AWS managed policies, by name; their paths are ignored. Long policies are abridged.
 var awsPolicies = map[string]string{
 	"AdministratorAccess": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`,
 	"PowerUserAccess": `{"Version":"2012-10-17","Statement":[
@@ -25,7 +24,7 @@ var awsPolicies = map[string]string{
 	"CloudWatchReadOnlyAccess": allowing(`["cloudwatch:Describe*","cloudwatch:Get*","cloudwatch:List*","logs:Get*","logs:Describe*"]`),
 	"AWSDenyAll":               `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`,
 
-	// AWS attaches these to users whose keys it finds in public.
+	// AWS attaches these to users whose keys are exposed in public.
 	"AWSCompromisedKeyQuarantine":   quarantine,
 	"AWSCompromisedKeyQuarantineV2": quarantine,
 	"AWSCompromisedKeyQuarantineV3": quarantine,

@@ -7,28 +7,28 @@ import (
 	"time"
 )
 
-// caller is who signed a call.
+// caller is the principal that signed a call.
 type caller struct {
-	arn, id string
-	user    *user    // nil for a role
-	role    *role    // nil for a user
-	tags    []tag    // of a role's session
-	passed  []tag    // those of them that go along when it assumes another role
-	session *session // nil for a long-lived key
+	arn, id    string
+	user       *user    // nil for a role
+	role       *role    // nil for a user
+	tags       []tag    // of a role's session
+	transitive []tag    // of tags, those that a role assumed by this session has, too
+	session    *session // nil for a long-lived key
 }
 
-// session is a set of temporary keys, of a user or of a role.
+// session is a session of a user or a role, with its temporary key.
 type session struct {
 	keyID, secret, token string
 	expires              time.Time
 	caller               caller
-	policies             []string // session policies: all rights are limited to what one of them allows; nil means no limit
+	policies             []string // session policies, which limit the session's permissions; nil means no limit
 }
 
-// sessions are the temporary keys that were handed out.
+// sessions are the sessions by key id.
 type sessions struct {
 	byKey map[string]*session
-	sweep int // forget the expired ones at this number
+	sweep int // size at which expired sessions are removed
 }
 
 func (s *sessions) add(x *session, now time.Time) {
@@ -39,14 +39,14 @@ func (s *sessions) add(x *session, now time.Time) {
 	s.byKey[x.keyID] = x
 }
 
-// credentials are what a key is worth.
+// credentials are the secrets of a key and its principal.
 type credentials struct {
 	secret string
-	token  string // that must go with it; "" for a long-lived key
+	token  string // required session token; "" for a long-lived key
 	caller *caller
 }
 
-// authenticate finds out who signed a request, and proves it.
+// authenticate returns the caller of a request after verifying its signature.
 func (a *account) authenticate(r *request, signingNow time.Time) (*caller, error) {
 	sig, err := parseSignature(r.http.Header)
 	if err != nil {
@@ -64,7 +64,7 @@ func (a *account) authenticate(r *request, signingNow time.Time) (*caller, error
 	}
 	c := cred.caller
 	if c.session != nil && c.user != nil && r.svc == iam {
-		return nil, invalidToken() // GetSessionToken without MFA is no good for IAM
+		return nil, invalidToken() // IAM refuses sessions of GetSessionToken without MFA
 	}
 	if k := a.keys[sig.keyID]; k != nil {
 		k.used, k.usedRegion, k.usedService = r.now, sig.region, sig.service
@@ -72,7 +72,7 @@ func (a *account) authenticate(r *request, signingNow time.Time) (*caller, error
 	return c, nil
 }
 
-// credentials finds a key that works at this moment.
+// credentials returns the credentials of a key that works now.
 func (a *account) credentials(keyID string, now time.Time, f Faults) (credentials, error) {
 	if isTemporary(keyID) {
 		return a.sessionCredentials(keyID, now)
@@ -90,7 +90,7 @@ func (a *account) sessionCredentials(keyID string, now time.Time) (credentials, 
 		return credentials{}, invalidToken()
 	}
 	if !now.Before(s.expires) {
-		return credentials{}, &fault{http.StatusForbidden, "ExpiredToken", "The security token included in the request is expired"}
+		return credentials{}, &apiError{http.StatusForbidden, "ExpiredToken", "The security token included in the request is expired"}
 	}
 	c := s.caller
 	if c.user != nil && c.user.deleted {

@@ -8,28 +8,28 @@ import (
 	"time"
 )
 
-// Call is one request that arrived, whatever became of it.
+// Call is a request that arrived, successful or not.
 type Call struct {
 	Action      string     // such as CreateUser; "" if the request named none
 	User        string     // its UserName parameter
 	Params      url.Values // all parameters except web identity tokens
-	AccessKeyID string     // the key that the request says it is signed with, right or wrong; "" if unsigned
+	AccessKeyID string     // the key id in the signature, which may be invalid; "" if unsigned
 	Arrived     time.Time  // real time, with a monotonic reading
 	Answered    time.Time  // likewise; zero while the call is being handled
-	Code        string     // the error code of the answer; "" for success
-	Dropped     bool       // the connection was cut instead of an answer
+	Code        string     // error code of the response; "" for success
+	Dropped     bool       // the connection was closed without a response
 }
 
-// Calls returns every call so far in order of arrival.
+// Calls returns all calls in order of arrival.
 func (s *Sim) Calls() []Call { return s.log.snapshot() }
 
-// ResetCalls forgets the calls so far. A call that is being handled now is not seen again.
+// ResetCalls clears the log of calls. A call that is being handled is not logged again.
 func (s *Sim) ResetCalls() { s.log.reset() }
 
-// Depth is the number of calls that were made one after another: the length of the longest chain in which each
-// arrived after the one before was answered. It is the number of round trips that the caller waited for.
+// Depth returns the number of sequential calls: the length of the longest chain in which each call arrived after the
+// response to the previous one. It is the number of round trips that the caller waited for.
 func Depth(calls []Call) int {
-	// The longest chain of disjoint intervals takes, again and again, the one that ends first.
+	// The longest chain of disjoint intervals always continues with the interval that ends first.
 	var answered []Call
 	pending := 0
 	for _, c := range calls {
@@ -51,7 +51,7 @@ func Depth(calls []Call) int {
 	if pending == 0 {
 		return depth
 	}
-	for _, c := range calls { // one without an answer can only end a chain
+	for _, c := range calls { // a call without a response can only be the last of a chain
 		if c.Answered.IsZero() && (depth == 0 || c.Arrived.After(last)) {
 			return depth + 1
 		}
@@ -66,7 +66,7 @@ type callLog struct {
 	calls []*Call
 }
 
-// arrive stamps and records a call.
+// arrive sets the arrival time and logs the call.
 func (l *callLog) arrive(c Call) *Call {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -83,7 +83,7 @@ func (l *callLog) answer(c *Call, code string, dropped bool) {
 	c.Answered, c.Code, c.Dropped = time.Now(), code, dropped
 }
 
-// copy is the call as it stands, sharing nothing.
+// copy returns a deep copy of the call in its current state.
 func (l *callLog) copy(c *Call) Call {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -39,8 +39,8 @@ func TestDepth(t *testing.T) {
 	}
 }
 
-// TestParallelCalls makes calls at once, which must not wait for each other's latency.
-func TestParallelCalls(t *testing.T) {
+// Concurrent calls must not wait for each other's latency.
+func TestConcurrentCallsHaveDepthOne(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.user("alice")
 	w.SetFaults(iamsim.Faults{Latency: 200 * time.Millisecond})
@@ -61,7 +61,7 @@ func TestParallelCalls(t *testing.T) {
 	}
 }
 
-func TestNoCallLog(t *testing.T) {
+func TestNoCallLogKeepsNoCalls(t *testing.T) {
 	w := newWorld(t, iamsim.Options{NoCallLog: true})
 	w.user("alice")
 	if calls := w.Calls(); len(calls) != 0 {
@@ -69,8 +69,8 @@ func TestNoCallLog(t *testing.T) {
 	}
 }
 
-// TestOwnUser leaves UserName out: the call is about its signer.
-func TestOwnUser(t *testing.T) {
+// Without UserName the call is about its caller.
+func TestUserNameDefaultsToTheCaller(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	out, err := w.iam.GetUser(ctx, &iam.GetUserInput{})
 	w.want(err, "")

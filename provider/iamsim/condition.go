@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// facts are what conditions ask about: values by condition key, in lower case.
+// facts are the values of condition keys, by key in lower case.
 type facts map[string][]string
 
 func (f facts) set(key string, values ...string) { f[strings.ToLower(key)] = values }
 
-// operator is a condition operator such as ForAnyValue:StringLikeIfExists, taken apart.
+// operator is a parsed condition operator such as ForAnyValue:StringLikeIfExists.
 type operator struct {
 	match    func(have, want string) bool
 	negated  bool
@@ -44,7 +44,7 @@ var comparisons = map[string]func(have, want string) bool{
 	"NumericGreaterThanEquals": numbers(func(a, b float64) bool { return a >= b }),
 }
 
-// negations are the operators that hold when another does not.
+// negations are the negated operators.
 var negations = map[string]string{
 	"StringNotEquals":           "StringEquals",
 	"StringNotEqualsIgnoreCase": "StringEqualsIgnoreCase",
@@ -56,7 +56,7 @@ var negations = map[string]string{
 	"NumericNotEquals":          "NumericEquals",
 }
 
-// parseOperator takes an operator's name apart, and says whether there is such an operator.
+// parseOperator parses the name of an operator and reports whether it exists.
 func parseOperator(name string) (operator, bool) {
 	var op operator
 	if rest, ok := strings.CutPrefix(name, "ForAllValues:"); ok {
@@ -77,7 +77,7 @@ func parseOperator(name string) (operator, bool) {
 	return op, ok
 }
 
-// holds says whether one line of a condition is met. The values wanted are alternatives.
+// holds reports whether the operator is met for the values of a key. The values in want are alternatives.
 func (op operator) holds(have, want []string) bool {
 	if op.null {
 		return slices.ContainsFunc(want, func(w string) bool { return strings.EqualFold(w, strconv.FormatBool(len(have) == 0)) })
@@ -94,7 +94,7 @@ func (op operator) holds(have, want []string) bool {
 	return !slices.ContainsFunc(have, func(h string) bool { return !met(h) })
 }
 
-// applies says whether all conditions of a statement are met.
+// applies reports whether all conditions of a statement are met.
 func (s statement) applies(f facts) bool {
 	for name, keys := range s.Condition {
 		op, ok := parseOperator(name)
@@ -118,7 +118,8 @@ func (s statement) applies(f facts) bool {
 
 var variable = regexp.MustCompile(`\$\{[^}]*\}`)
 
-// expand replaces policy variables such as ${aws:username}. A variable without one value makes the whole string void.
+// expand replaces policy variables such as ${aws:username}. It returns false if a variable does not have exactly one
+// value; the string then matches nothing.
 func (f facts) expand(s string) (string, bool) {
 	if !strings.Contains(s, "${") {
 		return s, true
@@ -135,9 +136,9 @@ func (f facts) expand(s string) (string, bool) {
 	return s, ok
 }
 
-// glob matches * with any characters and ? with any one.
+// glob reports whether s matches a pattern, in which * matches any characters and ? any single one.
 func glob(s, pattern string) bool {
-	star, restart := -1, 0 // the last * in pattern, and where in s its match ends for now
+	star, restart := -1, 0 // index of the last * in pattern, and the end of its match in s so far
 	i, j := 0, 0
 	for i < len(s) {
 		switch {
@@ -157,7 +158,7 @@ func glob(s, pattern string) bool {
 	return strings.Trim(pattern[j:], "*") == ""
 }
 
-// arnLike compares the six parts of two ARNs one by one, so that no * reaches over a colon but in the last.
+// arnLike compares the six parts of two ARNs. A * matches a colon in the last part only.
 func arnLike(have, want string) bool {
 	h, w := strings.SplitN(have, ":", 6), strings.SplitN(want, ":", 6)
 	if len(h) != 6 || len(w) != 6 {
@@ -190,7 +191,7 @@ func dates(ordered func(int) bool) func(have, want string) bool {
 	}
 }
 
-// parseDate reads the forms of ISO 8601 that policies use, or seconds since 1970.
+// parseDate parses a date in ISO 8601 as policies use it, or in seconds since 1970.
 func parseDate(s string) (time.Time, error) {
 	if seconds, err := strconv.ParseInt(s, 10, 64); err == nil && len(s) > 4 {
 		return time.Unix(seconds, 0), nil

@@ -17,8 +17,8 @@ func TestGlob(t *testing.T) {
 	}
 }
 
-// TestOperators asks every kind of operator about values that it accepts, refuses and misses.
-func TestOperators(t *testing.T) {
+// Each kind of operator has values that match, values that do not, and absent values.
+func TestConditionOperators(t *testing.T) {
 	one := func(s string) []string { return []string{s} }
 	for _, test := range []struct {
 		operator   string
@@ -70,14 +70,14 @@ func TestOperators(t *testing.T) {
 	} {
 		op, ok := parseOperator(test.operator)
 		if !ok {
-			t.Errorf("%s is unknown", test.operator)
+			t.Errorf("there is no operator %s", test.operator)
 		} else if got := op.holds(test.have, test.want); got != test.holds {
 			t.Errorf("%s %v %v: %v", test.operator, test.have, test.want, got)
 		}
 	}
 	for _, name := range []string{"", "StringEqual", "stringequals", "StringNotNotEquals", "ForEach:StringEquals", "NullIfExists"} {
 		if _, ok := parseOperator(name); ok {
-			t.Errorf("%q is an operator", name)
+			t.Errorf("%q is accepted as an operator", name)
 		}
 	}
 }

@@ -11,18 +11,17 @@ import (
 
 func statusType(s string) iamtypes.StatusType { return iamtypes.StatusType(s) }
 
-// TestDeleteConditions gives a user each of the nine things that stand in the way of its deletion, finds it by its
-// list call, takes it away over the wire, and deletes the user.
-func TestDeleteConditions(t *testing.T) {
+// A user with any of the nine kinds of entities can't be deleted before the entity is removed.
+func TestDeleteUserRequiresAnEmptyUser(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.AddGroup("readers")
 	name := ptr("alice")
 	var id, secret string
 	for _, test := range []struct {
 		message string
-		give    func()
+		add     func()
 		list    func() (int, error)
-		take    func() error
+		remove  func() error
 	}{
 		{"must delete access keys first.",
 			func() { id, secret = w.key(*name) },
@@ -122,7 +121,7 @@ func TestDeleteConditions(t *testing.T) {
 		t.Run(test.message, func(t *testing.T) {
 			w := w.in(t)
 			w.user(*name)
-			test.give()
+			test.add()
 			n, err := test.list()
 			w.want(err, "")
 			if n != 1 {
@@ -130,18 +129,18 @@ func TestDeleteConditions(t *testing.T) {
 			}
 			_, err = w.iam.DeleteUser(ctx, &iam.DeleteUserInput{UserName: name})
 			w.wantMessage(err, "DeleteConflict", "Cannot delete entity, "+test.message)
-			w.want(test.take(), "")
+			w.want(test.remove(), "")
 			_, err = w.iam.DeleteUser(ctx, &iam.DeleteUserInput{UserName: name})
 			w.want(err, "")
 		})
 	}
 	if w.identity(id, secret, "") == nil || len(w.Users()) != 0 {
-		t.Error("something is left")
+		t.Error("an entity is left")
 	}
 }
 
-// TestVirtualMFADevice shows that a virtual device outlives its user unless it is deleted.
-func TestVirtualMFADevice(t *testing.T) {
+// A virtual device must be deleted separately.
+func TestVirtualMFADeviceOutlivesItsUser(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.user("alice")
 	serial := w.AddMFADevice("alice", true)

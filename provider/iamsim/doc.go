@@ -1,32 +1,31 @@
-// Package iamsim is an AWS account with nothing in it but IAM and STS. It speaks their wire protocol, so that the real
-// SDK, with no mock in it, can be tested against it and `lessor dev` needs no AWS account:
+// Package iamsim simulates the IAM and STS of an AWS account. It speaks their wire protocol, so that tests use the real
+// SDK and `lessor dev` needs no AWS account:
 //
 //	sim := iamsim.New(iamsim.Options{})
 //	id, secret := sim.AddPrincipal("broker")
 //	server, err := sim.Start() // server.URL is the endpoint of both services
 //
-// A call passes through the files of this package in this order. serve.go reads the request, asks the hook, waits for
-// the latency, and applies throttling and random failures. caller.go finds out whose key signed it and sign.go checks
-// the signature. authorize.go and evaluate.go ask the caller's policies. Then the one function that operations.go
-// names for the action changes the account, and answer.go writes what it says as AWS would.
+// A call passes through the files of this package in this order. serve.go reads the request, calls the hook, waits for
+// the latency, and applies throttling and random failures. caller.go finds the principal of the key and sign.go verifies
+// the signature. authorize.go and evaluate.go evaluate the caller's policies. The function that operations.go has for
+// the action changes the account, and response.go writes the response.
 //
-// # What is real
+// # What is simulated
 //
 // Signature Version 4 is verified in full: key, scope, clock, headers, body, and the session token of temporary keys.
-// All grammars and quotas of the implemented calls hold, with AWS's error codes, statuses and, as far as they are
-// known, messages. User, group and role names and tag keys are compared without regard to case. A user can be deleted
-// only when it is empty. Policies are checked when they are stored, and evaluated whenever a call is made: identity
-// policies, groups, permissions boundaries, session policies and tags, role trust, and conditions by the account's
-// clock, so that a statement that denies everything after a date does so. Allowed asks the same for actions of other
-// services.
+// The parameters and quotas of the implemented calls are checked, with the error codes, statuses and, as far as they
+// are known, messages of AWS. User, group and role names and tag keys ignore case. Only an empty user can be deleted.
+// Policies are checked when they are stored, and evaluated with each call: identity policies, groups, permissions
+// boundaries, session policies and tags, role trust, and conditions by the account's clock, so that a statement that
+// denies everything after a date takes effect. Allowed evaluates actions of other services.
 //
 // # What is not
 //
-// Policies must have a Version; AWS would take its absence for the oldest one. Resource-based policies other than role
-// trust, service control policies, policy versions, MFA conditions, transitive session tags, those of web identity
-// tokens, presigned URLs, and the escapes ${*}, ${?} and ${$} are missing. How much room a session's policies and tags
-// take once they are packed is a guess. The managed policies of AWS are a table of a few, abridged. Groups, roles and
-// managed policies are made with AddGroup, AddRole and AddPolicy, not over the wire. Web identity tokens are signed
-// with HS256. Throttling is one bucket for all calls, since AWS publishes none. There is no eventual consistency but
-// what Faults asks for.
+// Policies must have a Version; AWS treats a missing one as the oldest. Resource-based policies other than role trust,
+// service control policies, policy versions, MFA conditions, transitive session tags of requests, session tags of web
+// identity tokens, presigned URLs, and the escapes ${*}, ${?} and ${$} are not implemented. The packed size of session
+// policies and tags is an estimate. There are a few AWS managed policies, abridged. Groups, roles and managed policies
+// are created with AddGroup, AddRole and AddPolicy, not over the wire. Web identity tokens are signed with HS256.
+// Throttling is one token bucket for all calls, because AWS does not publish its limits. There is no eventual
+// consistency except for that of Faults.
 package iamsim

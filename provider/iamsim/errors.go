@@ -5,25 +5,25 @@ import (
 	"net/http"
 )
 
-// fault is an error as AWS tells it.
-type fault struct {
+// apiError is an error response of AWS.
+type apiError struct {
 	status  int
 	code    string
 	message string
 }
 
-func (f *fault) Error() string { return f.code + ": " + f.message }
+func (e *apiError) Error() string { return e.code + ": " + e.message }
 
 func noSuchEntity(format string, a ...any) error {
-	return &fault{http.StatusNotFound, "NoSuchEntity", fmt.Sprintf(format, a...)}
+	return &apiError{http.StatusNotFound, "NoSuchEntity", fmt.Sprintf(format, a...)}
 }
 
 func alreadyExists(format string, a ...any) error {
-	return &fault{http.StatusConflict, "EntityAlreadyExists", fmt.Sprintf(format, a...)}
+	return &apiError{http.StatusConflict, "EntityAlreadyExists", fmt.Sprintf(format, a...)}
 }
 
 func limitExceeded(format string, a ...any) error {
-	return &fault{http.StatusConflict, "LimitExceeded", fmt.Sprintf(format, a...)}
+	return &apiError{http.StatusConflict, "LimitExceeded", fmt.Sprintf(format, a...)}
 }
 
 func quotaExceeded(quota string, limit int) error {
@@ -31,51 +31,51 @@ func quotaExceeded(quota string, limit int) error {
 }
 
 func deleteConflict(format string, a ...any) error {
-	return &fault{http.StatusConflict, "DeleteConflict", fmt.Sprintf(format, a...)}
+	return &apiError{http.StatusConflict, "DeleteConflict", fmt.Sprintf(format, a...)}
 }
 
 func validation(format string, a ...any) error {
-	return &fault{http.StatusBadRequest, "ValidationError", fmt.Sprintf(format, a...)}
+	return &apiError{http.StatusBadRequest, "ValidationError", fmt.Sprintf(format, a...)}
 }
 
 func invalidInput(format string, a ...any) error {
-	return &fault{http.StatusBadRequest, "InvalidInput", fmt.Sprintf(format, a...)}
+	return &apiError{http.StatusBadRequest, "InvalidInput", fmt.Sprintf(format, a...)}
 }
 
 func malformedPolicy(format string, a ...any) error {
-	return &fault{http.StatusBadRequest, "MalformedPolicyDocument", fmt.Sprintf(format, a...)}
+	return &apiError{http.StatusBadRequest, "MalformedPolicyDocument", fmt.Sprintf(format, a...)}
 }
 
 func packedTooLarge(percent int) error {
-	return &fault{http.StatusBadRequest, "PackedPolicyTooLarge",
-		fmt.Sprintf("Packed policy consumes %d%% of allotted space, please use smaller policy.", percent)}
+	return &apiError{http.StatusBadRequest, "PackedPolicyTooLarge",
+		fmt.Sprintf("Packed policy consumes %d%% of packedRoom space, please use smaller policy.", percent)}
 }
 
 func accessDenied(format string, a ...any) error {
-	return &fault{http.StatusForbidden, "AccessDenied", fmt.Sprintf(format, a...)}
+	return &apiError{http.StatusForbidden, "AccessDenied", fmt.Sprintf(format, a...)}
 }
 
 func badSignature(format string, a ...any) error {
-	return &fault{http.StatusForbidden, "SignatureDoesNotMatch", fmt.Sprintf(format, a...)}
+	return &apiError{http.StatusForbidden, "SignatureDoesNotMatch", fmt.Sprintf(format, a...)}
 }
 
 func incompleteSignature(format string, a ...any) error {
-	return &fault{http.StatusBadRequest, "IncompleteSignature", fmt.Sprintf(format, a...)}
+	return &apiError{http.StatusBadRequest, "IncompleteSignature", fmt.Sprintf(format, a...)}
 }
 
 func invalidToken() error {
-	return &fault{http.StatusForbidden, "InvalidClientTokenId", "The security token included in the request is invalid."}
+	return &apiError{http.StatusForbidden, "InvalidClientTokenId", "The security token included in the request is invalid."}
 }
 
 func throttled() error {
-	return &fault{http.StatusBadRequest, "Throttling", "Rate exceeded"}
+	return &apiError{http.StatusBadRequest, "Throttling", "Rate exceeded"}
 }
 
 func serviceFailure() error {
-	return &fault{http.StatusInternalServerError, "ServiceFailure", "The request processing has failed because of an unknown error, exception or failure."}
+	return &apiError{http.StatusInternalServerError, "ServiceFailure", "The request processing has failed because of an unknown error, exception or failure."}
 }
 
 func concurrentModification(user string) error {
-	return &fault{http.StatusConflict, "ConcurrentModification",
+	return &apiError{http.StatusConflict, "ConcurrentModification",
 		fmt.Sprintf("Request cannot be completed because another request is modifying user %s. Please try again.", user)}
 }

@@ -5,16 +5,16 @@ import (
 	"strings"
 )
 
-// decision is what policies say about an action: nothing, yes or no. No wins over yes.
+// decision is the result of evaluating policies. A higher decision overrides a lower one.
 type decision int
 
 const (
-	silent decision = iota
+	silent decision = iota // no statement applies
 	allowed
 	denied
 )
 
-// decide asks one policy.
+// decide evaluates one policy.
 func (p *policy) decide(action, resource string, f facts) decision {
 	d := silent
 	for _, s := range p.Statement {
@@ -29,6 +29,7 @@ func (p *policy) decide(action, resource string, f facts) decision {
 	return d
 }
 
+// covers reports whether the statement is about the action and the resource.
 func (s statement) covers(action, resource string, f facts) bool {
 	hasAction := func(pattern string) bool { return glob(strings.ToLower(action), strings.ToLower(pattern)) }
 	hasResource := func(pattern string) bool {
@@ -41,7 +42,7 @@ func (s statement) covers(action, resource string, f facts) bool {
 	return (len(s.Resource) == 0 || slices.ContainsFunc(s.Resource, hasResource)) && !slices.ContainsFunc(s.NotResource, hasResource)
 }
 
-// decideAll asks policies together. One that cannot be read allows nothing.
+// decideAll evaluates several policies. A malformed policy is ignored.
 func (a *account) decideAll(documents []string, action, resource string, f facts) decision {
 	d := silent
 	for _, doc := range documents {
@@ -52,10 +53,10 @@ func (a *account) decideAll(documents []string, action, resource string, f facts
 	return d
 }
 
-// maxRead is how many policies are kept read.
+// maxRead is the number of parsed policies in the cache.
 const maxRead = 256
 
-// read reads a policy that a caller has. The same few are asked with every call.
+// read parses a policy. It caches the result, because the same few policies are evaluated with every call.
 func (a *account) read(document string) (*policy, error) {
 	if p, ok := a.policyRead[document]; ok {
 		return p, nil
@@ -71,7 +72,7 @@ func (a *account) read(document string) (*policy, error) {
 	return p, nil
 }
 
-// evaluate says whether a caller may do something, and if not, the reason in AWS's words.
+// evaluate reports whether a caller may do something and, if not, the reason in the words of AWS.
 func (a *account) evaluate(c *caller, action, resource string, f facts) (bool, string) {
 	identity := a.decideAll(a.identityPolicies(c), action, resource, f)
 	if identity == denied {
@@ -100,7 +101,7 @@ func (a *account) evaluate(c *caller, action, resource string, f facts) (bool, s
 	return true, ""
 }
 
-// identityPolicies are the documents that give a caller its rights.
+// identityPolicies returns the documents of the caller's identity policies.
 func (a *account) identityPolicies(c *caller) []string {
 	var from []grants
 	if c.role != nil {

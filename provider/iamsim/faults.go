@@ -6,25 +6,25 @@ import (
 	"time"
 )
 
-// Faults are the ways in which the account misbehaves. All are off at zero; probabilities go from 0 to 1.
+// Faults configures simulated faults. Zero values turn them off; probabilities are from 0 to 1.
 type Faults struct {
 	Latency time.Duration // added to each call, in real time
 
-	VisibleAfter      time.Duration // a new access key is refused with InvalidClientTokenId until it is this old
-	DeletedVisibleFor time.Duration // a key that was deleted goes on working for this long
-	UserVisibleAfter  time.Duration // a new user is NoSuchEntity to all other calls until it is this old, key operations too
+	VisibleAfter      time.Duration // how long a new access key is refused with InvalidClientTokenId
+	DeletedVisibleFor time.Duration // how long a deleted key continues to work
+	UserVisibleAfter  time.Duration // how long a new user is NoSuchEntity for all other calls, including those about keys
 
-	// Rate and Burst are a token bucket for all calls to the account: Rate tokens a second, at most Burst of them.
-	// Without a token the answer is Throttling. Rate 0 means no limit; Burst 0 means one second's worth, at least one.
+	// Rate and Burst are a token bucket for all calls to the account: Rate tokens a second, at most Burst tokens. A
+	// call without a token fails with Throttling. Rate 0 means no limit; Burst 0 means Rate tokens, at least one.
 	Rate, Burst float64
 
-	ConcurrentModification float64 // probability that a call that changes a user fails with 409 instead
-	InternalError          float64 // probability of 500 ServiceFailure before acting
-	DropAnswer             float64 // probability that a call is carried out, and its connection then cut without an answer
-	EmptyBody              float64 // probability that a call is carried out and answered by 200 without a body
+	ConcurrentModification float64 // probability that a call that changes a user fails with 409
+	InternalError          float64 // probability of 500 ServiceFailure before the call is executed
+	DropAnswer             float64 // probability that the connection is closed after the call is executed, without a response
+	EmptyBody              float64 // probability of a response 200 without a body after the call is executed
 }
 
-// SetFaults replaces the faults, for calls that have not been admitted yet. The bucket starts full.
+// SetFaults replaces the faults for calls that have not been admitted yet. The token bucket starts full.
 func (s *Sim) SetFaults(f Faults) {
 	now := s.now()
 	s.mu.Lock()
@@ -33,17 +33,17 @@ func (s *Sim) SetFaults(f Faults) {
 	s.bucket = newBucket(f.Rate, f.Burst, now)
 }
 
-// Action is what a hook does with a call.
+// Action is what happens to a call by the decision of a hook.
 type Action int
 
-// What a hook can do with a call. Proceed, the zero value, is to handle it as if there were no hook.
+// The actions. Proceed, the zero value, handles the call as if there were no hook.
 const (
 	Proceed    Action = iota
-	Fail              // answer with the verdict's Status, Code and Message, without acting
-	DropBefore        // cut the connection without acting
-	DropAfter         // act, then cut the connection without an answer
-	Empty             // act, then answer 200 without a body
-	Throttle          // answer 400 Throttling, without acting
+	Fail              // respond with the verdict's Status, Code and Message; do not execute the call
+	DropBefore        // close the connection; do not execute the call
+	DropAfter         // execute the call, then close the connection without a response
+	Empty             // execute the call, then respond 200 without a body
+	Throttle          // respond 400 Throttling; do not execute the call
 )
 
 // Verdict is a hook's decision about one call.
@@ -52,22 +52,22 @@ type Verdict struct {
 	Status  int    // Fail only; 0 means 400
 	Code    string // Fail only; "" means ServiceFailure
 	Message string // Fail only
-	After   func() // called once the call was carried out, before it is answered; may block; nil means nothing
+	After   func() // if not nil, called after the call is executed and before the response; may block
 }
 
-// SetHook has f decide about each call as it arrives. f may block, and should return when ctx ends: then the client
-// has gone. The call's Answered and Code are not known yet. nil removes the hook.
+// SetHook sets a function that decides about each call when it arrives; nil removes it. f may block, and should return
+// when ctx ends, because the client is gone then. Answered and Code of the call are not set.
 func (s *Sim) SetHook(f func(ctx context.Context, c Call) Verdict) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hook = f
 }
 
-// refusal is the verdict's error, or nil if the call is to be carried out.
+// refusal returns the error of the verdict, or nil if the call is to be executed.
 func (v Verdict) refusal() error {
 	switch v.Do {
 	case Fail:
-		f := &fault{status: v.Status, code: v.Code, message: v.Message}
+		f := &apiError{status: v.Status, code: v.Code, message: v.Message}
 		if f.status == 0 {
 			f.status = http.StatusBadRequest
 		}
@@ -82,7 +82,7 @@ func (v Verdict) refusal() error {
 	}
 }
 
-// bucket is a token bucket. The zero value never runs dry.
+// bucket is a token bucket. The zero value has no limit.
 type bucket struct {
 	rate, burst, tokens float64
 	at                  time.Time
@@ -95,7 +95,7 @@ func newBucket(rate, burst float64, now time.Time) bucket {
 	return bucket{rate: rate, burst: burst, tokens: burst, at: now}
 }
 
-// take takes one token, if there is one.
+// take takes a token and reports whether there was one.
 func (b *bucket) take(now time.Time) bool {
 	if b.rate <= 0 {
 		return true

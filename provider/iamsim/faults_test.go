@@ -14,7 +14,7 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-func TestVisibility(t *testing.T) {
+func TestNewAndDeletedKeysHaveADelay(t *testing.T) {
 	w := newWorld(t, iamsim.Options{Faults: iamsim.Faults{VisibleAfter: 10 * time.Second, DeletedVisibleFor: 4 * time.Second}})
 	w.user("alice")
 	id, secret := w.key("alice")
@@ -36,7 +36,7 @@ func TestVisibility(t *testing.T) {
 	w.want(w.identity(id, secret, ""), "InvalidClientTokenId")
 }
 
-func TestUserVisibility(t *testing.T) {
+func TestNewUsersHaveADelay(t *testing.T) {
 	w := newWorld(t, iamsim.Options{Faults: iamsim.Faults{UserVisibleAfter: time.Second}})
 	w.user("alice")
 	_, err := w.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: ptr("alice")})
@@ -44,13 +44,13 @@ func TestUserVisibility(t *testing.T) {
 	_, err = w.iam.CreateUser(ctx, &iam.CreateUserInput{UserName: ptr("alice")})
 	w.want(err, "EntityAlreadyExists")
 	if len(w.Users()) != 1 {
-		t.Error("the account itself does not know the user")
+		t.Error("the user does not exist")
 	}
 	w.clock.advance(time.Second)
 	w.key("alice")
 }
 
-func TestThrottle(t *testing.T) {
+func TestThrottlingByTokenBucket(t *testing.T) {
 	w := newWorld(t, iamsim.Options{Faults: iamsim.Faults{Rate: 2, Burst: 3}})
 	call := func() error { _, err := w.sts.GetCallerIdentity(ctx, nil); return err }
 	for range 3 {
@@ -71,12 +71,12 @@ func TestThrottle(t *testing.T) {
 	w.want(call(), "")
 }
 
-// TestRandomFaults turns each on in turn and looks at the answer and at what became of the user.
+// Each random fault has its response, and the call is executed or not.
 func TestRandomFaults(t *testing.T) {
 	for name, test := range map[string]struct {
-		faults iamsim.Faults
-		want   string // part of the error
-		acted  bool
+		faults   iamsim.Faults
+		want     string // part of the error
+		executed bool
 	}{
 		"conflict":       {iamsim.Faults{ConcurrentModification: 1}, "StatusCode: 409, RequestID: ", false},
 		"conflict code":  {iamsim.Faults{ConcurrentModification: 1}, "ConcurrentModification: Request cannot be completed", false},
@@ -94,14 +94,14 @@ func TestRandomFaults(t *testing.T) {
 			if test.faults.EmptyBody > 0 && out.User != nil {
 				t.Errorf("the body was not empty: %v", out.User)
 			}
-			if _, acted := w.User("alice"); acted != test.acted {
-				t.Errorf("acted: %v", acted)
+			if _, executed := w.User("alice"); executed != test.executed {
+				t.Errorf("executed: %v", executed)
 			}
 		})
 	}
 }
 
-func TestConflictSparesReaders(t *testing.T) {
+func TestConcurrentModificationIsForChangesOnly(t *testing.T) {
 	w := newWorld(t, iamsim.Options{Faults: iamsim.Faults{ConcurrentModification: 1}})
 	w.AddUser("alice", "/", nil)
 	_, err := w.iam.GetUser(ctx, &iam.GetUserInput{UserName: ptr("alice")})
@@ -110,13 +110,13 @@ func TestConflictSparesReaders(t *testing.T) {
 	w.want(err, "ConcurrentModification")
 }
 
-func TestHook(t *testing.T) {
+func TestHookVerdicts(t *testing.T) {
 	for name, test := range map[string]struct {
-		verdict iamsim.Verdict
-		want    string // part of the error
-		acted   bool
-		code    string
-		dropped bool
+		verdict  iamsim.Verdict
+		want     string // part of the error
+		executed bool
+		code     string
+		dropped  bool
 	}{
 		"proceed":     {iamsim.Verdict{}, "", true, "", false},
 		"fail":        {iamsim.Verdict{Do: iamsim.Fail, Status: 418, Code: "Teapot", Message: "short and stout"}, "StatusCode: 418", false, "Teapot", false},
@@ -140,8 +140,8 @@ func TestHook(t *testing.T) {
 			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v, want %q", err, test.want)
 			}
-			if _, acted := w.User("alice"); acted != test.acted || after.Load() != test.acted {
-				t.Errorf("acted: %v, After called: %v", acted, after.Load())
+			if _, executed := w.User("alice"); executed != test.executed || after.Load() != test.executed {
+				t.Errorf("executed: %v, After called: %v", executed, after.Load())
 			}
 			calls := w.Calls()
 			if len(calls) != 1 || calls[0].Code != test.code || calls[0].Dropped != test.dropped {
@@ -153,19 +153,19 @@ func TestHook(t *testing.T) {
 	}
 }
 
-// TestClientGivesUp shows that neither a hook nor the latency outlives the client's interest, and that nothing is done.
-func TestClientGivesUp(t *testing.T) {
+// When the client closes its connection, the hook or the latency ends and the call is not executed.
+func TestCanceledCallIsNotExecuted(t *testing.T) {
 	t.Run("in the hook", func(t *testing.T) {
 		w := newWorld(t, iamsim.Options{})
-		arrived, left := make(chan struct{}), make(chan struct{})
+		arrived, ended := make(chan struct{}), make(chan struct{})
 		w.SetHook(func(ctx context.Context, _ iamsim.Call) iamsim.Verdict {
 			close(arrived)
 			<-ctx.Done()
-			close(left)
+			close(ended)
 			return iamsim.Verdict{Do: iamsim.DropBefore}
 		})
-		giveUp(t, w, func() { <-arrived })
-		<-left
+		cancelCall(t, w, func() { <-arrived })
+		<-ended
 	})
 	t.Run("in the latency", func(t *testing.T) {
 		w := newWorld(t, iamsim.Options{Faults: iamsim.Faults{Latency: time.Hour}})
@@ -174,11 +174,11 @@ func TestClientGivesUp(t *testing.T) {
 			close(arrived)
 			return iamsim.Verdict{}
 		})
-		giveUp(t, w, func() { <-arrived })
+		cancelCall(t, w, func() { <-arrived })
 	})
 }
 
-func giveUp(t *testing.T, w *world, arrived func()) {
+func cancelCall(t *testing.T, w *world, arrived func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { arrived(); cancel() }()
@@ -187,17 +187,16 @@ func giveUp(t *testing.T, w *world, arrived func()) {
 		t.Error(err)
 	}
 	if len(w.Users()) != 0 {
-		t.Error("the call was carried out")
+		t.Error("the call was executed")
 	}
 }
 
-// TestFrozenHookDoesNotBlockOthers holds one call in its hook while another is answered.
-func TestFrozenHookDoesNotBlockOthers(t *testing.T) {
+func TestBlockedHookDoesNotBlockOtherCalls(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
-	held, release := make(chan struct{}), make(chan struct{})
+	blocked, release := make(chan struct{}), make(chan struct{})
 	w.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.User == "slow" {
-			close(held)
+			close(blocked)
 			<-release
 		}
 		return iamsim.Verdict{}
@@ -207,7 +206,7 @@ func TestFrozenHookDoesNotBlockOthers(t *testing.T) {
 		_, err := w.iam.CreateUser(ctx, &iam.CreateUserInput{UserName: ptr("slow")})
 		done <- err
 	}()
-	<-held
+	<-blocked
 	w.user("quick")
 	if calls := w.Calls(); len(calls) != 2 || calls[0].User != "slow" || !calls[0].Answered.IsZero() {
 		t.Errorf("calls: %+v", calls)
@@ -216,8 +215,7 @@ func TestFrozenHookDoesNotBlockOthers(t *testing.T) {
 	w.want(<-done, "")
 }
 
-// TestStatuses looks at the HTTP status of an error's answer, and of an answer without one.
-func TestStatuses(t *testing.T) {
+func TestHTTPStatusOfInvalidRequests(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	for body, want := range map[string]int{
 		"":                                       http.StatusBadRequest,

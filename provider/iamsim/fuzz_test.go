@@ -8,7 +8,7 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// FuzzServeHTTP throws anything at the handler: it must answer, with a status that AWS has.
+// FuzzServeHTTP checks that the handler responds to any request with 200 or a client error.
 func FuzzServeHTTP(f *testing.F) {
 	const auth = "AWS4-HMAC-SHA256 Credential=AKIA/20260301/us-east-1/iam/aws4_request, SignedHeaders=host;x-amz-date, Signature=00"
 	f.Add("POST", "/", "Action=CreateUser&Version=2010-05-08&UserName=a&Tags.member.1.Key=k", auth, "20260301T120000Z")
@@ -34,7 +34,7 @@ func FuzzServeHTTP(f *testing.F) {
 	})
 }
 
-// FuzzPolicy stores anything as a policy, and asks it if it was taken.
+// FuzzPolicy adds a policy and evaluates it if it is accepted.
 func FuzzPolicy(f *testing.F) {
 	f.Add(denyAfter)
 	f.Add(trustBroker)
@@ -45,12 +45,12 @@ func FuzzPolicy(f *testing.F) {
 	f.Fuzz(func(t *testing.T, document string) {
 		sim := iamsim.New(iamsim.Options{})
 		var id string
-		taken := func() (ok bool) {
-			defer func() { ok = recover() == nil }() // a malformed policy is the setter's mistake
+		accepted := func() (ok bool) {
+			defer func() { ok = recover() == nil }() // setup methods panic on malformed policies
 			id, _ = sim.AddPrincipalWithPolicy("p", document)
 			return true
 		}()
-		if !taken {
+		if !accepted {
 			return
 		}
 		if _, err := sim.Allowed(id, "s3:GetObject", "arn:aws:s3:::b/k"); err != nil {

@@ -38,7 +38,7 @@ func (a *account) addUserToGroup(r *request) ([]node, error) {
 	return nil, nil
 }
 
-// removeUserFromGroup succeeds for a user that is no member, as AWS does.
+// removeUserFromGroup succeeds for a user that is not a member, as with AWS.
 func (a *account) removeUserFromGroup(r *request) ([]node, error) {
 	g, err := a.groupNamed(r)
 	if err != nil {

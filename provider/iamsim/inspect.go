@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// User is what an account holds of one user, whether or not the news of it has reached all of IAM.
+// User is the state of an IAM user, even if faults hide it from calls.
 type User struct {
 	Name, Path, ID, ARN string
 	CreateDate          time.Time
@@ -24,14 +24,14 @@ type User struct {
 	ServiceSpecificCredentials []string // ids
 }
 
-// AccessKey is what is public about a key.
+// AccessKey is an access key without its secret.
 type AccessKey struct {
 	ID         string
 	Status     string // Active or Inactive
 	CreateDate time.Time
 }
 
-// Users returns all users but those of AddPrincipal, in order of creation.
+// Users returns all users in order of creation, without those of AddPrincipal.
 func (s *Sim) Users() []User {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -44,7 +44,7 @@ func (s *Sim) Users() []User {
 	return users
 }
 
-// User returns one user, if it exists.
+// User returns a user and reports whether it exists.
 func (s *Sim) User(name string) (User, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,14 +55,14 @@ func (s *Sim) User(name string) (User, bool) {
 	return s.account.snapshot(u), true
 }
 
-// UserCount is the number of users that Users would return.
+// UserCount returns the number of users that Users returns.
 func (s *Sim) UserCount() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.account.unmanaged
 }
 
-// VirtualMFADevices returns the serial numbers of all virtual MFA devices, those without a user included.
+// VirtualMFADevices returns the serial numbers of all virtual MFA devices, including those without a user.
 func (s *Sim) VirtualMFADevices() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,7 +74,7 @@ func (s *Sim) VirtualMFADevices() []string {
 	return serials
 }
 
-// RolePolicies returns the inline policies of a role, documents by name.
+// RolePolicies returns the documents of a role's inline policies by name.
 func (s *Sim) RolePolicies(roleName string) map[string]string {
 	policies := map[string]string{}
 	s.changeRole(roleName, func(x *role) {
@@ -85,8 +85,8 @@ func (s *Sim) RolePolicies(roleName string) map[string]string {
 	return policies
 }
 
-// IssuedSecrets returns every secret access key that CreateAccessKey ever made, answered or not, and the secret and the
-// token of every session, so that a test can search disks and logs for them.
+// IssuedSecrets returns every secret access key of CreateAccessKey, even if the response was lost, and the secret and
+// the token of every session. A test can search files and logs for them.
 func (s *Sim) IssuedSecrets() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -54,7 +54,7 @@ func (a *account) createAccessKey(r *request) ([]node, error) {
 	)}, nil
 }
 
-// keyNamed is the key of the user that a call is about.
+// keyNamed returns the user's key in AccessKeyId.
 func (a *account) keyNamed(r *request) (*accessKey, error) {
 	id, err := r.matching("AccessKeyId", 16, 128, keyIDChars)
 	if err != nil {
@@ -78,22 +78,22 @@ func (a *account) deleteAccessKey(r *request) ([]node, error) {
 	}
 	k.user.keys = slices.DeleteFunc(k.user.keys, func(other *accessKey) bool { return other == k })
 	k.deleted = r.now
-	a.dying = append(a.dying, k)
-	a.bury(r.now, r.faults.DeletedVisibleFor)
+	a.deletedKeys = append(a.deletedKeys, k)
+	a.purgeKeys(r.now, r.faults.DeletedVisibleFor)
 	return nil, nil
 }
 
-// bury forgets deleted keys that do not work any more.
-func (a *account) bury(now time.Time, visibleFor time.Duration) {
+// purgeKeys removes deleted keys that do not work any more.
+func (a *account) purgeKeys(now time.Time, visibleFor time.Duration) {
 	dead := 0
-	for _, k := range a.dying {
+	for _, k := range a.deletedKeys {
 		if now.Sub(k.deleted) < visibleFor {
 			break
 		}
 		delete(a.keys, k.id)
 		dead++
 	}
-	a.dying = slices.Delete(a.dying, 0, dead)
+	a.deletedKeys = slices.Delete(a.deletedKeys, 0, dead)
 }
 
 func (a *account) updateAccessKey(r *request) ([]node, error) {
@@ -102,7 +102,7 @@ func (a *account) updateAccessKey(r *request) ([]node, error) {
 		return nil, err
 	}
 	if status != "Active" && status != "Inactive" {
-		return nil, broken("Status", status, "Member must satisfy enum value set: [Active, Inactive]")
+		return nil, invalidParam("Status", status, "Member must satisfy enum value set: [Active, Inactive]")
 	}
 	k, err := a.keyNamed(r)
 	if err != nil {
@@ -143,7 +143,7 @@ func (a *account) accessKeyLastUsed(r *request) ([]node, error) {
 	return []node{text("UserName", k.user.name), element("AccessKeyLastUsed", used...)}, nil
 }
 
-// works says whether AWS accepts the key at this moment.
+// works reports whether AWS accepts the key now.
 func (k *accessKey) works(now time.Time, f Faults) bool {
 	switch {
 	case k.inactive:
@@ -155,5 +155,5 @@ func (k *accessKey) works(now time.Time, f Faults) bool {
 	}
 }
 
-// isTemporary tells the keys of sessions from those of users.
+// isTemporary reports whether a key id is that of a session.
 func isTemporary(keyID string) bool { return strings.HasPrefix(keyID, "ASIA") }

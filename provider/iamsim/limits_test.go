@@ -11,8 +11,8 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// TestCreateUserGrammar tries values just inside and just outside what CreateUser takes.
-func TestCreateUserGrammar(t *testing.T) {
+// The values are at and just beyond the limits of CreateUser.
+func TestCreateUserParameterLimits(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.AddPolicy("arn:aws:iam::123456789012:policy/team/edge", denyAfter)
 	tagged := func(key, value string) iam.CreateUserInput {
@@ -130,7 +130,7 @@ func TestGroupQuota(t *testing.T) {
 	w.want(join("G9"), "") // again
 	w.wantMessage(join("g10"), "LimitExceeded", "Cannot exceed quota for GroupsPerUser: 10")
 	w.wantMessage(join("none"), "NoSuchEntity", "The group with name none cannot be found.")
-	for range 2 { // the second time alice is no member
+	for range 2 { // the second time alice is not a member
 		_, err := w.iam.RemoveUserFromGroup(ctx, &iam.RemoveUserFromGroupInput{UserName: ptr("alice"), GroupName: ptr("g0")})
 		w.want(err, "")
 	}
@@ -183,8 +183,8 @@ func TestTagQuota(t *testing.T) {
 	w.want(tag(manyTags(50, 51)), "")
 }
 
-// TestInlineQuota counts the characters of all inline policies together, and no white space.
-func TestInlineQuota(t *testing.T) {
+// The quota counts the characters of all inline policies together, without white space.
+func TestInlinePolicyQuota(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.user("alice")
 	put := func(name, doc string) error {
@@ -204,7 +204,7 @@ func TestInlineQuota(t *testing.T) {
 	w.want(put("c", ofSize(120)), "LimitExceeded")
 }
 
-func TestPolicyGrammar(t *testing.T) {
+func TestMalformedPoliciesAreRefused(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.user("alice")
 	statement := func(s string) string { return `{"Version":"2012-10-17","Statement":` + s + `}` }

@@ -11,8 +11,8 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// TestListUsersPages walks pages while users come and go: each that stays is seen exactly once.
-func TestListUsersPages(t *testing.T) {
+// Users that exist during the whole listing are listed exactly once, while others are deleted.
+func TestListUsersPagesAreConsistent(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	for i := range 10 {
 		w.AddUser(fmt.Sprintf("u%d", i), "/lessor/", nil)
@@ -32,7 +32,7 @@ func TestListUsersPages(t *testing.T) {
 		if !out.IsTruncated {
 			break
 		}
-		if page == 0 { // the last one seen, one that is due, and most of the others, so that the order is compacted
+		if page == 0 { // the last listed user, a later one, and most of the others, so that the order is compacted
 			w.RemoveUser("u2")
 			w.RemoveUser("u5")
 			for i := range 10 {
@@ -46,13 +46,13 @@ func TestListUsersPages(t *testing.T) {
 	}
 }
 
-func TestListPageSizes(t *testing.T) {
+func TestMaxItemsAndMarker(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
-	// On a loopback the answer may be there before net/http has done with the
-	// request's body, which the SDK closes meanwhile: then the connection is cut in
-	// a long answer. Clients that repeat calls do not notice.
+	// On the loopback interface the response may arrive before net/http has sent the
+	// whole request body. The SDK then closes the connection within a long response,
+	// which a client with retries hides.
 	id, secret := w.AddPrincipal("patient")
-	again := iam.NewFromConfig(w.config(id, secret, ""), func(o *iam.Options) { o.Retryer = retry.NewStandard() })
+	retrying := iam.NewFromConfig(w.config(id, secret, ""), func(o *iam.Options) { o.Retryer = retry.NewStandard() })
 	for i := range 101 {
 		w.AddUser(fmt.Sprintf("u%d", i), "/lessor/", nil)
 	}
@@ -68,7 +68,7 @@ func TestListPageSizes(t *testing.T) {
 		{ptr[int32](1001), 0, false, "ValidationError"},
 		{ptr[int32](0), 0, false, "ValidationError"},
 	} {
-		out, err := again.ListUsers(ctx, &iam.ListUsersInput{PathPrefix: ptr("/lessor/"), MaxItems: test.items})
+		out, err := retrying.ListUsers(ctx, &iam.ListUsersInput{PathPrefix: ptr("/lessor/"), MaxItems: test.items})
 		w.want(err, test.code)
 		if err == nil && (len(out.Users) != test.want || out.IsTruncated != test.more) {
 			t.Errorf("%d, %v; want %d, %v", len(out.Users), out.IsTruncated, test.want, test.more)
@@ -80,7 +80,7 @@ func TestListPageSizes(t *testing.T) {
 	}
 }
 
-func TestListUserTagsPages(t *testing.T) {
+func TestListUserTagsPagesAreSorted(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.AddUser("alice", "/", map[string]string{"c": "3", "a": "1", "b": "2"})
 	in := &iam.ListUserTagsInput{UserName: ptr("alice"), MaxItems: ptr[int32](2)}

@@ -1,15 +1,15 @@
 package iamsim
 
-// operation is how one action is handled.
+// operation is the implementation of an action.
 type operation struct {
 	service  service
-	unsigned bool                                     // it carries its own proof
-	changes  bool                                     // it changes a user, and so may meet ConcurrentModification
-	needs    func(*account, *request) permission      // what the caller must be allowed; nil means nothing
-	do       func(*account, *request) ([]node, error) // the change itself, under the account's lock
+	unsigned bool                                     // it has no signature
+	changes  bool                                     // it changes a user and may fail with ConcurrentModification
+	needs    func(*account, *request) permission      // the required permission; nil means none
+	do       func(*account, *request) ([]node, error) // executes the call, with the lock held
 }
 
-// operations are the actions that exist, by name.
+// operations are the implemented actions by name.
 var operations = map[string]operation{
 	"CreateUser": {service: iam, changes: true, needs: onNewUser, do: (*account).createUser},
 	"GetUser":    {service: iam, needs: onUser, do: (*account).getUser},
@@ -60,6 +60,6 @@ var operations = map[string]operation{
 
 	"GetCallerIdentity":         {service: sts, do: (*account).callerIdentity},
 	"GetSessionToken":           {service: sts, do: (*account).getSessionToken},
-	"AssumeRole":                {service: sts, do: (*account).assumeRole}, // asks the role and the caller,
+	"AssumeRole":                {service: sts, do: (*account).assumeRole}, // evaluates the policies of role and caller
 	"AssumeRoleWithWebIdentity": {service: sts, unsigned: true, do: (*account).assumeRoleWithWebIdentity},
 }

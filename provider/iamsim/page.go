@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// page is the part of a list that a call asks for. A marker names the last item that was shown, not a position, so
-// that nothing is skipped or shown twice when items come and go between pages.
+// page is a page of a list call. A marker names the last item of the previous page instead of a position, so that no
+// item is skipped or repeated when items are added and removed between pages.
 type page struct {
 	size  int
 	after string // "" means from the beginning
@@ -21,11 +21,11 @@ func (r *request) page() (page, error) {
 		n, err := strconv.Atoi(v)
 		switch {
 		case err != nil:
-			return p, &fault{400, "MalformedInput", "Invalid value for MaxItems"}
+			return p, &apiError{400, "MalformedInput", "Invalid value for MaxItems"}
 		case n < 1:
-			return p, broken("MaxItems", v, "Member must have value greater than or equal to 1")
+			return p, invalidParam("MaxItems", v, "Member must have value greater than or equal to 1")
 		case n > 1000:
-			return p, broken("MaxItems", v, "Member must have value less than or equal to 1000")
+			return p, invalidParam("MaxItems", v, "Member must have value less than or equal to 1000")
 		}
 		p.size = n
 	}
@@ -41,7 +41,7 @@ func (r *request) page() (page, error) {
 
 func invalidMarker() error { return validation("Invalid Marker.") }
 
-// afterNumber is the marker of a list that is ordered by number.
+// afterNumber returns the marker of a list that is ordered by number.
 func (p page) afterNumber() (int, error) {
 	if p.after == "" {
 		return 0, nil
@@ -55,7 +55,7 @@ func (p page) afterNumber() (int, error) {
 
 func numberMarker(n int) string { return strconv.Itoa(n) }
 
-// answer is the result of a list call.
+// answer returns the result of a list call.
 func (p page) answer(name string, members []node, more bool, last string) []node {
 	nodes := []node{list(name, members), flag("IsTruncated", more)}
 	if more {
@@ -64,7 +64,7 @@ func (p page) answer(name string, members []node, more bool, last string) []node
 	return nodes
 }
 
-// listed answers a list call from a short collection, ordered by key.
+// listed returns the result of a list call for a small collection, ordered by key.
 func listed[T any](r *request, name string, items []T, key func(T) string, show func(T) node) ([]node, error) {
 	p, err := r.page()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 
 const (
 	maxAttached = 10
-	maxInline   = 2048 // all inline policies of a user together, white space not counted
+	maxInline   = 2048 // characters of all inline policies of a user, without white space
 )
 
 var policyChars = regexp.MustCompile(`^[\t\n\r\x{20}-\x{ff}]+$`)
@@ -25,7 +25,7 @@ func (a *account) putUserPolicy(r *request) ([]node, error) {
 	})
 }
 
-// putInline puts a policy into the grants of an entity that has room for a number of characters.
+// putInline adds an inline policy to an entity, whose inline policies may have room characters together.
 func (a *account) putInline(r *request, room int, find func() (*grants, string, error)) ([]node, error) {
 	name, err := r.name("PolicyName", 128)
 	if err != nil {
@@ -55,7 +55,7 @@ func (a *account) putInline(r *request, room int, find func() (*grants, string, 
 	return nil, nil
 }
 
-// countedSize is the size of a policy as the quota counts it.
+// countedSize returns the size of a policy as the quota counts it, without white space.
 func countedSize(doc string) int {
 	n := utf8.RuneCountInString(doc)
 	for _, space := range []string{" ", "\t", "\n", "\r"} {
@@ -76,7 +76,7 @@ func (g *grants) setInline(name, doc string) {
 	}
 }
 
-// inlineNamed is the position of the inline policy that a call is about.
+// inlineNamed returns the index of the inline policy in PolicyName.
 func (g *grants) inlineNamed(r *request, kind string) (int, error) {
 	name, err := r.name("PolicyName", 128)
 	if err != nil {
@@ -172,7 +172,7 @@ func (a *account) listAttachedUserPolicies(r *request) ([]node, error) {
 	})
 }
 
-// managedPolicy is the document of a managed policy that exists: one of the account's or one of AWS's own.
+// managedPolicy returns the document of a managed policy of the account or of AWS, and reports whether it exists.
 func (a *account) managedPolicy(arn string) (string, bool) {
 	if doc, ok := a.policies[arn]; ok {
 		return doc, true

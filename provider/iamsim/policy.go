@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// policy is a policy document that was found to be well-formed.
+// policy is a well-formed policy document.
 type policy struct {
 	Version   string
 	ID        string `json:"Id"`
@@ -25,11 +25,11 @@ type statement struct {
 	NotAction    scalars
 	Resource     scalars
 	NotResource  scalars
-	NotPrincipal any                           // refused
+	NotPrincipal any                           // not supported
 	Condition    map[string]map[string]scalars // operator, key, values
 }
 
-// principal is whom a trust policy trusts, by kind: AWS, Federated or Service. In a document it can also be "*".
+// principal is the Principal of a trust policy, by kind: AWS, Federated or Service. In a document it can also be "*".
 type principal map[string]scalars
 
 func (p *principal) UnmarshalJSON(b []byte) error {
@@ -40,7 +40,7 @@ func (p *principal) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*map[string]scalars)(p))
 }
 
-// oneOrMany is a list that may be written without brackets if it has one element.
+// oneOrMany is a list whose JSON may be a single element without brackets.
 type oneOrMany[T any] []T
 
 func (l *oneOrMany[T]) UnmarshalJSON(b []byte) error {
@@ -50,7 +50,7 @@ func (l *oneOrMany[T]) UnmarshalJSON(b []byte) error {
 	return strictJSON(b, (*[]T)(l))
 }
 
-// scalars is a list of strings in which numbers and booleans may stand without quotes; nil if it is not there.
+// scalars is a list of strings whose JSON may have numbers and booleans without quotes. It is nil if it is absent.
 type scalars []string
 
 func (l *scalars) UnmarshalJSON(b []byte) error {
@@ -98,12 +98,12 @@ func checkPolicy(document string) error {
 	return err
 }
 
-// parseIdentityPolicy reads a policy of a user, a group, a role or a permissions boundary.
+// parseIdentityPolicy parses a policy of a user, a group or a role, or a permissions boundary.
 func parseIdentityPolicy(document string) (*policy, error) {
 	return parsePolicy(document, statement.checkIdentity)
 }
 
-// parseTrustPolicy reads a policy that says who may assume a role.
+// parseTrustPolicy parses a trust policy of a role.
 func parseTrustPolicy(document string) (*policy, error) {
 	return parsePolicy(document, statement.checkTrust)
 }

@@ -26,9 +26,8 @@ func (w *world) allows(keyID, action, resource string, want bool) {
 	}
 }
 
-// TestHardExpiry is the promise of a deny-after-date statement: rights end at the date, with nobody's help, but the key
-// still proves who it is.
-func TestHardExpiry(t *testing.T) {
+// A statement that denies everything after a date ends the permissions at the date. The key still authenticates.
+func TestDenyAfterDateEndsPermissions(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.user("alice")
 	id, secret := w.key("alice")
@@ -49,11 +48,11 @@ func TestHardExpiry(t *testing.T) {
 	_, err = w.iam.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: ptr("alice"), AccessKeyId: &id})
 	w.want(err, "")
 	if _, err := w.Allowed(id, "s3:GetObject", "arn:aws:s3:::b/k"); err == nil {
-		t.Error("a deleted key is no error")
+		t.Error("Allowed accepts a deleted key")
 	}
 }
 
-func TestWhereRightsComeFrom(t *testing.T) {
+func TestPermissionsOfPolicyTypes(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.AddGroup("writers")
 	w.AddGroupPolicy("writers", "write", policyOf(`{"Effect":"Allow","Action":"s3:Put*","Resource":"arn:aws:s3:::b/${aws:username}/*"}`))
@@ -88,7 +87,7 @@ func TestWhereRightsComeFrom(t *testing.T) {
 	w.want(err, "NoSuchEntity")
 }
 
-// brokerPolicy is the least a broker needs, in the manner of AWS's condition keys.
+// brokerPolicy is a least-privilege policy of a broker, with condition keys.
 var brokerPolicy = policyOf(
 	`{"Effect":"Allow","Action":"iam:CreateUser","Resource":"arn:aws:iam::123456789012:user/lessor/*",
 	  "Condition":{"StringEquals":{"iam:PermissionsBoundary":"arn:aws:iam::123456789012:policy/edge","aws:RequestTag/lessor":"yes"},
@@ -104,8 +103,8 @@ var brokerPolicy = policyOf(
 	`{"Effect":"Allow","Action":"iam:ListUsers","Resource":"*"}`,
 )
 
-// TestLeastPrivilege calls with rights that are tied to conditions, with all conditions met and with one of them broken.
-func TestLeastPrivilege(t *testing.T) {
+// Each call meets all conditions of the policy or violates one of them.
+func TestLeastPrivilegeConditions(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.AddGroup("readers")
 	w.AddGroup("admins")
@@ -152,14 +151,14 @@ func TestLeastPrivilege(t *testing.T) {
 		{"create without boundary", create("alice", "/lessor/", "", good), denied},
 		{"create with another boundary", create("alice", "/lessor/", "none", good), denied},
 		{"create with another tag", create("alice", "/lessor/", "edge", map[string]string{"lessor": "no"}), denied},
-		{"create with one more tag", create("alice", "/lessor/", "edge", map[string]string{"lessor": "yes", "x": "y"}), denied},
+		{"create with an additional tag", create("alice", "/lessor/", "edge", map[string]string{"lessor": "yes", "x": "y"}), denied},
 		{"create", create("alice", "/lessor/", "edge", good), ""},
-		{"attach what is not listed", attach("alice", "arn:aws:iam::aws:policy/AdministratorAccess"), denied},
+		{"attach a policy that is not listed", attach("alice", "arn:aws:iam::aws:policy/AdministratorAccess"), denied},
 		{"attach to a user without boundary", attach("bare", readOnly), denied},
 		{"attach", attach("alice", readOnly), ""},
 		{"put to a foreign user", put("foreign"), denied},
 		{"put to a user without boundary", put("bare"), denied},
-		{"put to a user that is not there", put("nobody"), denied},
+		{"put to a user that does not exist", put("unknown"), denied},
 		{"put", put("alice"), ""},
 		{"key for a user without tag", key("bare"), denied},
 		{"key", key("alice"), ""},
@@ -177,8 +176,7 @@ func TestLeastPrivilege(t *testing.T) {
 		"on resource: arn:aws:iam::123456789012:user/lessor/alice because no identity-based policy allows the iam:GetUser action")
 }
 
-// TestTaggingOnCreation needs the right to tag, too.
-func TestTaggingOnCreation(t *testing.T) {
+func TestCreateUserWithTagsNeedsTagUser(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	client := iam.NewFromConfig(w.configFor(w.AddPrincipalWithPolicy("least", policyOf(`{"Effect":"Allow","Action":"iam:CreateUser","Resource":"*"}`))))
 	_, err := client.CreateUser(ctx, &iam.CreateUserInput{UserName: ptr("alice"), Tags: manyTags(0, 1)})
@@ -190,8 +188,8 @@ func TestTaggingOnCreation(t *testing.T) {
 	w.want(err, "")
 }
 
-// TestTaggingOnCreationKnowsNoBoundary: a condition on the boundary is one for the user, and never met for its tags.
-func TestTaggingOnCreationKnowsNoBoundary(t *testing.T) {
+// TagUser does not support the condition key iam:PermissionsBoundary, so a condition on it is never met.
+func TestTagUserHasNoBoundaryCondition(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	const edge = "arn:aws:iam::123456789012:policy/edge"
 	w.AddPolicy(edge, policyOf(allowAll))
@@ -204,8 +202,8 @@ func TestTaggingOnCreationKnowsNoBoundary(t *testing.T) {
 	}
 }
 
-// TestGroupsHavePaths: the path is in the group's ARN, and calls name the group without it.
-func TestGroupsHavePaths(t *testing.T) {
+// The path is part of the group's ARN and not of its name.
+func TestGroupPathIsInItsARN(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.user("alice")
 	w.AddGroup("flat")
@@ -223,5 +221,5 @@ func TestGroupsHavePaths(t *testing.T) {
 	}
 }
 
-// configFor is config for a lasting key.
+// configFor returns the config for a long-lived key.
 func (w *world) configFor(id, secret string) aws.Config { return w.config(id, secret, "") }

@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// random turns Options.Rand into AWS's kinds of identifiers.
+// random makes identifiers and secrets in the format of AWS from Options.Rand.
 type random struct {
 	mu     sync.Mutex
 	source io.Reader
@@ -25,7 +25,7 @@ func (r *random) bytes(n int) []byte {
 	return b
 }
 
-// id is a prefix such as AIDA or AKIA and n characters of base32.
+// id returns a prefix such as AIDA or AKIA and n characters of base32.
 func (r *random) id(prefix string, n int) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 	b := r.bytes(n)
@@ -35,10 +35,10 @@ func (r *random) id(prefix string, n int) string {
 	return prefix + string(b)
 }
 
-// secret is a secret access key: 40 characters of base64.
+// secret returns a secret access key: 40 characters of base64.
 func (r *random) secret() string { return base64.StdEncoding.EncodeToString(r.bytes(30)) }
 
-// sessionToken is what goes with temporary keys.
+// sessionToken returns the session token of a temporary key.
 func (r *random) sessionToken() string {
 	return "IQoJb3JpZ2luX2Vj" + base64.StdEncoding.EncodeToString(r.bytes(96))
 }
@@ -48,7 +48,7 @@ func (r *random) requestID() string {
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
-// chance is true with probability p. It draws nothing when there is nothing to decide.
+// chance returns true with probability p. It reads no randomness if p is 0.
 func (r *random) chance(p float64) bool {
 	if p <= 0 {
 		return false

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// service is one of the two that share the socket; a request tells which by its Version.
+// service is one of the two services of the endpoint. The Version of a request selects it.
 type service struct {
 	name      string
 	version   string
@@ -23,10 +23,10 @@ var (
 	sts = service{"sts", "2011-06-15", "https://sts.amazonaws.com/doc/2011-06-15/"}
 )
 
-// maxBody is more than the largest request that IAM takes: a policy of 131072 characters, percent-encoded.
+// maxBody is more than the largest valid request, a percent-encoded policy of 131072 characters.
 const maxBody = 1 << 20
 
-// request is a call while it is handled.
+// request is a call that is being handled.
 type request struct {
 	http     *http.Request
 	bodyHash [sha256.Size]byte
@@ -36,16 +36,16 @@ type request struct {
 	action string
 	op     operation
 
-	// Set when the account acts.
+	// Set when the call is executed.
 	caller *caller
 	now    time.Time
 	faults Faults
 }
 
-// get is a parameter, "" if it is absent.
+// get returns a parameter, or "" if it is absent.
 func (r *request) get(name string) string { return r.form.Get(name) }
 
-// readRequest reads what a client sent. The request is usable for logging and answering even if there is an error.
+// readRequest reads a request. The result is valid for the call log and the response even if there is an error.
 func readRequest(h *http.Request) (*request, error) {
 	r := &request{http: h, svc: iam, form: url.Values{}}
 	body, err := io.ReadAll(io.LimitReader(h.Body, maxBody+1))
@@ -53,7 +53,7 @@ func readRequest(h *http.Request) (*request, error) {
 		return r, err
 	}
 	if len(body) > maxBody {
-		return r, &fault{http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "Request size exceeded 1048576 bytes"}
+		return r, &apiError{http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "Request size exceeded 1048576 bytes"}
 	}
 	r.bodyHash = sha256.Sum256(body)
 	form, err := url.ParseQuery(string(body))
@@ -65,26 +65,26 @@ func readRequest(h *http.Request) (*request, error) {
 		r.svc = sts
 	}
 	if errors.Join(err, queryErr) != nil {
-		return r, &fault{http.StatusBadRequest, "MalformedQueryString", "The query string contains a syntax error."}
+		return r, &apiError{http.StatusBadRequest, "MalformedQueryString", "The query string contains a syntax error."}
 	}
 	return r, r.findOperation()
 }
 
 func (r *request) findOperation() error {
 	if r.action == "" {
-		return &fault{http.StatusBadRequest, "MissingAction", "The request is missing an action or a required parameter."}
+		return &apiError{http.StatusBadRequest, "MissingAction", "The request is missing an action or a required parameter."}
 	}
 	op, ok := operations[r.action]
 	if version := r.get("Version"); !ok || op.service.version != version {
-		return &fault{http.StatusBadRequest, "InvalidAction",
+		return &apiError{http.StatusBadRequest, "InvalidAction",
 			fmt.Sprintf("Could not find operation %s for version %s", r.action, version)}
 	}
 	r.op = op
 	return nil
 }
 
-// logged is the request as the call log shows it.
-func (r *request) logged() Call {
+// logEntry returns the request as the call log has it.
+func (r *request) logEntry() Call {
 	params := maps.Clone(r.form)
 	params.Del("WebIdentityToken")
 	sig, _ := parseSignature(r.http.Header)

@@ -13,7 +13,7 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// retrying is the SDK with its standard retries, but without their pauses.
+// retrying returns an SDK client with standard retries and without backoff.
 func (w *world) retrying() *iam.Client {
 	id, secret := w.AddPrincipal("impatient")
 	cfg := w.config(id, secret, "")
@@ -27,7 +27,7 @@ type backoff struct{}
 
 func (backoff) BackoffDelay(int, error) (time.Duration, error) { return 0, nil }
 
-// once applies a verdict to the first call of an action.
+// once sets a hook with a verdict for the first call of an action.
 func (w *world) once(action string, v iamsim.Verdict) {
 	var seen atomic.Bool
 	w.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
@@ -38,9 +38,9 @@ func (w *world) once(action string, v iamsim.Verdict) {
 	})
 }
 
-// TestLostAnswerMakesTwoKeys shows why a broker must not let the SDK retry CreateAccessKey: the first answer is lost,
-// the SDK asks again without a word, and the user has a key whose secret nobody knows.
-func TestLostAnswerMakesTwoKeys(t *testing.T) {
+// A broker must not let the SDK retry CreateAccessKey: after a lost response the SDK repeats the call, and the user has
+// a key whose secret is unknown.
+func TestRetryAfterALostResponseCreatesASecondKey(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.user("alice")
 	client := w.retrying()
@@ -57,8 +57,7 @@ func TestLostAnswerMakesTwoKeys(t *testing.T) {
 	}
 }
 
-// TestLostAnswerMakesUserExist shows the same for CreateUser, which at least is told that its name is taken.
-func TestLostAnswerMakesUserExist(t *testing.T) {
+func TestRetryAfterALostResponseFindsTheUser(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	client := w.retrying()
 	w.once("CreateUser", iamsim.Verdict{Do: iamsim.DropAfter})
@@ -66,20 +65,19 @@ func TestLostAnswerMakesUserExist(t *testing.T) {
 	w.want(err, "EntityAlreadyExists")
 }
 
-// TestEmptyAnswerIsNoError shows that the SDK takes an empty 200 for success, with nothing in it.
-func TestEmptyAnswerIsNoError(t *testing.T) {
+// The SDK treats an empty response 200 as success with an empty result.
+func TestEmptyResponseIsNoErrorForTheSDK(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.user("alice")
 	w.once("CreateAccessKey", iamsim.Verdict{Do: iamsim.Empty})
 	out, err := w.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: ptr("alice")})
 	w.want(err, "")
 	if have, _ := w.User("alice"); out.AccessKey != nil || len(have.AccessKeys) != 1 {
-		t.Errorf("answer %+v, keys %+v", out.AccessKey, have.AccessKeys)
+		t.Errorf("response %+v, keys %+v", out.AccessKey, have.AccessKeys)
 	}
 }
 
-// TestWhatTheSDKRetries tells the errors that are worth another attempt to the SDK from those that are not.
-func TestWhatTheSDKRetries(t *testing.T) {
+func TestErrorsThatTheSDKRetries(t *testing.T) {
 	for _, test := range []struct {
 		verdict  iamsim.Verdict
 		attempts int

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// maxRoleInline is how much a role's inline policies may hold together.
+// maxRoleInline is the limit of characters of all inline policies of a role, without white space.
 const maxRoleInline = 10240
 
 var roleARN = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role(/[!-~]*)?/[A-Za-z0-9_+=,.@-]{1,64}$`)
@@ -20,8 +20,9 @@ type role struct {
 	grants
 }
 
-// AddRole makes a role and returns its ARN. The trust policy says who may assume it, under which conditions, such as
-// an external id or a subject of an OIDC provider. The role has no rights but those of AddRolePolicy.
+// AddRole creates a role and returns its ARN. The trust policy says which principals may assume it and under which
+// conditions, such as an external id or the subject of an OIDC provider. The role has no permissions until
+// AddRolePolicy is called.
 func (s *Sim) AddRole(name, trustPolicy string) (arn string) {
 	return s.AddRoleAt("/", name, trustPolicy)
 }
@@ -41,7 +42,7 @@ func (s *Sim) AddRoleAt(path, name, trustPolicy string) (arn string) {
 	return arn
 }
 
-// AddRolePolicy gives a role an inline policy, or replaces it.
+// AddRolePolicy adds or replaces an inline policy of a role.
 func (s *Sim) AddRolePolicy(roleName, policyName, document string) {
 	s.changeRole(roleName, func(x *role) {
 		must(checkPolicy(document))
@@ -56,7 +57,7 @@ func (s *Sim) SetTrust(roleName, trustPolicy string) {
 	s.changeRole(roleName, func(x *role) { x.trust = p })
 }
 
-// SetMaxSessionDuration changes how long sessions of a role can be. It begins at one hour.
+// SetMaxSessionDuration sets the longest duration of sessions of a role. The default is one hour.
 func (s *Sim) SetMaxSessionDuration(roleName string, d time.Duration) {
 	s.changeRole(roleName, func(x *role) { x.maxSession = d })
 }
@@ -128,11 +129,11 @@ func (a *account) deleteRolePolicy(r *request) ([]node, error) {
 	return nil, nil
 }
 
-// trust is how far a role trusts somebody.
+// trust is how a role's trust policy names a principal.
 type trust int
 
 const (
-	trustsNobody trust = iota
+	trustsNone trust = iota
 	trustsAccount
 	trustsDirectly
 )
@@ -141,19 +142,19 @@ func trustIf(ok bool) trust {
 	if ok {
 		return trustsDirectly
 	}
-	return trustsNobody
+	return trustsNone
 }
 
-// trusts asks the trust policy. who says what a statement's principal means for the one who wants to assume the role.
+// trusts evaluates the trust policy. who says how a statement's Principal names the caller.
 func (x *role) trusts(action string, f facts, who func(principal) trust) trust {
-	found := trustsNobody
+	found := trustsNone
 	for _, s := range x.trust.Statement {
 		t := who(*s.Principal)
-		if t == trustsNobody || !s.covers(action, "", f) || !s.applies(f) {
+		if t == trustsNone || !s.covers(action, "", f) || !s.applies(f) {
 			continue
 		}
 		if s.Effect == "Deny" {
-			return trustsNobody
+			return trustsNone
 		}
 		found = max(found, t)
 	}
@@ -175,5 +176,5 @@ func (a *account) trustsCaller(p principal, c *caller) trust {
 	if p.has("AWS", a.id) || p.has("AWS", a.arn("iam", "root")) {
 		return trustsAccount
 	}
-	return trustsNobody
+	return trustsNone
 }

@@ -6,28 +6,28 @@ import (
 	"time"
 )
 
-// reply is what becomes of a call.
+// reply is the outcome of a call.
 type reply struct {
 	result []node
 	err    error
-	drop   bool // cut the connection
-	empty  bool // answer 200 without a body
+	drop   bool // close the connection
+	empty  bool // respond 200 without a body
 }
 
-// ServeHTTP handles one call: hook, latency, throttle and random faults first, then what the account itself says.
+// ServeHTTP handles one call. Hook, latency, throttling and random faults come before the account itself.
 func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req, err := readRequest(r)
-	call := s.log.arrive(req.logged())
+	call := s.log.arrive(req.logEntry())
 	out := s.handle(r.Context(), req, call, err)
 	code := ""
 	if out.err != nil {
-		code = asFault(out.err).code
+		code = asAPIError(out.err).code
 	}
 	s.log.answer(call, code, out.drop)
 	id := s.random.requestID()
 	switch {
 	case out.drop:
-		panic(http.ErrAbortHandler) // net/http's way to cut a connection
+		panic(http.ErrAbortHandler) // closes the connection
 	case out.err != nil:
 		writeError(w, req.svc, id, out.err)
 	case out.empty:
@@ -67,7 +67,7 @@ func (s *Sim) handle(ctx context.Context, req *request, call *Call, malformed er
 	return out
 }
 
-// admit applies the faults that keep a call from being looked at.
+// admit applies the faults that come before the account: throttling and internal errors.
 func (s *Sim) admit() error {
 	now := s.now()
 	s.mu.Lock()
@@ -81,7 +81,7 @@ func (s *Sim) admit() error {
 	return nil
 }
 
-// act carries a call out. It is the one place where a request meets the account.
+// act executes a call on the account.
 func (s *Sim) act(req *request) ([]node, error) {
 	req.now = s.now()
 	signingNow := s.signingNow()
@@ -104,7 +104,7 @@ func (s *Sim) act(req *request) ([]node, error) {
 	return req.op.do(s.account, req)
 }
 
-// wait waits, and says whether the client is still there.
+// wait waits for d. It returns false if ctx ends first.
 func wait(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return true

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Server is a Sim, or an Agent, on a socket. Give a Sim's URL to the SDK as the endpoint of both IAM and STS.
+// Server serves a Sim or an Agent over HTTP. The URL of a Sim is the SDK's endpoint of both IAM and STS.
 type Server struct {
 	URL  string
 	http *http.Server
@@ -37,7 +37,7 @@ func serveOn(h http.Handler, addr string) (*Server, error) {
 	return srv, nil
 }
 
-// Close cuts all connections. The account lives on: it can be started again.
+// Close closes the listener and all connections. The account keeps its state and can be started again.
 func (s *Server) Close() error {
 	err := s.http.Close()
 	<-s.done

@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	maxSessionPolicy   = 2048 // characters, white space counted
-	maxSessionPolicies = 10   // managed ones
+	maxSessionPolicy   = 2048 // characters, including white space
+	maxSessionPolicies = 10   // managed policies
 )
 
-// allotted is how many bytes the policies and tags of a session may have once they are packed. AWS tells neither its
-// packing nor its room, only a percentage; this is of the order that people report.
-const allotted = 400
+// packedRoom is the limit of bytes of a session's policies and tags in their packed form. AWS documents neither the
+// packing nor the limit and reports a percentage only; this is the reported order of magnitude.
+const packedRoom = 400
 
-// sessionPolicies are the limits that a call puts on the session it asks for.
+// sessionPolicies returns the session policies in a call.
 func (a *account) sessionPolicies(r *request) ([]string, error) {
 	var policies []string
 	if r.form.Has("Policy") {
@@ -35,7 +35,7 @@ func (a *account) sessionPolicies(r *request) ([]string, error) {
 	}
 	arns := r.policyARNs()
 	if len(arns) > maxSessionPolicies {
-		return nil, broken("PolicyArns", "[...]", "Member must have length less than or equal to %d", maxSessionPolicies)
+		return nil, invalidParam("PolicyArns", "[...]", "Member must have length less than or equal to %d", maxSessionPolicies)
 	}
 	for _, arn := range arns {
 		doc, ok := a.managedPolicy(arn)
@@ -58,46 +58,46 @@ func (r *request) policyARNs() []string {
 	}
 }
 
-// sessionTags are the tags of the session that a call asks for. Where IAM says InvalidInput, STS says ValidationError.
+// sessionTags returns the session tags in a call. Its error is ValidationError where that of IAM is InvalidInput.
 func (r *request) sessionTags() ([]tag, error) {
 	tags, err := r.tags(true)
-	if f, ok := errors.AsType[*fault](err); ok && f.code == "InvalidInput" {
-		return nil, &fault{http.StatusBadRequest, "ValidationError", f.message}
+	if f, ok := errors.AsType[*apiError](err); ok && f.code == "InvalidInput" {
+		return nil, &apiError{http.StatusBadRequest, "ValidationError", f.message}
 	}
 	return tags, err
 }
 
-// passOn adds the tags that the caller's own session passes on. To set one of them again is an error.
-func (r *request) passOn(tags []tag) ([]tag, error) {
-	for _, t := range r.caller.passed {
+// withTransitiveTags adds the transitive tags of the caller's session. It returns an error if a tag is set twice.
+func (r *request) withTransitiveTags(tags []tag) ([]tag, error) {
+	for _, t := range r.caller.transitive {
 		if slices.ContainsFunc(tags, func(own tag) bool { return strings.EqualFold(own.key, t.key) }) {
-			return nil, &fault{http.StatusBadRequest, "InvalidParameterValue",
+			return nil, &apiError{http.StatusBadRequest, "InvalidParameterValue",
 				"One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session."}
 		}
 	}
-	return append(slices.Clone(r.caller.passed), tags...), nil
+	return append(slices.Clone(r.caller.transitive), tags...), nil
 }
 
-// packed is how much of the room for policies and tags a session would take, in percent.
+// packed returns the packed size of the session's policies and tags, in percent of packedRoom.
 func (r *request) packed(tags []tag) int {
 	all := r.get("Policy") + strings.Join(r.policyARNs(), "")
 	for _, t := range tags {
 		all += t.key + t.value
 	}
 	n := len(all)
-	if n > allotted {
+	if n > packedRoom {
 		n = deflated(all)
 	}
-	return (n*100 + allotted - 1) / allotted
+	return (n*100 + packedRoom - 1) / packedRoom
 }
 
 func deflated(s string) int {
 	var b bytes.Buffer
 	w, err := flate.NewWriter(&b, flate.BestCompression)
 	if err != nil {
-		panic(err) // the level is wrong
+		panic(err) // invalid level
 	}
-	_, _ = io.WriteString(w, s) // a buffer takes everything
+	_, _ = io.WriteString(w, s) // writing to a Buffer never fails
 	_ = w.Close()
 	return b.Len()
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// trustTagged trusts the account to open sessions with tags.
+// trustTagged allows the account to open sessions with tags.
 const trustTagged = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRole","sts:TagSession"],
 	"Principal":{"AWS":"123456789012"}}]}`
 
@@ -38,8 +38,7 @@ func (w *world) session(role, name string, change func(*sts.AssumeRoleInput)) *s
 	return out.Credentials
 }
 
-// TestSessionTags follows a tag from the request to the rights of the session.
-func TestSessionTags(t *testing.T) {
+func TestSessionTagsArePrincipalTags(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	arn := w.AddRole("target", trustTagged)
 	w.AddRolePolicy("target", "own", policyOf(`{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3:::b/${aws:PrincipalTag/team}/*"}`))
@@ -49,8 +48,8 @@ func TestSessionTags(t *testing.T) {
 	w.allows(*w.session(arn, "me", nil).AccessKeyId, "s3:GetObject", "arn:aws:s3:::b/red/k", false)
 }
 
-// TestTagSession needs the right to tag on both sides, under conditions.
-func TestTagSession(t *testing.T) {
+// Trust policy and caller must both allow sts:TagSession.
+func TestSessionTagsNeedTagSession(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.AddRole("plain", trustAccount)
 	w.AddRole("tagged", trustTagged)
@@ -88,8 +87,8 @@ func TestTagSession(t *testing.T) {
 		"on resource: arn:aws:iam::123456789012:role/tagged")
 }
 
-// TestSessionLimits tries values just inside and just outside what AssumeRole takes.
-func TestSessionLimits(t *testing.T) {
+// The values are at and just beyond the limits of AssumeRole.
+func TestAssumeRoleParameterLimits(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	arn := w.AddRole("target", trustTagged)
 	tags := func(n int) (l []ststypes.Tag) {
@@ -112,20 +111,20 @@ func TestSessionLimits(t *testing.T) {
 		in   sts.AssumeRoleInput
 		want string
 	}{
-		"50 tags":                {sts.AssumeRoleInput{Tags: tags(50)}, ""},
-		"51 tags":                {sts.AssumeRoleInput{Tags: tags(51)}, "ValidationError"},
-		"tag key of 128":         {sts.AssumeRoleInput{Tags: sessionTags(strings.Repeat("k", 128), "")}, ""},
-		"tag key of 129":         {sts.AssumeRoleInput{Tags: sessionTags(strings.Repeat("k", 129), "")}, "ValidationError"},
-		"tag value of 256":       {sts.AssumeRoleInput{Tags: sessionTags("k", strings.Repeat("v", 256))}, ""},
-		"tag value of 257":       {sts.AssumeRoleInput{Tags: sessionTags("k", strings.Repeat("v", 257))}, "ValidationError"},
-		"tag keys but for case":  {sts.AssumeRoleInput{Tags: sessionTags("k", "v", "K", "v")}, "ValidationError"},
-		"tag of AWS":             {sts.AssumeRoleInput{Tags: sessionTags("aws:k", "v")}, "ValidationError"},
-		"policy of 2048":         {sts.AssumeRoleInput{Policy: policy(2048)}, ""},
-		"policy of 2049":         {sts.AssumeRoleInput{Policy: policy(2049)}, "ValidationError"},
-		"policy beyond Latin-1":  {sts.AssumeRoleInput{Policy: ptr("{☃}")}, "ValidationError"},
-		"policy that is no JSON": {sts.AssumeRoleInput{Policy: ptr("{")}, "MalformedPolicyDocument"},
-		"10 managed policies":    {sts.AssumeRoleInput{PolicyArns: arns[:10]}, ""},
-		"11 managed policies":    {sts.AssumeRoleInput{PolicyArns: arns}, "ValidationError"},
+		"50 tags":                      {sts.AssumeRoleInput{Tags: tags(50)}, ""},
+		"51 tags":                      {sts.AssumeRoleInput{Tags: tags(51)}, "ValidationError"},
+		"tag key of 128":               {sts.AssumeRoleInput{Tags: sessionTags(strings.Repeat("k", 128), "")}, ""},
+		"tag key of 129":               {sts.AssumeRoleInput{Tags: sessionTags(strings.Repeat("k", 129), "")}, "ValidationError"},
+		"tag value of 256":             {sts.AssumeRoleInput{Tags: sessionTags("k", strings.Repeat("v", 256))}, ""},
+		"tag value of 257":             {sts.AssumeRoleInput{Tags: sessionTags("k", strings.Repeat("v", 257))}, "ValidationError"},
+		"tag keys that differ in case": {sts.AssumeRoleInput{Tags: sessionTags("k", "v", "K", "v")}, "ValidationError"},
+		"tag of AWS":                   {sts.AssumeRoleInput{Tags: sessionTags("aws:k", "v")}, "ValidationError"},
+		"policy of 2048":               {sts.AssumeRoleInput{Policy: policy(2048)}, ""},
+		"policy of 2049":               {sts.AssumeRoleInput{Policy: policy(2049)}, "ValidationError"},
+		"policy beyond Latin-1":        {sts.AssumeRoleInput{Policy: ptr("{☃}")}, "ValidationError"},
+		"policy that is not JSON":      {sts.AssumeRoleInput{Policy: ptr("{")}, "MalformedPolicyDocument"},
+		"10 managed policies":          {sts.AssumeRoleInput{PolicyArns: arns[:10]}, ""},
+		"11 managed policies":          {sts.AssumeRoleInput{PolicyArns: arns}, "ValidationError"},
 		"too much when packed": {sts.AssumeRoleInput{Tags: sessionTags("k", noise(250), "l", noise(251), "m", noise(252))},
 			"PackedPolicyTooLarge"},
 	} {
@@ -138,7 +137,7 @@ func TestSessionLimits(t *testing.T) {
 	}
 }
 
-// noise is text of n letters and digits that does not pack well.
+// noise returns n letters and digits that do not compress well.
 func noise(n int) string {
 	b := make([]byte, n)
 	x := uint32(n)
@@ -149,9 +148,8 @@ func noise(n int) string {
 	return string(b)
 }
 
-// TestADenyOnTheRoleEndsASession shows that a role's policies count as they are now, and that one session can be told
-// from another.
-func TestADenyOnTheRoleEndsASession(t *testing.T) {
+// The present policies of a role apply to its sessions, and a condition can select one session.
+func TestDenyOnTheRoleEndsASession(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	arn := w.AddRole("target", trustAccount)
 	w.AddRolePolicy("target", "list", policyOf(allowAll))
@@ -175,8 +173,8 @@ func TestADenyOnTheRoleEndsASession(t *testing.T) {
 	w.want(list(one), "")
 }
 
-// TestRolesHavePaths, which are in the ARN of the role but not in that of its sessions.
-func TestRolesHavePaths(t *testing.T) {
+// The path is part of the role's ARN and not of its sessions' ARNs.
+func TestRolePathIsInItsARN(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	arn := w.AddRoleAt("/lessor/ci/", "target", trustAccount)
 	if arn != "arn:aws:iam::123456789012:role/lessor/ci/target" {
@@ -200,8 +198,7 @@ func TestRolesHavePaths(t *testing.T) {
 	}
 }
 
-// TestRoleQuota is for all inline policies of a role together.
-func TestRoleQuota(t *testing.T) {
+func TestRoleInlinePolicyQuota(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.AddRole("target", trustAccount)
 	put := func(name string, n int) error {
@@ -215,8 +212,7 @@ func TestRoleQuota(t *testing.T) {
 	w.want(put("b", 5240), "")
 }
 
-// TestIssuedSecretsHasSessions, so that they can be searched for.
-func TestIssuedSecretsHasSessions(t *testing.T) {
+func TestIssuedSecretsIncludesSessions(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	c := w.session(w.AddRole("target", trustAccount), "me", func(in *sts.AssumeRoleInput) { in.DurationSeconds = ptr(int32(time.Hour / time.Second)) })
 	if s := w.IssuedSecrets(); !slices.Equal(s, []string{*c.SecretAccessKey, *c.SessionToken}) {

@@ -6,18 +6,16 @@ import (
 	"strings"
 )
 
-// The methods in this file change the account from behind, as its owners do at their console. They ask for no
-// permission, do not count as calls, and panic when what they name does not exist or what they add is malformed: that
-// is a mistake in the test or the program that sets the scene.
+// The methods in this file change the account directly, as an administrator does. They need no permission and are not
+// logged as calls. They panic if a name does not exist or a value is malformed, because that is an error in the test.
 
-// AddPrincipal makes an IAM user with administrator's rights and an access key, for a broker to call with. Such a user
-// is like any other on the wire, but Users does not report it, quotas do not count it, and faults that delay
-// visibility pass it by.
+// AddPrincipal creates an IAM user with AdministratorAccess and an access key, for a broker. Over the wire it is a user
+// like any other, but Users does not return it, quotas do not count it, and visibility faults do not apply to it.
 func (s *Sim) AddPrincipal(name string) (accessKeyID, secretAccessKey string) {
 	return s.AddPrincipalWithPolicy(name, awsPolicies["AdministratorAccess"])
 }
 
-// AddPrincipalWithPolicy is AddPrincipal with no more rights than an inline policy gives.
+// AddPrincipalWithPolicy is AddPrincipal with an inline policy instead of AdministratorAccess.
 func (s *Sim) AddPrincipalWithPolicy(name, document string) (accessKeyID, secretAccessKey string) {
 	s.change(func(a *account) {
 		must(checkPolicy(document))
@@ -31,7 +29,7 @@ func (s *Sim) AddPrincipalWithPolicy(name, document string) (accessKeyID, secret
 	return accessKeyID, secretAccessKey
 }
 
-// AddUser makes a user as if somebody else had made it. Quotas do not apply.
+// AddUser creates a user. Quotas do not apply.
 func (s *Sim) AddUser(name, path string, tags map[string]string) {
 	s.change(func(a *account) {
 		u := a.addForeign(name, path, s)
@@ -48,7 +46,7 @@ func (a *account) addForeign(name, path string, s *Sim) *user {
 	return a.addUser(name, path, s.now())
 }
 
-// AddAccessKey makes an access key for a user. The secret is not among IssuedSecrets.
+// AddAccessKey creates an access key for a user. Its secret is not in IssuedSecrets.
 func (s *Sim) AddAccessKey(userName string) (accessKeyID, secretAccessKey string) {
 	s.changeUser(userName, func(a *account, u *user) {
 		k := a.addKey(u, s.now())
@@ -57,7 +55,7 @@ func (s *Sim) AddAccessKey(userName string) (accessKeyID, secretAccessKey string
 	return accessKeyID, secretAccessKey
 }
 
-// AddGroup makes a group without rights.
+// AddGroup creates a group without permissions.
 func (s *Sim) AddGroup(name string) { s.AddGroupAt("/", name) }
 
 // AddGroupAt is AddGroup with a path.
@@ -70,7 +68,7 @@ func (s *Sim) AddGroupAt(path, name string) {
 	})
 }
 
-// AddGroupPolicy gives a group an inline policy.
+// AddGroupPolicy adds an inline policy to a group.
 func (s *Sim) AddGroupPolicy(groupName, policyName, document string) {
 	s.change(func(a *account) {
 		must(checkPolicy(document))
@@ -82,7 +80,7 @@ func (s *Sim) AddGroupPolicy(groupName, policyName, document string) {
 	})
 }
 
-// AddPolicy makes a customer managed policy, or replaces it. AWS's own exist already.
+// AddPolicy creates or replaces a customer managed policy. AWS managed policies exist already.
 func (s *Sim) AddPolicy(arn, document string) {
 	s.change(func(a *account) {
 		must(checkPolicy(document))
@@ -93,7 +91,7 @@ func (s *Sim) AddPolicy(arn, document string) {
 	})
 }
 
-// RemovePolicy deletes a customer managed policy, whoever has it.
+// RemovePolicy deletes a customer managed policy, even if it is attached.
 func (s *Sim) RemovePolicy(arn string) {
 	s.change(func(a *account) { delete(a.policies, arn) })
 }
@@ -110,7 +108,7 @@ func (s *Sim) AttachPolicy(userName, arn string) {
 	})
 }
 
-// AddInlinePolicy gives a user an inline policy.
+// AddInlinePolicy adds an inline policy to a user.
 func (s *Sim) AddInlinePolicy(userName, policyName, document string) {
 	s.changeUser(userName, func(_ *account, u *user) {
 		must(checkPolicy(document))
@@ -118,7 +116,7 @@ func (s *Sim) AddInlinePolicy(userName, policyName, document string) {
 	})
 }
 
-// AddToGroup makes a user a member of a group.
+// AddToGroup adds a user to a group.
 func (s *Sim) AddToGroup(userName, groupName string) {
 	s.changeUser(userName, func(a *account, u *user) {
 		g := a.groups[strings.ToLower(groupName)]
@@ -131,13 +129,13 @@ func (s *Sim) AddToGroup(userName, groupName string) {
 	})
 }
 
-// AddLoginProfile gives a user a password.
+// AddLoginProfile adds a login profile to a user.
 func (s *Sim) AddLoginProfile(userName string) {
 	s.changeUser(userName, func(_ *account, u *user) { u.extra().login = s.now() })
 }
 
-// AddMFADevice enables an MFA device for a user and returns its serial number. A virtual one goes on existing when it
-// is deactivated.
+// AddMFADevice enables an MFA device for a user and returns its serial number. A virtual device continues to exist
+// after it is deactivated.
 func (s *Sim) AddMFADevice(userName string, virtual bool) (serial string) {
 	s.changeUser(userName, func(a *account, u *user) {
 		serial = a.random.id("GAHT", 8)
@@ -160,7 +158,7 @@ func (s *Sim) AddSigningCertificate(userName string) (id string) {
 	return s.addExtra(userName, "", 24, func(x *extras) *[]extra { return &x.certificates })
 }
 
-// AddServiceSpecificCredential makes a credential for CodeCommit for a user and returns its id.
+// AddServiceSpecificCredential creates a credential for CodeCommit for a user and returns its id.
 func (s *Sim) AddServiceSpecificCredential(userName string) (id string) {
 	return s.addExtra(userName, "ACCA", 17, func(x *extras) *[]extra { return &x.serviceCredentials })
 }
@@ -174,7 +172,7 @@ func (s *Sim) addExtra(userName, prefix string, n int, to func(*extras) *[]extra
 	return id
 }
 
-// RemoveUser deletes a user and all it holds, whatever AWS says about the order.
+// RemoveUser deletes a user and everything that belongs to it.
 func (s *Sim) RemoveUser(name string) {
 	s.changeUser(name, func(a *account, u *user) {
 		for _, k := range u.keys {

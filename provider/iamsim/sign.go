@@ -19,7 +19,7 @@ const (
 	signatureAge = 15 * time.Minute
 )
 
-// signature is a Signature Version 4 as it stands in the Authorization header.
+// signature is a Signature Version 4, parsed from the headers of a request.
 type signature struct {
 	keyID, day, region, service string
 	signedHeaders               []string
@@ -32,7 +32,7 @@ type signature struct {
 func parseSignature(h http.Header) (signature, error) {
 	auth := h.Get("Authorization")
 	if auth == "" {
-		return signature{}, &fault{http.StatusForbidden, "MissingAuthenticationToken", "Request is missing Authentication Token"}
+		return signature{}, &apiError{http.StatusForbidden, "MissingAuthenticationToken", "Request is missing Authentication Token"}
 	}
 	rest, ok := strings.CutPrefix(auth, algorithm+" ")
 	if !ok {
@@ -62,7 +62,7 @@ func parseSignature(h http.Header) (signature, error) {
 	}, nil
 }
 
-// verify says whether the signature is good for this service, at this time, for exactly this request.
+// verify returns an error unless the signature is valid for this service, time and request.
 func (g signature) verify(req *request, partition, secret string, now time.Time) error {
 	if err := g.verifyTime(now); err != nil {
 		return err
@@ -107,7 +107,7 @@ func (g signature) verifyTime(now time.Time) error {
 	return nil
 }
 
-// mustBeSigned are the headers that would let a thief change what a signature means.
+// mustBeSigned returns the headers that the signature must cover: host and all x-amz- headers.
 func (g signature) mustBeSigned(h http.Header) []string {
 	names := []string{"host"}
 	for name := range h {
@@ -155,7 +155,7 @@ func (g signature) canonicalRequest(req *request) string {
 	}, "\n")
 }
 
-// headerValue undoes what net/http does to a header when it receives it, and folds white space as signers do.
+// headerValue returns the value of a header as the client sent it, with white space folded as in the signature.
 func headerValue(h *http.Request, name string) string {
 	values := h.Header.Values(name)
 	switch {
@@ -184,7 +184,7 @@ func canonicalQuery(q url.Values) string {
 
 var region = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]$`)
 
-// partitionOf is the partition that a region belongs to, "" if it is none.
+// partitionOf returns the partition of a region, or "" if it is not a valid region.
 func partitionOf(name string) string {
 	switch {
 	case !region.MatchString(name):

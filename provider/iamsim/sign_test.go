@@ -14,19 +14,19 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// meddler changes requests after they were signed.
-type meddler func(*http.Request)
+// tamper changes a request after it is signed.
+type tamper func(*http.Request)
 
-func (m meddler) RoundTrip(r *http.Request) (*http.Response, error) {
+func (m tamper) RoundTrip(r *http.Request) (*http.Response, error) {
 	m(r)
 	return http.DefaultTransport.RoundTrip(r)
 }
 
-func replaceHeader(name, from, to string) meddler {
+func replaceHeader(name, from, to string) tamper {
 	return func(r *http.Request) { r.Header.Set(name, strings.Replace(r.Header.Get(name), from, to, 1)) }
 }
 
-func replaceBody(from, to string) meddler {
+func replaceBody(from, to string) tamper {
 	return func(r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		b = bytes.Replace(b, []byte(from), []byte(to), 1)
@@ -34,45 +34,45 @@ func replaceBody(from, to string) meddler {
 	}
 }
 
-func TestSignature(t *testing.T) {
+func TestSignatureIsVerified(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	id, secret := w.AddPrincipal("caller")
 	const mismatch = "SignatureDoesNotMatch"
 	for name, test := range map[string]struct {
 		id, secret, token string
-		meddle            meddler
+		tamper            tamper
 		want              string
 	}{
-		"good":                      {id, secret, "", func(*http.Request) {}, ""},
-		"wrong secret":              {id, secret[:39] + "~", "", func(*http.Request) {}, mismatch},
-		"unknown key":               {"AKIAAAAAAAAAAAAAAAAA", secret, "", func(*http.Request) {}, "InvalidClientTokenId"},
-		"token with a lasting key":  {id, secret, "token", func(*http.Request) {}, "InvalidClientTokenId"},
-		"body changed":              {id, secret, "", replaceBody("alice", "mally"), mismatch},
-		"path changed":              {id, secret, "", func(r *http.Request) { r.URL.Path = "/x" }, mismatch},
-		"query added":               {id, secret, "", func(r *http.Request) { r.URL.RawQuery = "UserName=mally" }, mismatch},
-		"host changed":              {id, secret, "", func(r *http.Request) { r.Host = "elsewhere" }, mismatch},
-		"no authorization":          {id, secret, "", func(r *http.Request) { r.Header.Del("Authorization") }, "MissingAuthenticationToken"},
-		"other algorithm":           {id, secret, "", replaceHeader("Authorization", "AWS4-HMAC-SHA256", "AWS3"), "IncompleteSignature"},
-		"no signature":              {id, secret, "", replaceHeader("Authorization", "Signature=", "Signatur="), "IncompleteSignature"},
-		"signature not hexadecimal": {id, secret, "", replaceHeader("Authorization", "Signature=", "Signature=xx"), mismatch},
-		"empty signature":           {id, secret, "", cutSignature, "IncompleteSignature"},
-		"short scope":               {id, secret, "", replaceHeader("Authorization", "/aws4_request", ""), "IncompleteSignature"},
-		"scope of another service":  {id, secret, "", replaceHeader("Authorization", "/iam/", "/sts/"), mismatch},
-		"scope of another region":   {id, secret, "", replaceHeader("Authorization", "/us-east-1/", "/us-east-2/"), mismatch},
-		"scope of no region":        {id, secret, "", replaceHeader("Authorization", "/us-east-1/", "/mars/"), mismatch},
-		"scope of China":            {id, secret, "", replaceHeader("Authorization", "/us-east-1/", "/cn-north-1/"), mismatch},
-		"host not signed":           {id, secret, "", replaceHeader("Authorization", ";host", ""), mismatch},
-		"no date":                   {id, secret, "", func(r *http.Request) { r.Header.Del("X-Amz-Date") }, "IncompleteSignature"},
-		"other day than scope":      {id, secret, "", replaceHeader("Authorization", id+"/20", id+"/19"), mismatch},
-		"unsigned amz header":       {id, secret, "", func(r *http.Request) { r.Header.Set("X-Amz-Target", "x") }, mismatch},
+		"good":                        {id, secret, "", func(*http.Request) {}, ""},
+		"wrong secret":                {id, secret[:39] + "~", "", func(*http.Request) {}, mismatch},
+		"unknown key":                 {"AKIAAAAAAAAAAAAAAAAA", secret, "", func(*http.Request) {}, "InvalidClientTokenId"},
+		"token with a long-lived key": {id, secret, "token", func(*http.Request) {}, "InvalidClientTokenId"},
+		"body changed":                {id, secret, "", replaceBody("alice", "mally"), mismatch},
+		"path changed":                {id, secret, "", func(r *http.Request) { r.URL.Path = "/x" }, mismatch},
+		"query added":                 {id, secret, "", func(r *http.Request) { r.URL.RawQuery = "UserName=mally" }, mismatch},
+		"host changed":                {id, secret, "", func(r *http.Request) { r.Host = "elsewhere" }, mismatch},
+		"no authorization":            {id, secret, "", func(r *http.Request) { r.Header.Del("Authorization") }, "MissingAuthenticationToken"},
+		"other algorithm":             {id, secret, "", replaceHeader("Authorization", "AWS4-HMAC-SHA256", "AWS3"), "IncompleteSignature"},
+		"no signature":                {id, secret, "", replaceHeader("Authorization", "Signature=", "Signatur="), "IncompleteSignature"},
+		"signature not hexadecimal":   {id, secret, "", replaceHeader("Authorization", "Signature=", "Signature=xx"), mismatch},
+		"empty signature":             {id, secret, "", cutSignature, "IncompleteSignature"},
+		"short scope":                 {id, secret, "", replaceHeader("Authorization", "/aws4_request", ""), "IncompleteSignature"},
+		"scope of another service":    {id, secret, "", replaceHeader("Authorization", "/iam/", "/sts/"), mismatch},
+		"scope of another region":     {id, secret, "", replaceHeader("Authorization", "/us-east-1/", "/us-east-2/"), mismatch},
+		"scope of no region":          {id, secret, "", replaceHeader("Authorization", "/us-east-1/", "/mars/"), mismatch},
+		"scope of China":              {id, secret, "", replaceHeader("Authorization", "/us-east-1/", "/cn-north-1/"), mismatch},
+		"host not signed":             {id, secret, "", replaceHeader("Authorization", ";host", ""), mismatch},
+		"no date":                     {id, secret, "", func(r *http.Request) { r.Header.Del("X-Amz-Date") }, "IncompleteSignature"},
+		"other day than scope":        {id, secret, "", replaceHeader("Authorization", id+"/20", id+"/19"), mismatch},
+		"unsigned amz header":         {id, secret, "", func(r *http.Request) { r.Header.Set("X-Amz-Target", "x") }, mismatch},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := w.in(t)
 			cfg := w.config(test.id, test.secret, test.token)
-			cfg.HTTPClient = &http.Client{Transport: test.meddle}
+			cfg.HTTPClient = &http.Client{Transport: test.tamper}
 			_, err := iam.NewFromConfig(cfg).ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: ptr("alice")})
 			if test.want == "" {
-				test.want = "NoSuchEntity" // it got through, and there is no alice
+				test.want = "NoSuchEntity" // accepted, and there is no user alice
 			}
 			w.want(err, test.want)
 		})
@@ -84,7 +84,7 @@ func cutSignature(r *http.Request) {
 	r.Header.Set("Authorization", before+"Signature=")
 }
 
-func TestSignatureAge(t *testing.T) {
+func TestSignatureAgeIsLimited(t *testing.T) {
 	for name, test := range map[string]struct {
 		ahead time.Duration // of the server's clock
 		want  string
@@ -105,8 +105,8 @@ func TestSignatureAge(t *testing.T) {
 	}
 }
 
-// TestPartition signs for China's region in China's account, where the same region of AWS proper is refused.
-func TestPartition(t *testing.T) {
+// An account of the partition aws-cn accepts its own regions only.
+func TestPartitionOfTheRegion(t *testing.T) {
 	w := newWorld(t, iamsim.Options{Partition: "aws-cn", Account: "000000000001"})
 	id, secret := w.AddPrincipal("caller")
 	cfg := w.config(id, secret, "")
@@ -119,7 +119,7 @@ func TestPartition(t *testing.T) {
 	}
 }
 
-func TestKeyStates(t *testing.T) {
+func TestInactiveAndDeletedKeysAreRefused(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.user("alice")
 	id, secret := w.key("alice")

@@ -9,40 +9,41 @@ import (
 	"time"
 )
 
-// Options says what account is simulated. The zero value is a usable account.
+// Options configure a [Sim].
 type Options struct {
-	Account   string // 12 digits; "" means 123456789012
+	Account   string // account id of 12 digits; "" means 123456789012
 	Partition string // "" means aws
-	MaxUsers  int    // users the account may hold; 0 means AWS's 5000
+	MaxUsers  int    // quota of users; 0 means 5000, as with AWS
 
-	// Now is the account's clock: creation dates, key ages, policy conditions, visibility delays and the
-	// throttle's refill go by it. nil means time.Now.
+	// Now is the account's clock, for creation dates, key ages, policy conditions, visibility delays and
+	// throttling. nil means time.Now.
 	Now func() time.Time
 
-	// SigningNow is the clock that request signatures are compared with. It is kept apart so that a test can
-	// move Now while the SDK signs with real time. nil means time.Now.
+	// SigningNow is the clock for the age of request signatures. It is separate from Now, so that a test can move
+	// Now while the SDK signs with the real time. nil means time.Now.
 	SigningNow func() time.Time
 
-	Rand      io.Reader // ids, keys and the dice of Faults; it must not fail; nil means crypto/rand.Reader
-	Faults    Faults    // the faults to begin with
-	NoCallLog bool      // do not record calls: Calls stays empty, and memory does not grow with traffic
+	Rand      io.Reader // source of ids, keys and random faults, which must not fail; nil means crypto/rand.Reader
+	Faults    Faults    // initial faults
+	NoCallLog bool      // do not log calls, so that memory does not grow with their number; Calls returns none
 }
 
-// Sim is one AWS account behind the wire protocol of IAM and STS. It is an http.Handler, and safe for concurrent use.
+// Sim is a simulated AWS account that speaks the wire protocol of IAM and STS. It is an http.Handler and safe for
+// concurrent use.
 type Sim struct {
 	now        func() time.Time
 	signingNow func() time.Time
 	random     *random
 	log        callLog
 
-	mu      sync.Mutex // guards what follows; held for one state change, never while waiting
+	mu      sync.Mutex // guards the fields below; held for one state change, never while waiting
 	account *account
 	faults  Faults
 	bucket  bucket
 	hook    func(context.Context, Call) Verdict
 }
 
-// New makes an account that holds nothing but AWS's own managed policies.
+// New returns an empty account. It has the AWS managed policies only.
 func New(o Options) *Sim {
 	if o.Now == nil {
 		o.Now = time.Now

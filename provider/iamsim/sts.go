@@ -14,7 +14,7 @@ var (
 	anyChars         = regexp.MustCompile(`(?s)^.*$`)
 )
 
-// callerIdentity needs no permission, and answers despite an explicit deny.
+// callerIdentity needs no permission and works despite an explicit deny.
 func (a *account) callerIdentity(r *request) ([]node, error) {
 	return []node{text("Arn", r.caller.arn), text("UserId", r.caller.id), text("Account", a.id)}, nil
 }
@@ -44,7 +44,7 @@ func (a *account) assumeRole(r *request) ([]node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if tags, err = r.passOn(tags); err != nil {
+	if tags, err = r.withTransitiveTags(tags); err != nil {
 		return nil, err
 	}
 	f := a.factsAbout(r.caller, r.now)
@@ -70,8 +70,8 @@ func (a *account) assumeRole(r *request) ([]node, error) {
 	return a.assume(r, x, name, d, tags)
 }
 
-// mayAssume asks the role whom it trusts. If it names the caller, that is enough; if it trusts the whole account, the
-// caller's own policies must allow it too. A deny on either side ends it.
+// mayAssume reports whether a caller may assume a role. If the trust policy names the caller, that is sufficient. If it
+// names the account, the caller's policies must allow it, too. An explicit deny on either side wins.
 func (a *account) mayAssume(c *caller, x *role, action string, f facts) bool {
 	trusted := x.trusts(action, f, func(p principal) trust { return a.trustsCaller(p, c) })
 	ok, why := a.evaluate(c, action, a.roleARN(x), f)
@@ -106,7 +106,7 @@ func (a *account) assumeRoleWithWebIdentity(r *request) ([]node, error) {
 	x := a.roleByARN(arn)
 	if x == nil || x.trusts("sts:AssumeRoleWithWebIdentity", f, func(p principal) trust {
 		return trustIf(p.has("Federated", a.arn("iam", "oidc-provider/"+host)))
-	}) == trustsNobody {
+	}) == trustsNone {
 		return nil, accessDenied("Not authorized to perform sts:AssumeRoleWithWebIdentity")
 	}
 	d, err := r.roleDuration(x)
@@ -130,7 +130,7 @@ func (a *account) assume(r *request, x *role, name string, d time.Duration, tags
 	}
 	c := caller{arn: a.arn("sts", "assumed-role/"+x.name+"/"+name), id: x.id + ":" + name, role: x, tags: tags}
 	if r.caller != nil {
-		c.passed = r.caller.passed
+		c.transitive = r.caller.transitive
 	}
 	return []node{
 		a.openSession(c, d, policies, r.now),
@@ -139,7 +139,7 @@ func (a *account) assume(r *request, x *role, name string, d time.Duration, tags
 	}, nil
 }
 
-// newSession makes temporary keys.
+// newSession opens a session and returns it with its temporary key.
 func (a *account) newSession(c caller, d time.Duration, policies []string, now time.Time) *session {
 	s := &session{
 		keyID: a.random.id("ASIA", 16), secret: a.random.secret(), token: a.random.sessionToken(),
@@ -150,7 +150,7 @@ func (a *account) newSession(c caller, d time.Duration, policies []string, now t
 	return s
 }
 
-// openSession makes temporary keys and shows them.
+// openSession opens a session and returns its credentials for the response.
 func (a *account) openSession(c caller, d time.Duration, policies []string, now time.Time) node {
 	s := a.newSession(c, d, policies, now)
 	return element("Credentials", text("AccessKeyId", s.keyID), text("SecretAccessKey", s.secret),
@@ -168,7 +168,7 @@ func (r *request) roleAndSession() (arn, session string, err error) {
 	return arn, session, err
 }
 
-// duration is DurationSeconds.
+// duration returns DurationSeconds, or otherwise if it is absent.
 func (r *request) duration(otherwise, most time.Duration) (time.Duration, error) {
 	if !r.form.Has("DurationSeconds") {
 		return otherwise, nil
@@ -177,16 +177,17 @@ func (r *request) duration(otherwise, most time.Duration) (time.Duration, error)
 	n, err := strconv.Atoi(v)
 	switch limit := int(most / time.Second); {
 	case err != nil:
-		return 0, &fault{http.StatusBadRequest, "MalformedInput", "Invalid value for DurationSeconds"}
+		return 0, &apiError{http.StatusBadRequest, "MalformedInput", "Invalid value for DurationSeconds"}
 	case n < 900:
-		return 0, broken("DurationSeconds", v, "Member must have value greater than or equal to 900")
+		return 0, invalidParam("DurationSeconds", v, "Member must have value greater than or equal to 900")
 	case n > limit:
-		return 0, broken("DurationSeconds", v, "Member must have value less than or equal to %d", limit)
+		return 0, invalidParam("DurationSeconds", v, "Member must have value less than or equal to %d", limit)
 	}
 	return time.Duration(n) * time.Second, nil
 }
 
-// roleDuration is duration within what the role allows, and within an hour if one role assumes another.
+// roleDuration returns DurationSeconds. It must be at most the role's maximum, and at most an hour if the caller is a
+// role.
 func (r *request) roleDuration(x *role) (time.Duration, error) {
 	d, err := r.duration(time.Hour, 12*time.Hour)
 	if err != nil {

@@ -80,8 +80,8 @@ func TestAssumeRole(t *testing.T) {
 	w.want(err, "ExpiredToken")
 }
 
-// TestChaining lets one role assume another, for an hour at most.
-func TestChaining(t *testing.T) {
+// A role that assumes another gets a session of at most an hour.
+func TestRoleChaining(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	first := w.AddRole("first", trustAccount)
 	second := w.AddRole("second", trustAccount)
@@ -101,7 +101,7 @@ func TestChaining(t *testing.T) {
 	w.want(assume(3601), "ValidationError")
 }
 
-func TestSessionPolicy(t *testing.T) {
+func TestSessionPolicyLimitsASession(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	arn := w.AddRole("target", trustAccount)
 	w.AddRolePolicy("target", "s3", policyOf(`{"Effect":"Allow","Action":"s3:*","Resource":"*"}`))
@@ -112,7 +112,7 @@ func TestSessionPolicy(t *testing.T) {
 	w.allows(*out.Credentials.AccessKeyId, "s3:PutObject", "arn:aws:s3:::b/k", false)
 }
 
-func TestWebIdentity(t *testing.T) {
+func TestAssumeRoleWithWebIdentity(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.AddOIDCProvider(issuer, "sts.amazonaws.com")
 	arn := w.AddRole("target", trustToken)
@@ -144,13 +144,13 @@ func TestWebIdentity(t *testing.T) {
 	}
 	for _, c := range w.Calls() {
 		if c.Params.Has("WebIdentityToken") {
-			t.Error("a token is in the call log")
+			t.Error("the call log has the token")
 		}
 	}
 }
 
-// TestSessionToken shows that a session outlives its key, but not the rights of its user.
-func TestSessionToken(t *testing.T) {
+// A session of GetSessionToken outlives its key but has the present permissions of its user.
+func TestGetSessionToken(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.user("alice")
 	w.AttachPolicy("alice", readOnly)
@@ -173,7 +173,7 @@ func TestSessionToken(t *testing.T) {
 	w.want(w.identity(*c.AccessKeyId, *c.SecretAccessKey, *c.SessionToken), "InvalidClientTokenId")
 }
 
-func TestRolePolicies(t *testing.T) {
+func TestRolePolicyCalls(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.AddRole("target", trustAccount)
 	_, err := w.iam.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: ptr("target"), PolicyName: ptr("p"), PolicyDocument: ptr(denyAfter)})

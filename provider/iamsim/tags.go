@@ -9,7 +9,7 @@ import (
 
 const maxTags = 50
 
-// tags reads the parameters Tags.member.N. They are optional on creation.
+// tags returns the parameters Tags.member.N. They are optional for calls that create something.
 func (r *request) tags(optional bool) ([]tag, error) {
 	var tags []tag
 	seen := map[string]bool{}
@@ -30,10 +30,10 @@ func (r *request) tags(optional bool) ([]tag, error) {
 		tags = append(tags, t)
 	}
 	if len(tags) == 0 && !optional {
-		return nil, broken("Tags", nil, "Member must not be null")
+		return nil, invalidParam("Tags", nil, "Member must not be null")
 	}
 	if len(tags) > maxTags {
-		return nil, broken("Tags", "[...]", "Member must have length less than or equal to %d", maxTags)
+		return nil, invalidParam("Tags", "[...]", "Member must have length less than or equal to %d", maxTags)
 	}
 	return tags, nil
 }
@@ -44,10 +44,10 @@ func (t tag) check(i int) error {
 	}
 	param := fmt.Sprintf("tags.%d.member.value", i)
 	if utf8.RuneCountInString(t.value) > 256 {
-		return broken(param, t.value, "Member must have length less than or equal to 256")
+		return invalidParam(param, t.value, "Member must have length less than or equal to 256")
 	}
 	if !tagChars.MatchString(t.value) {
-		return broken(param, t.value, "Member must satisfy regular expression pattern: [\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*")
+		return invalidParam(param, t.value, "Member must satisfy regular expression pattern: [\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*")
 	}
 	return nil
 }
@@ -55,18 +55,18 @@ func (t tag) check(i int) error {
 func checkTagKey(key, param string) error {
 	switch n := utf8.RuneCountInString(key); {
 	case n < 1:
-		return broken(param, key, "Member must have length greater than or equal to 1")
+		return invalidParam(param, key, "Member must have length greater than or equal to 1")
 	case n > 128:
-		return broken(param, key, "Member must have length less than or equal to 128")
+		return invalidParam(param, key, "Member must have length less than or equal to 128")
 	case !tagChars.MatchString(key):
-		return broken(param, key, "Member must satisfy regular expression pattern: [\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]+")
+		return invalidParam(param, key, "Member must satisfy regular expression pattern: [\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]+")
 	case strings.HasPrefix(strings.ToLower(key), "aws:"):
 		return invalidInput("Tag keys that start with aws: are reserved for system use.")
 	}
 	return nil
 }
 
-// tagIndex finds a tag, whatever the case of its key.
+// tagIndex returns the index of a tag. Tag keys ignore case.
 func (u *user) tagIndex(key string) int {
 	return slices.IndexFunc(u.tags, func(t tag) bool { return strings.EqualFold(t.key, key) })
 }
@@ -102,10 +102,10 @@ func (a *account) tagUser(r *request) ([]node, error) {
 func (a *account) untagUser(r *request) ([]node, error) {
 	keys := r.members("TagKeys")
 	if len(keys) == 0 {
-		return nil, broken("TagKeys", nil, "Member must not be null")
+		return nil, invalidParam("TagKeys", nil, "Member must not be null")
 	}
 	if len(keys) > maxTags {
-		return nil, broken("TagKeys", "[...]", "Member must have length less than or equal to %d", maxTags)
+		return nil, invalidParam("TagKeys", "[...]", "Member must have length less than or equal to %d", maxTags)
 	}
 	for i, k := range keys {
 		if err := checkTagKey(k, fmt.Sprintf("tagKeys.%d.member", i+1)); err != nil {
@@ -140,7 +140,7 @@ func tagNodes(tags []tag) []node {
 	return nodes
 }
 
-// members reads a list of strings: name.member.1 and so on.
+// members returns a list parameter: name.member.1 and so on.
 func (r *request) members(name string) []string {
 	var values []string
 	for i := 1; r.form.Has(fmt.Sprintf("%s.member.%d", name, i)); i++ {

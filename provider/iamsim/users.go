@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// userNamed is the user that a call is about: the one in UserName or, failing that, the caller.
+// userNamed returns the user in UserName or, without it, the caller.
 func (a *account) userNamed(r *request) (*user, error) {
 	if !r.form.Has("UserName") {
 		if r.caller == nil || r.caller.user == nil {
@@ -24,7 +24,7 @@ func (a *account) userNamed(r *request) (*user, error) {
 	return u, nil
 }
 
-// mustUser is userNamed for calls that have no default.
+// mustUser is userNamed for calls that require UserName.
 func (a *account) mustUser(r *request) (*user, error) {
 	if _, err := r.name("UserName", 128); err != nil {
 		return nil, err
@@ -32,7 +32,7 @@ func (a *account) mustUser(r *request) (*user, error) {
 	return a.userNamed(r)
 }
 
-// visible says whether the news of the user's creation has reached the rest of IAM.
+// visible reports whether calls see the user already; see [Faults.UserVisibleAfter].
 func (u *user) visible(r *request) bool {
 	return u.managing || r.age(u.created) >= r.faults.UserVisibleAfter
 }
@@ -75,7 +75,7 @@ func (a *account) getUser(r *request) ([]node, error) {
 	return []node{element("User", a.userNodes(u, true)...)}, nil
 }
 
-// listUsers leaves tags and boundaries out, as IAM does.
+// listUsers returns users without tags and boundaries, as with AWS.
 func (a *account) listUsers(r *request) ([]node, error) {
 	prefix := "/"
 	if r.form.Has("PathPrefix") {
@@ -127,16 +127,16 @@ func (a *account) userNodes(u *user, details bool) []node {
 	return nodes
 }
 
-// deleteUser insists, like IAM, that everything the user holds is gone.
+// deleteUser fails with DeleteConflict unless the user is empty, as with AWS.
 func (a *account) deleteUser(r *request) ([]node, error) {
 	u, err := a.mustUser(r)
 	if err != nil {
 		return nil, err
 	}
 	x := u.peek()
-	for _, held := range []struct {
-		still bool
-		what  string
+	for _, conflict := range []struct {
+		exists bool
+		remedy string
 	}{
 		{len(u.keys) > 0, "delete access keys"},
 		{!x.login.IsZero(), "delete login profile"},
@@ -148,15 +148,15 @@ func (a *account) deleteUser(r *request) ([]node, error) {
 		{len(u.attached) > 0, "detach all policies"},
 		{len(u.groups) > 0, "remove users from group"},
 	} {
-		if held.still {
-			return nil, deleteConflict("Cannot delete entity, must %s first.", held.what)
+		if conflict.exists {
+			return nil, deleteConflict("Cannot delete entity, must %s first.", conflict.remedy)
 		}
 	}
 	a.removeUser(u)
 	return nil, nil
 }
 
-// boundaryParam is the PermissionsBoundary parameter: a policy that exists.
+// boundaryParam returns the PermissionsBoundary parameter, the ARN of an existing policy.
 func (a *account) boundaryParam(r *request) (string, error) {
 	arn, err := r.policyARN("PermissionsBoundary")
 	if err != nil {
@@ -193,5 +193,5 @@ func (a *account) deleteBoundary(r *request) ([]node, error) {
 	return nil, nil
 }
 
-// age is how old something is by the account's clock.
+// age returns the age of something by the account's clock.
 func (r *request) age(created time.Time) time.Duration { return r.now.Sub(created) }

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// provider is an OIDC provider that the account trusts. It signs with HS256: the account both mints and checks.
+// provider is an OIDC provider of the account. It signs with HS256, because the account both issues and verifies tokens.
 type provider struct {
 	key       []byte
 	audiences []string
 }
 
-// claims are the parts of a web identity token that matter here.
+// claims are the claims of a web identity token that are verified.
 type claims struct {
 	Issuer   string `json:"iss"`
 	Subject  string `json:"sub"`
@@ -27,8 +27,8 @@ type claims struct {
 
 const jwtHeader = `{"alg":"HS256","typ":"JWT"}`
 
-// AddOIDCProvider makes the account know an OIDC provider, by its issuer's https URL, and returns the ARN that a
-// role's trust policy names as Federated. Tokens for other audiences are refused.
+// AddOIDCProvider creates an OIDC provider with the https URL of its issuer, and returns its ARN, which a role's trust
+// policy names as Federated. Tokens for other audiences are refused.
 func (s *Sim) AddOIDCProvider(issuer string, audiences ...string) (arn string) {
 	s.change(func(a *account) {
 		host := issuerHost(issuer)
@@ -38,7 +38,7 @@ func (s *Sim) AddOIDCProvider(issuer string, audiences ...string) (arn string) {
 	return arn
 }
 
-// WebIdentityToken mints a token of a provider of AddOIDCProvider, valid for ttl by the account's clock.
+// WebIdentityToken issues a token of a provider of AddOIDCProvider, valid for ttl by the account's clock.
 func (s *Sim) WebIdentityToken(issuer, subject, audience string, ttl time.Duration) string {
 	now := s.now()
 	payload, err := json.Marshal(claims{issuer, subject, audience, now.Unix(), now.Add(ttl).Unix()})
@@ -60,10 +60,11 @@ func issuerHost(issuer string) string { return strings.TrimPrefix(issuer, "https
 func encodeJWT(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
 func invalidIdentity(message string) error {
-	return &fault{http.StatusBadRequest, "InvalidIdentityToken", message}
+	return &apiError{http.StatusBadRequest, "InvalidIdentityToken", message}
 }
 
-// verifyToken checks a token's form, issuer, signature, audience and age.
+// verifyToken verifies the format, issuer, signature, audience and age of a token. It returns the claims and the host of
+// the provider.
 func (a *account) verifyToken(token string, now time.Time) (claims, string, error) {
 	var c claims
 	parts := strings.Split(token, ".")
@@ -87,7 +88,7 @@ func (a *account) verifyToken(token string, now time.Time) (claims, string, erro
 		return c, "", invalidIdentity("Incorrect token audience")
 	}
 	if now.Unix() >= c.Expires {
-		return c, "", &fault{http.StatusBadRequest, "ExpiredTokenException", "Token expired: current date/time " +
+		return c, "", &apiError{http.StatusBadRequest, "ExpiredTokenException", "Token expired: current date/time " +
 			now.UTC().Format(time.RFC3339) + " must be before the expiration date/time " + time.Unix(c.Expires, 0).UTC().Format(time.RFC3339)}
 	}
 	return c, host, nil

@@ -17,13 +17,13 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// raw makes a call of IAM without a client of IAM, and returns the answer as it came.
+// raw makes a signed IAM call without the SDK's client and returns the response body.
 func (w *world) raw(key aws.Credentials, params string) (int, string) {
 	w.t.Helper()
 	return w.rawScoped(key, "iam", "us-east-1", params)
 }
 
-// rawScoped is raw with a good signature for any service and region.
+// rawScoped is raw with a valid signature for any service and region.
 func (w *world) rawScoped(key aws.Credentials, service, region, params string) (int, string) {
 	w.t.Helper()
 	body := params + "&Version=2010-05-08"
@@ -40,11 +40,11 @@ func (w *world) rawScoped(key aws.Credentials, service, region, params string) (
 		w.t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
+	response, err := io.ReadAll(resp.Body)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return resp.StatusCode, string(answer)
+	return resp.StatusCode, string(response)
 }
 
 func (w *world) rawKey() aws.Credentials {
@@ -54,8 +54,8 @@ func (w *world) rawKey() aws.Credentials {
 
 var requestID = regexp.MustCompile(`<RequestId>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}</RequestId>`)
 
-// TestAnswers compares answers with what AWS writes, byte by byte but for the request id.
-func TestAnswers(t *testing.T) {
+// Responses have the format of AWS, except for the request id.
+func TestResponseFormat(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	key := w.rawKey()
 	w.AddUser("alice", "/<p>/", map[string]string{"k": "v"})
@@ -88,18 +88,18 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestMissingThings names, in every call, a user that is not there, or a thing that alice does not have, or nothing.
-func TestMissingThings(t *testing.T) {
+// Each call names a user that does not exist, an entity that alice does not have, or no user.
+func TestCallsForMissingEntities(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	key := w.rawKey()
 	w.AddUser("alice", "/", nil)
 	w.AddGroup("readers")
 	policy := "&PolicyName=p&PolicyDocument=" + url.QueryEscape(denyAfter)
 	const id, arn = "AAAAAAAAAAAAAAAAAAAAAAAA", "arn:aws:iam::aws:policy/ReadOnlyAccess"
-	const required, optional = false, true // whether UserName may be left out
+	const required, optional = false, true // whether UserName is optional
 	for _, test := range []struct {
 		call   string
-		alice  int // status for alice, who has nothing
+		alice  int // status for alice, an empty user
 		itself bool
 	}{
 		{"GetUser", 200, optional},
@@ -147,27 +147,27 @@ func TestMissingThings(t *testing.T) {
 		{"DeleteServiceSpecificCredential&ServiceSpecificCredentialId=" + id, 404, optional},
 		{"DeleteUser", 200, required},
 	} {
-		if status, answer := w.raw(key, "UserName=alice&Action="+test.call); status != test.alice {
-			t.Errorf("%s: %d, want %d: %s", test.call, status, test.alice, answer)
+		if status, response := w.raw(key, "UserName=alice&Action="+test.call); status != test.alice {
+			t.Errorf("%s: %d, want %d: %s", test.call, status, test.alice, response)
 		}
 		if test.alice != 200 {
 			continue
 		}
-		if status, answer := w.raw(key, "UserName=nobody&Action="+test.call); status != 404 || !strings.Contains(answer, "with name nobody") {
-			t.Errorf("%s of nobody: %d %s", test.call, status, answer)
+		if status, response := w.raw(key, "UserName=unknown&Action="+test.call); status != 404 || !strings.Contains(response, "with name unknown") {
+			t.Errorf("%s for an unknown user: %d %s", test.call, status, response)
 		}
 		want := 400
 		if test.itself {
 			want = 200
 		}
-		if status, answer := w.raw(key, "Action="+test.call); status != want {
-			t.Errorf("%s without a name: %d, want %d: %s", test.call, status, want, answer)
+		if status, response := w.raw(key, "Action="+test.call); status != want {
+			t.Errorf("%s without UserName: %d, want %d: %s", test.call, status, want, response)
 		}
 	}
 }
 
-// TestScope signs correctly, but for something else.
-func TestScope(t *testing.T) {
+// The signature is valid for another service or region.
+func TestSignatureScopeIsVerified(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	key := w.rawKey()
 	for _, test := range []struct {
@@ -182,8 +182,8 @@ func TestScope(t *testing.T) {
 		{"iam", "us-gov-west-1", 403, "Credential should be scoped to a valid region"},
 		{"iam", "moon", 403, "Credential should be scoped to a valid region"},
 	} {
-		if status, answer := w.rawScoped(key, test.service, test.region, "Action=GetUser"); status != test.status || !strings.Contains(answer, test.message) {
-			t.Errorf("%s in %s: %d %s", test.service, test.region, status, answer)
+		if status, response := w.rawScoped(key, test.service, test.region, "Action=GetUser"); status != test.status || !strings.Contains(response, test.message) {
+			t.Errorf("%s in %s: %d %s", test.service, test.region, status, response)
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// world is an account on a socket, and the real SDK with an administrator's key.
+// world is a simulated account and SDK clients with an administrator's key.
 type world struct {
 	*iamsim.Sim
 	t     *testing.T
@@ -27,7 +27,7 @@ type world struct {
 	sts   *sts.Client
 }
 
-// clock is the account's clock, which only a test moves.
+// clock is the account's clock, which advances only when a test says so.
 type clock struct {
 	mu sync.Mutex
 	at time.Time
@@ -62,14 +62,14 @@ func newWorld(t *testing.T, o iamsim.Options) *world {
 	return w
 }
 
-// in is the same world for a subtest.
+// in returns the same world for a subtest.
 func (w *world) in(t *testing.T) *world {
 	inner := *w
 	inner.t = t
 	return &inner
 }
 
-// config makes one attempt a call, so that tests see every answer.
+// config returns an SDK config without retries, so that tests see every response.
 func (w *world) config(id, secret, token string) aws.Config {
 	return aws.Config{
 		Region:       "us-east-1",
@@ -80,14 +80,14 @@ func (w *world) config(id, secret, token string) aws.Config {
 	}
 }
 
-// user makes a user over the wire.
+// user creates a user over the wire.
 func (w *world) user(name string) {
 	w.t.Helper()
 	_, err := w.iam.CreateUser(ctx, &iam.CreateUserInput{UserName: &name})
 	w.want(err, "")
 }
 
-// key makes an access key for a user over the wire.
+// key creates an access key for a user over the wire.
 func (w *world) key(user string) (id, secret string) {
 	w.t.Helper()
 	out, err := w.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &user})
@@ -95,13 +95,13 @@ func (w *world) key(user string) (id, secret string) {
 	return *out.AccessKey.AccessKeyId, *out.AccessKey.SecretAccessKey
 }
 
-// identity asks STS who a key is.
+// identity calls GetCallerIdentity with a key.
 func (w *world) identity(id, secret, token string) error {
 	_, err := sts.NewFromConfig(w.config(id, secret, token)).GetCallerIdentity(ctx, nil)
 	return err
 }
 
-// want compares an error's code; "" is success.
+// want fails unless err has the code; "" is success.
 func (w *world) want(err error, code string) {
 	w.t.Helper()
 	if got := codeOf(err); got != code {
@@ -109,7 +109,7 @@ func (w *world) want(err error, code string) {
 	}
 }
 
-// wantMessage compares an error's code and message.
+// wantMessage fails unless err has the code and the message.
 func (w *world) wantMessage(err error, code, message string) {
 	w.t.Helper()
 	w.want(err, code)
@@ -128,7 +128,7 @@ func codeOf(err error) string {
 	return err.Error()
 }
 
-// ctx is what all calls of these tests run under: the HTTP client's timeout bounds them.
+// ctx is the context of all calls. The timeout of the HTTP client bounds them.
 var ctx = context.Background()
 
 func ptr[T any](v T) *T { return &v }

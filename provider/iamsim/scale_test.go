@@ -11,8 +11,8 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// TestManyAtOnce creates, equips and deletes users in parallel, so that the race detector sees every lock.
-func TestManyAtOnce(t *testing.T) {
+// The test is for the race detector.
+func TestConcurrentUserLifecycles(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	var wg sync.WaitGroup
 	for i := range 8 {
@@ -41,8 +41,8 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
-// TestMemory holds many users with a key, a tag and a policy each in less than 2 KB a user.
-func TestMemory(t *testing.T) {
+// Users have a key, a tag and an attached policy each.
+func TestMemoryPerUserIsBounded(t *testing.T) {
 	const users = 20_000
 	sim := iamsim.New(iamsim.Options{MaxUsers: users})
 	var before, after runtime.MemStats

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// node is an element of an answer: text or children.
+// node is an XML element of a response: text or children.
 type node struct {
 	name string
 	text string
@@ -30,14 +30,14 @@ func percentEncode(s string) string         { return strings.ReplaceAll(url.Quer
 
 func (n node) write(b *bytes.Buffer) {
 	b.WriteString("<" + n.name + ">")
-	_ = xml.EscapeText(b, []byte(n.text)) // a Buffer takes everything
+	_ = xml.EscapeText(b, []byte(n.text)) // writing to a Buffer never fails
 	for _, k := range n.kids {
 		k.write(b)
 	}
 	b.WriteString("</" + n.name + ">")
 }
 
-// writeResult answers a call that was carried out. A call without a result has no Result element, like AWS's.
+// writeResult responds to a successful call. A call without a result has no Result element, as with AWS.
 func writeResult(w http.ResponseWriter, svc service, action, requestID string, result []node) {
 	var b bytes.Buffer
 	b.WriteString("<" + action + `Response xmlns="` + svc.namespace + `">`)
@@ -49,9 +49,9 @@ func writeResult(w http.ResponseWriter, svc service, action, requestID string, r
 	writeXML(w, http.StatusOK, requestID, b.Bytes())
 }
 
-// writeError answers a call that failed.
+// writeError responds to a failed call.
 func writeError(w http.ResponseWriter, svc service, requestID string, err error) {
-	f := asFault(err)
+	f := asAPIError(err)
 	kind := "Sender"
 	if f.status >= 500 {
 		kind = "Receiver"
@@ -73,9 +73,10 @@ func writeXML(w http.ResponseWriter, status int, requestID string, body []byte) 
 	_, _ = w.Write(body) // the client may be gone
 }
 
-func asFault(err error) *fault {
-	if f, ok := errors.AsType[*fault](err); ok {
+// asAPIError returns the apiError in err's chain, or a ServiceFailure.
+func asAPIError(err error) *apiError {
+	if f, ok := errors.AsType[*apiError](err); ok {
 		return f
 	}
-	return &fault{http.StatusInternalServerError, "ServiceFailure", err.Error()}
+	return &apiError{http.StatusInternalServerError, "ServiceFailure", err.Error()}
 }

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// The grammars of IAM's parameters.
+// The patterns of IAM parameters.
 var (
 	nameChars   = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]+$`)
 	pathChars   = regexp.MustCompile(`^(/|/[!-~]+/)$`)
@@ -18,8 +18,8 @@ var (
 	policyARN   = regexp.MustCompile(`^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy(/[!-~]*)?/[A-Za-z0-9_+=,.@-]{1,128}$`)
 )
 
-// broken is AWS's message for a parameter that is outside the service's model.
-func broken(param string, value any, constraint string, a ...any) error {
+// invalidParam returns the validation error for a parameter that violates the service model.
+func invalidParam(param string, value any, constraint string, a ...any) error {
 	shown := "null"
 	if value != nil {
 		shown = fmt.Sprintf("'%v'", value)
@@ -28,34 +28,34 @@ func broken(param string, value any, constraint string, a ...any) error {
 		shown, lowerFirst(param), fmt.Sprintf(constraint, a...))
 }
 
-// lowerFirst turns UserName into userName, as IAM's messages spell parameters.
+// lowerFirst returns UserName as userName, the spelling of parameters in IAM's messages.
 func lowerFirst(s string) string { return strings.ToLower(s[:1]) + s[1:] }
 
-// sized is a required parameter of min to max characters.
+// sized returns a required parameter of min to max characters.
 func (r *request) sized(param string, min, max int) (string, error) {
 	if !r.form.Has(param) {
-		return "", broken(param, nil, "Member must not be null")
+		return "", invalidParam(param, nil, "Member must not be null")
 	}
 	v := r.get(param)
 	switch n := utf8.RuneCountInString(v); {
 	case n < min:
-		return "", broken(param, v, "Member must have length greater than or equal to %d", min)
+		return "", invalidParam(param, v, "Member must have length greater than or equal to %d", min)
 	case n > max:
-		return "", broken(param, v, "Member must have length less than or equal to %d", max)
+		return "", invalidParam(param, v, "Member must have length less than or equal to %d", max)
 	}
 	return v, nil
 }
 
-// matching is a required parameter of min to max characters that match a pattern.
+// matching returns a required parameter of min to max characters that matches a pattern.
 func (r *request) matching(param string, min, max int, pattern *regexp.Regexp) (string, error) {
 	v, err := r.sized(param, min, max)
 	if err == nil && !pattern.MatchString(v) {
-		return "", broken(param, v, "Member must satisfy regular expression pattern: %s", strings.Trim(pattern.String(), "^$"))
+		return "", invalidParam(param, v, "Member must satisfy regular expression pattern: %s", strings.Trim(pattern.String(), "^$"))
 	}
 	return v, err
 }
 
-// name is a required parameter that names a user, a group, a role or a policy.
+// name returns a required parameter that names a user, a group, a role or a policy.
 func (r *request) name(param string, max int) (string, error) {
 	v, err := r.sized(param, 1, max)
 	if err == nil && !nameChars.MatchString(v) {
@@ -65,7 +65,7 @@ func (r *request) name(param string, max int) (string, error) {
 	return v, err
 }
 
-// path is the Path parameter, / if it is absent.
+// path returns the Path parameter, or / if it is absent.
 func (r *request) path() (string, error) {
 	if !r.form.Has("Path") {
 		return "/", nil
@@ -78,7 +78,7 @@ func (r *request) path() (string, error) {
 	return v, err
 }
 
-// policyARN is a required parameter that names a managed policy, whether it exists or not.
+// policyARN returns a required parameter with the ARN of a managed policy. The policy may not exist.
 func (r *request) policyARN(param string) (string, error) {
 	v, err := r.sized(param, 20, 2048)
 	if err == nil && !policyARN.MatchString(v) {

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// extras are what a user may hold that a broker never gives it: somebody added them by hand. All stand in the way of
-// deleting the user.
+// extras are credentials and devices of a user that a broker never creates. Each of them blocks the deletion of the
+// user.
 type extras struct {
-	login              time.Time // of the login profile's creation; zero means there is none
-	devices            []extra   // MFA
+	login              time.Time // creation of the login profile; zero means none
+	devices            []extra   // MFA devices
 	sshKeys            []extra
 	certificates       []extra
 	serviceCredentials []extra
@@ -20,7 +20,7 @@ type extra struct {
 	created time.Time
 }
 
-// extra makes room for extras on a user that has none yet.
+// extra returns the user's extras for writing.
 func (u *user) extra() *extras {
 	if u.extras == nil {
 		u.extras = &extras{}
@@ -28,7 +28,7 @@ func (u *user) extra() *extras {
 	return u.extras
 }
 
-// peek is a user's extras for reading.
+// peek returns the user's extras for reading.
 func (u *user) peek() extras {
 	if u.extras == nil {
 		return extras{}
@@ -38,7 +38,7 @@ func (u *user) peek() extras {
 
 func extraID(x extra) string { return x.id }
 
-// removeExtra takes one out, and says whether it was there.
+// removeExtra removes an extra and reports whether it was there.
 func removeExtra(from *[]extra, id string) bool {
 	before := len(*from)
 	*from = slices.DeleteFunc(*from, func(x extra) bool { return x.id == id })
@@ -80,7 +80,7 @@ func (a *account) listMFADevices(r *request) ([]node, error) {
 	})
 }
 
-// deactivateMFADevice frees a device. A virtual one goes on existing, without a user.
+// deactivateMFADevice removes a device from its user. A virtual device continues to exist without a user.
 func (a *account) deactivateMFADevice(r *request) ([]node, error) {
 	serial, err := r.matching("SerialNumber", 9, 256, serialChars)
 	if err != nil {
@@ -146,7 +146,7 @@ func (a *account) deleteSigningCertificate(r *request) ([]node, error) {
 		func(x *extras) *[]extra { return &x.certificates })
 }
 
-// listServiceSpecificCredentials shows one service at most when the call names it.
+// listServiceSpecificCredentials lists the credentials of one service if the call has ServiceName.
 func (a *account) listServiceSpecificCredentials(r *request) ([]node, error) {
 	u, err := a.userNamed(r)
 	if err != nil {
@@ -162,7 +162,7 @@ func (a *account) listServiceSpecificCredentials(r *request) ([]node, error) {
 	})
 }
 
-// extraService is the service that all service-specific credentials are for.
+// extraService is the service of all service-specific credentials.
 const extraService = "codecommit.amazonaws.com"
 
 func (a *account) deleteServiceSpecificCredential(r *request) ([]node, error) {
@@ -170,7 +170,7 @@ func (a *account) deleteServiceSpecificCredential(r *request) ([]node, error) {
 		func(x *extras) *[]extra { return &x.serviceCredentials })
 }
 
-// deleteExtra is the shape of the delete calls that name one thing of a user by its id.
+// deleteExtra implements the delete calls that name an extra by its id.
 func (a *account) deleteExtra(r *request, param string, minLength int, missing string, in func(*extras) *[]extra) ([]node, error) {
 	id, err := r.matching(param, minLength, 128, keyIDChars)
 	if err != nil {

@@ -15,8 +15,8 @@ const denyAfter = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action
 
 const readOnly = "arn:aws:iam::aws:policy/ReadOnlyAccess"
 
-// TestLife walks one user through all that a broker does to it, and looks at each answer.
-func TestLife(t *testing.T) {
+// The test makes the calls of a broker for one user, from creation to deletion.
+func TestUserLifecycle(t *testing.T) {
 	w := newWorld(t, iamsim.Options{})
 	w.AddGroup("readers")
 	w.AddPolicy("arn:aws:iam::123456789012:policy/edge", denyAfter)

@@ -2,12 +2,12 @@ package iamsim
 
 import "slices"
 
-// SetKeyActive deactivates an access key of whatever user, or activates it again, as its owners do at their console.
+// SetKeyActive activates or deactivates an access key of any user.
 func (s *Sim) SetKeyActive(accessKeyID string, active bool) {
 	s.changeKey(accessKeyID, func(_ *account, k *accessKey) { k.inactive = !active })
 }
 
-// RevokeKey deletes an access key of whatever user. It stops working at once.
+// RevokeKey deletes an access key of any user. The key stops working at once.
 func (s *Sim) RevokeKey(accessKeyID string) {
 	s.changeKey(accessKeyID, func(a *account, k *accessKey) {
 		k.user.keys = slices.DeleteFunc(k.user.keys, func(other *accessKey) bool { return other == k })
