@@ -4,5 +4,5 @@ package scheduler
 
 import "time"
 
-// CPUTime is not known here.
+// CPUTime returns 0 where the CPU time is not known.
 func CPUTime() time.Duration { return 0 }

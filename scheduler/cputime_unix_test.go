@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// CPUTime is what this process has used of the CPU. On a machine that is shared it says
+// CPUTime returns the CPU time that this process has used. On a shared machine it says
 // more than a clock.
 func CPUTime() time.Duration {
 	var u syscall.Rusage

@@ -14,13 +14,16 @@ import (
 	"github.com/lessorhq/lessor/messages/record"
 )
 
-// Bounds of the time between two resyncs.
+// Bounds of the time until a resync.
 const (
-	// resyncShare is how many times longer than it takes to read the bucket the
-	// scheduler waits before it reads it again,
-	resyncShare = 100
+	// resyncFactor is how many times longer than it takes to read the bucket the
+	// scheduler waits, at least, before it reads it again.
+	resyncFactor = 100
 	// maxResync bounds that wait.
 	maxResync = time.Hour
+	// maxSilence is how long a watch that has not reported everything may report
+	// nothing. Messages that it has announced may have been purged.
+	maxSilence = 30 * time.Second
 )
 
 // streamState is what is known of the stream of the lease bucket.
@@ -48,7 +51,8 @@ type watching struct {
 	mu       sync.Mutex
 	stream   streamState
 	begun    time.Time
-	resyncAt time.Time // zero: the watch has not reported everything yet
+	loading  bool      // it has not reported everything yet
+	resyncAt time.Time // while loading: unless it reports something before
 }
 
 // saw notes a revision that the watch has reported.
@@ -56,6 +60,9 @@ func (w *watching) saw(revision uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stream.last = max(w.stream.last, revision)
+	if w.loading {
+		w.resyncAt = time.Now().Add(maxSilence)
+	}
 }
 
 // watch keeps the index up to date until ctx ends.
@@ -77,7 +84,7 @@ func (s *Scheduler) watchBegins(info *jetstream.StreamInfo) {
 		s.index.invalidate()
 	}
 	w.stream = streamState{created: info.Created, last: info.State.LastSeq}
-	w.begun, w.resyncAt = time.Now(), time.Time{}
+	w.begun, w.loading, w.resyncAt = time.Now(), true, time.Now().Add(maxSilence)
 	s.index.beginGeneration()
 }
 
@@ -87,7 +94,7 @@ func (s *Scheduler) watchLoaded() {
 	w := &s.watching
 	w.mu.Lock()
 	took := time.Since(w.begun)
-	w.resyncAt = time.Now().Add(s.untilResync(took))
+	w.loading, w.resyncAt = false, time.Now().Add(s.untilResync(took))
 	w.mu.Unlock()
 	s.loaded.Store(true)
 	s.broken.Store(nil)
@@ -97,7 +104,7 @@ func (s *Scheduler) watchLoaded() {
 // untilResync returns the wait before the next resync, if the last took that long.
 // It is random, so that replicas do not read at the same time.
 func (s *Scheduler) untilResync(took time.Duration) time.Duration {
-	wait := max(s.cfg.Resync, min(resyncShare*took, maxResync))
+	wait := max(s.cfg.Resync, min(resyncFactor*took, maxResync))
 	return wait*3/4 + rand.N(wait/2) // #nosec G404 -- it need not be unpredictable
 }
 
@@ -170,16 +177,16 @@ func (s *Scheduler) resyncs(ctx context.Context) {
 	}
 }
 
-// outOfDate reports whether the watch must be begun anew: because the time has come,
-// or because the bucket is not the one that it began with.
+// outOfDate reports whether the watch must be begun anew: it is time, or the bucket
+// is not the one that it began with.
 func (s *Scheduler) outOfDate(ctx context.Context) bool {
 	w := &s.watching
 	w.mu.Lock()
 	stream, resyncAt := w.stream, w.resyncAt
 	w.mu.Unlock()
 	switch {
-	case resyncAt.IsZero():
-		return false // it has only begun
+	case stream.created.IsZero():
+		return false // there is no watch yet
 	case time.Now().After(resyncAt):
 		return true
 	}
