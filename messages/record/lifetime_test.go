@@ -200,6 +200,14 @@ func (l *lifetime) activeActions() map[string]func(*rapid.T) {
 			next, err := l.record.Renew(end, rapid.Uint64().Draw(t, "sequence"), noon, l.timing)
 			l.step(t, "renew", l.is(active) && fits, next, err)
 		},
+		"restored": func(t *rapid.T) {
+			if l.record.User.IsSession() {
+				return // it can't be renewed, so no event states another end
+			}
+			end := l.record.ExpiresAt.Add(time.Duration(rapid.Int64Range(0, int64(48*time.Hour)).Draw(t, "later")))
+			next, err := l.record.Restored(end, l.record.Renewals+1, l.timing)
+			l.step(t, "restored", l.is(active), next, err)
+		},
 		"end": func(t *rapid.T) {
 			reason := rapid.SampledFrom([]messages.Reason{
 				messages.ReasonExpired, messages.ReasonRequested, messages.ReasonUndelivered, messages.ReasonFailed,

@@ -77,7 +77,8 @@ func (r Record) RenewedWith(sequence uint64, stored time.Time) bool {
 }
 
 // Restored gives a lease whose record comes from a backup the end that an event
-// states: it was renewed since the backup, and so had been delivered.
+// states: it was renewed since the backup, and so had been delivered. When is not known:
+// at the earliest when it was issued.
 func (r Record) Restored(end time.Time, renewals int, t Timing) (Record, error) {
 	if err := r.must("restore", messages.StateActive); err != nil {
 		return r, err
@@ -85,5 +86,8 @@ func (r Record) Restored(end time.Time, renewals int, t Timing) (Record, error) 
 	r.ExpiresAt = earlier(later(moment(end), r.ExpiresAt), later(r.MaxExpiresAt, r.ExpiresAt))
 	r.Renewals = max(renewals, r.Renewals)
 	r.Announced = false
+	if r.DeliveredAt.IsZero() {
+		r.DeliveredAt = r.IssuedAt
+	}
 	return r.settle(t), nil
 }
