@@ -1,9 +1,9 @@
-// Leases a key, uses it, renews it and gives it back:
+// Leases a key, uses it, renews the lease and revokes it:
 //
 //     node example.mjs IDENTITY SECRET
 //
-// The environment says where: NATS_URL, and NATS_CREDS or NATS_NKEY with the path of a
-// credentials file or of an nkey's seed; AWS_ENDPOINT_URL for another AWS than AWS.
+// Environment variables: NATS_URL; NATS_CREDS or NATS_NKEY, the path of a credentials file
+// or of an nkey's seed; AWS_ENDPOINT_URL, the URL of a simulator instead of AWS.
 
 import { readFile } from "node:fs/promises";
 import { connect, credsAuthenticator, nkeyAuthenticator } from "@nats-io/transport-node";
@@ -47,7 +47,7 @@ async function main(leases) {
   }
 }
 
-/** Whether AWS allowed a call. */
+/** Returns whether AWS allowed a call. */
 async function allowed(call) {
   try {
     await call;
@@ -58,7 +58,7 @@ async function allowed(call) {
   }
 }
 
-/** The credentials for NATS, if it asks for any. */
+/** Returns the credentials for NATS, if there are any. */
 async function authenticator() {
   if (NATS_CREDS) return credsAuthenticator(await readFile(NATS_CREDS));
   if (NATS_NKEY) return nkeyAuthenticator(new TextEncoder().encode((await readFile(NATS_NKEY, "utf8")).trim()));

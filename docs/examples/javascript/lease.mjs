@@ -1,7 +1,7 @@
-// A client for lessor's front door. It does what the Go client (messages/client) does
-// of requests: the credentials come sealed for a key that exists during the call alone,
-// what stands in the box is compared with the answer around it, and only then is the
-// delivery confirmed. What is not confirmed, the broker revokes.
+// A client for lessor's API. It requests leases as the Go client (messages/client) does:
+// the credentials are sealed for a key that exists only during the call, the contents of
+// the box are compared with the answer around it, and then the delivery is confirmed. The
+// broker revokes a lease that is not confirmed.
 
 import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
@@ -9,63 +9,63 @@ import { inspect } from "node:util";
 import { createCurve } from "@nats-io/nkeys";
 import { createInbox, headers, NoRespondersError, TimeoutError } from "@nats-io/transport-node";
 
-/** What the broker answered in the place of what was asked for. */
+/** An error that the broker answered. */
 export class LessorError extends Error {
   /** @param {{code: string, message: string, retryable: boolean}} error @param {object} [lease] */
   constructor(error, lease) {
     super(`${error.code}: ${error.message}`);
     this.name = "LessorError";
-    this.code = error.code; // to switch on; docs/messages.md has them all
+    this.code = error.code; // stable; docs/messages.md lists the codes
     this.retryable = error.retryable;
-    this.retryAfter = error.retry_after; // when to come back, where somebody knows
-    this.lease = lease; // where the broker tells of one
+    this.retryAfter = error.retry_after; // how long to wait before the next attempt, such as "10s", if known
+    this.lease = lease; // the lease that the error is about, if any
   }
 }
 
-/** A delivery that is not what was asked for. It was not confirmed. */
+/** A delivery that does not match the request. It was not confirmed. */
 export class DeliveryError extends Error {
   name = "DeliveryError";
 }
 
-/** Asks for leases as one identity. The connection stays the caller's to close. */
+/** Requests leases as one identity. The caller closes the connection. */
 export class Leases {
   #nc;
   #identity;
   #prefix;
   #timeout;
   #resend;
-  #unheard;
+  #noRespondersWait;
   #late;
 
   /**
    * @param {import("@nats-io/transport-node").NatsConnection} nc
    * @param {object} options
-   * @param {string} options.identity who asks; NATS must allow the connection its subjects
-   * @param {string} [options.prefix] the installation's
+   * @param {string} options.identity the requester; NATS must allow the connection its subjects
+   * @param {string} [options.prefix] first token of the installation's subjects
    * @param {number} [options.timeout] how long a call waits for its answer, in ms
-   * @param {number} [options.resend] how long a message stays unanswered before it is sent again, in ms
-   * @param {number} [options.unheard] how long to go on while NATS says that nobody listens, in ms
-   * @param {number} [options.late] how long after the answer to a repeated message another may come, in ms
+   * @param {number} [options.resend] how long to wait for an answer before the message is sent again, in ms
+   * @param {number} [options.noRespondersWait] how long to repeat a message while NATS reports no responders, in ms
+   * @param {number} [options.late] how long the inbox of a repeated message stays subscribed after the answer, in ms
    */
-  constructor(nc, { identity, prefix = "lessor", timeout = 30_000, resend = 15_000, unheard = 3_000, late = 2_000 }) {
+  constructor(nc, { identity, prefix = "lessor", timeout = 30_000, resend = 15_000, noRespondersWait = 3_000, late = 2_000 }) {
     this.#nc = nc;
     this.#identity = token("identity", identity);
     this.#prefix = prefix;
     this.#timeout = timeout;
     this.#resend = resend;
-    this.#unheard = unheard;
+    this.#noRespondersWait = noRespondersWait;
     this.#late = late;
   }
 
   /**
-   * Asks for a lease and returns it, confirmed, with its credentials in the shape that
-   * the AWS SDK takes. Give no idempotency key of your own: the key that the
-   * credentials are sealed for is another one each time, and so is the request.
+   * Requests a lease and returns it, confirmed, with its credentials in the form that
+   * the AWS SDK accepts. Each call is a request of its own, with its own idempotency
+   * key: the credentials are sealed for another key each time.
    *
    * @param {string} secret the dynamic secret
    * @param {{ttl?: string, readyWithin?: number, labels?: Record<string, string>}} [options]
-   *   ttl such as "15m"; readyWithin: how many seconds AWS may take to accept the key, at
-   *   most 60, before the delivery comes anyway, with ready false
+   *   ttl such as "15m"; readyWithin: how many seconds, at most 60, the broker waits for
+   *   AWS to accept the key; after that it delivers anyway, with ready false
    */
   async request(secret, { ttl, readyWithin = 0, labels } = {}) {
     const subject = `${this.#prefix}.api.request.${this.#identity}.${token("secret", secret)}`;
@@ -78,10 +78,10 @@ export class Leases {
         xkey: key.getPublicKey(),
         confirm: true,
         ready_within: readyWithin ? `${readyWithin}s` : undefined,
-        // Nothing is made for a requester who has gone.
+        // After the deadline the broker issues nothing.
         deadline: new Date(Date.now() + this.#timeout + more).toISOString(),
       };
-      const { message, reply } = await this.#ask(subject, body, "credentials", more);
+      const { message, reply } = await this.#exchange(subject, body, "credentials", more);
       const issued = this.#open(reply, secret, key);
       if (!message.respond()) {
         throw new DeliveryError(`the delivery of lease ${issued.lease.name} has no reply subject to confirm it on`);
@@ -93,36 +93,36 @@ export class Leases {
     }
   }
 
-  /** Moves a lease's end to a ttl, such as "1h", from now, and returns the lease. */
+  /** Renews a lease: it ends a ttl, such as "1h", from now. Returns the lease. */
   async renew(lease, ttl) {
-    return (await this.#ask(this.#about("renew", lease), { ttl }, "renewed")).reply.lease;
+    return (await this.#exchange(this.#about("renew", lease), { ttl }, "renewed")).reply.lease;
   }
 
-  /** Ends a lease. Key and user are gone when it returns the lease. */
+  /** Ends a lease and returns it when key and user are deleted. */
   async revoke(lease, reason) {
-    return (await this.#ask(this.#about("revoke", lease), { reason }, "revoked")).reply.lease;
+    return (await this.#exchange(this.#about("revoke", lease), { reason }, "revoked")).reply.lease;
   }
 
-  /** Returns a lease as it is. */
+  /** Returns a lease. */
   async get(lease) {
-    return (await this.#ask(this.#about("get", lease), undefined, "lease")).reply.lease;
+    return (await this.#exchange(this.#about("get", lease), undefined, "lease")).reply.lease;
   }
 
   #about(verb, lease) {
     const tokens = lease.split(".");
     if (tokens.length !== 3 || tokens[0] !== this.#identity) {
-      throw new TypeError(`${lease} is no lease of ${this.#identity}`);
+      throw new TypeError(`${lease} is not a lease of ${this.#identity}`);
     }
     tokens.forEach((t) => token("lease", t));
     return `${this.#prefix}.api.${verb}.${lease}`;
   }
 
   /**
-   * Asks until it is answered. All tries have one reply subject, and requests one
-   * idempotency key, so that it is one lease however often it was asked for.
+   * Sends a message until it is answered. All attempts have the same reply subject and
+   * the same idempotency key, so that a request gets one lease however often it is sent.
    */
-  async #ask(subject, body, kind, more = 0) {
-    // The prefix of the inboxes that NATS lets this identity listen to.
+  async #exchange(subject, body, kind, more = 0) {
+    // The prefix of the inboxes that NATS allows this identity to subscribe to.
     const reply = createInbox(`_INBOX_${this.#identity}`);
     const h = headers();
     h.set("Lessor-Idempotency-Key", randomUUID());
@@ -139,11 +139,12 @@ export class Leases {
           return { message, reply: expect(message, kind) };
         } catch (error) {
           if (error instanceof TimeoutError) {
-            // From now on each try may be answered. Somebody listens for it, and a
-            // while after: the broker takes what it sends to nobody for undelivered.
+            // From now on there may be several answers. The inbox stays subscribed until
+            // a while after the first: the broker revokes a lease whose delivery meets no
+            // responders.
             inbox ??= this.#nc.subscribe(reply, { callback: () => {} });
-          } else if (error.cause instanceof NoRespondersError && (inbox || Date.now() - begun < this.#unheard)) {
-            await pause(wait); // as while a broker restarts
+          } else if (error.cause instanceof NoRespondersError && (inbox || Date.now() - begun < this.#noRespondersWait)) {
+            await pause(wait); // for instance while a broker restarts
           } else {
             throw error;
           }
@@ -155,7 +156,7 @@ export class Leases {
   }
 
   /**
-   * Opens the box and compares what stands inside with the answer: the box alone
+   * Opens the box and compares its contents with the answer around it: the box itself
    * would open in any answer.
    */
   #open({ lease, sealed, ready }, secret, key) {
@@ -163,13 +164,13 @@ export class Leases {
       throw new DeliveryError(`the answer for lease ${lease.name} ${why}; it was not confirmed`);
     };
     if (lease.identity !== this.#identity || lease.secret !== secret || lease.name !== `${lease.identity}.${lease.secret}.${lease.id}`) {
-      refuse(`is not what ${this.#identity} asked of ${secret}`);
+      refuse(`is not what ${this.#identity} requested of ${secret}`);
     }
-    if (!sealed) refuse("came in clear, though it was asked for sealed");
+    if (!sealed) refuse("came in clear, although sealed credentials were requested");
     const inside = unseal(sealed, key) ?? refuse("has a box that does not open");
     if (inside.lease !== lease.name || inside.identity !== lease.identity) refuse("has the box of another lease");
-    // Not <, which is false of what is no date.
-    if (!(Date.parse(lease.expires_at) >= Date.parse(inside.expires_at))) refuse("tells an earlier end than its box");
+    // Not <, which is false if one is not a date.
+    if (!(Date.parse(lease.expires_at) >= Date.parse(inside.expires_at))) refuse("has an earlier end than its box");
     const { access_key_id, secret_access_key, session_token, region } = inside.credentials ?? {};
     if (!access_key_id || !secret_access_key) refuse("has no credentials in its box");
     return {
@@ -185,43 +186,43 @@ export class Leases {
   }
 }
 
-/** Opens a box: nkeys' "xkv1", a nonce and a NaCl box. Undefined where it does not open. */
+/** Opens a box: nkeys' "xkv1", a nonce and a NaCl box. Returns undefined if it does not open. */
 function unseal({ from, box }, key) {
   let plain;
   try {
     plain = key.open(Buffer.from(box, "base64"), from);
     return plain ? JSON.parse(new TextDecoder().decode(plain)) : undefined;
   } catch {
-    return undefined; // without the cause: it may quote what was in the box
+    return undefined; // without the cause, which may quote the contents
   } finally {
     plain?.fill(0);
   }
 }
 
-/** Reads an answer, and throws where it is another than was due. */
+/** Reads an answer of the given kind, and throws if it is another. */
 function expect(message, kind) {
   const broken = message.headers?.get("Nats-Service-Error");
   if (broken && message.data.length === 0) {
-    throw new LessorError({ code: "unavailable", message: `the front door answers: ${broken}`, retryable: true });
+    throw new LessorError({ code: "unavailable", message: `the API answers: ${broken}`, retryable: true });
   }
   const reply = message.json();
   if (reply.kind === "error") throw new LessorError(reply.error, reply.lease);
   if (reply.kind !== kind || !reply.lease) {
-    throw new Error(`the broker answered with ${reply.kind} where ${kind} was due; is it of another version?`);
+    throw new Error(`the broker answered with ${reply.kind} instead of ${kind}; is it of another version?`);
   }
   return reply;
 }
 
-/** Keeps credentials out of logs: they show as [redacted], and are not in JSON. */
+/** Keeps credentials out of logs: they print as [redacted], also in JSON. */
 function hidden(credentials) {
   const redacted = { value: () => "[redacted]" };
   return Object.defineProperties(credentials, { [inspect.custom]: redacted, toJSON: redacted });
 }
 
-/** Checks what becomes a part of a subject. */
+/** Checks a token of a subject. */
 function token(name, value) {
   if (typeof value !== "string" || !/^[a-z0-9_-]{1,64}$/.test(value)) {
-    throw new TypeError(`${name} is ${JSON.stringify(value)}; it takes 1 to 64 of a-z, 0-9, _ and -`);
+    throw new TypeError(`${name} is ${JSON.stringify(value)}; it must be 1 to 64 of a-z, 0-9, _ and -`);
   }
   return value;
 }

@@ -1,5 +1,6 @@
-// What the client refuses, of a broker that answers as it should not. Needs any NATS
-// server at NATS_URL, "lessor dev" for instance: the prefix is the test's own.
+// What the client does with right and wrong answers. The tests answer in place of a
+// broker, on a prefix of their own. They need any NATS server at NATS_URL, for instance
+// that of "lessor dev".
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
@@ -28,33 +29,33 @@ let nc;
 before(async () => { nc = await connect({ servers: process.env.NATS_URL, timeout: 60_000 }); });
 after(() => nc.close());
 
-/** Asks a broker that answers as it is told, and says whether it was confirmed. */
-async function ask(t, answer, options) {
+/** Requests a lease of a broker that gives the given answers. Returns the result, and the count of confirmations. */
+async function request(t, answer, options) {
   const secret = "ci";
-  const counts = { confirmed: 0, unheard: 0 };
-  const asked = [];
+  const counts = { confirmed: 0, noResponders: 0 };
+  const requests = [];
   const confirm = nc.subscribe(`${prefix}.confirm.${randomUUID()}`, {
-    callback: (_, m) => { counts[m.headers?.code === 503 ? "unheard" : "confirmed"]++; },
+    callback: (_, m) => { counts[m.headers?.code === 503 ? "noResponders" : "confirmed"]++; },
   });
-  const door = nc.subscribe(`${prefix}.api.request.alice.${secret}`, {
+  const api = nc.subscribe(`${prefix}.api.request.alice.${secret}`, {
     callback: (_, m) => {
-      asked.push(m);
-      const reply = answer(m.json(), asked.length);
+      requests.push(m);
+      const reply = answer(m.json(), requests.length);
       if (reply) m.respond(JSON.stringify(reply), { reply: confirm.getSubject() });
     },
   });
   await nc.flush();
-  t.after(() => { door.unsubscribe(); confirm.unsubscribe(); });
+  t.after(() => { api.unsubscribe(); confirm.unsubscribe(); });
   const result = await new Leases(nc, { identity: "alice", prefix, ...options })
     .request(secret).then((issued) => ({ issued }), (error) => ({ error }));
-  await nc.flush(); // what was confirmed has come back
-  return { ...result, ...counts, counts, confirm: confirm.getSubject(), asked };
+  await nc.flush(); // until the confirmation has arrived
+  return { ...result, ...counts, counts, confirm: confirm.getSubject(), requests };
 }
 
-test("a delivery as it should be is opened and confirmed", async (t) => {
-  const { issued, confirmed, asked } = await ask(t, (body) => delivery(body.xkey));
+test("a correct delivery is opened and confirmed", async (t) => {
+  const { issued, confirmed, requests } = await request(t, (body) => delivery(body.xkey));
   assert.equal(confirmed, 1);
-  assert.equal(asked.length, 1);
+  assert.equal(requests.length, 1);
   assert.equal(issued.lease.name, "alice.ci.1");
   assert.equal(issued.region, "eu-central-1");
   assert.equal(issued.credentials.accessKeyId, "AKIAEXAMPLE");
@@ -65,8 +66,8 @@ test("a delivery as it should be is opened and confirmed", async (t) => {
   }
 });
 
-test("an end that is later than the box's is taken: the lease was renewed", async (t) => {
-  const { issued, confirmed } = await ask(t, (body) => delivery(body.xkey, { lease: lease({ expires_at: hour(2) }) }));
+test("an end later than the box's is accepted: the lease was renewed", async (t) => {
+  const { issued, confirmed } = await request(t, (body) => delivery(body.xkey, { lease: lease({ expires_at: hour(2) }) }));
   assert.equal(issued.lease.expires_at, hour(2));
   assert.equal(confirmed, 1);
 });
@@ -75,32 +76,32 @@ const other = createCurve().getPublicKey();
 const box = (xkey, more) => ({ sealed: seal(JSON.stringify(contents(more)), xkey) });
 const refused = {
   "a box for another key": [() => ({ sealed: box(other).sealed }), /does not open/],
-  "a box from another key than it says": [(xkey) => ({ sealed: seal(JSON.stringify(contents()), xkey, other) }), /does not open/],
-  "a box that was changed": [(xkey) => {
+  "a box from another key than it states": [(xkey) => ({ sealed: seal(JSON.stringify(contents()), xkey, other) }), /does not open/],
+  "a modified box": [(xkey) => {
     const { from, box: text } = seal(JSON.stringify(contents()), xkey);
     const bytes = Buffer.from(text, "base64");
     bytes[bytes.length - 1] ^= 1;
     return { sealed: { from, box: bytes.toString("base64") } };
   }, /does not open/],
-  "a box that is none": [() => ({ sealed: { from: other, box: "eGt2MQ==" } }), /does not open/],
+  "an invalid box": [() => ({ sealed: { from: other, box: "eGt2MQ==" } }), /does not open/],
   "a box without a sender": [(xkey) => ({ sealed: { box: box(xkey).sealed.box } }), /does not open/],
-  "a box of no JSON": [(xkey) => ({ sealed: seal("not+a/secret", xkey) }), /does not open/],
+  "a box without JSON": [(xkey) => ({ sealed: seal("not+a/secret", xkey) }), /does not open/],
   "a box without credentials": [(xkey) => box(xkey, { credentials: undefined }), /no credentials/],
   "a box without a secret key": [(xkey) => box(xkey, { credentials: { ...credentials, secret_access_key: "" } }), /no credentials/],
   "another lease's box": [(xkey) => box(xkey, { lease: "alice.ci.2" }), /box of another lease/],
   "another identity's box": [(xkey) => box(xkey, { identity: "bob" }), /box of another lease/],
-  "an answer with another identity": [() => ({ lease: lease({ identity: "bob", name: "bob.ci.1" }) }), /not what alice asked/],
-  "an answer with another secret": [() => ({ lease: lease({ secret: "prod", name: "alice.prod.1" }) }), /not what alice asked/],
-  "an answer with another name": [() => ({ lease: lease({ name: "alice.ci.2" }) }), /not what alice asked/],
+  "an answer with another identity": [() => ({ lease: lease({ identity: "bob", name: "bob.ci.1" }) }), /not what alice requested/],
+  "an answer with another secret": [() => ({ lease: lease({ secret: "prod", name: "alice.prod.1" }) }), /not what alice requested/],
+  "an answer with another name": [() => ({ lease: lease({ name: "alice.ci.2" }) }), /not what alice requested/],
   "an earlier end": [() => ({ lease: lease({ expires_at: hour(0) }) }), /earlier end/],
-  "an end that is none": [() => ({ lease: lease({ expires_at: "never" }) }), /earlier end/],
+  "an invalid end": [() => ({ lease: lease({ expires_at: "never" }) }), /earlier end/],
   "no end": [() => ({ lease: lease({ expires_at: undefined }) }), /earlier end/],
   "a box without an end": [(xkey) => box(xkey, { expires_at: undefined }), /earlier end/],
   "credentials in clear": [() => ({ sealed: undefined, credentials }), /came in clear/],
 };
 for (const [what, [more, why]] of Object.entries(refused)) {
-  test(`refused, and not confirmed: ${what}`, async (t) => {
-    const { error, confirmed } = await ask(t, (body) => delivery(body.xkey, more(body.xkey)));
+  test(`not confirmed: ${what}`, async (t) => {
+    const { error, confirmed } = await request(t, (body) => delivery(body.xkey, more(body.xkey)));
     assert.ok(error instanceof DeliveryError, inspect(error));
     assert.match(error.message, why);
     assert.ok(!inspect(error).includes("not+a/secret"));
@@ -108,31 +109,31 @@ for (const [what, [more, why]] of Object.entries(refused)) {
   });
 }
 
-test("the broker's error is told", async (t) => {
-  const { error, confirmed } = await ask(t, () => ({
-    kind: "error", error: { code: "limit_exceeded", message: "enough", retryable: true, retry_after: hour(1) }, lease: lease(),
+test("the broker's error is thrown", async (t) => {
+  const { error, confirmed } = await request(t, () => ({
+    kind: "error", error: { code: "limit_exceeded", message: "enough", retryable: true, retry_after: "10s" }, lease: lease(),
   }));
   assert.ok(error instanceof LessorError);
   assert.equal(error.code, "limit_exceeded");
   assert.equal(error.retryable, true);
-  assert.equal(error.retryAfter, hour(1));
+  assert.equal(error.retryAfter, "10s");
   assert.equal(error.lease.name, "alice.ci.1");
   assert.equal(confirmed, 0);
 });
 
 for (const reply of [{ kind: "lease", lease: lease() }, { kind: "credentials" }]) {
-  test(`an answer of another kind, or without a lease: ${reply.kind}`, async (t) => {
-    const { error, confirmed } = await ask(t, () => reply);
+  test(`an answer of another kind, or without a lease, is refused: ${reply.kind}`, async (t) => {
+    const { error, confirmed } = await request(t, () => reply);
     assert.match(error.message, /another version/);
     assert.equal(confirmed, 0);
   });
 }
 
-test("without an answer the request is sent again, as it was", async (t) => {
-  const { issued, confirmed, asked } = await ask(t, (body, n) => (n > 1 ? delivery(body.xkey) : undefined), { resend: 50 });
+test("a request without an answer is sent again, unchanged", async (t) => {
+  const { issued, confirmed, requests } = await request(t, (body, n) => (n > 1 ? delivery(body.xkey) : undefined), { resend: 50 });
   assert.equal(issued.lease.name, "alice.ci.1");
   assert.equal(confirmed, 1);
-  const [first, second] = asked;
+  const [first, second] = requests;
   assert.equal(second.string(), first.string());
   assert.equal(second.reply, first.reply);
   const key = first.headers.get("Lessor-Idempotency-Key");
@@ -140,49 +141,49 @@ test("without an answer the request is sent again, as it was", async (t) => {
   assert.equal(second.headers.get("Lessor-Idempotency-Key"), key);
 });
 
-test("somebody listens for the answer to another try, and to one try for nothing else", async (t) => {
-  for (const [after, unheard] of [[1, 0], [0, 1]]) {
-    const { asked, confirm, counts } = await ask(t, (body, n) => (n > after ? delivery(body.xkey) : undefined),
+test("the inbox stays subscribed after an answer only if the request was sent again", async (t) => {
+  for (const [after, noResponders] of [[1, 0], [0, 1]]) {
+    const { requests, confirm, counts } = await request(t, (body, n) => (n > after ? delivery(body.xkey) : undefined),
       { resend: after ? 50 : 60_000, late: 60_000 });
-    const before = counts.unheard;
-    nc.publish(asked[0].reply, "{}", { reply: confirm });
+    const before = counts.noResponders;
+    nc.publish(requests[0].reply, "{}", { reply: confirm });
     await nc.flush();
-    await nc.flush(); // what NATS says of it has come, too
-    assert.equal(counts.unheard - before, unheard);
+    await nc.flush(); // until a 503 from NATS has arrived
+    assert.equal(counts.noResponders - before, noResponders);
   }
 });
 
-test("each request has keys and an inbox of its own", async (t) => {
-  const [a, b] = [await ask(t, (body) => delivery(body.xkey)), await ask(t, (body) => delivery(body.xkey))].map((r) => r.asked[0]);
+test("each request has its own keys and inbox", async (t) => {
+  const [a, b] = [await request(t, (body) => delivery(body.xkey)), await request(t, (body) => delivery(body.xkey))].map((r) => r.requests[0]);
   assert.match(a.reply, /^_INBOX_alice\./);
   assert.notEqual(a.reply, b.reply);
   assert.notEqual(a.json().xkey, b.json().xkey);
   assert.notEqual(a.headers.get("Lessor-Idempotency-Key"), b.headers.get("Lessor-Idempotency-Key"));
 });
 
-test("nobody answers", async (t) => {
-  const { error } = await ask(t, () => undefined, { timeout: 200, resend: 50 });
+test("a request without any answer times out", async (t) => {
+  const { error } = await request(t, () => undefined, { timeout: 200, resend: 50 });
   assert.equal(error.name, "TimeoutError");
 });
 
-test("nobody listens", async () => {
-  const leases = new Leases(nc, { identity: "alice", prefix: `${prefix}-nobody`, unheard: 150 });
+test("no responders", async () => {
+  const leases = new Leases(nc, { identity: "alice", prefix: `${prefix}-none`, noRespondersWait: 150 });
   await assert.rejects(leases.revoke("alice.ci.1"), (error) => error.isNoResponders());
 });
 
-test("a broker that comes back is waited for", async (t) => {
+test("a request waits for a broker that restarts", async (t) => {
   const leases = new Leases(nc, { identity: "alice", prefix: `${prefix}-late` });
   const got = leases.get("alice.ci.1");
   setTimeout(() => {
-    const door = nc.subscribe(`${prefix}-late.api.get.alice.ci.1`, {
+    const api = nc.subscribe(`${prefix}-late.api.get.alice.ci.1`, {
       callback: (_, m) => m.respond(JSON.stringify({ kind: "lease", lease: lease() })),
     });
-    t.after(() => door.unsubscribe());
+    t.after(() => api.unsubscribe());
   }, 50);
   assert.equal((await got).name, "alice.ci.1");
 });
 
-test("names that are none, and other identities' leases, are not asked for", async () => {
+test("invalid names and other identities' leases are refused before anything is sent", async () => {
   for (const identity of ["", "*", ">", "a.b", "Alice", "alice\n", "a".repeat(65), undefined]) {
     assert.throws(() => new Leases(nc, { identity }), TypeError);
   }
