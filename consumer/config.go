@@ -27,9 +27,9 @@ type Config struct {
 	Provider provider.Provider
 	// Keys seal what waits in a record for its delivery.
 	Keys *messages.Keyring
-	// ProjectID is the external id with which the broker assumes roles if a
-	// definition names none; "" is none.
-	ProjectID string
+	// ExternalID is sent when the broker assumes a role and the definition has no
+	// external id; "" sends none.
+	ExternalID string
 	// Index is the scheduler's index of live leases. nil: their number is never
 	// known, and requests for secrets with limits wait.
 	Index Index
@@ -85,8 +85,8 @@ type Workers struct {
 	Renew   int // 0 is 64
 	Revoke  int // 0 is 128
 	Confirm int // 0 is 16
-	// MaxCleanups is how many teardowns whose keys are deleted may wait beside the
-	// workers; 0 is 1024, and below 0 is none: they are redelivered later.
+	// MaxCleanups is how many cleanups may run, or wait to run, on goroutines of their
+	// own; 0 is 1024, and below 0 is none: their messages are redelivered later.
 	MaxCleanups int
 }
 
@@ -95,11 +95,11 @@ type Streams struct {
 	// Replicas is how many copies JetStream keeps of streams and buckets; 0 is 1 for
 	// new ones and leaves existing ones as they are.
 	Replicas int
-	// GroupCommit is how many writes to one stream at the same time are committed as
-	// one batch ([DefaultGroup] is a good number); 0 is none. It is for a NATS that
-	// flushes each write to the disk (sync_interval always), and needs nats-server
-	// 2.12.
-	GroupCommit int
+	// MinBatch is from how many simultaneous writes to one stream on they are
+	// committed as one batch ([DefaultGroup] is a good number); 0 is never. It is for
+	// a NATS that flushes each write to the disk (sync_interval always), and needs
+	// nats-server 2.12.
+	MinBatch int
 	// EventAge is how long events are kept; 0 is 90 days.
 	EventAge time.Duration
 	// AckWait is how long JetStream waits for a sign of progress before it
@@ -117,8 +117,8 @@ type Sweep struct {
 	Most  int           // orphans that a sweep removes without an operator's consent; 0 is 10
 }
 
-// DefaultGroup is from how many messages on a batch is faster than as many writes
-// where NATS flushes each write.
+// DefaultGroup is the number of messages above which a batch is faster than as many
+// single writes where NATS flushes each write.
 const DefaultGroup = store.DefaultGroup
 
 // Index is the scheduler's index of live leases, a moment old.

@@ -28,11 +28,11 @@ const SourceFile = secrets.SourceFile
 
 // Consumer handles the messages of an installation. Any number of them may run.
 type Consumer struct {
-	cfg      Config
-	js       jetstream.JetStream
-	health   *health.Tracker
-	lifetime *queue.Lifetime
-	parts    *parts
+	cfg        Config
+	js         jetstream.JetStream
+	health     *health.Tracker
+	lifetime   *queue.Lifetime
+	components *components
 
 	engine  *lease.Engine
 	workers []*queue.Workers
@@ -52,7 +52,7 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 		return nil, err
 	}
 	err = c.untilReady(ctx, func(ctx context.Context) (err error) {
-		c.parts, err = c.open(ctx)
+		c.components, err = c.open(ctx)
 		return err
 	})
 	return c, err
@@ -91,7 +91,7 @@ func (c *Consumer) startWorkers(ctx context.Context) error {
 	} {
 		var cons jetstream.Consumer
 		err := c.untilReady(ctx, func(ctx context.Context) (err error) {
-			cons, err = c.parts.topology.EnsureConsumer(ctx, w.verb)
+			cons, err = c.components.topology.EnsureConsumer(ctx, w.verb)
 			return err
 		})
 		if err != nil {
@@ -99,7 +99,7 @@ func (c *Consumer) startWorkers(ctx context.Context) error {
 		}
 		c.workers = append(c.workers, queue.StartWorkers(c.workersConfig(), w.verb, w.n, cons, w.handle))
 	}
-	c.lifetime.Go(c.renewPulls)
+	c.lifetime.Go(c.repullOnReconnect)
 	return nil
 }
 
@@ -114,8 +114,8 @@ func (c *Consumer) flush(ctx context.Context) error {
 	return err
 }
 
-// renewPulls makes the workers pull anew on every new connection.
-func (c *Consumer) renewPulls() {
+// repullOnReconnect makes the workers pull anew on every new connection.
+func (c *Consumer) repullOnReconnect() {
 	connected := c.cfg.Conn.StatusChanged(nats.CONNECTED)
 	defer c.cfg.Conn.RemoveStatusListener(connected)
 	for {
@@ -127,7 +127,7 @@ func (c *Consumer) renewPulls() {
 				return // the connection is closed for good
 			}
 			for _, w := range c.workers {
-				w.Renew()
+				w.Repull()
 			}
 		}
 	}
@@ -154,7 +154,7 @@ func (c *Consumer) Stop(ctx context.Context) error {
 	c.lifetime.Stop()
 	select {
 	case <-finished:
-		c.parts.events.EmitOmitted(ctx, true)
+		c.components.events.EmitOmitted(ctx, true)
 	case <-ctx.Done():
 	}
 	c.lifetime.Abort()
@@ -179,13 +179,15 @@ func (c *Consumer) wait() {
 }
 
 // Secrets returns the dynamic secrets, for callers that put definitions.
-func (c *Consumer) Secrets() *Secrets { return c.parts.secrets }
+func (c *Consumer) Secrets() *Secrets { return c.components.secrets }
 
 // Installation returns the id that this installation writes on its users.
-func (c *Consumer) Installation() string { return c.parts.installation }
+func (c *Consumer) Installation() string { return c.components.installation }
 
 // Held returns why the restore guard is active; "" if it is not.
-func (c *Consumer) Held(ctx context.Context) (why string, err error) { return c.parts.guard.Why(ctx) }
+func (c *Consumer) Held(ctx context.Context) (why string, err error) {
+	return c.components.guard.Why(ctx)
+}
 
 // Healthy returns nil if the consumer can do its work, or else what is wrong, in an
 // operator's words.
@@ -199,7 +201,7 @@ func (c *Consumer) Healthy(ctx context.Context) error {
 	if err := c.health.Err(); err != nil {
 		return err
 	}
-	if _, err := c.parts.leases.Stream.Info(ctx); err != nil {
+	if _, err := c.components.leases.Stream.Info(ctx); err != nil {
 		return fmt.Errorf("lease bucket: %w", bucket.Explain(err))
 	}
 	return nil

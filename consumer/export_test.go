@@ -8,12 +8,12 @@ import (
 
 // CachedSecret returns the definition that a broker uses now.
 func CachedSecret(c *Consumer, ctx context.Context, name string) (messages.DynamicSecret, error) {
-	s, err := c.parts.secrets.Get(ctx, name)
+	s, err := c.components.secrets.Get(ctx, name)
 	return s.DynamicSecret, err
 }
 
 // HasReserve reports whether the free-space reserve is filled, and leases are made.
 func (c *Consumer) HasReserve() bool {
-	filled, err := c.parts.reserve.Filled(context.Background())
-	return err == nil && filled && !c.parts.reserve.Spent()
+	filled, err := c.components.reserve.Filled(context.Background())
+	return err == nil && filled && !c.components.reserve.Spent()
 }

@@ -13,7 +13,7 @@ import (
 // keeps the replicas apart. Each duty has a goroutine of its own: a rotation may wait
 // for AWS, and holds up nothing else.
 func (c *Consumer) startMaintenance() {
-	p, running := c.parts, c.lifetime.Running()
+	p, running := c.components, c.lifetime.Running()
 	monitor := &queue.Monitor{
 		Topology: p.topology, Conn: c.cfg.Conn, State: p.state, Health: c.health, Every: c.cfg.MaintainEvery, Log: c.cfg.Log,
 	}
@@ -54,15 +54,15 @@ func (c *Consumer) maintain(ctx context.Context, what string, every time.Duratio
 // Definitions are read first and leases then: a request writes its record before it
 // reads the definition for the last time.
 func (c *Consumer) dropConnections(ctx context.Context) error {
-	return c.parts.connections.Drop(ctx, func(ctx context.Context) (func(string) bool, error) {
-		defined, err := c.parts.secrets.Connections(ctx)
+	return c.components.connections.Drop(ctx, func(ctx context.Context) (func(string) bool, error) {
+		defined, err := c.components.secrets.Connections(ctx)
 		if err != nil {
 			return nil, err
 		}
-		used, err := c.parts.leases.UsedConnections(ctx)
+		used, err := c.components.leases.UsedConnections(ctx)
 		return func(name string) bool { return defined(name) || used(name) }, err
 	}, func(ctx context.Context, name string) bool {
-		last := c.parts.sweeper.One(ctx, name)
+		last := c.components.sweeper.One(ctx, name)
 		for _, o := range last.Orphans {
 			if !o.Removed {
 				return false

@@ -92,7 +92,7 @@ func (s *Scheduler) remind(r reminder) {
 // notPublished is called for each reminder that the stream did not store. That an
 // earlier one is still pending is no failure.
 func (s *Scheduler) notPublished(_ jetstream.JetStream, msg *nats.Msg, err error) {
-	if !bucket.IsPending(err) {
+	if !bucket.IsSubjectFull(err) {
 		s.publishFailed(err, strings.Join(s.cfg.Namespace.Tokens(msg.Subject, 1), "."))
 	}
 }

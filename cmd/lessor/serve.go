@@ -165,12 +165,12 @@ func (s *serveCmd) run(ctx context.Context, env *cli.Environment) error {
 	o := broker.ServeOptions{
 		Log: log, Version: cli.Version(), KeyFile: s.keyFile, Secrets: s.secrets, Health: s.health, AWSRate: s.awsRate,
 		Config: consumer.Config{
-			Namespace: ns, ProjectID: s.projectID,
+			Namespace: ns, ExternalID: s.projectID,
 			Timing: record.Timing{Confirm: s.confirmWithin, Expiring: s.expiringBefore.Std()},
 			MinTTL: s.minTTL, Restored: s.restored,
 			Sweep: consumer.Sweep{Every: s.sweepEvery}, MaxRequestsPerMinute: s.perMinute,
 			Workers: consumer.Workers{Request: s.workers, Revoke: s.workers},
-			Streams: consumer.Streams{Replicas: s.replicas, GroupCommit: broker.GroupCommit(s.durable || s.group)},
+			Streams: consumer.Streams{Replicas: s.replicas, MinBatch: broker.GroupCommit(s.durable || s.group)},
 		},
 	}
 	if s.embedded {

@@ -31,9 +31,9 @@ func IsConflict(err error) bool {
 		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
-// IsPending reports whether a stream that takes a limited number of messages a
+// IsSubjectFull reports whether a stream that takes a limited number of messages a
 // subject refused one because of that.
-func IsPending(err error) bool {
+func IsSubjectFull(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && api.ErrorCode == codeStoreFailed && strings.Contains(api.Description, "per subject")
 }
@@ -42,7 +42,7 @@ func IsPending(err error) bool {
 // although it refused it: its disk failed.
 func MayBePartlyStored(err error) bool {
 	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode == codeStoreFailed && !IsPending(err)
+	return errors.As(err, &api) && api.ErrorCode == codeStoreFailed && !IsSubjectFull(err)
 }
 
 // Problem is what is wrong with JetStream, in an operator's words.

@@ -122,7 +122,7 @@ func (s *Sandbox) AddBroker(ctx context.Context, o Options) (*broker.Broker, err
 	}
 	s.onClose(nc.Close)
 	cfg := consumer.Config{Conn: nc, Keys: s.keys, Log: o.Log, Provider: awsiam.New(s.AWSOptions), MinTTL: o.MinTTL,
-		Streams: consumer.Streams{GroupCommit: broker.GroupCommit(o.Durable)}}
+		Streams: consumer.Streams{MinBatch: broker.GroupCommit(o.Durable)}}
 	if o.Configure != nil {
 		o.Configure(&cfg)
 	}

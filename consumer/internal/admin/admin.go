@@ -63,7 +63,7 @@ type Restorer interface {
 }
 
 // Config is what the admin service needs. Every field must be set, except for Log and
-// ProjectID.
+// ExternalID.
 type Config struct {
 	Conn      *nats.Conn
 	Namespace messages.Namespace
@@ -76,8 +76,8 @@ type Config struct {
 	DryRun func(ctx context.Context, d messages.DynamicSecret) (messages.SecretCheck, error)
 	// RotateKey rotates the access key of a connection.
 	RotateKey func(ctx context.Context, connection string) error
-	// ProjectID is the external id for roles whose definition names none; "" is none.
-	ProjectID string
+	// ExternalID is the external id for roles whose definition names none; "" is none.
+	ExternalID string
 	// GiveUp ends the record of a lease that could not be revoked.
 	GiveUp func(ctx context.Context, name messages.LeaseName, reason string) (messages.Lease, error)
 	// Revoke publishes a revocation by command; with wait it waits while an earlier

@@ -95,7 +95,7 @@ func (s *Service) rotateKey(ctx context.Context, o messages.SecretRequest) (mess
 	if err != nil {
 		return messages.Reply{}, err
 	}
-	if err := s.cfg.RotateKey(ctx, provider.ConnectionOf(d, s.cfg.ProjectID).Name); err != nil {
+	if err := s.cfg.RotateKey(ctx, provider.ConnectionOf(d, s.cfg.ExternalID).Name); err != nil {
 		return messages.Reply{}, err
 	}
 	return s.secretReply(ctx, o.Name)

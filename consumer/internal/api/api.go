@@ -14,7 +14,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Commands puts messages on the verbs' streams ([queue.Commands]).
+// Commands puts messages on the verbs' streams ([queue.Outbox]).
 type Commands interface {
 	Publish(ctx context.Context, v messages.Verb, msg *nats.Msg) error
 	PublishWhenFree(ctx context.Context, v messages.Verb, msg *nats.Msg) error

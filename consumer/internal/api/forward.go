@@ -39,7 +39,7 @@ func (s *Service) request(ctx context.Context, r request, _ messages.LeaseReques
 		msg.Header.Set(messages.HeaderIdempotencyKey, key)
 	}
 	err := s.cfg.Commands.Publish(ctx, messages.VerbRequest, msg)
-	if bucket.IsPending(err) {
+	if bucket.IsSubjectFull(err) {
 		err = messages.Errorf(messages.CodeUnavailable, "%d requests of %s for %s wait already; ask again in a moment", queue.MaxQueued, name.Identity, name.Secret).
 			After(pendingWait).Because(err)
 	}

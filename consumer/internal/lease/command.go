@@ -55,13 +55,13 @@ func errNoLease(name messages.LeaseName) *messages.Error {
 // handled yet, because the broker was down or has a backlog.
 type pendingMessages struct {
 	Settings
-	commands *queue.Commands
+	outbox *queue.Outbox
 }
 
 // confirmation reports whether a confirmation of the lease's delivery waits.
 func (p pendingMessages) confirmation(ctx context.Context, e store.Entry) (bool, error) {
 	for _, token := range p.Keys.ConfirmTokens(e.Name().String(), e.Attempt) {
-		waits, err := p.commands.Pending(ctx, messages.VerbConfirm, p.Namespace.Confirm(e.Name(), token), time.Time{})
+		waits, err := p.outbox.Pending(ctx, messages.VerbConfirm, p.Namespace.Confirm(e.Name(), token), time.Time{})
 		if waits || err != nil {
 			return waits, err
 		}
@@ -71,5 +71,5 @@ func (p pendingMessages) confirmation(ctx context.Context, e store.Entry) (bool,
 
 // renewal reports whether a renewal waits that was stored before the lease's end.
 func (p pendingMessages) renewal(ctx context.Context, e store.Entry) (bool, error) {
-	return p.commands.Pending(ctx, messages.VerbRenew, p.Namespace.Renew(e.Name()), e.ExpiresAt)
+	return p.outbox.Pending(ctx, messages.VerbRenew, p.Namespace.Renew(e.Name()), e.ExpiresAt)
 }

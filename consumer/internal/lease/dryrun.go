@@ -30,7 +30,7 @@ const dryRunTimeout = 50 * time.Second
 // that the dry run could not be made.
 func (d *DryRuns) Run(ctx context.Context, def messages.DynamicSecret) (messages.SecretCheck, error) {
 	result := messages.SecretCheck{Name: def.Name, Notes: d.provider.Notes(def), Calls: []messages.CheckedCall{}}
-	conn := provider.ConnectionOf(def, d.ProjectID)
+	conn := provider.ConnectionOf(def, d.ExternalID)
 	if err := d.accounts.Keep(ctx, conn); err != nil {
 		result.Connection.Name = conn.Name
 		result.Error = OperatorError(err).Message

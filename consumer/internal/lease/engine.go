@@ -26,8 +26,8 @@ type Settings struct {
 	Keys         *messages.Keyring // seal what waits in a record for its delivery
 	Timing       record.Timing
 	MinTTL       messages.Duration
-	// ProjectID is the external id for roles whose definition names none; "" is none.
-	ProjectID string
+	// ExternalID is the external id for roles whose definition names none; "" is none.
+	ExternalID string
 	// NoRespondersWait is how long a delivery is repeated while NATS answers "no
 	// responders".
 	NoRespondersWait time.Duration
@@ -65,7 +65,7 @@ type Parts struct {
 	Provider provider.Provider
 	Accounts *connection.Registry
 	Secrets  *secrets.Registry
-	Commands *queue.Commands
+	Outbox   *queue.Outbox
 	Reserve  *store.Reserve
 	Limits   Limits
 	Guard    Guard
@@ -99,7 +99,7 @@ func New(s Settings, p Parts) (*Engine, error) {
 	sync := &denySync{Settings: s, leases: p.Leases, accounts: p.Accounts}
 	deliveries := &Deliveries{
 		Settings: s, leases: p.Leases, events: p.Events, accounts: p.Accounts, publisher: publisher,
-		pending: pendingMessages{s, p.Commands}, teardown: teardown, lifetime: p.Lifetime, replier: queue.Replier{Conn: p.Conn},
+		pending: pendingMessages{s, p.Outbox}, teardown: teardown, lifetime: p.Lifetime, replier: queue.Replier{Conn: p.Conn},
 	}
 	planner := &planner{Settings: s, accounts: p.Accounts, limits: p.Limits}
 	return &Engine{
@@ -108,7 +108,7 @@ func New(s Settings, p Parts) (*Engine, error) {
 			provisioner: &provisioner{Settings: s, leases: p.Leases, accounts: p.Accounts, secrets: p.Secrets, sync: sync, lifetime: p.Lifetime},
 		},
 		Renewals:      &Renewals{Settings: s, leases: p.Leases, events: p.Events, sync: sync},
-		Revocations:   &Revocations{Settings: s, leases: p.Leases, events: p.Events, guard: p.Guard, pending: pendingMessages{s, p.Commands}, teardown: teardown},
+		Revocations:   &Revocations{Settings: s, leases: p.Leases, events: p.Events, guard: p.Guard, pending: pendingMessages{s, p.Outbox}, teardown: teardown},
 		Confirmations: &Confirmations{Settings: s, leases: p.Leases, events: p.Events},
 		Teardown:      teardown,
 		DryRuns:       &DryRuns{Settings: s, leases: p.Leases, accounts: p.Accounts, provider: p.Provider, teardown: teardown},

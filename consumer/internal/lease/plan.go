@@ -41,7 +41,7 @@ func (p *planner) plan(ctx context.Context, req request, def secrets.Compiled) (
 	if err != nil {
 		return record.Plan{}, err
 	}
-	conn := provider.ConnectionOf(def.DynamicSecret, p.ProjectID)
+	conn := provider.ConnectionOf(def.DynamicSecret, p.ExternalID)
 	if err := p.accounts.Keep(ctx, conn); err != nil {
 		return record.Plan{}, publicIfFinal(err)
 	}

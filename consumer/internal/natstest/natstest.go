@@ -33,7 +33,7 @@ type Server struct {
 	Keys      *messages.Keyring
 	Events    *events.Log
 	Lifetime  *queue.Lifetime
-	Commands  *queue.Commands
+	Commands  *queue.Outbox
 }
 
 // Start starts a server. Events have the time of the clock.
@@ -58,7 +58,7 @@ func Start(t testing.TB, now func() time.Time) *Server {
 	s.Keys, err = messages.ParseKeyring(seed)
 	ok(t, err)
 	wrote := func(string, error) {}
-	s.Commands = queue.NewCommands(s.JS, s.Namespace, s.Lifetime, 0, wrote)
+	s.Commands = queue.NewOutbox(s.JS, s.Namespace, s.Lifetime, 0, wrote)
 	s.Events = events.New(events.Config{
 		JS: s.JS, Namespace: s.Namespace, Installation: Installation, Keys: s.Keys, Now: now, Log: zerolog.Nop(),
 		Publisher: store.NewGroupCommit(s.JS, 0), Wrote: wrote,

@@ -26,7 +26,8 @@ func NewLifetime() *Lifetime {
 // maintenance.
 func (l *Lifetime) Running() context.Context { return l.running }
 
-// Base is the context of work that a stop waits for until it runs out of patience.
+// Base is the context of work that a stop waits for. It ends when the stop waits no
+// longer.
 func (l *Lifetime) Base() context.Context { return l.base }
 
 // Go runs f on a goroutine that a stop waits for.

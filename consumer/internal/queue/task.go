@@ -11,7 +11,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Task is a message that a worker holds. Its handler may set ReplyTo, Lease and Log;
+// Task is a message that a worker holds. Its handler may set ReplyTo and Log;
 // it can't acknowledge the message.
 type Task struct {
 	Verb       messages.Verb

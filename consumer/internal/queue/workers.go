@@ -56,28 +56,29 @@ type Workers struct {
 	verb   messages.Verb
 	handle Handler
 	log    zerolog.Logger
-	pulls  *pulls
+	pool   *pool
 }
 
 // StartWorkers starts n workers for a verb, whose durable consumer must exist.
 func StartWorkers(cfg WorkersConfig, verb messages.Verb, n int, cons jetstream.Consumer, handle Handler) *Workers {
 	w := &Workers{cfg: cfg, verb: verb, handle: handle, log: cfg.Log.With().Str("verb", string(verb)).Logger()}
 	ensure := func(ctx context.Context) (jetstream.Consumer, error) { return cfg.Topology.EnsureConsumer(ctx, verb) }
-	w.pulls = startPulls(cfg.Lifetime.Base(), n, cons, ensure, w.work, cfg.Heartbeat, w.log)
+	w.pool = startPool(cfg.Lifetime.Base(), n, cons, ensure, w.work, cfg.Heartbeat, w.log)
 	return w
 }
 
-// Renew makes every waiting worker pull anew: on a new connection the server may or
+// Repull makes every waiting worker pull anew: on a new connection the server may or
 // may not have its pull from the old one.
-func (w *Workers) Renew() { w.pulls.renew() }
+func (w *Workers) Repull() { w.pool.repull() }
 
 // Drain lets the workers finish their tasks and take no new ones. It does not wait.
-func (w *Workers) Drain() { w.pulls.drain() }
+func (w *Workers) Drain() { w.pool.drain() }
 
 // Wait returns when all workers have returned.
-func (w *Workers) Wait() { w.pulls.workers.Wait() }
+func (w *Workers) Wait() { w.pool.workers.Wait() }
 
-// work handles one message.
+// work handles one message: it makes the task, calls the handler and carries out the
+// outcome.
 func (w *Workers) work(ctx context.Context, msg jetstream.Msg) {
 	t, err := w.newTask(msg)
 	if err != nil {
@@ -87,14 +88,14 @@ func (w *Workers) work(ctx context.Context, msg jetstream.Msg) {
 	if t.Redelivered() {
 		w.cfg.Meter.Redelivered(w.verb)
 	}
-	alive := keepInProgress(msg, w.cfg.AckWait/3)
-	w.finish(t, msg, alive, w.handle(ctx, t))
+	progress := keepInProgress(msg, w.cfg.AckWait/3)
+	w.finish(t, msg, progress, w.handle(ctx, t))
 }
 
 // finish carries out the outcome of a task. It is the only place that acknowledges
 // a message or gives it back.
-func (w *Workers) finish(t *Task, msg jetstream.Msg, alive *inProgress, o Outcome) {
-	o = w.publish(t, o)
+func (w *Workers) finish(t *Task, msg jetstream.Msg, progress *inProgress, o Outcome) {
+	o = w.reduce(t, o)
 	var err error
 	switch o.action {
 	case detach, detachUntilStop:
@@ -102,27 +103,27 @@ func (w *Workers) finish(t *Task, msg jetstream.Msg, alive *inProgress, o Outcom
 		if o.action == detachUntilStop {
 			ctx = w.cfg.Lifetime.Running()
 		}
-		w.cfg.Lifetime.Go(func() { w.finish(t, msg, alive, o.next(ctx)) })
+		w.cfg.Lifetime.Go(func() { w.finish(t, msg, progress, o.next(ctx)) })
 		return
 	case ack:
-		alive.stop()
+		progress.stop()
 		if err = msg.Ack(); err == nil {
 			w.cfg.Meter.Handled(w.verb, cmp.Or(o.label, LabelNothing), max(0, w.cfg.Now().Sub(t.Stored)))
 		}
 	case retryIn:
-		alive.stop()
+		progress.stop()
 		err = msg.NakWithDelay(o.wait)
 	default:
-		alive.stop()
+		progress.stop()
 	}
 	if err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
 		t.Log.Warn().Err(err).Msg("the message could not be acknowledged or given back; it will be redelivered")
 	}
 }
 
-// publish publishes what an outcome wants published, and reduces it to one that
-// concerns the message alone.
-func (w *Workers) publish(t *Task, o Outcome) Outcome {
+// reduce publishes the reply and the event of an outcome, and reduces it to what
+// remains to be done with the message: acknowledge it, give it back, leave it.
+func (w *Workers) reduce(t *Task, o Outcome) Outcome {
 	switch o.action {
 	case ack:
 		if o.reply != nil {
@@ -146,14 +147,14 @@ func (w *Workers) publish(t *Task, o Outcome) Outcome {
 	return o
 }
 
-// retry is how long a message waits after an error that passes.
+// retry returns the outcome for an error that may not last, and logs it.
 func (w *Workers) retry(t *Task, err error) Outcome {
 	if errors.Is(err, bucket.ErrConflict) {
 		return RetryIn(w.cfg.RetryMin / 4) // another worker was faster, and nothing is wrong
 	}
 	if errors.Is(err, context.Canceled) && w.cfg.Lifetime.Running().Err() != nil {
 		if w.cfg.Lifetime.Base().Err() != nil {
-			return NoAck() // the stop has run out of patience; JetStream redelivers after AckWait
+			return NoAck() // the broker is gone in a moment; JetStream redelivers after AckWait
 		}
 		return RetryIn(w.cfg.RetryMin) // for another replica
 	}

@@ -40,9 +40,9 @@ type Config struct {
 	Connections *connection.Registry
 	Leases      *store.Leases
 	Commands    Revoker
-	// ProjectID is the external id that is sent where a role is assumed and the
+	// ExternalID is the external id that is sent where a role is assumed and the
 	// definition has none; "" sends none.
-	ProjectID string
+	ExternalID string
 	// MinTTL is the shortest lease; 0 is no limit.
 	MinTTL       messages.Duration
 	Installation string // the installation's id, shown to operators
@@ -70,7 +70,7 @@ type Registry struct {
 func New(cfg Config) *Registry {
 	return &Registry{
 		bucket: cfg.Bucket, provider: cfg.Provider, connections: cfg.Connections, leases: cfg.Leases, commands: cfg.Commands,
-		projectID: cfg.ProjectID, minTTL: cfg.MinTTL, installation: cfg.Installation, log: cfg.Log,
+		projectID: cfg.ExternalID, minTTL: cfg.MinTTL, installation: cfg.Installation, log: cfg.Log,
 		known: map[string]Compiled{}, deleting: map[string]bool{},
 	}
 }

@@ -17,14 +17,15 @@ import (
 	"github.com/lessorhq/lessor/messages/bucket"
 )
 
-// parts are the components that exist before the consumer starts.
-type parts struct {
+// components are those that exist before the consumer starts. The engine, the workers
+// and the micro services are made by [Consumer.Start].
+type components struct {
 	installation string
 	topology     *queue.Topology
 	state        *bucket.Bucket
 	leases       *store.Leases
 	reserve      *store.Reserve
-	commands     *queue.Commands
+	outbox       *queue.Outbox
 	events       *events.Log
 	marks        *events.Marks
 	connections  *connection.Registry
@@ -33,11 +34,11 @@ type parts struct {
 	sweeper      *sweep.Sweeper
 }
 
-// open makes sure of everything that is stored, and builds the parts on it.
-func (c *Consumer) open(ctx context.Context) (*parts, error) {
+// open makes sure of everything that is stored, and builds the components on it.
+func (c *Consumer) open(ctx context.Context) (*components, error) {
 	cfg := c.cfg
-	p := &parts{topology: &queue.Topology{
-		JS: c.js, Namespace: cfg.Namespace, Replicas: cfg.Streams.Replicas, AtomicPublish: cfg.Streams.GroupCommit > 0,
+	p := &components{topology: &queue.Topology{
+		JS: c.js, Namespace: cfg.Namespace, Replicas: cfg.Streams.Replicas, AtomicPublish: cfg.Streams.MinBatch > 0,
 		EventAge: cfg.Streams.EventAge, AckWait: cfg.Streams.AckWait,
 	}}
 	if err := p.topology.CheckLeaseBucket(ctx); err != nil {
@@ -64,8 +65,8 @@ func (c *Consumer) open(ctx context.Context) (*parts, error) {
 		},
 	})
 	p.secrets = secrets.New(secrets.Config{
-		Bucket: secretBucket, Provider: cfg.Provider, Connections: p.connections, Leases: p.leases, Commands: p.commands,
-		ProjectID: cfg.ProjectID, MinTTL: cfg.MinTTL, Installation: p.installation, Log: cfg.Log,
+		Bucket: secretBucket, Provider: cfg.Provider, Connections: p.connections, Leases: p.leases, Commands: p.outbox,
+		ExternalID: cfg.ExternalID, MinTTL: cfg.MinTTL, Installation: p.installation, Log: cfg.Log,
 	})
 	p.events.Installation = p.installation
 	p.marks = events.NewMarks(p.events, p.state)
@@ -88,7 +89,7 @@ func (c *Consumer) open(ctx context.Context) (*parts, error) {
 
 // openBuckets opens the buckets and builds what writes to streams. All writes report
 // their outcome to the health tracker and to the free-space reserve.
-func (p *parts) openBuckets(ctx context.Context, c *Consumer) (secretBucket *bucket.Bucket, err error) {
+func (p *components) openBuckets(ctx context.Context, c *Consumer) (secretBucket *bucket.Bucket, err error) {
 	n := c.cfg.Namespace
 	opened := map[string]*bucket.Bucket{}
 	for _, name := range []string{n.LeaseBucket(), n.SecretBucket(), n.StateBucket()} {
@@ -104,14 +105,14 @@ func (p *parts) openBuckets(ctx context.Context, c *Consumer) (secretBucket *buc
 	reporting := func(name string, w bucket.Publisher) *bucket.Bucket {
 		return opened[name].With(w, func(err error) { wrote(bucket.StreamName(name), err) })
 	}
-	minBatch := c.cfg.Streams.GroupCommit
+	minBatch := c.cfg.Streams.MinBatch
 	if minBatch > 0 && !opened[n.LeaseBucket()].Stream.CachedInfo().Config.AllowAtomicPublish {
 		c.cfg.Log.Warn().Msg("the NATS server is older than 2.12 and has no atomic batches: each write is flushed by itself")
 		minBatch = 0
 	}
 	p.leases = store.NewLeases(reporting(n.LeaseBucket(), store.NewGroupCommit(c.js, minBatch)), c.cfg.TombstoneAge)
 	p.state = reporting(n.StateBucket(), nil)
-	p.commands = queue.NewCommands(c.js, n, c.lifetime, minBatch, wrote)
+	p.outbox = queue.NewOutbox(c.js, n, c.lifetime, minBatch, wrote)
 	p.events = events.New(events.Config{
 		JS: c.js, Namespace: n, Keys: c.cfg.Keys, Publisher: store.NewGroupCommit(c.js, minBatch), Wrote: wrote, Now: c.cfg.Now, Log: c.cfg.Log,
 	})
@@ -121,7 +122,7 @@ func (p *parts) openBuckets(ctx context.Context, c *Consumer) (secretBucket *buc
 func (c *Consumer) engineSettings() lease.Settings {
 	cfg := c.cfg
 	return lease.Settings{
-		Namespace: cfg.Namespace, Installation: c.parts.installation, Keys: cfg.Keys, Timing: cfg.Timing, MinTTL: cfg.MinTTL, ProjectID: cfg.ProjectID,
+		Namespace: cfg.Namespace, Installation: c.components.installation, Keys: cfg.Keys, Timing: cfg.Timing, MinTTL: cfg.MinTTL, ExternalID: cfg.ExternalID,
 		NoRespondersWait: cfg.NoRespondersWait, ProbeEvery: cfg.ProbeEvery, RetryMin: cfg.RetryMin, RetryMax: cfg.RetryMax,
 		Now: cfg.Now, Rand: cfg.Rand, Log: cfg.Log, Meter: cfg.Meter,
 	}
@@ -132,10 +133,10 @@ func (c *Consumer) engineSettings() lease.Settings {
 const workersPerCleanup = 2
 
 func (c *Consumer) engineParts() lease.Parts {
-	p := c.parts
+	p := c.components
 	return lease.Parts{
 		Conn: c.cfg.Conn, Leases: p.leases, Events: p.events, Provider: c.cfg.Provider, Accounts: p.connections, Secrets: p.secrets,
-		Commands: p.commands, Reserve: p.reserve, Limits: c.limits(), Guard: p.guard, Lifetime: c.lifetime,
+		Outbox: p.outbox, Reserve: p.reserve, Limits: c.limits(), Guard: p.guard, Lifetime: c.lifetime,
 		CleanupSlots: c.cfg.Workers.Revoke / workersPerCleanup, MaxCleanups: c.cfg.Workers.MaxCleanups,
 	}
 }
@@ -147,16 +148,16 @@ func (c *Consumer) limits() lease.Limits {
 func (c *Consumer) workersConfig() queue.WorkersConfig {
 	cfg := c.cfg
 	return queue.WorkersConfig{
-		Namespace: cfg.Namespace, Topology: c.parts.topology, Replier: queue.Replier{Conn: cfg.Conn}, Rejecter: c.parts.events,
+		Namespace: cfg.Namespace, Topology: c.components.topology, Replier: queue.Replier{Conn: cfg.Conn}, Rejecter: c.components.events,
 		Lifetime: c.lifetime, Meter: cfg.Meter, Now: cfg.Now, Log: cfg.Log,
 		AckWait: cfg.Streams.AckWait, RetryMin: cfg.RetryMin, RetryMax: cfg.RetryMax, Heartbeat: cfg.Streams.PullHeartbeat,
 	}
 }
 
 func (c *Consumer) apiConfig() api.Config {
-	p := c.parts
+	p := c.components
 	return api.Config{
-		Conn: c.cfg.Conn, Namespace: c.cfg.Namespace, Leases: p.leases, Commands: p.commands, Events: p.events, Limits: c.limits(),
+		Conn: c.cfg.Conn, Namespace: c.cfg.Namespace, Leases: p.leases, Commands: p.outbox, Events: p.events, Limits: c.limits(),
 		Secret: func(ctx context.Context, name string) (messages.DynamicSecret, error) {
 			s, err := p.secrets.Get(ctx, name)
 			return s.DynamicSecret, err
@@ -167,17 +168,17 @@ func (c *Consumer) apiConfig() api.Config {
 }
 
 func (c *Consumer) adminConfig() admin.Config {
-	p := c.parts
+	p := c.components
 	return admin.Config{
 		Conn: c.cfg.Conn, Namespace: c.cfg.Namespace, Leases: p.leases, Events: p.events, Secrets: p.secrets,
 		Secret: func(ctx context.Context, name string) (messages.DynamicSecret, error) {
 			s, err := p.secrets.Fresh(ctx, name)
 			return s.DynamicSecret, err
 		},
-		DryRun: c.engine.DryRuns.Run, RotateKey: p.connections.Rotate, ProjectID: c.cfg.ProjectID,
-		GiveUp: c.engine.Teardown.GiveUp, Revoke: p.commands.Revoke, Sweeper: p.sweeper,
+		DryRun: c.engine.DryRuns.Run, RotateKey: p.connections.Rotate, ExternalID: c.cfg.ExternalID,
+		GiveUp: c.engine.Teardown.GiveUp, Revoke: p.outbox.Revoke, Sweeper: p.sweeper,
 		Restorer: restore.NewRestorer(restore.RestorerConfig{
-			Guard: p.guard, Leases: p.leases, Sweeper: p.sweeper, Events: p.events, Commands: p.commands,
+			Guard: p.guard, Leases: p.leases, Sweeper: p.sweeper, Events: p.events, Commands: p.outbox,
 			Timing: c.cfg.Timing, Now: c.cfg.Now, Log: c.cfg.Log,
 		}),
 		Keys: c.cfg.Keys, Lifetime: c.lifetime, Rand: c.cfg.Rand, Log: c.cfg.Log,

@@ -12,7 +12,8 @@ import (
 	"github.com/lessorhq/lessor/messages/retry"
 )
 
-// pulls are the pull requests of one verb's workers. A worker pulls one message when
+// pool is the workers of one verb and their pull requests. Each worker runs run, which
+// follows one pull after the other and gives each message to onMessage. A worker pulls one message when
 // it is free and not before: AckWait runs from the moment a message leaves the
 // server, also while it waits in a client's buffer.
 //
@@ -21,10 +22,10 @@ import (
 // it was not lost the server would send a second message beside the one that is being
 // handled. So the inbox is given up with the pull, and with it everything that was
 // requested on it.
-type pulls struct {
+type pool struct {
 	heartbeat time.Duration
 	ensure    func(context.Context) (jetstream.Consumer, error) // the durable consumer
-	handle    func(context.Context, jetstream.Msg)
+	onMessage func(context.Context, jetstream.Msg)
 	log       zerolog.Logger
 	workers   sync.WaitGroup
 
@@ -46,18 +47,18 @@ const (
 	maxReopen = 5 * time.Second
 )
 
-// startPulls starts n workers. They handle messages under ctx until drain.
-func startPulls(ctx context.Context, n int, cons jetstream.Consumer, ensure func(context.Context) (jetstream.Consumer, error),
-	handle func(context.Context, jetstream.Msg), heartbeat time.Duration, log zerolog.Logger) *pulls {
-	p := &pulls{heartbeat: heartbeat, ensure: ensure, handle: handle, log: log, open: map[jetstream.MessagesContext]bool{}, cons: cons}
+// startPool starts n workers. They handle messages under ctx until drain.
+func startPool(ctx context.Context, n int, cons jetstream.Consumer, ensure func(context.Context) (jetstream.Consumer, error),
+	onMessage func(context.Context, jetstream.Msg), heartbeat time.Duration, log zerolog.Logger) *pool {
+	p := &pool{heartbeat: heartbeat, ensure: ensure, onMessage: onMessage, log: log, open: map[jetstream.MessagesContext]bool{}, cons: cons}
 	for range n {
 		p.workers.Go(func() { p.run(ctx, cons) })
 	}
 	return p
 }
 
-// renew gives up every waiting pull for a new one.
-func (p *pulls) renew() {
+// repull gives up every waiting pull for a new one.
+func (p *pool) repull() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for pull := range p.open {
@@ -66,7 +67,7 @@ func (p *pulls) renew() {
 }
 
 // drain lets the workers finish what they have, and take nothing new.
-func (p *pulls) drain() {
+func (p *pool) drain() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.draining = true
@@ -76,7 +77,7 @@ func (p *pulls) drain() {
 }
 
 // run is one worker.
-func (p *pulls) run(ctx context.Context, cons jetstream.Consumer) {
+func (p *pool) run(ctx context.Context, cons jetstream.Consumer) {
 	for ctx.Err() == nil {
 		pull, err := p.begin(cons)
 		if pull == nil && err == nil {
@@ -101,12 +102,12 @@ func (p *pulls) run(ctx context.Context, cons jetstream.Consumer) {
 
 // follow handles messages until the pull ends, and returns why. Messages that have
 // come to a pull that is given up are handled first.
-func (p *pulls) follow(ctx context.Context, pull jetstream.MessagesContext) error {
+func (p *pool) follow(ctx context.Context, pull jetstream.MessagesContext) error {
 	for {
 		msg, err := pull.Next()
 		switch {
 		case err == nil:
-			p.handle(ctx, msg)
+			p.onMessage(ctx, msg)
 		case errors.Is(err, jetstream.ErrNoHeartbeat):
 			p.log.Debug().Msg("a pull has no heartbeats; pulling anew")
 			pull.Drain()
@@ -119,7 +120,7 @@ func (p *pulls) follow(ctx context.Context, pull jetstream.MessagesContext) erro
 // reopen makes sure of the consumer after a pull has failed: it may have been
 // deleted, or the stream with it. One worker does so for all. It returns nil when the
 // workers drain.
-func (p *pulls) reopen(ctx context.Context, broken jetstream.Consumer, why error) jetstream.Consumer {
+func (p *pool) reopen(ctx context.Context, broken jetstream.Consumer, why error) jetstream.Consumer {
 	p.reopening.Lock()
 	defer p.reopening.Unlock()
 	if p.cons != broken {
@@ -142,7 +143,7 @@ func (p *pulls) reopen(ctx context.Context, broken jetstream.Consumer, why error
 	return nil
 }
 
-func (p *pulls) begin(cons jetstream.Consumer) (jetstream.MessagesContext, error) {
+func (p *pool) begin(cons jetstream.Consumer) (jetstream.MessagesContext, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.draining {
@@ -161,14 +162,14 @@ func (p *pulls) begin(cons jetstream.Consumer) (jetstream.MessagesContext, error
 	return pull, nil
 }
 
-func (p *pulls) end(pull jetstream.MessagesContext) {
+func (p *pool) end(pull jetstream.MessagesContext) {
 	pull.Stop()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.open, pull)
 }
 
-func (p *pulls) isDraining() bool {
+func (p *pool) isDraining() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.draining
