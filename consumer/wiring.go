@@ -157,7 +157,7 @@ func (c *Consumer) workersConfig() queue.WorkersConfig {
 func (c *Consumer) apiConfig() api.Config {
 	p := c.components
 	return api.Config{
-		Conn: c.cfg.Conn, Namespace: c.cfg.Namespace, Leases: p.leases, Commands: p.outbox, Events: p.events, Limits: c.limits(),
+		Conn: c.cfg.Conn, Namespace: c.cfg.Namespace, Leases: p.leases, Outbox: p.outbox, Events: p.events, Limits: c.limits(),
 		Secret: func(ctx context.Context, name string) (messages.DynamicSecret, error) {
 			s, err := p.secrets.Get(ctx, name)
 			return s.DynamicSecret, err

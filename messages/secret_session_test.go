@@ -110,11 +110,11 @@ func TestResolveTTLOfASession(t *testing.T) {
 	}
 	s := session(hour, 12*hour)
 	for _, c := range []struct {
-		name             string
-		secret           messages.DynamicSecret
+		name                 string
+		secret               messages.DynamicSecret
 		requested, min, want messages.Duration
-		code             messages.Code
-		words            []string
+		code                 messages.Code
+		words                []string
 	}{
 		{"the default", s, 0, minute, hour, "", nil},
 		{"below what AWS gives", s, 15*minute - second, minute, 0, messages.CodeTTLBelowMin, []string{"14m59s", "15m"}},

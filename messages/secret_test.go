@@ -224,12 +224,12 @@ func TestResolveTTL(t *testing.T) {
 	s := messages.DynamicSecret{DefaultTTL: hour, MaxTTL: 24 * hour}
 	short := messages.DynamicSecret{DefaultTTL: 30 * minute / 60, MaxTTL: 45 * minute / 60}
 	for _, c := range []struct {
-		name       string
-		secret     messages.DynamicSecret
+		name           string
+		secret         messages.DynamicSecret
 		requested, min messages.Duration
-		want       messages.Duration
-		code       messages.Code
-		words      []string
+		want           messages.Duration
+		code           messages.Code
+		words          []string
 	}{
 		{"the default", s, 0, minute, hour, "", nil},
 		{"the requested ttl", s, 2 * hour, minute, 2 * hour, "", nil},

@@ -52,7 +52,7 @@ func (r Record) tooLong(ttl messages.Duration, stored time.Time, minTTL messages
 // Renew moves the lease's end. Sequence and stored identify the renewal's message:
 // [Record.RenewedWith] recognizes it when it is delivered again.
 func (r Record) Renew(end time.Time, sequence uint64, stored time.Time, t Timing) (Record, error) {
-	if err := r.must("renew", messages.StateActive); err != nil {
+	if err := r.requireState("renew", messages.StateActive); err != nil {
 		return r, err
 	}
 	if end.After(r.MaxExpiresAt) || end.Before(r.ExpiresAt) {
@@ -80,7 +80,7 @@ func (r Record) RenewedWith(sequence uint64, stored time.Time) bool {
 // states: it was renewed since the backup, and so had been delivered. When is not known:
 // at the earliest when it was issued.
 func (r Record) Restored(end time.Time, renewals int, t Timing) (Record, error) {
-	if err := r.must("restore", messages.StateActive); err != nil {
+	if err := r.requireState("restore", messages.StateActive); err != nil {
 		return r, err
 	}
 	r.ExpiresAt = earlier(later(moment(end), r.ExpiresAt), later(r.MaxExpiresAt, r.ExpiresAt))

@@ -16,7 +16,7 @@ const (
 // End begins the teardown of the lease. The credentials leave the record, so that
 // they can't be delivered any more.
 func (r Record) End(reason messages.Reason, note string, now time.Time, t Timing) (Record, error) {
-	if err := r.must("end", messages.StateProvisioning, messages.StateActive); err != nil {
+	if err := r.requireState("end", messages.StateProvisioning, messages.StateActive); err != nil {
 		return r, err
 	}
 	r.State = messages.StateRevoking
@@ -31,7 +31,7 @@ func (r Record) End(reason messages.Reason, note string, now time.Time, t Timing
 // Fail begins the teardown of a lease that can't be made or, if nothing was made,
 // ends it at once.
 func (r Record) Fail(failure *messages.Error, nothingMade bool, now time.Time, t Timing) (Record, error) {
-	if err := r.must("fail", messages.StateProvisioning); err != nil {
+	if err := r.requireState("fail", messages.StateProvisioning); err != nil {
 		return r, err
 	}
 	r, err := r.End(messages.ReasonFailed, "", now, t)
@@ -47,7 +47,7 @@ func (r Record) Fail(failure *messages.Error, nothingMade bool, now time.Time, t
 
 // RetryTeardown claims one more attempt at the teardown.
 func (r Record) RetryTeardown(now time.Time, t Timing) (Record, error) {
-	if err := r.must("retry teardown", messages.StateRevoking); err != nil {
+	if err := r.requireState("retry teardown", messages.StateRevoking); err != nil {
 		return r, err
 	}
 	r.Due = r.notBeforeSessionEnd(moment(now).Add(t.Teardown))
@@ -73,7 +73,7 @@ func (r Record) SessionEnd() time.Time { return r.ExpiresAt.Add(sessionMargin) }
 // DenySession says that a Deny on the role is in force and the session may do
 // nothing any more. The lease is due next when the session has expired.
 func (r Record) DenySession(now time.Time) (Record, error) {
-	if err := r.must("deny session", messages.StateRevoking); err != nil {
+	if err := r.requireState("deny session", messages.StateRevoking); err != nil {
 		return r, err
 	}
 	if !r.User.IsSession() {
@@ -90,7 +90,7 @@ func (r Record) DenySession(now time.Time) (Record, error) {
 // KeyDeleted says that AWS has acknowledged the deletion of the access key. An error
 // of an earlier teardown no longer applies.
 func (r Record) KeyDeleted(now time.Time) (Record, error) {
-	if err := r.must("key deleted", messages.StateRevoking); err != nil {
+	if err := r.requireState("key deleted", messages.StateRevoking); err != nil {
 		return r, err
 	}
 	if r.KeyDeletedAt.IsZero() {
@@ -103,7 +103,7 @@ func (r Record) KeyDeleted(now time.Time) (Record, error) {
 // DeferTeardown makes the lease due again after a wait, because AWS takes no more
 // calls now. It does not count as a failed teardown.
 func (r Record) DeferTeardown(wait time.Duration, now time.Time) (Record, error) {
-	if err := r.must("defer teardown", messages.StateRevoking); err != nil {
+	if err := r.requireState("defer teardown", messages.StateRevoking); err != nil {
 		return r, err
 	}
 	r.Due = r.notBeforeSessionEnd(moment(now).Add(wait))
@@ -114,7 +114,7 @@ func (r Record) DeferTeardown(wait time.Duration, now time.Time) (Record, error)
 // a wait that doubles with each failure, up to an hour. There is no last attempt.
 // The cause must be safe to show.
 func (r Record) TeardownFailed(cause string, now time.Time) (Record, error) {
-	if err := r.must("teardown failed", messages.StateRevoking); err != nil {
+	if err := r.requireState("teardown failed", messages.StateRevoking); err != nil {
 		return r, err
 	}
 	r.TeardownError = cause
@@ -131,7 +131,7 @@ func (r Record) TeardownFailed(cause string, now time.Time) (Record, error) {
 // session that is denied has not ended before it has expired, because the tombstone
 // does not know of the Deny.
 func (r Record) Ended(now time.Time) (Record, error) {
-	if err := r.must("ended", messages.StateRevoking); err != nil {
+	if err := r.requireState("ended", messages.StateRevoking); err != nil {
 		return r, err
 	}
 	if r.SessionDenied() && now.Before(r.SessionEnd()) {

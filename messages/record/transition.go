@@ -7,7 +7,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Plan is what a request, its secret and the provider's limits make of a new lease.
+// Plan is a new lease as its request and its secret define it.
 type Plan struct {
 	Name       messages.LeaseName
 	Origin     Origin
@@ -48,7 +48,7 @@ func (r Record) start(now time.Time, t Timing) Record {
 // TakeOver begins another attempt at a lease that a worker began and did not finish.
 // That worker, if it is still running, finds the attempt changed and stops.
 func (r Record) TakeOver(origin Origin, now time.Time, t Timing) (Record, error) {
-	if err := r.must("take over", messages.StateProvisioning); err != nil {
+	if err := r.requireState("take over", messages.StateProvisioning); err != nil {
 		return r, err
 	}
 	r.Origin = origin
@@ -89,7 +89,7 @@ func (r Record) Again(p Plan, now time.Time, t Timing) (Record, error) {
 // Rename gives the lease another user name, because AWS has a foreign user of the
 // first.
 func (r Record) Rename(username string) (Record, error) {
-	if err := r.must("rename", messages.StateProvisioning); err != nil {
+	if err := r.requireState("rename", messages.StateProvisioning); err != nil {
 		return r, err
 	}
 	r.User.Name = username
@@ -99,7 +99,7 @@ func (r Record) Rename(username string) (Record, error) {
 // Postpone gives a provisioning lease that waits for AWS more time before it counts
 // as abandoned. nothingMade says that nothing exists in AWS so far.
 func (r Record) Postpone(wait time.Duration, nothingMade bool, now time.Time, t Timing) (Record, error) {
-	if err := r.must("postpone", messages.StateProvisioning); err != nil {
+	if err := r.requireState("postpone", messages.StateProvisioning); err != nil {
 		return r, err
 	}
 	r.Due = moment(now).Add(wait + t.Provision)
@@ -110,11 +110,11 @@ func (r Record) Postpone(wait time.Duration, nothingMade bool, now time.Time, t 
 // Activate says that the key exists. The record keeps it, sealed, until the delivery
 // is settled.
 func (r Record) Activate(accessKeyID string, sealed *messages.Sealed, now time.Time, t Timing) (Record, error) {
-	if err := r.must("activate", messages.StateProvisioning); err != nil {
+	if err := r.requireState("activate", messages.StateProvisioning); err != nil {
 		return r, err
 	}
 	r.State = messages.StateActive
-	r.IssuedAt = r.StartedAt
+	r.IssuedAt = r.StartedAt // the lease's time runs from the begin of the attempt
 	r.AccessKeyID = accessKeyID
 	r.Sealed = sealed
 	r.DeliverBy = moment(now).Add(t.Deliver + r.ReadyWithin.Std())
@@ -122,9 +122,9 @@ func (r Record) Activate(accessKeyID string, sealed *messages.Sealed, now time.T
 	return r, nil
 }
 
-// AnswerTo sets the message that the delivery answers, if it is a repeat of the one
-// that began the lease.
-func (r Record) AnswerTo(origin Origin) Record {
+// WithOrigin returns the record with another origin: the message that the delivery
+// answers, which may be a repeat of the one that began the lease.
+func (r Record) WithOrigin(origin Origin) Record {
 	r.Origin = origin
 	return r
 }
@@ -132,7 +132,7 @@ func (r Record) AnswerTo(origin Origin) Record {
 // Deliver says that NATS has taken the delivery and has not answered "no
 // responders". Unless the requester promised to confirm, that settles it.
 func (r Record) Deliver(now time.Time, t Timing) (Record, error) {
-	if err := r.must("deliver", messages.StateActive); err != nil {
+	if err := r.requireState("deliver", messages.StateActive); err != nil {
 		return r, err
 	}
 	if r.Settled() {
@@ -151,7 +151,7 @@ func (r Record) Deliver(now time.Time, t Timing) (Record, error) {
 
 // Confirmed says that the requester has the key.
 func (r Record) Confirmed(now time.Time, t Timing) (Record, error) {
-	if err := r.must("confirm", messages.StateActive); err != nil {
+	if err := r.requireState("confirm", messages.StateActive); err != nil {
 		return r, err
 	}
 	if r.DeliveredAt.IsZero() {
@@ -178,7 +178,7 @@ func (r Record) awaitEnd(t Timing) Record {
 
 // Announce says that the event expiring is out.
 func (r Record) Announce(t Timing) (Record, error) {
-	if err := r.must("announce", messages.StateActive); err != nil {
+	if err := r.requireState("announce", messages.StateActive); err != nil {
 		return r, err
 	}
 	r.Announced = true
@@ -229,9 +229,9 @@ func (r Record) Action(now time.Time) Action {
 	return ActionNone
 }
 
-// must returns an error that names the transition if the record is in none of the
+// requireState returns an error that names the transition if the record is in none of the
 // states.
-func (r Record) must(transition string, states ...messages.State) error {
+func (r Record) requireState(transition string, states ...messages.State) error {
 	for _, s := range states {
 		if r.State == s {
 			return nil

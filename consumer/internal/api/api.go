@@ -14,8 +14,8 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Commands puts messages on the verbs' streams ([queue.Outbox]).
-type Commands interface {
+// Outbox puts messages on the verbs' streams ([queue.Outbox]).
+type Outbox interface {
 	Publish(ctx context.Context, v messages.Verb, msg *nats.Msg) error
 	PublishWhenFree(ctx context.Context, v messages.Verb, msg *nats.Msg) error
 }
@@ -30,9 +30,9 @@ type Events interface {
 
 // Limits knows the limits of dynamic secrets.
 type Limits interface {
-	// Room returns a [messages.Error] if the worker would refuse one more lease for a
+	// WouldRefuse returns a [messages.Error] if the worker would refuse one more lease for a
 	// limit now, and another error while that is not known. The ID of the name is empty.
-	Room(d messages.DynamicSecret, name messages.LeaseName) error
+	WouldRefuse(d messages.DynamicSecret, name messages.LeaseName) error
 }
 
 // Meter counts refusals.
@@ -46,7 +46,7 @@ type Config struct {
 	Conn      *nats.Conn
 	Namespace messages.Namespace
 	Leases    *store.Leases
-	Commands  Commands
+	Outbox    Outbox
 	Events    Events
 	Limits    Limits
 	// Secret returns a dynamic secret; it may be a moment old.
@@ -72,11 +72,11 @@ type Service struct {
 	replier   queue.Replier
 	micro     micro.Service
 	admission admission
-	requests  endpoint.Group
+	running   endpoint.Group
 }
 
 // handler handles a request. It returns the answer, or [workerAnswers].
-type handler func(context.Context, request) (messages.Reply, error)
+type handler func(context.Context, apiRequest) (messages.Reply, error)
 
 // workerAnswers is the zero reply: the request is on its stream, and the worker that
 // handles it answers.
@@ -91,14 +91,14 @@ func Open(cfg Config) (*Service, error) {
 		name, subject string
 		handle        handler
 	}{
-		{"request", n.API("request", "*", "*"), decoded(messages.DecodeLeaseRequest, s.request)},
-		{"renew", n.API("renew", "*", "*", "*"), decoded(messages.DecodeRenewRequest, s.renew)},
-		{"revoke", n.API("revoke", "*", "*", "*"), decoded(messages.DecodeRevokeRequest, s.revoke)},
+		{"request", n.API("request", "*", "*"), decoded(messages.DecodeLeaseRequest, s.forwardRequest)},
+		{"renew", n.API("renew", "*", "*", "*"), decoded(messages.DecodeRenewRequest, s.forwardRenewal)},
+		{"revoke", n.API("revoke", "*", "*", "*"), decoded(messages.DecodeRevokeRequest, s.forwardRevocation)},
 		{"get", n.API("get", "*", "*", "*"), decoded(decodeNothing, s.get)},
 		{"list", n.API("list", "*"), decoded(messages.DecodeListRequest, s.list)},
 	} {
 		endpoints = append(endpoints, endpoint.Endpoint{Name: e.name, Subject: e.subject, Handle: func(r micro.Request) {
-			s.serve(request{Request: r, endpoint: e.name, tokens: n.Tokens(r.Subject(), 2)}, e.handle)
+			s.serve(apiRequest{Request: r, endpoint: e.name, tokens: n.Tokens(r.Subject(), 2)}, e.handle)
 		}})
 	}
 	var err error
@@ -109,8 +109,8 @@ func Open(cfg Config) (*Service, error) {
 }
 
 // decoded makes a handler of a body's decoder and a function that takes what it returns.
-func decoded[T any](decode func([]byte) (T, error), handle func(context.Context, request, T) (messages.Reply, error)) handler {
-	return func(ctx context.Context, r request) (messages.Reply, error) {
+func decoded[T any](decode func([]byte) (T, error), handle func(context.Context, apiRequest, T) (messages.Reply, error)) handler {
+	return func(ctx context.Context, r apiRequest) (messages.Reply, error) {
 		body, err := decode(r.Data())
 		if err != nil {
 			return messages.Reply{}, err
@@ -126,4 +126,4 @@ func (s *Service) Stop() { _ = s.micro.Stop() } // its subscriptions end with th
 
 // Wait returns when all requests that were received are handled. It is called after
 // Stop; a request that is received later is refused.
-func (s *Service) Wait() { s.requests.Drain() }
+func (s *Service) Wait() { s.running.Drain() }

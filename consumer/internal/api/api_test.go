@@ -28,7 +28,7 @@ type fakes struct {
 	health error
 }
 
-func (f *fakes) Room(messages.DynamicSecret, messages.LeaseName) error { return f.full }
+func (f *fakes) WouldRefuse(messages.DynamicSecret, messages.LeaseName) error { return f.full }
 func (f *fakes) Spent() bool                                           { return f.spent }
 func (f *fakes) Err() error                                            { return f.health }
 
@@ -72,7 +72,7 @@ func newWorld(t *testing.T) *world {
 	}
 	var err error
 	w.api, err = Open(Config{
-		Conn: w.Conn, Leases: w.Leases, Commands: w.commands, Events: w.Events, Limits: w.fakes, Reserve: w.fakes, Health: w.fakes,
+		Conn: w.Conn, Leases: w.Leases, Outbox: w.commands, Events: w.Events, Limits: w.fakes, Reserve: w.fakes, Health: w.fakes,
 		Secret: func(context.Context, string) (messages.DynamicSecret, error) {
 			return messages.DynamicSecret{Name: "ci"}, nil
 		},

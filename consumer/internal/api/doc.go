@@ -8,7 +8,7 @@
 // it takes no room on a stream.
 //
 // Every request goes through [Service.serve]: it is admitted (each identity has a limited
-// share of what one replica handles at once), checked, handled within a deadline, and
+// share of what one replica handles at once), checked, handled within a answerTimeout, and
 // answered or refused. A refusal is an answer, a log line and an event; a refusal for
 // lack of admission is an answer and a count, so that it costs next to nothing.
 //

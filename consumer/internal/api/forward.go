@@ -14,14 +14,15 @@ import (
 	"github.com/lessorhq/lessor/messages/record"
 )
 
-// pendingWait is how long a requester is told to wait whose requests fill the stream.
+// pendingWait is the retry-after for a requester whose requests fill the stream.
 const pendingWait = 10 * time.Second
 
 // maxTrace is the longest trace header that is passed on, in bytes.
 const maxTrace = 256
 
-// request puts a request for a lease on its stream.
-func (s *Service) request(ctx context.Context, r request, _ messages.LeaseRequest) (messages.Reply, error) {
+// forwardRequest puts a request for a lease on its stream. Its body was decoded only to
+// refuse a bad one here; the worker decodes it again.
+func (s *Service) forwardRequest(ctx context.Context, r apiRequest, _ messages.LeaseRequest) (messages.Reply, error) {
 	key := r.Headers().Get(messages.HeaderIdempotencyKey)
 	if err := messages.CheckIdempotencyKey(key); err != nil {
 		return messages.Reply{}, err
@@ -33,12 +34,12 @@ func (s *Service) request(ctx context.Context, r request, _ messages.LeaseReques
 	if err := s.checkLimits(ctx, name, key); err != nil {
 		return messages.Reply{}, err
 	}
-	msg := inside(r, s.cfg.Namespace.Request(name.Identity, name.Secret))
-	msg.Header.Set(messages.HeaderDeadline, s.cfg.Now().Add(deadline).UTC().Format(time.RFC3339))
+	msg := streamMessage(r, s.cfg.Namespace.Request(name.Identity, name.Secret))
+	msg.Header.Set(messages.HeaderDeadline, s.cfg.Now().Add(answerTimeout).UTC().Format(time.RFC3339))
 	if key != "" {
 		msg.Header.Set(messages.HeaderIdempotencyKey, key)
 	}
-	err := s.cfg.Commands.Publish(ctx, messages.VerbRequest, msg)
+	err := s.cfg.Outbox.Publish(ctx, messages.VerbRequest, msg)
 	if bucket.IsSubjectFull(err) {
 		err = messages.Errorf(messages.CodeUnavailable, "%d requests of %s for %s wait already; ask again in a moment", queue.MaxQueued, name.Identity, name.Secret).
 			After(pendingWait).Because(err)
@@ -54,11 +55,11 @@ func (s *Service) checkLimits(ctx context.Context, name messages.LeaseName, key 
 		return nil // the worker answers what is wrong with it
 	}
 	var exceeded *messages.Error
-	if !errors.As(s.cfg.Limits.Room(d, name), &exceeded) {
+	if !errors.As(s.cfg.Limits.WouldRefuse(d, name), &exceeded) {
 		return nil // no limit is exceeded, or that is not known yet
 	}
 	if key != "" {
-		name.ID = record.LeaseID(name.Identity, name.Secret, key, 0, time.Time{})
+		name.ID = record.LeaseIDForKey(name.Identity, name.Secret, key)
 		if _, err := s.cfg.Leases.Load(ctx, name); err == nil {
 			return nil
 		}
@@ -66,23 +67,23 @@ func (s *Service) checkLimits(ctx context.Context, name messages.LeaseName, key 
 	return exceeded
 }
 
-// renew puts a renewal on its stream.
-func (s *Service) renew(ctx context.Context, r request, _ messages.RenewRequest) (messages.Reply, error) {
-	return s.command(ctx, r, messages.VerbRenew, s.cfg.Namespace.Renew(r.lease()))
+// forwardRenewal puts a renewal on its stream.
+func (s *Service) forwardRenewal(ctx context.Context, r apiRequest, _ messages.RenewRequest) (messages.Reply, error) {
+	return s.forwardCommand(ctx, r, messages.VerbRenew, s.cfg.Namespace.Renew(r.lease()))
 }
 
-// revoke puts a revocation on its stream.
-func (s *Service) revoke(ctx context.Context, r request, _ messages.RevokeRequest) (messages.Reply, error) {
-	return s.command(ctx, r, messages.VerbRevoke, s.cfg.Namespace.Revoke(r.lease()))
+// forwardRevocation puts a revocation on its stream.
+func (s *Service) forwardRevocation(ctx context.Context, r apiRequest, _ messages.RevokeRequest) (messages.Reply, error) {
+	return s.forwardCommand(ctx, r, messages.VerbRevoke, s.cfg.Namespace.Revoke(r.lease()))
 }
 
-// command puts a message about an existing lease on its verb's stream, once an earlier
+// forwardCommand puts a message about an existing lease on its verb's stream, once an earlier
 // one about the lease has been handled.
-func (s *Service) command(ctx context.Context, r request, v messages.Verb, subject string) (messages.Reply, error) {
+func (s *Service) forwardCommand(ctx context.Context, r apiRequest, v messages.Verb, subject string) (messages.Reply, error) {
 	if err := s.checkExists(ctx, r.lease()); err != nil {
 		return messages.Reply{}, err
 	}
-	return workerAnswers, s.cfg.Commands.PublishWhenFree(ctx, v, inside(r, subject))
+	return workerAnswers, s.cfg.Outbox.PublishWhenFree(ctx, v, streamMessage(r, subject))
 }
 
 // checkExists returns an error of the code [messages.CodeLeaseNotFound] if there is no
@@ -97,9 +98,9 @@ func (s *Service) checkExists(ctx context.Context, name messages.LeaseName) erro
 	return err
 }
 
-// inside is the message on a stream that stands for an API request. Of the request's
-// headers it has only those that are named here.
-func inside(r request, subject string) *nats.Msg {
+// streamMessage returns the message that puts an API request on a stream. Of the
+// request's headers it has only those that are named here.
+func streamMessage(r apiRequest, subject string) *nats.Msg {
 	msg := nats.NewMsg(subject)
 	msg.Data = r.Data()
 	msg.Header.Set(messages.HeaderReplyTo, r.Reply())

@@ -11,7 +11,7 @@ import (
 )
 
 // get answers with one lease of an identity.
-func (s *Service) get(ctx context.Context, r request, _ struct{}) (messages.Reply, error) {
+func (s *Service) get(ctx context.Context, r apiRequest, _ struct{}) (messages.Reply, error) {
 	e, err := s.load(ctx, r.lease())
 	if err != nil {
 		return messages.Reply{}, err
@@ -31,6 +31,6 @@ func (s *Service) load(ctx context.Context, name messages.LeaseName) (store.Entr
 
 // list answers with a page of an identity's leases. Records that can't be read are left
 // out: the operator's list has them.
-func (s *Service) list(ctx context.Context, r request, q messages.ListRequest) (messages.Reply, error) {
+func (s *Service) list(ctx context.Context, r apiRequest, q messages.ListRequest) (messages.Reply, error) {
 	return listing.Page(ctx, s.cfg.Leases, listing.Query{ListRequest: q, Filter: store.Filter(r.tokens[0], q.Secret)})
 }

@@ -15,38 +15,39 @@ import (
 	"github.com/lessorhq/lessor/messages/bucket"
 )
 
-// deadline is how long a request may wait for its answer. The mapping of a service
+// answerTimeout is how long a handler may take, and how long a worker has until its
+// answer: a request for a lease has it as its deadline. The mapping of a service
 // import's reply subject lives for two minutes (nats-server,
 // DEFAULT_SERVICE_EXPORT_RESPONSE_THRESHOLD); a later answer would reach no requester.
-const deadline = 100 * time.Second
+const answerTimeout = 100 * time.Second
 
-// request is an API request.
-type request struct {
+// apiRequest is a request to one of the endpoints.
+type apiRequest struct {
 	micro.Request
 	endpoint string
 	tokens   []string // of the subject, behind the endpoint's
 }
 
 // identity is the requester's; [messages.Unknown] if the subject has none that is valid.
-func (r request) identity() string { return events.NameOf(r.tokens, "").Identity }
+func (r apiRequest) identity() string { return events.NameOf(r.tokens, "").Identity }
 
 // lease is the lease that the subject names.
-func (r request) lease() messages.LeaseName {
+func (r apiRequest) lease() messages.LeaseName {
 	return messages.LeaseName{Identity: r.tokens[0], Secret: r.tokens[1], ID: r.tokens[2]}
 }
 
 // serve admits a request and handles it on a goroutine of its own. It is the one place
-// that answers.
-func (s *Service) serve(r request, handle handler) {
+// of this package that answers.
+func (s *Service) serve(r apiRequest, handle handler) {
 	identity := r.identity()
 	if full := s.admission.enter(identity); full != nil {
 		s.cfg.Events.CountRefusal(identity) // no event and no log line: this must cost next to nothing
 		s.answerError(r, full)
 		return
 	}
-	accepted := s.requests.Go(func() {
+	accepted := s.running.Go(func() {
 		defer s.admission.leave(identity)
-		ctx, cancel := context.WithTimeout(s.cfg.Lifetime.Base(), deadline)
+		ctx, cancel := context.WithTimeout(s.cfg.Lifetime.Base(), answerTimeout)
 		defer cancel()
 		err := s.check(r)
 		var reply messages.Reply
@@ -69,7 +70,7 @@ func (s *Service) serve(r request, handle handler) {
 }
 
 // check checks the tokens and the reply subject.
-func (s *Service) check(r request) error {
+func (s *Service) check(r apiRequest) error {
 	if err := s.cfg.CheckRequester(r.tokens[0]); err != nil {
 		return err
 	}
@@ -92,37 +93,42 @@ func publicError(err error) *messages.Error {
 	return messages.AsError(err)
 }
 
-// emitRefusal emits the event of a refused request, unless the event would be refused
-// too.
-func (s *Service) emitRefusal(r request, e *messages.Error) {
+// emitRefusal emits the event of a refused request. It emits none if JetStream has no
+// room, because the event would take room, and only counts the refusal if JetStream does
+// not answer: the requester has waited long enough.
+func (s *Service) emitRefusal(r apiRequest, e *messages.Error) {
 	if errors.Is(e, store.ErrNoRoom) {
-		return // the event would take room
+		return
 	}
 	if bucket.ProblemOf(e) == bucket.ProblemNoAnswer {
-		s.cfg.Events.CountRefusal(r.identity()) // the requester has waited for long
+		s.cfg.Events.CountRefusal(r.identity())
 		return
 	}
 	data := messages.EventData{Verb: messages.Verb(r.endpoint), Error: e}
-	if err := s.cfg.Events.Refused(s.cfg.Lifetime.Base(), events.NameOf(r.tokens, "door"), nats.NewInbox(), data); err != nil {
+	if err := s.cfg.Events.Refused(s.cfg.Lifetime.Base(), events.NameOf(r.tokens, refusedByAPI), nats.NewInbox(), data); err != nil {
 		s.cfg.Log.Warn().Err(err).Msg("the event of a refused API request could not be emitted")
 	}
 }
 
+// refusedByAPI is the id in the name of the event of a refused request that names no
+// lease. Each refusal is an occurrence of its own, so the occurrence is random.
+const refusedByAPI = "api"
+
 // refuse counts and logs a refusal, and answers with it.
-func (s *Service) refuse(r request, e *messages.Error) {
+func (s *Service) refuse(r apiRequest, e *messages.Error) {
 	s.cfg.Meter.Handled(messages.Verb(r.endpoint), string(e.Code), 0)
 	s.cfg.Log.Info().Err(e).AnErr("cause", e.Unwrap()).Str("endpoint", r.endpoint).Str("subject", messages.Printable(r.Subject())).Msg("an API request is refused")
 	s.answerError(r, e)
 }
 
 // answerError answers with an error, if the broker may publish to the reply subject.
-func (s *Service) answerError(r request, e *messages.Error) {
+func (s *Service) answerError(r apiRequest, e *messages.Error) {
 	if len(r.tokens) > 0 && s.cfg.Namespace.CheckReply(r.tokens[0], r.Reply()) == nil {
 		s.answer(r, messages.ErrorReply(e, nil))
 	}
 }
 
-func (s *Service) answer(r request, reply messages.Reply) {
+func (s *Service) answer(r apiRequest, reply messages.Reply) {
 	if err := endpoint.Answer(s.replier, r.Reply(), reply); err != nil {
 		s.cfg.Log.Warn().Err(err).Msg("an answer of the API could not be sent")
 	}

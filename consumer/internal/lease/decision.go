@@ -19,20 +19,20 @@ type requestFacts struct {
 type requestStep string
 
 const (
-	stepBegin         requestStep = "begin anew"             // on top of the ended lease
-	stepTakeOver      requestStep = "take over"              // finish another worker's attempt
-	stepDeliver       requestStep = "deliver"                // the key that exists
-	stepWaitAttempt   requestStep = "wait for the attempt"   // another worker is making the lease
-	stepWaitTeardown  requestStep = "wait for the teardown"  // then it begins anew
-	stepGiveUp        requestStep = "give up"                // answer why, and tear the lease down
-	stepFinishFailed  requestStep = "finish failed"          // tear down what was made, and answer why
-	stepAnswerFailed  requestStep = "answer failed"          // answer why the lease could not be made
-	stepAck           requestStep = "acknowledge"            // it was delivered for this message
-	stepRejectReused  requestStep = "reject: key reused"     // idempotency_mismatch
-	stepRejectLate    requestStep = "reject: late"           // deadline_exceeded
-	stepRejectEnded   requestStep = "reject: ended"          // lease_ended, before it was delivered
-	stepRejectHanded  requestStep = "reject: delivered"      // already_delivered
-	stepRejectExpired requestStep = "reject: expired active" // lease_ended, and a reminder tears it down
+	stepBegin           requestStep = "begin anew"             // on top of the ended lease
+	stepTakeOver        requestStep = "take over"              // finish another worker's attempt
+	stepDeliver         requestStep = "deliver"                // the key that exists
+	stepWaitAttempt     requestStep = "wait for the attempt"   // another worker is making the lease
+	stepWaitTeardown    requestStep = "wait for the teardown"  // then it begins anew
+	stepGiveUp          requestStep = "give up"                // answer why, and tear the lease down
+	stepFinishFailed    requestStep = "finish failed"          // tear down what was made, and answer why
+	stepAnswerFailed    requestStep = "answer failed"          // answer why the lease could not be made
+	stepAck             requestStep = "acknowledge"            // it was delivered for this message
+	stepRejectReused    requestStep = "reject: key reused"     // idempotency_mismatch
+	stepRejectLate      requestStep = "reject: late"           // deadline_exceeded
+	stepRejectEnded     requestStep = "reject: ended"          // lease_ended, before it was delivered
+	stepRejectDelivered requestStep = "reject: delivered"      // already_delivered
+	stepRejectExpired   requestStep = "reject: expired active" // lease_ended, and a reminder tears it down
 )
 
 // decideRequest decides what to do with a request whose lease has a record: the
@@ -80,7 +80,7 @@ func decideRequest(f requestFacts, r record.Record) requestStep {
 	case f.own:
 		return stepAck
 	}
-	return stepRejectHanded
+	return stepRejectDelivered
 }
 
 func unlessLate(f requestFacts, step requestStep) requestStep {
@@ -119,8 +119,8 @@ func isUnanswered(r record.Record) bool {
 // that comes early by less is redelivered when the lease is due.
 const maxClockSkew = 5 * time.Second
 
-// reminder is what a worker does with a reminder.
-type reminder struct {
+// reminderDecision is what a worker does with a reminder.
+type reminderDecision struct {
 	action record.Action
 	// wait is set, with ActionNone, if the reminder is a little early.
 	wait time.Duration
@@ -130,16 +130,15 @@ type reminder struct {
 }
 
 // decideReminder decides what a reminder is for.
-func decideReminder(r record.Record, now time.Time, redelivered bool) reminder {
-	action := r.Action(now)
+func decideReminder(r record.Record, now time.Time, redelivered bool) reminderDecision {
 	if redelivered && r.State == messages.StateRevoking && !r.SessionDenied() {
-		return reminder{action: record.ActionTeardown} // the worker that began it with this message is gone
+		return reminderDecision{action: record.ActionTeardown} // the worker that began it with this message is gone
 	}
-	if action != record.ActionNone {
-		return reminder{action: action}
+	if action := r.Action(now); action != record.ActionNone {
+		return reminderDecision{action: action}
 	}
 	if early := r.Due.Sub(now); early > 0 && early <= maxClockSkew {
-		return reminder{wait: early}
+		return reminderDecision{wait: early}
 	}
-	return reminder{ensureEnded: redelivered && (r.State.Ended() || r.SessionDenied())}
+	return reminderDecision{ensureEnded: redelivered && (r.State.Ended() || r.SessionDenied())}
 }

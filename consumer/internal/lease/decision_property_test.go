@@ -153,7 +153,7 @@ func TestEveryActionOfAReminderIsDue(t *testing.T) {
 	})
 }
 
-func checkReminder(t *rapid.T, r record.Record, now time.Time, redelivered bool, got reminder) {
+func checkReminder(t *rapid.T, r record.Record, now time.Time, redelivered bool, got reminderDecision) {
 	due := !r.Due.IsZero() && !now.Before(r.Due)
 	allowed := map[record.Action]bool{
 		record.ActionNone:     true,

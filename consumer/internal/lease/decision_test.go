@@ -144,19 +144,19 @@ func TestDecideReminder(t *testing.T) {
 		// What is decided for the first delivery of the reminder, and for a later one.
 		first, again reminder
 	}{
-		{"provisioning, not due", provisioningLease(), noon, reminder{}, reminder{}},
-		{"provisioning, due", provisioningLease(), noon.Add(time.Minute), reminder{action: record.ActionAbandon}, reminder{action: record.ActionAbandon}},
-		{"not delivered in time", activeLease(plan()), noon.Add(time.Minute), reminder{action: record.ActionGiveUp}, reminder{action: record.ActionGiveUp}},
-		{"settled, long before its end", settledLease(), noon.Add(time.Minute), reminder{}, reminder{}},
-		{"a little early", settledLease(), noon.Add(time.Hour - 4*time.Second), reminder{wait: 4 * time.Second}, reminder{wait: 4 * time.Second}},
-		{"too early to wait", settledLease(), noon.Add(time.Hour - 6*time.Second), reminder{}, reminder{}},
-		{"at its end", settledLease(), noon.Add(time.Hour), reminder{action: record.ActionExpire}, reminder{action: record.ActionExpire}},
-		{"soon at its end", announced, noon.Add(56 * time.Minute), reminder{action: record.ActionAnnounce}, reminder{action: record.ActionAnnounce}},
-		{"in teardown, not due", revoking, noon.Add(time.Second), reminder{}, reminder{action: record.ActionTeardown}},
-		{"in teardown, due", revoking, noon.Add(time.Minute), reminder{action: record.ActionTeardown}, reminder{action: record.ActionTeardown}},
-		{"session denied, not expired", session, noon.Add(time.Minute), reminder{}, reminder{ensureEnded: true}},
-		{"session denied, expired", session, noon.Add(62 * time.Minute), reminder{action: record.ActionTeardown}, reminder{action: record.ActionTeardown}},
-		{"ended", endedLease(revoking), noon.Add(3 * time.Hour), reminder{}, reminder{ensureEnded: true}},
+		{"provisioning, not due", provisioningLease(), noon, reminderDecision{}, reminderDecision{}},
+		{"provisioning, due", provisioningLease(), noon.Add(time.Minute), reminderDecision{action: record.ActionAbandon}, reminderDecision{action: record.ActionAbandon}},
+		{"not delivered in time", activeLease(plan()), noon.Add(time.Minute), reminderDecision{action: record.ActionGiveUp}, reminderDecision{action: record.ActionGiveUp}},
+		{"settled, long before its end", settledLease(), noon.Add(time.Minute), reminderDecision{}, reminderDecision{}},
+		{"a little early", settledLease(), noon.Add(time.Hour - 4*time.Second), reminderDecision{wait: 4 * time.Second}, reminderDecision{wait: 4 * time.Second}},
+		{"too early to wait", settledLease(), noon.Add(time.Hour - 6*time.Second), reminderDecision{}, reminderDecision{}},
+		{"at its end", settledLease(), noon.Add(time.Hour), reminderDecision{action: record.ActionExpire}, reminderDecision{action: record.ActionExpire}},
+		{"soon at its end", announced, noon.Add(56 * time.Minute), reminderDecision{action: record.ActionAnnounce}, reminderDecision{action: record.ActionAnnounce}},
+		{"in teardown, not due", revoking, noon.Add(time.Second), reminderDecision{}, reminderDecision{action: record.ActionTeardown}},
+		{"in teardown, due", revoking, noon.Add(time.Minute), reminderDecision{action: record.ActionTeardown}, reminderDecision{action: record.ActionTeardown}},
+		{"session denied, not expired", session, noon.Add(time.Minute), reminderDecision{}, reminderDecision{ensureEnded: true}},
+		{"session denied, expired", session, noon.Add(62 * time.Minute), reminderDecision{action: record.ActionTeardown}, reminderDecision{action: record.ActionTeardown}},
+		{"ended", endedLease(revoking), noon.Add(3 * time.Hour), reminderDecision{}, reminderDecision{ensureEnded: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := decideReminder(c.record, c.now, false); got != c.first {

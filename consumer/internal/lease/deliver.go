@@ -186,7 +186,7 @@ func (d *Deliveries) store(ctx context.Context, req request, e store.Entry) erro
 		if e.State != messages.StateActive || e.Settled() || e.Attempt != started {
 			return nil
 		}
-		next, err := e.AnswerTo(req.origin).Deliver(d.Now(), d.Timing)
+		next, err := e.WithOrigin(req.origin).Deliver(d.Now(), d.Timing)
 		if err != nil {
 			return err
 		}

@@ -33,8 +33,8 @@ type Limits struct {
 	MaxRequestsPerMinute int
 }
 
-// limitRetryAfter is what a requester is told to wait for room of which the broker
-// does not know when there will be any.
+// limitRetryAfter is the retry-after of an exceeded limit on live leases: the broker
+// does not know when one of them will end.
 const limitRetryAfter = 10 * time.Second
 
 // errUncounted is for a moment after the start.
@@ -70,9 +70,9 @@ func (l Limits) Admit(d messages.DynamicSecret, name messages.LeaseName, sequenc
 	return rateError(name, most, wait, known)
 }
 
-// Room returns an error if a request would be refused for a limit now. It counts
+// WouldRefuse returns an error if a request would be refused for a limit now. It counts
 // nothing.
-func (l Limits) Room(d messages.DynamicSecret, name messages.LeaseName) error {
+func (l Limits) WouldRefuse(d messages.DynamicSecret, name messages.LeaseName) error {
 	if err := l.Check(d, name); err != nil {
 		return err
 	}
@@ -105,16 +105,4 @@ func rateError(name messages.LeaseName, most int, wait time.Duration, known bool
 	e := messages.Errorf(messages.CodeRateExceeded, "").After(wait)
 	e.Message = "the limit is " + requests + " of " + name.Identity + " for " + name.Secret + " a minute; ask again in " + e.RetryAfter.String()
 	return e
-}
-
-// DryRunIdentity is the identity of the leases that only try a definition out.
-const DryRunIdentity = "_check"
-
-// CheckRequester returns an error if a token can't be a requester's identity: it is
-// malformed, or one of lessor's own.
-func CheckRequester(identity string) error {
-	if identity == DryRunIdentity || identity == messages.AdminIdentity {
-		return messages.Errorf(messages.CodeInvalidSubject, "the identity %s is lessor's own", identity)
-	}
-	return messages.CheckToken("identity", identity)
 }

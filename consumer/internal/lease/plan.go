@@ -18,8 +18,9 @@ type planner struct {
 	limits   Limits
 }
 
-// plan returns the lease that a request asks for, and makes sure that its connection
-// is stored and works. An error about the request is a [messages.Error].
+// plan returns the lease that a request asks for. It counts the request against the
+// identity's rate, and makes sure that the connection is stored with the lease's path
+// and works. An error about the request is a [messages.Error].
 func (p *planner) plan(ctx context.Context, req request, def secrets.Compiled) (record.Plan, error) {
 	if def.RequireSealed && req.body.XKey == "" {
 		return record.Plan{}, messages.Errorf(messages.CodeSealedRequired, "%s gives sealed credentials only: send an xkey", def.Name)

@@ -63,11 +63,11 @@ func (h *Requests) Handle(ctx context.Context, t *queue.Task) queue.Outcome {
 	if !req.redelivered && !req.hasKey {
 		return h.begin(ctx, req, store.Entry{}) // no other message can have begun it
 	}
-	return h.load(ctx, req)
+	return h.handleExisting(ctx, req)
 }
 
-// load decides by the lease's entry what is to be done.
-func (h *Requests) load(ctx context.Context, req request) queue.Outcome {
+// handleExisting handles a request whose lease may have a record.
+func (h *Requests) handleExisting(ctx context.Context, req request) queue.Outcome {
 	e, err := h.leases.Load(ctx, req.name)
 	switch {
 	case errors.Is(err, bucket.ErrNotFound):
@@ -114,14 +114,15 @@ func (h *Requests) resume(ctx context.Context, req request, e store.Entry) queue
 		return queue.Reject(errExpired, nil)
 	case stepRejectEnded:
 		return queue.Reject(messages.Errorf(messages.CodeLeaseEnded, "the lease ended (%s) before it was delivered", e.Reason), e.Lease())
-	default: // stepRejectHanded
+	default: // stepRejectDelivered
 		return queue.Reject(messages.Errorf(messages.CodeAlreadyDelivered,
 			"the lease of this %s was delivered before; its secret key is not kept", messages.HeaderIdempotencyKey), e.Lease())
 	}
 }
 
-// decode reads a message on a request subject, and sets the task's reply subject and
-// log. The error is a [messages.Error].
+// decode reads and checks a message on a request subject, and sets the task's reply
+// subject and log. The API has checked the same; but a requester in the broker's account
+// may publish on the stream directly. The error is a [messages.Error].
 func (h *Requests) decode(t *queue.Task) (request, error) {
 	if len(t.Tokens) != 2 {
 		return request{}, messages.Errorf(messages.CodeInvalidSubject, "the subject must be %s", h.Namespace.Request("<identity>", "<secret>"))
@@ -174,7 +175,8 @@ func earlierDeadline(deadline time.Time, header string) (time.Time, error) {
 	return deadline, nil
 }
 
-// begin makes a new lease. old is what stands at its key: nothing, or an ended lease.
+// begin makes a new lease. old is the entry at its key: none, or that of an ended lease
+// that may begin anew.
 func (h *Requests) begin(ctx context.Context, req request, old store.Entry) queue.Outcome {
 	if h.isLate(req.deadline) {
 		return queue.Reject(messages.Errorf(messages.CodeDeadlineExceeded, "the deadline had passed before the lease was begun; repeat the request with a later one"), nil)
@@ -191,7 +193,7 @@ func (h *Requests) begin(ctx context.Context, req request, old store.Entry) queu
 		return h.refuse(req, err)
 	}
 	next := record.New(plan, h.Now(), h.Timing)
-	if old.Attempt > 0 {
+	if old.Exists() {
 		if next, err = old.Again(plan, h.Now(), h.Timing); err != nil {
 			return queue.Retry(err)
 		}
@@ -203,7 +205,7 @@ func (h *Requests) begin(ctx context.Context, req request, old store.Entry) queu
 	if err != nil {
 		return queue.Retry(err)
 	}
-	return h.provisionIfDefined(ctx, req, def, e)
+	return h.provisionIfUnchanged(ctx, req, def, e)
 }
 
 // loadAfterConflict decides by the record that another worker has written meanwhile.
@@ -215,10 +217,10 @@ func (h *Requests) loadAfterConflict(ctx context.Context, req request) queue.Out
 	return h.resume(ctx, req, e)
 }
 
-// provisionIfDefined provisions a lease whose record was just written, if its
-// definition is still the same. A deletion of the definition looks for records after
-// it is stored, so one of the two sees the other.
-func (h *Requests) provisionIfDefined(ctx context.Context, req request, def secrets.Compiled, e store.Entry) queue.Outcome {
+// provisionIfUnchanged provisions a lease whose record was just written, if its
+// definition has not changed since it was read. A deletion of a definition is stored
+// first and looks for records then, so one of the two sees the other.
+func (h *Requests) provisionIfUnchanged(ctx context.Context, req request, def secrets.Compiled, e store.Entry) queue.Outcome {
 	now, err := h.secrets.Fresh(ctx, req.name.Secret)
 	switch {
 	case messages.IsCode(err, messages.CodeSecretNotFound), messages.IsCode(err, messages.CodeSecretDeleting):
@@ -233,10 +235,12 @@ func (h *Requests) provisionIfDefined(ctx context.Context, req request, def secr
 }
 
 // beginAgain drops a lease of which nothing has been made, and begins it by the
-// definition as it is now.
+// definition as it is now. The dropped record is repeatable because CodeAbandoned is
+// retryable; it needs no event, because no requester has heard of it.
 func (h *Requests) beginAgain(ctx context.Context, req request, e store.Entry) queue.Outcome {
 	why := messages.Errorf(messages.CodeAbandoned, "the definition changed while the lease was begun")
-	next, err := e.Fail(why, true, h.Now(), h.Timing)
+	const nothingMade = true
+	next, err := e.Fail(why, nothingMade, h.Now(), h.Timing)
 	if err != nil {
 		return queue.Retry(err)
 	}
@@ -251,8 +255,8 @@ func (h *Requests) beginAgain(ctx context.Context, req request, e store.Entry) q
 // can read is given back before it is refused: a newer broker may run beside this one.
 const maxNewerVersionTries = 5
 
-// refuse rejects a request if the error is about it, or if its deadline leaves no
-// time for a retry; else the request is retried.
+// refuse rejects a request if the error is about it. An error of AWS, or a lack of room,
+// is retried as long as the deadline leaves time for that. All other errors are retried.
 func (h *Requests) refuse(req request, err error) queue.Outcome {
 	var own *messages.Error
 	var aws *provider.Error

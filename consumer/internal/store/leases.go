@@ -24,6 +24,10 @@ type Entry struct {
 	Revision uint64
 }
 
+// Exists reports whether there is a record. An entry without one may have a revision on
+// which it can be created.
+func (e Entry) Exists() bool { return e.Attempt > 0 }
+
 // Leases keeps the lease records in their bucket. It is safe for concurrent use.
 type Leases struct {
 	*bucket.Bucket
