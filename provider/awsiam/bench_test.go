@@ -125,7 +125,7 @@ func (b *bench) count(action string) int { return awstest.Count(b.Sim, action) }
 func (b *bench) expectGone() {
 	b.t.Helper()
 	if users := b.Users(); len(users) > 0 {
-		b.t.Errorf("there is still %+v", users)
+		b.t.Errorf("these users exist: %+v", users)
 	}
 }
 

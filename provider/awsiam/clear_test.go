@@ -9,8 +9,8 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// additions are what people, and AWS itself, add to users: everything that keeps
-// AWS from deleting them.
+// additions attach to a user what operators, and AWS itself, may attach: everything that
+// keeps AWS from deleting it.
 var additions = map[string]func(*iamsim.Sim){
 	"access key":                  func(s *iamsim.Sim) { s.AddAccessKey(userName) },
 	"login profile":               func(s *iamsim.Sim) { s.AddLoginProfile(userName) },
@@ -24,7 +24,7 @@ var additions = map[string]func(*iamsim.Sim){
 	"group":                       func(s *iamsim.Sim) { s.AddToGroup(userName, "admins") },
 }
 
-func TestDeleteOfAUserThatHoldsMore(t *testing.T) {
+func TestDeleteRemovesEveryKindOfAttachment(t *testing.T) {
 	t.Parallel()
 	for name, add := range additions {
 		t.Run(name, func(t *testing.T) {
@@ -43,8 +43,8 @@ func TestDeleteOfAUserThatHoldsMore(t *testing.T) {
 	}
 }
 
-// More of everything than fits on one page of a list.
-func TestDeleteOfAUserThatHoldsVeryMuch(t *testing.T) {
+// There is more of everything than fits on one page of a list.
+func TestDeleteRemovesAttachmentsOfAllPages(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	c := b.create()
@@ -67,11 +67,11 @@ func TestDeleteOfAUserThatHoldsVeryMuch(t *testing.T) {
 	}
 	b.expectGone()
 	if n := b.count("DeleteUser"); n != 2 {
-		t.Errorf("DeleteUser was sent %d times: not everything was cleared at once", n)
+		t.Errorf("DeleteUser was sent %d times: not everything was removed at once", n)
 	}
 }
 
-// The broker may not remove one kind: the others go, and the error tells.
+// The broker may not remove one kind. The others are removed, and the error is returned.
 func TestClearingGoesOnAfterAnError(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -87,8 +87,8 @@ func TestClearingGoesOnAfterAnError(t *testing.T) {
 	}
 }
 
-// What may not be listed is no obstacle where there is none of it.
-func TestClearingWithoutARightThatIsNotNeeded(t *testing.T) {
+// A kind that may not be listed is no obstacle if nothing of it is attached.
+func TestMissingListPermissionDoesNotPreventADeletionThatDoesNotNeedIt(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	c := b.create()
@@ -100,7 +100,7 @@ func TestClearingWithoutARightThatIsNotNeeded(t *testing.T) {
 	b.expectGone()
 }
 
-func TestAConflictThatNeverEnds(t *testing.T) {
+func TestDeletionIsGivenUpAfterSeveralConflicts(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	c := b.create()

@@ -10,7 +10,7 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-func TestExtend(t *testing.T) {
+func TestExtendMovesTheDeny(t *testing.T) {
 	t.Parallel()
 	for name, v := range map[string]iamsim.Verdict{
 		"straight":      {},
@@ -41,7 +41,7 @@ func TestExtend(t *testing.T) {
 	}
 }
 
-func TestExtendIsRejected(t *testing.T) {
+func TestExtendRejectsMissingUsersAndZeroDates(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	expectError(t, b.account.Extend(t.Context(), lease().User, time.Now()), provider.Rejected, "")
@@ -51,7 +51,7 @@ func TestExtendIsRejected(t *testing.T) {
 	expectError(t, b.account.Extend(t.Context(), lease().User, time.Now()), provider.Unavailable, "")
 }
 
-func TestProbe(t *testing.T) {
+func TestProbeUsesTheGivenKey(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.SetFaults(iamsim.Faults{VisibleAfter: time.Hour})
@@ -62,11 +62,11 @@ func TestProbe(t *testing.T) {
 		t.Error(err)
 	}
 	if calls := b.Calls(); calls[len(calls)-1].AccessKeyID != c.AccessKeyID {
-		t.Errorf("STS was asked with the key %s", calls[len(calls)-1].AccessKeyID)
+		t.Errorf("the call was signed with the key %s", calls[len(calls)-1].AccessKeyID)
 	}
 }
 
-func TestProbeWithAWrongSecret(t *testing.T) {
+func TestProbeRejectsAWrongSecret(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	c := b.create()

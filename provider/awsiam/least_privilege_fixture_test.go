@@ -47,7 +47,7 @@ func newLimitedBench(t *testing.T, s messages.DynamicSecret, document string) *l
 	}
 }
 
-// options are those of the broker of newLimited.
+// options are the options of the broker of newLimitedBench.
 func options() definition.PermissionOptions {
 	return definition.PermissionOptions{Account: accountID, Installation: "inst"}
 }
@@ -70,7 +70,7 @@ func trustPolicy(t testing.TB, kind definition.TrustKind, o definition.TrustOpti
 	return string(document)
 }
 
-// parsed is a policy, to be changed.
+// parsed returns a policy that a test can change.
 func parsed(t *testing.T, document string) (d struct {
 	Version   string
 	Statement []map[string]any
@@ -94,7 +94,7 @@ func list(v any) []string {
 	return l
 }
 
-// definitions have something different each.
+// definitions returns definitions that differ in what the broker needs for them.
 func definitions() map[string]messages.DynamicSecret {
 	all := map[string]messages.DynamicSecret{}
 	add := func(name string, change func(*messages.DynamicSecret)) {
@@ -126,7 +126,7 @@ func definitions() map[string]messages.DynamicSecret {
 	return all
 }
 
-// creation is that of a lease of the definition.
+// creation returns the creation of a lease of the definition.
 func (w *limitedBench) creation(attempt int) provider.Creation {
 	a := w.secret.AWS
 	c := provider.Creation{
@@ -144,8 +144,8 @@ func (w *limitedBench) creation(attempt int) provider.Creation {
 	return c
 }
 
-// exercise has the broker do everything that it may ever do for the definition but
-// Try, and returns what went wrong. Each part begins without a user.
+// exercise makes the broker do everything that it may do for the definition, except a dry
+// run, and returns its errors. Each part begins without a user.
 func (w *limitedBench) exercise() error {
 	parts := []func(context.Context) error{w.wholeLife, w.takeOver, w.slowPath, w.keyThatStays, w.sweep}
 	if w.secret.AWS.CredentialType == messages.CredentialAssumeRole {
@@ -169,7 +169,7 @@ func (w *limitedBench) deletion(keyID string) provider.Deletion {
 	return provider.Deletion{User: c.User, Owner: c.Owner, AccessKeyID: keyID, OwnerKnown: keyID != ""}
 }
 
-// expectNone is an error if there is still a user.
+// expectNone returns an error if a user exists.
 func (w *limitedBench) expectNone() error {
 	if len(w.Users()) > 0 {
 		return errors.New("there is still a user")
@@ -193,7 +193,7 @@ func (w *limitedBench) wholeLife(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// takeOver is also the deletion of a user of which little is known.
+// takeOver takes a user over, and deletes it without knowing its key.
 func (w *limitedBench) takeOver(ctx context.Context) error {
 	if _, err := w.account.Create(ctx, w.creation(1)); err != nil {
 		return err
@@ -202,7 +202,7 @@ func (w *limitedBench) takeOver(ctx context.Context) error {
 	return errors.Join(err, w.account.Delete(ctx, w.deletion("")), w.expectNone())
 }
 
-// slowPath deletes a user that people and AWS have added to.
+// slowPath deletes a user to which operators and AWS have attached everything.
 func (w *limitedBench) slowPath(ctx context.Context) error {
 	key, err := w.account.Create(ctx, w.creation(1))
 	if err != nil {
@@ -218,7 +218,7 @@ func (w *limitedBench) slowPath(ctx context.Context) error {
 	w.AddAccessKey(userName)
 	w.AttachPolicy(userName, awsQuarantine)
 	d := w.deletion(key.AccessKeyID)
-	d.User.Groups = nil // as those of a lease that is older than the definition
+	d.User.Groups = nil // as in a lease that was issued before the definition was changed
 	err = w.account.Delete(ctx, d)
 	if left := w.VirtualMFADevices(); err == nil && len(left) > 0 {
 		err = errors.New("a device is left")
@@ -226,7 +226,7 @@ func (w *limitedBench) slowPath(ctx context.Context) error {
 	return errors.Join(err, w.expectNone())
 }
 
-// keyThatStays fails to delete a key, and denies everything to its user.
+// keyThatStays fails to delete a key, and denies its user everything.
 func (w *limitedBench) keyThatStays(ctx context.Context) error {
 	key, err := w.account.Create(ctx, w.creation(1))
 	if err != nil {
@@ -242,7 +242,7 @@ func (w *limitedBench) keyThatStays(ctx context.Context) error {
 	return errors.Join(err, w.account.Delete(ctx, w.deletion(key.AccessKeyID)), w.expectNone())
 }
 
-// sweep looks for users whose lease is gone.
+// sweep lists users and their tags.
 func (w *limitedBench) sweep(ctx context.Context) error {
 	w.AddUser(userName, w.secret.AWS.Path, nil)
 	_, listErr := w.iam.ListUsers(ctx, &iam.ListUsersInput{PathPrefix: &w.secret.AWS.Path})
@@ -270,10 +270,10 @@ func wrapped(op string, err error) error {
 	return failure(op, err)
 }
 
-// failed are the calls of a trial that failed.
-func failed(t provider.DryRun) error {
+// failed returns the errors of a dry run.
+func failed(d provider.DryRun) error {
 	var errs []error
-	for _, c := range t.Calls {
+	for _, c := range d.Calls {
 		if c.Err != nil {
 			errs = append(errs, c.Err)
 		}
@@ -281,7 +281,7 @@ func failed(t provider.DryRun) error {
 	return errors.Join(errs...)
 }
 
-// deniedActions are the actions that the errors in err's tree say were denied.
+// deniedActions returns the actions that the errors in err's tree name as denied.
 func deniedActions(err error) []string {
 	var actions []string
 	if e, ok := err.(*provider.Error); ok && e.Kind == provider.Denied {

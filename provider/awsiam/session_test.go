@@ -28,15 +28,15 @@ const (
 	object = "arn:aws:s3:::bucket/key"
 )
 
-// sessionBench is an account with a role whose sessions are leased, and a clock
-// that only a test moves.
+// sessionBench is an account with a role of which sessions are leased, and a clock that the
+// test moves.
 type sessionBench struct {
 	*bench
 	moved atomic.Int64
 }
 
-// newSessionBench starts such an account. The role may do everything in the
-// directory of the identity that a session is tagged with, and in IAM.
+// newSessionBench starts a sessionBench. The role allows everything in IAM, and in the
+// directory of the identity that a session is tagged with.
 func newSessionBench(t *testing.T) *sessionBench {
 	t.Helper()
 	b := &sessionBench{}
@@ -67,7 +67,7 @@ func (b *sessionBench) as(c aws.CredentialsProvider) provider.Account {
 	}))
 }
 
-// sessionLease is a lease of a session, as the broker asks for it.
+// sessionLease returns the creation of a session.
 func sessionLease(name string) provider.Creation {
 	return provider.Creation{
 		User: record.User{
@@ -95,7 +95,7 @@ func (b *sessionBench) begin(c provider.Creation) messages.Credentials {
 	return k
 }
 
-// works says whether IAM lets a session do what all of them may.
+// works reports whether IAM allows a session a call that every session is allowed.
 func (b *sessionBench) works(c messages.Credentials) bool {
 	b.t.Helper()
 	_, err := iam.New(iam.Options{
@@ -114,7 +114,7 @@ func (b *sessionBench) expectAllowed(c messages.Credentials, action, resource st
 	}
 }
 
-// expectNoSecret fails if an error tells a secret.
+// expectNoSecret fails the test if an error contains a secret.
 func (b *sessionBench) expectNoSecret(err error) {
 	b.t.Helper()
 	for _, secret := range b.IssuedSecrets() {
@@ -128,7 +128,7 @@ func asSession(c messages.Credentials) aws.CredentialsProvider {
 	return credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey.Reveal(), c.SessionToken.Reveal())
 }
 
-func TestASession(t *testing.T) {
+func TestSessionIsLimitedByItsPoliciesAndTags(t *testing.T) {
 	t.Parallel()
 	b := newSessionBench(t)
 	c := b.begin(sessionLease("alice-x7"))
@@ -142,7 +142,7 @@ func TestASession(t *testing.T) {
 		t.Error(err)
 	}
 	if !b.works(c) {
-		t.Error("IAM refuses the session")
+		t.Error("IAM denies the session")
 	}
 	b.expectAllowed(c, "s3:GetObject", object, true)
 	b.expectAllowed(c, "s3:PutObject", object, false)  // the session policy does not allow it
@@ -156,7 +156,7 @@ func TestASession(t *testing.T) {
 	}
 }
 
-func TestASessionIsAskedForAsConfigured(t *testing.T) {
+func TestAssumeRoleHasTheConfiguredParameters(t *testing.T) {
 	t.Parallel()
 	b := newSessionBench(t)
 	c := sessionLease("alice-x7")
@@ -183,7 +183,7 @@ func TestASessionIsAskedForAsConfigured(t *testing.T) {
 		t.Errorf("the parameters are %v", params)
 	}
 
-	// What is not configured is not sent.
+	// Parameters that are not configured are not sent.
 	b.AddRole("open", strings.Replace(trustUs, `,"Condition":{"StringEquals":{"sts:ExternalId":"lessor:7"}}`, "", 1))
 	b.ResetCalls()
 	b.begin(provider.Creation{User: record.User{Name: "bob-x7", Role: "arn:aws:iam::123456789012:role/open"}, Owner: c.Owner})
@@ -194,7 +194,7 @@ func TestASessionIsAskedForAsConfigured(t *testing.T) {
 	}
 }
 
-func TestSessionSeconds(t *testing.T) {
+func TestSessionLengthIsInWholeSecondsAndAtLeastAQuarterHour(t *testing.T) {
 	for d, want := range map[time.Duration]int32{
 		0: 900, 15*time.Minute - 1: 900, 15 * time.Minute: 900, 15*time.Minute + time.Second - 1: 900,
 		15*time.Minute + time.Second: 901, 12 * time.Hour: 43200, 1<<63 - 1: 1<<31 - 1,
@@ -205,14 +205,13 @@ func TestSessionSeconds(t *testing.T) {
 	}
 }
 
-// The system itself ends a session, and says so.
-func TestASessionExpires(t *testing.T) {
+func TestSessionExpires(t *testing.T) {
 	t.Parallel()
 	b := newSessionBench(t)
 	c := b.begin(sessionLease("alice-x7"))
 	b.moved.Store(int64(59 * time.Minute))
 	if err := b.account.Probe(t.Context(), c); err != nil || !b.works(c) {
-		t.Errorf("the session has ended early: %v", err)
+		t.Errorf("the session has expired too early: %v", err)
 	}
 	b.moved.Store(int64(time.Hour + time.Second))
 	err := b.account.Probe(t.Context(), c)
@@ -221,11 +220,11 @@ func TestASessionExpires(t *testing.T) {
 	}
 	b.expectNoSecret(err)
 	if _, err := b.Allowed(c.AccessKeyID, "s3:GetObject", object); err == nil {
-		t.Error("the session goes on")
+		t.Error("the expired session works")
 	}
 }
 
-func TestASessionIsRefused(t *testing.T) {
+func TestFailedAssumeRoleLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		change func(*provider.Creation)
@@ -237,11 +236,11 @@ func TestASessionIsRefused(t *testing.T) {
 		"no such role":         {change: func(c *provider.Creation) { c.User.Role += "x" }, code: "AccessDenied", kind: provider.Denied},
 		"longer than the role": {change: func(c *provider.Creation) { c.For += time.Second }, code: "ValidationError", kind: provider.Rejected},
 		"a short name":         {change: func(c *provider.Creation) { c.User.Name = "a" }, code: "ValidationError", kind: provider.Rejected},
-		"no policy of AWS's": {
+		"a malformed policy": {
 			change: func(c *provider.Creation) { c.User.InlinePolicy = []byte(`{"Version":"x"}`) },
 			code:   "MalformedPolicyDocument", kind: provider.Rejected,
 		},
-		"a damaged policy": {change: func(c *provider.Creation) { c.User.InlinePolicy = []byte(`{`) }, kind: provider.Rejected},
+		"a policy that is not JSON": {change: func(c *provider.Creation) { c.User.InlinePolicy = []byte(`{`) }, kind: provider.Rejected},
 		"too much when packed": {
 			change: func(c *provider.Creation) {
 				dice := rand.New(rand.NewPCG(1, 2))
@@ -278,7 +277,7 @@ func TestASessionIsRefused(t *testing.T) {
 	}
 }
 
-func TestASessionSurvivesOneFault(t *testing.T) {
+func TestAssumeRoleSurvivesOneFault(t *testing.T) {
 	t.Parallel()
 	for name, v := range oneFault {
 		t.Run(name, func(t *testing.T) {
@@ -292,7 +291,7 @@ func TestASessionSurvivesOneFault(t *testing.T) {
 	}
 }
 
-// oneFault is what a call that may be repeated survives.
+// oneFault are faults that a call survives that may be repeated.
 var oneFault = map[string]iamsim.Verdict{
 	"dropped before": {Do: iamsim.DropBefore},
 	"dropped after":  {Do: iamsim.DropAfter},
@@ -301,8 +300,8 @@ var oneFault = map[string]iamsim.Verdict{
 	"ServiceFailure": refuse(500, "ServiceFailure"),
 }
 
-// A broker that is a session itself gets no more than an hour.
-func TestASessionOfAChain(t *testing.T) {
+// A broker that is a session itself gets sessions of at most an hour.
+func TestChainedSessionIsLimitedToAnHour(t *testing.T) {
 	t.Parallel()
 	b := newSessionBench(t)
 	b.SetMaxSessionDuration("ci", 12*time.Hour)
@@ -318,9 +317,8 @@ func TestASessionOfAChain(t *testing.T) {
 	expectError(t, err, provider.Rejected, provider.LeftNothing)
 }
 
-// An answer without one of its parts, or cut off, is no session, and its secrets
-// are in no error.
-func TestAnIncompleteSession(t *testing.T) {
+// An answer that lacks a part, or is cut off, is an error, which contains no secret.
+func TestIncompleteAnswerToAssumeRoleIsAnError(t *testing.T) {
 	t.Parallel()
 	const id, secret, token = "<AccessKeyId>ASIAX</AccessKeyId>", "<SecretAccessKey>hush</SecretAccessKey>", "<SessionToken>quiet</SessionToken>"
 	for name, parts := range map[string]string{
@@ -349,7 +347,7 @@ func TestAnIncompleteSession(t *testing.T) {
 	}
 }
 
-func TestASessionIsNotExtended(t *testing.T) {
+func TestExtendRejectsSessions(t *testing.T) {
 	t.Parallel()
 	b := newSessionBench(t)
 	expectError(t, b.account.Extend(t.Context(), sessionLease("alice-x7").User, time.Now().Add(time.Hour)), provider.Rejected, "")
@@ -358,8 +356,8 @@ func TestASessionIsNotExtended(t *testing.T) {
 	}
 }
 
-// The role's trust and the broker's own rights both count.
-func TestASessionNeedsTheRightToTag(t *testing.T) {
+// Both the role's trust policy and the broker's own permissions must allow the tags.
+func TestSessionNeedsThePermissionToTag(t *testing.T) {
 	t.Parallel()
 	b := newSessionBench(t)
 	id, secret := b.AddPrincipalWithPolicy("untagging",

@@ -2,8 +2,8 @@ package awsiam
 
 import "testing"
 
-// BenchmarkUser makes a user and deletes it, against the simulator on a loopback
-// connection: what the SDK's ten calls cost, the simulator's part included.
+// BenchmarkUser creates a user and deletes it, against the simulator on a loopback
+// connection. The result includes the simulator's part.
 func BenchmarkUser(b *testing.B) {
 	w := newBench(b)
 	b.ReportAllocs()
