@@ -14,7 +14,7 @@ import (
 // its key. Then attempt 2's TagUser overwrites the tag. StillCurrent tells attempt 2 that it
 // has lost the lease.
 func TestDelayedTakeOverKeepsTheLaterAttemptsKey(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.create()
 	claiming, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once

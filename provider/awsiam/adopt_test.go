@@ -27,7 +27,7 @@ func TestCreationIsResumedAfterACrashAtEachCall(t *testing.T) {
 		for _, after := range []bool{false, true} {
 			t.Run(action+"/"+map[bool]string{false: "before", true: "after"}[after], func(t *testing.T) {
 				t.Parallel()
-				b := newBench(t)
+				b := newFixture(t)
 				ctx, crash := context.WithCancel(t.Context())
 				defer crash()
 				// All concurrent calls have arrived before the crash. Otherwise AWS might carry
@@ -62,7 +62,7 @@ func TestCreationIsResumedAfterACrashAtEachCall(t *testing.T) {
 
 func TestResumedCreationReplacesTheKeyOfACompleteUser(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	old := b.create()
 	c, err := b.account.Create(t.Context(), resumed(2))
 	if err != nil {
@@ -76,7 +76,7 @@ func TestResumedCreationReplacesTheKeyOfACompleteUser(t *testing.T) {
 func TestAdoptionSurvivesAnEmptyAnswer(t *testing.T) {
 	t.Parallel()
 	for _, action := range []string{"GetUser", "TagUser", "ListAccessKeys", "DeleteAccessKey"} {
-		b := newBench(t)
+		b := newFixture(t)
 		b.create()
 		b.SetHook(on(action, 1, iamsim.Verdict{Do: iamsim.Empty}))
 		c, err := b.account.Create(t.Context(), resumed(2))
@@ -96,7 +96,7 @@ func TestUserOfAnotherOwnerIsNotChanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t)
+			b := newFixture(t)
 			b.AddUser("LESSOR-alice-X7", "/people/", tags) // IAM ignores case
 			b.AddAccessKey("LESSOR-alice-X7")
 			for _, c := range []provider.Creation{lease(), resumed(2)} {
@@ -123,7 +123,7 @@ func TestUserOfAnotherOwnerIsNotChanged(t *testing.T) {
 // deletes the later attempt's key.
 func TestEarlierAttemptLeavesTheLaterOneAlone(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c, err := b.account.Create(t.Context(), resumed(2))
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +135,7 @@ func TestEarlierAttemptLeavesTheLaterOneAlone(t *testing.T) {
 
 func TestEarlierAttemptWithALostAnswerLeavesTheLaterOneAlone(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	var seen atomic.Int32
 	var successor messages.Credentials
 	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
@@ -155,7 +155,7 @@ func TestEarlierAttemptWithALostAnswerLeavesTheLaterOneAlone(t *testing.T) {
 
 func TestUserWithAnotherBoundaryIsNotAdopted(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.create()
 	c := resumed(2)
 	c.User.Boundary = otherBoundary
@@ -168,7 +168,7 @@ func TestOwnerIsUnknownIfTheTagsCannotBeRead(t *testing.T) {
 	for i, v := range []iamsim.Verdict{refuse(403, "AccessDenied"), {Do: iamsim.DropBefore}} {
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t)
+			b := newFixture(t)
 			b.create()
 			b.SetHook(on("GetUser", -1, v))
 			_, err := b.account.Create(t.Context(), resumed(2))

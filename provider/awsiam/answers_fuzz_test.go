@@ -44,7 +44,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, call, which uint8, answer []byte) {
 		status, body = statuses[int(which)%len(statuses)], answer
 		p := New(Options{Endpoint: server.URL, Credentials: static("AKIA", "s"), Backoff: func(int) time.Duration { return 0 }, MaxConns: 1})
-		a := (&bench{t: t}).connect(p)
+		a := (&fixture{t: t}).connect(p)
 		defer p.http.GetTransport().CloseIdleConnections()
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()

@@ -29,7 +29,7 @@ func TestDeleteRemovesEveryKindOfAttachment(t *testing.T) {
 	for name, add := range additions {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t)
+			b := newFixture(t)
 			c := b.create()
 			add(b.Sim)
 			if err := b.account.Delete(t.Context(), deletion(c.AccessKeyID)); err != nil {
@@ -46,7 +46,7 @@ func TestDeleteRemovesEveryKindOfAttachment(t *testing.T) {
 // There is more of everything than fits on one page of a list.
 func TestDeleteRemovesAttachmentsOfAllPages(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	for i := range 101 {
 		b.AddAccessKey(userName)
@@ -74,7 +74,7 @@ func TestDeleteRemovesAttachmentsOfAllPages(t *testing.T) {
 // The broker may not remove one kind. The others are removed, and the error is returned.
 func TestClearingGoesOnAfterAnError(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	for _, add := range additions {
 		add(b.Sim)
@@ -90,7 +90,7 @@ func TestClearingGoesOnAfterAnError(t *testing.T) {
 // A kind that may not be listed is no obstacle if nothing of it is attached.
 func TestMissingListPermissionDoesNotPreventADeletionThatDoesNotNeedIt(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	b.AddLoginProfile(userName)
 	b.SetHook(on("ListMFADevices", -1, refuse(403, "AccessDenied")))
@@ -102,7 +102,7 @@ func TestMissingListPermissionDoesNotPreventADeletionThatDoesNotNeedIt(t *testin
 
 func TestDeletionIsGivenUpAfterSeveralConflicts(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	b.SetHook(on("DeleteUser", -1, refuse(409, "DeleteConflict")))
 	expectError(t, b.account.Delete(t.Context(), deletion(c.AccessKeyID)), provider.Unavailable, "")

@@ -47,7 +47,7 @@ func TestConnectRejectsAnUnknownMethod(t *testing.T) {
 // Endpoint and credentials come from the environment. AWS_CA_BUNDLE is set, which the SDK
 // refuses with most HTTP clients.
 func TestEnvironmentOfTheSDKIsUsed(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	id, secret := b.AddPrincipal("environment")
 	t.Setenv("AWS_ENDPOINT_URL", b.server.URL)
 	t.Setenv("AWS_ACCESS_KEY_ID", id)
@@ -64,7 +64,7 @@ func TestOptionsEndpointTakesPrecedenceOverTheEnvironment(t *testing.T) {
 	t.Setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
 	t.Setenv("AWS_ENDPOINT_URL_IAM", "http://127.0.0.1:1")
 	t.Setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
-	b := newBench(t)
+	b := newFixture(t)
 	b.expectWhole(b.create(), "1")
 }
 
@@ -89,7 +89,7 @@ func certificate(t *testing.T) (file string) {
 // AWS accepts a call and never answers.
 func TestAttemptTimesOut(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(o *Options) { o.AttemptTimeout = 50 * time.Millisecond })
+	b := newFixture(t, func(o *Options) { o.AttemptTimeout = 50 * time.Millisecond })
 	b.SetHook(func(ctx context.Context, _ iamsim.Call) iamsim.Verdict {
 		<-ctx.Done()
 		return iamsim.Verdict{Do: iamsim.DropBefore}
@@ -103,7 +103,7 @@ func TestAttemptTimesOut(t *testing.T) {
 
 func TestContextEndsACall(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	b.SetHook(func(context.Context, iamsim.Call) iamsim.Verdict {
 		cancel()

@@ -16,7 +16,7 @@ import (
 
 func TestCreateTakesTwoRoundTrips(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetHook(meet(4, "CreateUser"))
 	c := b.create()
 	b.SetHook(nil)
@@ -34,7 +34,7 @@ func TestCreateTakesTwoRoundTrips(t *testing.T) {
 
 func TestCreateMakesOnlyTheCallsThatTheLeaseNeeds(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := provider.Creation{User: record.User{Name: userName}, Owner: lease().Owner}
 	if _, err := b.account.Create(t.Context(), c); err != nil {
 		t.Fatal(err)
@@ -46,7 +46,7 @@ func TestCreateMakesOnlyTheCallsThatTheLeaseNeeds(t *testing.T) {
 
 func TestHardExpiryDeniesEverything(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := lease()
 	c.User.InlinePolicy, c.DenyAfter = nil, time.Now().Add(-time.Minute)
 	key, err := b.account.Create(t.Context(), c)
@@ -80,7 +80,7 @@ func TestFailureAtEachCallOfCreateStatesWhatIsLeft(t *testing.T) {
 		} {
 			t.Run(action+"/"+c.code, func(t *testing.T) {
 				t.Parallel()
-				b := newBench(t)
+				b := newFixture(t)
 				b.SetHook(on(action, -1, refuse(c.status, c.code)))
 				_, err := b.account.Create(t.Context(), lease())
 				left := provider.LeftUser
@@ -119,7 +119,7 @@ func TestCreateSurvivesOneFaultAtEachCall(t *testing.T) {
 		} {
 			t.Run(action+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				b := newBench(t)
+				b := newFixture(t)
 				b.SetHook(on(action, 1, v))
 				b.expectWhole(b.create(), "1")
 			})
@@ -129,7 +129,7 @@ func TestCreateSurvivesOneFaultAtEachCall(t *testing.T) {
 
 func TestUserIsUnknownIfAllAnswersToCreateUserAreLost(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetHook(on("CreateUser", -1, iamsim.Verdict{Do: iamsim.DropAfter}))
 	_, err := b.account.Create(t.Context(), lease())
 	expectError(t, err, provider.Unavailable, provider.LeftUnknown)
@@ -149,7 +149,7 @@ func TestUserIsUnknownIfAllAnswersToCreateUserAreLost(t *testing.T) {
 
 func TestUnreachableAWSLeavesNothing(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	_ = b.server.Close()
 	_, err := b.account.Create(t.Context(), lease())
 	expectError(t, err, provider.Unavailable, provider.LeftNothing)
@@ -158,7 +158,7 @@ func TestUnreachableAWSLeavesNothing(t *testing.T) {
 // Every answer is lost. The key is deleted before the next attempt.
 func TestKeyWithALostAnswerIsDeletedBeforeTheNextAttempt(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	most := 0
 	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action != "CreateAccessKey" {
@@ -182,7 +182,7 @@ func TestKeyWithALostAnswerIsDeletedBeforeTheNextAttempt(t *testing.T) {
 // Two overlapping attempts have left two keys.
 func TestLostKeysAreDeletedToMakeRoom(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	var seen atomic.Int32
 	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "CreateAccessKey" && seen.Add(1) == 1 {
@@ -196,7 +196,7 @@ func TestLostKeysAreDeletedToMakeRoom(t *testing.T) {
 
 func TestThrottledCreateAccessKeyIsRepeated(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetHook(on("CreateAccessKey", 2, iamsim.Verdict{Do: iamsim.Throttle}))
 	b.expectWhole(b.create(), "1")
 	if n := b.count("ListAccessKeys"); n != 0 {
@@ -207,7 +207,7 @@ func TestThrottledCreateAccessKeyIsRepeated(t *testing.T) {
 // Concurrent calls are refused.
 func TestConflictingCallsAreFinallyMadeOneAfterTheOther(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "CreateUser" || b.count(c.Action) > conflictStepTries {
 			return iamsim.Verdict{}
@@ -226,7 +226,7 @@ func TestCreateAndDeleteWithRandomFaults(t *testing.T) {
 	for seed := range byte(12) {
 		t.Run(strconv.Itoa(int(seed)), func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t)
+			b := newFixture(t)
 			dice := rand.New(rand.NewChaCha8([32]byte{seed}))
 			chance := func() float64 { return dice.Float64() * 0.2 }
 			storm := iamsim.Faults{
@@ -260,14 +260,14 @@ func TestCreateAndDeleteWithRandomFaults(t *testing.T) {
 
 func TestCreateWaitsForTheUserToBeVisible(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetFaults(iamsim.Faults{UserVisibleAfter: 10 * time.Millisecond})
 	b.expectWhole(b.create(), "1")
 }
 
 func TestUserThatNeverBecomesVisibleIsNotVisible(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetFaults(iamsim.Faults{UserVisibleAfter: time.Hour})
 	_, err := b.account.Create(t.Context(), lease())
 	expectError(t, err, provider.NotVisible, provider.LeftUser)
@@ -275,7 +275,7 @@ func TestUserThatNeverBecomesVisibleIsNotVisible(t *testing.T) {
 	// The context ends while Create waits.
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	b = newBench(t, func(o *Options) {
+	b = newFixture(t, func(o *Options) {
 		o.Backoff = func(int) time.Duration { cancel(); return time.Hour }
 	})
 	b.SetFaults(iamsim.Faults{UserVisibleAfter: time.Hour})
@@ -290,7 +290,7 @@ func TestMissingPolicyOrGroupIsRejected(t *testing.T) {
 		"AttachUserPolicy": func(u *record.User) { u.ManagedPolicies = []string{"arn:aws:iam::123456789012:policy/none"} },
 		"AddUserToGroup":   func(u *record.User) { u.Groups = []string{"none"} },
 	} {
-		b := newBench(t)
+		b := newFixture(t)
 		c := lease()
 		change(&c.User)
 		_, err := b.account.Create(t.Context(), c)
@@ -303,7 +303,7 @@ func TestMissingPolicyOrGroupIsRejected(t *testing.T) {
 
 func TestMalformedInlinePolicyMakesNoCall(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := lease()
 	c.User.InlinePolicy = []byte(`{"Statement":`)
 	_, err := b.account.Create(t.Context(), c)
@@ -316,7 +316,7 @@ func TestMalformedInlinePolicyMakesNoCall(t *testing.T) {
 // Many leases share few HTTP connections.
 func TestManyLeasesAreCreatedAndDeletedConcurrently(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(o *Options) { o.MaxConns = 8 })
+	b := newFixture(t, func(o *Options) { o.MaxConns = 8 })
 	errs := make(chan error)
 	const leases = 40
 	for i := range leases {

@@ -23,7 +23,7 @@ import (
 
 func TestDeleteTakesTwoRoundTrips(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	b.ResetCalls()
 	b.SetHook(meet(4, "DeleteUser"))
@@ -68,7 +68,7 @@ func (w *wireLog) Do(r *http.Request) (*http.Response, error) {
 
 func TestKeysDeletionIsTheFirstCallOnTheWire(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	log := &wireLog{HTTPClient: awshttp.NewBuildableClient()}
 	id, secret := b.AddPrincipal("watched")
@@ -99,7 +99,7 @@ func TestFailureAtEachCallOfDeleteLeavesNoUsableKey(t *testing.T) {
 		} {
 			t.Run(action+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				b := newBench(t)
+				b := newFixture(t)
 				key := b.create()
 				b.SetHook(on(action, -1, c.verdict))
 				expectError(t, b.account.Delete(t.Context(), deletion(key.AccessKeyID)), c.kind, "")
@@ -128,7 +128,7 @@ func TestDeleteSurvivesOneFaultAtEachCall(t *testing.T) {
 		} {
 			t.Run(action+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				b := newBench(t)
+				b := newFixture(t)
 				key := b.create()
 				b.SetHook(on(action, 1, v))
 				if err := b.account.Delete(t.Context(), deletion(key.AccessKeyID)); err != nil {
@@ -143,7 +143,7 @@ func TestDeleteSurvivesOneFaultAtEachCall(t *testing.T) {
 // The key's deletion is not acknowledged, and the context ends. The Deny is still put back.
 func TestDenyIsPutBackAfterTheContextHasEnded(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	key := b.create()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -167,7 +167,7 @@ func TestDenyIsPutBackAfterTheContextHasEnded(t *testing.T) {
 
 func TestErrorNamesBothFailuresIfTheDenyCannotBePutBack(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	key := b.create()
 	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		switch c.Action {
@@ -187,7 +187,7 @@ func TestErrorNamesBothFailuresIfTheDenyCannotBePutBack(t *testing.T) {
 
 func TestAllKeysAreDeletedIfTheKeyIsNotKnown(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.create()
 	b.AddAccessKey(userName)
 	if err := b.account.Delete(t.Context(), deletion("")); err != nil {
@@ -201,7 +201,7 @@ func TestAllKeysAreDeletedIfTheKeyIsNotKnown(t *testing.T) {
 
 func TestNothingIsRemovedIfTheKeysCannotBeListed(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	b.SetHook(on("ListAccessKeys", -1, refuse(403, "AccessDenied")))
 	expectError(t, b.account.Delete(t.Context(), deletion("")), provider.Denied, "")
@@ -210,7 +210,7 @@ func TestNothingIsRemovedIfTheKeysCannotBeListed(t *testing.T) {
 
 func TestDeleteKeyLeavesTheUser(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	other, _ := b.AddAccessKey(userName)
 	d := deletion(c.AccessKeyID)
@@ -231,7 +231,7 @@ func TestDeleteOfAMissingUserSucceedsUnlessItIsYoung(t *testing.T) {
 	t.Parallel()
 	for _, known := range []bool{false, true} {
 		for _, mode := range []provider.DeletionMode{provider.DeleteUser, provider.DeleteKey} {
-			b := newBench(t)
+			b := newFixture(t)
 			d := deletion("AKIAAAAAAAAAAAAAAAAA")
 			d.OwnerKnown, d.Mode = known, mode
 			if err := b.account.Delete(t.Context(), d); err != nil {
@@ -246,7 +246,7 @@ func TestDeleteOfAMissingUserSucceedsUnlessItIsYoung(t *testing.T) {
 func TestYoungUserThatIsNotFoundIsNotVisible(t *testing.T) {
 	t.Parallel()
 	for _, known := range []bool{false, true} {
-		b := newBench(t)
+		b := newFixture(t)
 		c := b.create()
 		d := deletion(c.AccessKeyID)
 		d.OwnerKnown, d.Young = known, true

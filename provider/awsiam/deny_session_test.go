@@ -15,14 +15,14 @@ import (
 )
 
 // denies returns the names of the policies on the role, except its own.
-func (b *sessionBench) denies() []string {
+func (b *sessionFixture) denies() []string {
 	names := slices.Sorted(maps.Keys(b.RolePolicies("ci")))
 	return slices.DeleteFunc(names, func(n string) bool { return n == "rights" })
 }
 
 func TestDenySessionEndsOneSessionOnly(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	mine, other, longer := b.begin(sessionLease("alice-x7")), b.begin(sessionLease("bob-x7")), b.begin(sessionLease("an-alice-x7"))
 	for range 2 { // it may be repeated
 		if err := b.account.DenySession(t.Context(), sessionLease("alice-x7").User); err != nil {
@@ -67,7 +67,7 @@ func TestDenySessionAndDeleteSurviveOneFault(t *testing.T) {
 				if action == "GetCallerIdentity" && v.Code == "ConcurrentModification" {
 					t.Skip("STS has no such error")
 				}
-				b := newSessionBench(t)
+				b := newSessionFixture(t)
 				c := b.begin(sessionLease("alice-x7"))
 				b.SetHook(on(action, 1, v))
 				if err := b.account.DenySession(t.Context(), sessionLease("alice-x7").User); err != nil || b.works(c) {
@@ -96,7 +96,7 @@ func TestDenySessionAndDeleteReturnTheFailure(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newSessionBench(t)
+			b := newSessionFixture(t)
 			b.begin(sessionLease("alice-x7"))
 			b.SetHook(on("PutRolePolicy", -1, test.v))
 			err := b.account.DenySession(t.Context(), sessionLease("alice-x7").User)
@@ -113,7 +113,7 @@ func TestDenySessionAndDeleteReturnTheFailure(t *testing.T) {
 // The policies of other denied sessions fill the role, until one of them is deleted.
 func TestDenySessionIsUnavailableWhileTheRoleIsFull(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	name := func(i int) string { return fmt.Sprintf("lessor-%024d-%016d", i, i) }
 	var err error
 	n := 0
@@ -145,7 +145,7 @@ func TestDenySessionRejectsInvalidSessions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newSessionBench(t)
+			b := newSessionFixture(t)
 			u := sessionLease("alice-x7").User
 			change(&u)
 			expectError(t, b.account.DenySession(t.Context(), u), provider.Rejected, "")
@@ -163,7 +163,7 @@ func TestDenySessionRejectsInvalidSessions(t *testing.T) {
 
 func TestDenySessionOfAMissingRoleSucceeds(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	d := sessionDeletion("alice-x7")
 	d.User.Role += "x"
 	if err := b.account.DenySession(t.Context(), d.User); err != nil {
@@ -176,7 +176,7 @@ func TestDenySessionOfAMissingRoleSucceeds(t *testing.T) {
 
 func TestDeleteMakesNoCallForASessionThatCannotBeDenied(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	if err := b.account.DenySession(t.Context(), sessionLease("alice-x7").User); err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestDeleteMakesNoCallForASessionThatCannotBeDenied(t *testing.T) {
 // in another one.
 func TestDeleteOfASessionInAnotherAccountSucceeds(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	id, secret := b.AddPrincipalWithPolicy("least", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:*","Resource":"*"}}`)
 	least := b.as(static(id, secret))
 	d := sessionDeletion("alice-x7")
@@ -213,7 +213,7 @@ func TestDeleteOfASessionInAnotherAccountSucceeds(t *testing.T) {
 
 func TestDeleteRemovesTheDenyOfAnExpiredSession(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	c := b.begin(sessionLease("alice-x7"))
 	if err := b.account.DenySession(t.Context(), sessionLease("alice-x7").User); err != nil {
 		t.Fatal(err)

@@ -86,7 +86,7 @@ func TestBoundaryOfTheGuideProtectsTheDeny(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newBench(t)
+	b := newFixture(t)
 	b.AddPolicy(boundary, regexp.MustCompile("(?s)<<'EOF'\n(.*?)\nEOF").FindStringSubmatch(string(guide))[1])
 	key := b.create()
 	b.AddInlinePolicy(userName, "theirs", string(awstest.Allow(`"*"`)))

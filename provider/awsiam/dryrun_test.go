@@ -25,7 +25,7 @@ func named(d provider.DryRun) []string {
 
 func TestDryRunMakesEveryCall(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	dry := b.account.DryRun(t.Context(), lease())
 	if err := failed(dry); err != nil || dry.Left != provider.LeftNothing {
 		t.Errorf("the dry run leaves %q: %v", dry.Left, err)
@@ -55,7 +55,7 @@ func TestDryRunMakesEveryCall(t *testing.T) {
 // A dry run with twenty policies and groups at 50 ms a call takes well below a second.
 func TestDryRunTakesFiveRoundTrips(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := lease()
 	c.User.Groups, c.User.ManagedPolicies = nil, nil
 	for _, name := range awstest.Many(9, "g%d") {
@@ -85,7 +85,7 @@ func TestDryRunNamesAllMissingPermissions(t *testing.T) {
 			t.Parallel()
 			s.AWS.Auth = messages.Auth{} // the rotation of its own key is not part of a dry run
 			all := parsed(t, permissions(t, s, options()))
-			w := newLimitedBench(t, s, permissions(t, s, options()))
+			w := newLeastPrivilegeFixture(t, s, permissions(t, s, options()))
 			bare := `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["iam:CreateUser","iam:TagUser"],"Resource":"*"}}`
 			w.connectAs(w.AddPrincipalWithPolicy("bare-hands", bare))
 			dry := w.account.DryRun(t.Context(), w.creation(1))
@@ -104,7 +104,7 @@ func TestDryRunNamesAllMissingPermissions(t *testing.T) {
 	}
 }
 
-func (w *limitedBench) connectAs(id, secret string) {
+func (w *leastPrivilegeFixture) connectAs(id, secret string) {
 	w.account = w.connect(New(Options{
 		Endpoint: w.server.URL, Credentials: static(id, secret), Backoff: func(int) time.Duration { return time.Millisecond },
 	}))
@@ -119,7 +119,7 @@ func TestDryRunNamesEachMissingPermission(t *testing.T) {
 			for _, action := range list(statement["Action"]) {
 				t.Run(name+"/"+statement["Sid"].(string)+"/"+action, func(t *testing.T) {
 					t.Parallel()
-					w := newLimitedBench(t, s, without(t, document, i, action))
+					w := newLeastPrivilegeFixture(t, s, without(t, document, i, action))
 					dry := w.account.DryRun(t.Context(), w.creation(1))
 					if err := failed(dry); !slices.Contains(deniedActions(err), action) {
 						t.Errorf("the permission is not named: %v", err)
@@ -142,7 +142,7 @@ func TestFailureAtEachCallOfADryRunStatesWhatIsLeft(t *testing.T) {
 		} {
 			t.Run(action+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				b := newBench(t)
+				b := newFixture(t)
 				b.SetHook(on(action, -1, v))
 				dry := b.account.DryRun(t.Context(), lease())
 				if !slices.ContainsFunc(dry.Calls, func(c provider.DryRunCall) bool { return c.Err != nil }) && name != "lost" {
@@ -172,7 +172,7 @@ func TestDryRunSurvivesOneFaultAtEachCall(t *testing.T) {
 		} {
 			t.Run(action+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				b := newBench(t)
+				b := newFixture(t)
 				b.SetHook(on(action, 1, v))
 				dry := b.account.DryRun(t.Context(), lease())
 				if err := failed(dry); err != nil || dry.Left != provider.LeftNothing {
@@ -186,7 +186,7 @@ func TestDryRunSurvivesOneFaultAtEachCall(t *testing.T) {
 
 func TestDryRunWaitsForTheUserToBeVisible(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetFaults(iamsim.Faults{UserVisibleAfter: 10 * time.Millisecond})
 	if err := failed(b.account.DryRun(t.Context(), lease())); err != nil {
 		t.Error(err)
@@ -196,7 +196,7 @@ func TestDryRunWaitsForTheUserToBeVisible(t *testing.T) {
 
 func TestDryRunWithoutAUserListsUsersOnly(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetHook(on("CreateUser", -1, refuse(403, "AccessDenied")))
 	dry := b.account.DryRun(t.Context(), lease())
 	if got := named(dry); !slices.Equal(got, []string{"CreateUser", "ListUsers"}) || dry.Left != provider.LeftNothing {
@@ -215,7 +215,7 @@ func TestDryRunWithoutAUserListsUsersOnly(t *testing.T) {
 
 func TestDryRunRejectsMissingPoliciesAndGroups(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := lease()
 	c.User.Groups, c.User.ManagedPolicies = []string{"none"}, []string{ownPolicy}
 	dry := b.account.DryRun(t.Context(), c)
@@ -234,7 +234,7 @@ func TestDryRunRejectsMissingPoliciesAndGroups(t *testing.T) {
 
 func TestCancelledDryRunLeavesAUser(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "CreateAccessKey" {
@@ -256,7 +256,7 @@ func TestCancelledDryRunLeavesAUser(t *testing.T) {
 func TestDryRunOfASession(t *testing.T) {
 	t.Parallel()
 	s := definitions()["session"]
-	w := newLimitedBench(t, s, permissions(t, s, options()))
+	w := newLeastPrivilegeFixture(t, s, permissions(t, s, options()))
 	dry := w.account.DryRun(t.Context(), w.creation(1))
 	if err := failed(dry); err != nil || dry.Left != provider.LeftNothing {
 		t.Errorf("the dry run leaves %q: %v", dry.Left, err)
@@ -269,7 +269,7 @@ func TestDryRunOfASession(t *testing.T) {
 // The broker's own account may have a role of the same name.
 func TestDryRunChangesNoRoleForARoleInAnotherAccount(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	c := sessionLease("alice-x7")
 	c.User.Role = strings.Replace(c.User.Role, "123456789012", "210987654321", 1)
 	dry := b.account.DryRun(t.Context(), c)

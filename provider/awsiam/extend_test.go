@@ -22,7 +22,7 @@ func TestExtendMovesTheDeny(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t)
+			b := newFixture(t)
 			b.create()
 			b.ResetCalls()
 			b.SetHook(on("PutUserPolicy", 1, v))
@@ -43,7 +43,7 @@ func TestExtendMovesTheDeny(t *testing.T) {
 
 func TestExtendRejectsMissingUsersAndZeroDates(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	expectError(t, b.account.Extend(t.Context(), lease().User, time.Now()), provider.Rejected, "")
 	b.create()
 	expectError(t, b.account.Extend(t.Context(), lease().User, time.Time{}), provider.Rejected, "")
@@ -53,7 +53,7 @@ func TestExtendRejectsMissingUsersAndZeroDates(t *testing.T) {
 
 func TestProbeUsesTheGivenKey(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetFaults(iamsim.Faults{VisibleAfter: time.Hour})
 	c := b.create()
 	expectError(t, b.account.Probe(t.Context(), c), provider.NotVisible, "")
@@ -68,7 +68,7 @@ func TestProbeUsesTheGivenKey(t *testing.T) {
 
 func TestProbeRejectsAWrongSecret(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	c.SecretAccessKey = messages.NewSensitive("wrong")
 	expectError(t, b.account.Probe(t.Context(), c), provider.Unavailable, "")

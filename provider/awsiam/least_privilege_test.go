@@ -23,7 +23,7 @@ func TestPermissionsAreSufficient(t *testing.T) {
 		for _, o := range []definition.PermissionOptions{options(), {Account: accountID}} {
 			t.Run(name+"/"+o.Installation, func(t *testing.T) {
 				t.Parallel()
-				w := newLimitedBench(t, s, permissions(t, s, o))
+				w := newLeastPrivilegeFixture(t, s, permissions(t, s, o))
 				if err := w.exercise(); err != nil {
 					t.Error(err)
 				}
@@ -47,7 +47,7 @@ func TestEachActionOfThePermissionsIsNeeded(t *testing.T) {
 			for _, action := range list(statement["Action"]) {
 				t.Run(name+"/"+statement["Sid"].(string)+"/"+action, func(t *testing.T) {
 					t.Parallel()
-					w := newLimitedBench(t, s, without(t, document, i, action))
+					w := newLeastPrivilegeFixture(t, s, without(t, document, i, action))
 					err := w.exercise()
 					if neededByDryRunOnly(action, s) {
 						err = failed(w.account.DryRun(t.Context(), w.creation(1)))
@@ -88,10 +88,10 @@ func without(t *testing.T, document string, i int, action string) string {
 }
 
 // attempt is a call that the broker never makes, made with its key.
-type attempt func(w *limitedBench) error
+type attempt func(w *leastPrivilegeFixture) error
 
 func createUser(name, path, boundary string, tags ...types.Tag) attempt {
-	return func(w *limitedBench) error {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.CreateUser(w.t.Context(), &iam.CreateUserInput{
 			UserName: &name, Path: &path, PermissionsBoundary: optional(boundary), Tags: tags,
 		})
@@ -100,21 +100,21 @@ func createUser(name, path, boundary string, tags ...types.Tag) attempt {
 }
 
 func attach(user, arn string) attempt {
-	return func(w *limitedBench) error {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.AttachUserPolicy(w.t.Context(), &iam.AttachUserPolicyInput{UserName: &user, PolicyArn: &arn})
 		return err
 	}
 }
 
 func detach(user, arn string) attempt {
-	return func(w *limitedBench) error {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.DetachUserPolicy(w.t.Context(), &iam.DetachUserPolicyInput{UserName: &user, PolicyArn: &arn})
 		return err
 	}
 }
 
 func putPolicy(user string) attempt {
-	return func(w *limitedBench) error {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.PutUserPolicy(w.t.Context(), &iam.PutUserPolicyInput{
 			UserName: &user, PolicyName: aws.String("x"), PolicyDocument: aws.String(string(awstest.Allow(`"*"`))),
 		})
@@ -123,35 +123,35 @@ func putPolicy(user string) attempt {
 }
 
 func tagUser(user, key, value string) attempt {
-	return func(w *limitedBench) error {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.TagUser(w.t.Context(), &iam.TagUserInput{UserName: &user, Tags: []types.Tag{tag(key, value)}})
 		return err
 	}
 }
 
 func createKey(user *string) attempt {
-	return func(w *limitedBench) error {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.CreateAccessKey(w.t.Context(), &iam.CreateAccessKeyInput{UserName: user})
 		return err
 	}
 }
 
 func join(user, group string) attempt {
-	return func(w *limitedBench) error {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.AddUserToGroup(w.t.Context(), &iam.AddUserToGroupInput{UserName: &user, GroupName: &group})
 		return err
 	}
 }
 
 func leave(user, group string) attempt {
-	return func(w *limitedBench) error {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.RemoveUserFromGroup(w.t.Context(), &iam.RemoveUserFromGroupInput{UserName: &user, GroupName: &group})
 		return err
 	}
 }
 
 func assume(externalID string, tags ...string) attempt {
-	return func(w *limitedBench) error {
+	return func(w *leastPrivilegeFixture) error {
 		in := &sts.AssumeRoleInput{RoleArn: aws.String(leasedRoleARN), RoleSessionName: aws.String("x1"), ExternalId: optional(externalID)}
 		for i := 0; i < len(tags); i += 2 {
 			in.Tags = append(in.Tags, ststypes.Tag{Key: &tags[i], Value: &tags[i+1]})
@@ -163,7 +163,7 @@ func assume(externalID string, tags ...string) attempt {
 
 // furnish adds a user of a lease, one of the same path without a boundary, and one of another
 // path.
-func (w *limitedBench) furnish() {
+func (w *leastPrivilegeFixture) furnish() {
 	w.t.Helper()
 	if w.secret.AWS.CredentialType == messages.CredentialIAMUser {
 		if _, err := w.account.Create(w.t.Context(), w.creation(1)); err != nil {
@@ -210,15 +210,15 @@ func TestPermissionsAllowNothingElse(t *testing.T) {
 		"another group":                       join(userName, "admins"),
 		"out of another group":                leave("foreign", "denied"),
 		"a role":                              assume(""),
-		"a foreign user's end": func(w *limitedBench) error {
+		"a foreign user's end": func(w *leastPrivilegeFixture) error {
 			_, err := w.iam.DeleteUser(w.t.Context(), &iam.DeleteUserInput{UserName: aws.String("foreign")})
 			return err
 		},
-		"no boundary any more": func(w *limitedBench) error {
+		"no boundary any more": func(w *leastPrivilegeFixture) error {
 			_, err := w.iam.DeleteUserPermissionsBoundary(w.t.Context(), &iam.DeleteUserPermissionsBoundaryInput{UserName: aws.String(userName)})
 			return err
 		},
-		"another boundary": func(w *limitedBench) error {
+		"another boundary": func(w *leastPrivilegeFixture) error {
 			_, err := w.iam.PutUserPermissionsBoundary(w.t.Context(), &iam.PutUserPermissionsBoundaryInput{
 				UserName: aws.String(userName), PermissionsBoundary: aws.String(ownPolicy),
 			})
@@ -227,7 +227,7 @@ func TestPermissionsAllowNothingElse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newLimitedBench(t, full, permissions(t, full, options()))
+			w := newLeastPrivilegeFixture(t, full, permissions(t, full, options()))
 			w.furnish()
 			if err := attack(w); code(err) != "AccessDenied" {
 				t.Errorf("the answer is %v", err)
@@ -247,7 +247,7 @@ func TestPermissionsAllowNothingElse(t *testing.T) {
 	} {
 		t.Run("session/"+name, func(t *testing.T) {
 			t.Parallel()
-			w := newLimitedBench(t, session, permissions(t, session, options()))
+			w := newLeastPrivilegeFixture(t, session, permissions(t, session, options()))
 			w.furnish()
 			if err := attack(w); code(err) != "AccessDenied" {
 				t.Errorf("the answer is %v", err)
@@ -257,7 +257,7 @@ func TestPermissionsAllowNothingElse(t *testing.T) {
 }
 
 func putRolePolicy(role string) attempt {
-	return func(w *limitedBench) error {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.PutRolePolicy(w.t.Context(), &iam.PutRolePolicyInput{
 			RoleName: &role, PolicyName: aws.String("x"), PolicyDocument: aws.String(definition.DenyAll),
 		})
@@ -299,7 +299,7 @@ func TestEachConditionOfThePermissionsPreventsACall(t *testing.T) {
 								t.Fatal("there is no attack")
 							}
 							for _, document := range []string{document, unconditioned(t, document, i, operator, key)} {
-								w := newLimitedBench(t, s, document)
+								w := newLeastPrivilegeFixture(t, s, document)
 								w.furnish()
 								want := "AccessDenied"
 								if document != permissions(t, s, o) {
@@ -336,7 +336,7 @@ func TestBrokerMayRotateItsOwnKeyOnly(t *testing.T) {
 	for _, principal := range []string{"", "arn:aws:iam::123456789012:user/least"} {
 		o := options()
 		o.Principal = principal
-		w := newLimitedBench(t, s, permissions(t, s, o))
+		w := newLeastPrivilegeFixture(t, s, permissions(t, s, o))
 		w.furnish()
 		if err := createKey(nil)(w); err != nil {
 			t.Error(err)
@@ -346,7 +346,7 @@ func TestBrokerMayRotateItsOwnKeyOnly(t *testing.T) {
 		}
 	}
 	s.AWS.Groups, s.AWS.ManagedPolicies = nil, nil
-	w := newLimitedBench(t, s, permissions(t, s, options()))
+	w := newLeastPrivilegeFixture(t, s, permissions(t, s, options()))
 	w.AddUser("robot", "/robots/eu/", nil)
 	w.AddInlinePolicy("robot", "lessor", permissions(t, s, options()))
 	id, secret := w.AddAccessKey("robot")

@@ -11,7 +11,7 @@ import (
 
 // massExpiry deletes the users of leases with 128 workers. It returns the calls and the time
 // that this takes, as multiples of what is needed at a rate.
-func massExpiry(t testing.TB, b *bench, leases int, perSecond float64) (calls, duration float64) {
+func massExpiry(t testing.TB, b *fixture, leases int, perSecond float64) (calls, duration float64) {
 	needed := 5 * leases
 	deletions := b.addLeased(leases)
 	b.ResetCalls()
@@ -46,7 +46,7 @@ func massExpiry(t testing.TB, b *bench, leases int, perSecond float64) (calls, d
 // Once the rate is known, few calls are throttled. Up to four calls of each worker are needed
 // to find it, so that the first mass expiry is logged only, as is the time.
 func TestMassExpiryTakesFewMoreCallsThanNeeded(t *testing.T) {
-	b := newBench(t, func(o *Options) { o.Backoff = nil })
+	b := newFixture(t, func(o *Options) { o.Backoff = nil })
 	const perSecond = 500
 	b.SetFaults(iamsim.Faults{Rate: perSecond, Burst: 50})
 	massExpiry(t, b, 150, perSecond)
@@ -59,9 +59,9 @@ func TestMassExpiryTakesFewMoreCallsThanNeeded(t *testing.T) {
 // minutes.
 func BenchmarkMassExpiry(b *testing.B) {
 	for range b.N {
-		bench := newBench(b, func(o *Options) { o.Backoff = nil })
-		bench.SetFaults(iamsim.Faults{Rate: 50})
-		calls, duration := massExpiry(b, bench, 2000, 50)
+		fixture := newFixture(b, func(o *Options) { o.Backoff = nil })
+		fixture.SetFaults(iamsim.Faults{Rate: 50})
+		calls, duration := massExpiry(b, fixture, 2000, 50)
 		b.ReportMetric(calls, "calls/needed")
 		b.ReportMetric(duration, "time/needed")
 	}

@@ -22,7 +22,7 @@ func TestDeleteOfAUserThatWasDeletedByHandSucceeds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := definitions()["full"]
-			w := newLimitedBench(t, s, permissions(t, s, options()))
+			w := newLeastPrivilegeFixture(t, s, permissions(t, s, options()))
 			key, err := w.account.Create(t.Context(), w.creation(1))
 			if err != nil {
 				t.Fatal(err)
@@ -44,7 +44,7 @@ func TestDeleteOfAUserThatWasDeletedByHandSucceeds(t *testing.T) {
 func TestDeleteSucceedsIfTheAnswerToDeleteUserIsLost(t *testing.T) {
 	t.Parallel()
 	s := definitions()["full"]
-	w := newLimitedBench(t, s, permissions(t, s, options()))
+	w := newLeastPrivilegeFixture(t, s, permissions(t, s, options()))
 	key, err := w.account.Create(t.Context(), w.creation(1))
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func TestDeleteSucceedsIfTheAnswerToDeleteUserIsLost(t *testing.T) {
 func TestCreateWithLeastPrivilegeWaitsForTheUserToBeVisible(t *testing.T) {
 	t.Parallel()
 	s := definitions()["full"]
-	w := newLimitedBench(t, s, permissions(t, s, options()))
+	w := newLeastPrivilegeFixture(t, s, permissions(t, s, options()))
 	w.SetFaults(iamsim.Faults{UserVisibleAfter: 4 * time.Millisecond})
 	if _, err := w.account.Create(t.Context(), w.creation(1)); err != nil {
 		t.Error(err)
@@ -80,7 +80,7 @@ func TestNameTakenBelowAnotherPathIsReported(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"/", "/people/"} {
 		s := definitions()["full"]
-		w := newLimitedBench(t, s, permissions(t, s, options()))
+		w := newLeastPrivilegeFixture(t, s, permissions(t, s, options()))
 		w.AddUser(userName, path, nil)
 		_, err := w.account.Create(t.Context(), w.creation(1))
 		expectError(t, err, provider.NameTaken, provider.LeftNothing)
@@ -91,7 +91,7 @@ func TestNameTakenBelowAnotherPathIsReported(t *testing.T) {
 func TestDeniedDeletionOfAnExistingUserFails(t *testing.T) {
 	t.Parallel()
 	s := definitions()["full"]
-	w := newLimitedBench(t, s, permissions(t, s, options()))
+	w := newLeastPrivilegeFixture(t, s, permissions(t, s, options()))
 	key, err := w.account.Create(t.Context(), w.creation(1))
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ func (c countingConn) Write(p []byte) (int, error) {
 
 // Headers and body of a call are sent in one packet.
 func TestCallIsOneWrite(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	id, secret := b.AddPrincipal("counted")
 	var writes atomic.Int64
 	p := New(Options{Endpoint: b.server.URL, Credentials: static(id, secret)})
@@ -81,7 +81,7 @@ func TestIncompleteAnswerTimesOut(t *testing.T) {
 	t.Cleanup(func() { _ = hang.Close() })
 	p := New(Options{Endpoint: "http://" + l.Addr().String(), Credentials: static("AKIA", "secret"), AttemptTimeout: 30 * time.Millisecond,
 		Backoff: func(int) time.Duration { return time.Millisecond }})
-	b := &bench{t: t}
+	b := &fixture{t: t}
 	_, err = b.connect(p).Create(t.Context(), lease())
 	expectError(t, err, provider.Unavailable, provider.LeftUnknown)
 }

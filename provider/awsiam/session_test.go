@@ -28,18 +28,18 @@ const (
 	object = "arn:aws:s3:::bucket/key"
 )
 
-// sessionBench is an account with a role of which sessions are leased, and a clock that the
+// sessionFixture is an account with a role of which sessions are leased, and a clock that the
 // test moves.
-type sessionBench struct {
-	*bench
+type sessionFixture struct {
+	*fixture
 	moved atomic.Int64
 }
 
-// newSessionBench starts a sessionBench. The role allows everything in IAM, and in the
+// newSessionFixture starts a sessionFixture. The role allows everything in IAM, and in the
 // directory of the identity that a session is tagged with.
-func newSessionBench(t *testing.T) *sessionBench {
+func newSessionFixture(t *testing.T) *sessionFixture {
 	t.Helper()
-	b := &sessionBench{}
+	b := &sessionFixture{}
 	sim := iamsim.New(iamsim.Options{Now: func() time.Time { return time.Now().Add(time.Duration(b.moved.Load())) }})
 	if arn := sim.AddRoleAt("/lessor/", "ci", trustUs); arn != leasedARN {
 		t.Fatal(arn)
@@ -52,14 +52,14 @@ func newSessionBench(t *testing.T) *sessionBench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Close() })
-	b.bench = &bench{Sim: sim, t: t, server: server}
+	b.fixture = &fixture{Sim: sim, t: t, server: server}
 	id, secret := sim.AddPrincipal("broker")
 	b.account = b.as(static(id, secret))
 	return b
 }
 
 // as connects with other credentials.
-func (b *sessionBench) as(c aws.CredentialsProvider) provider.Account {
+func (b *sessionFixture) as(c aws.CredentialsProvider) provider.Account {
 	b.t.Helper()
 	return b.connect(New(Options{
 		Endpoint: b.server.URL, Credentials: c,
@@ -86,7 +86,7 @@ func sessionDeletion(name string) provider.Deletion {
 }
 
 // begin begins a session.
-func (b *sessionBench) begin(c provider.Creation) messages.Credentials {
+func (b *sessionFixture) begin(c provider.Creation) messages.Credentials {
 	b.t.Helper()
 	k, err := b.account.Create(b.t.Context(), c)
 	if err != nil {
@@ -96,7 +96,7 @@ func (b *sessionBench) begin(c provider.Creation) messages.Credentials {
 }
 
 // works reports whether IAM allows a session a call that every session is allowed.
-func (b *sessionBench) works(c messages.Credentials) bool {
+func (b *sessionFixture) works(c messages.Credentials) bool {
 	b.t.Helper()
 	_, err := iam.New(iam.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String(b.server.URL), Credentials: asSession(c), Retryer: aws.NopRetryer{},
@@ -107,7 +107,7 @@ func (b *sessionBench) works(c messages.Credentials) bool {
 	return err == nil
 }
 
-func (b *sessionBench) expectAllowed(c messages.Credentials, action, resource string, want bool) {
+func (b *sessionFixture) expectAllowed(c messages.Credentials, action, resource string, want bool) {
 	b.t.Helper()
 	if got, err := b.Allowed(c.AccessKeyID, action, resource); err != nil || got != want {
 		b.t.Errorf("%s on %s is allowed: %t (%v), want %t", action, resource, got, err, want)
@@ -115,7 +115,7 @@ func (b *sessionBench) expectAllowed(c messages.Credentials, action, resource st
 }
 
 // expectNoSecret fails the test if an error contains a secret.
-func (b *sessionBench) expectNoSecret(err error) {
+func (b *sessionFixture) expectNoSecret(err error) {
 	b.t.Helper()
 	for _, secret := range b.IssuedSecrets() {
 		if text := fmt.Sprintf("%v %+v %s", err, err, provider.AsError(err).Public()); strings.Contains(text, secret) {
@@ -130,7 +130,7 @@ func asSession(c messages.Credentials) aws.CredentialsProvider {
 
 func TestSessionIsLimitedByItsPoliciesAndTags(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	c := b.begin(sessionLease("alice-x7"))
 	if got := b.actions(); !slices.Equal(got, []string{"AssumeRole"}) {
 		t.Errorf("the calls are %v", got)
@@ -158,7 +158,7 @@ func TestSessionIsLimitedByItsPoliciesAndTags(t *testing.T) {
 
 func TestAssumeRoleHasTheConfiguredParameters(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	c := sessionLease("alice-x7")
 	c.For = 20*time.Minute + 999*time.Millisecond
 	c.User.ManagedPolicies = []string{managedPolicy, "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"}
@@ -207,7 +207,7 @@ func TestSessionLengthIsInWholeSecondsAndAtLeastAQuarterHour(t *testing.T) {
 
 func TestSessionExpires(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	c := b.begin(sessionLease("alice-x7"))
 	b.moved.Store(int64(59 * time.Minute))
 	if err := b.account.Probe(t.Context(), c); err != nil || !b.works(c) {
@@ -259,7 +259,7 @@ func TestFailedAssumeRoleLeavesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newSessionBench(t)
+			b := newSessionFixture(t)
 			c := sessionLease("alice-x7")
 			if test.change != nil {
 				test.change(&c)
@@ -282,7 +282,7 @@ func TestAssumeRoleSurvivesOneFault(t *testing.T) {
 	for name, v := range oneFault {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newSessionBench(t)
+			b := newSessionFixture(t)
 			b.SetHook(on("AssumeRole", 1, v))
 			if c := b.begin(sessionLease("alice-x7")); !b.works(c) || b.count("AssumeRole") != 2 {
 				t.Errorf("the calls are %v", b.actions())
@@ -303,7 +303,7 @@ var oneFault = map[string]iamsim.Verdict{
 // A broker that is a session itself gets sessions of at most an hour.
 func TestChainedSessionIsLimitedToAnHour(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	b.SetMaxSessionDuration("ci", 12*time.Hour)
 	first := sessionLease("broker")
 	first.User.InlinePolicy, first.For = nil, 2*time.Hour
@@ -335,7 +335,7 @@ func TestIncompleteAnswerToAssumeRoleIsAnError(t *testing.T) {
 				Endpoint: server.URL, Credentials: static("AKIA", "s"),
 				Backoff: func(int) time.Duration { return time.Millisecond },
 			})
-			k, err := (&bench{t: t}).connect(p).Create(t.Context(), sessionLease("alice-x7"))
+			k, err := (&fixture{t: t}).connect(p).Create(t.Context(), sessionLease("alice-x7"))
 			expectError(t, err, provider.Unavailable, provider.LeftNothing)
 			if k.AccessKeyID != "" {
 				t.Errorf("the credentials are %v", k)
@@ -349,7 +349,7 @@ func TestIncompleteAnswerToAssumeRoleIsAnError(t *testing.T) {
 
 func TestExtendRejectsSessions(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	expectError(t, b.account.Extend(t.Context(), sessionLease("alice-x7").User, time.Now().Add(time.Hour)), provider.Rejected, "")
 	if n := len(b.Calls()); n > 0 {
 		t.Errorf("there were %d calls", n)
@@ -359,7 +359,7 @@ func TestExtendRejectsSessions(t *testing.T) {
 // Both the role's trust policy and the broker's own permissions must allow the tags.
 func TestSessionNeedsThePermissionToTag(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	id, secret := b.AddPrincipalWithPolicy("untagging",
 		`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}}`)
 	_, err := b.as(static(id, secret)).Create(t.Context(), sessionLease("alice-x7"))

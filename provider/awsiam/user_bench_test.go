@@ -5,7 +5,7 @@ import "testing"
 // BenchmarkUser creates a user and deletes it, against the simulator on a loopback
 // connection. The result includes the simulator's part.
 func BenchmarkUser(b *testing.B) {
-	w := newBench(b)
+	w := newFixture(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		c, err := w.account.Create(b.Context(), lease())
