@@ -76,11 +76,11 @@ func (e *Error) Unwrap() error { return e.Err }
 func (e *Error) Safe() string {
 	switch {
 	case e.Unsigned && e.Code != "":
-		return fmt.Sprintf("the broker could not authenticate to AWS: %s was answered with %s; its operator must see to that", e.Op, e.Code)
+		return fmt.Sprintf("the broker could not authenticate to AWS: %s was answered with %s; its operator has to fix that", e.Op, e.Code)
 	case e.Unsigned && e.Why != "":
-		return fmt.Sprintf("the broker has no credentials for AWS: %s; its operator must see to that", e.Why)
+		return fmt.Sprintf("the broker has no credentials for AWS: %s; its operator has to fix that", e.Why)
 	case e.Unsigned:
-		return "the broker has no credentials for AWS; its operator must see to that"
+		return "the broker has no credentials for AWS; its operator has to fix that"
 	}
 	switch {
 	case e.Code == "" && e.Why != "":

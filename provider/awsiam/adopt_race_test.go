@@ -10,11 +10,11 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// Attempt 2 has read the tag and is about to claim; attempt 3 claims, makes its
-// key and is done; attempt 2's claim lands, over the later one. The record tells
-// attempt 2 that it is not its lease any more.
-func TestASlowClaimDoesNotDeleteItsSuccessorsKey(t *testing.T) {
-	b := newBench(t)
+// Attempt 2 has read the user's tag and is about to set it. Attempt 3 sets the tag and makes
+// its key. Then attempt 2's TagUser overwrites the tag. StillCurrent tells attempt 2 that it
+// has lost the lease.
+func TestDelayedTakeOverKeepsTheLaterAttemptsKey(t *testing.T) {
+	b := newFixture(t)
 	b.create()
 	claiming, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -49,6 +49,6 @@ func TestASlowClaimDoesNotDeleteItsSuccessorsKey(t *testing.T) {
 	err = <-done
 	if perr := b.account.Probe(t.Context(), third); perr != nil {
 		u, _ := b.User(userName)
-		t.Fatalf("attempt 2 said %v, and attempt 3's key is dead: %v\n%+v", err, perr, u)
+		t.Fatalf("attempt 2 returned %v, and attempt 3's key does not work: %v\n%+v", err, perr, u)
 	}
 }

@@ -12,26 +12,26 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// resumed is the lease's creation by a later attempt.
+// resumed returns the creation of [lease] by a later attempt.
 func resumed(attempt int) provider.Creation {
 	c := lease()
 	c.Owner.Attempt = attempt
 	return c
 }
 
-// An attempt dies at any of its calls, before or after AWS carried it out; the
-// next one finishes its user, and deletes the key that nobody knows.
-func TestResumeAfterACrashAtEachCall(t *testing.T) {
+// An attempt crashes at each of its calls, before or after AWS has carried it out. The next
+// attempt completes the user, and deletes the key whose secret is lost.
+func TestCreationIsResumedAfterACrashAtEachCall(t *testing.T) {
 	t.Parallel()
 	for _, action := range createCalls {
 		for _, after := range []bool{false, true} {
 			t.Run(action+"/"+map[bool]string{false: "before", true: "after"}[after], func(t *testing.T) {
 				t.Parallel()
-				b := newBench(t)
+				b := newFixture(t)
 				ctx, crash := context.WithCancel(t.Context())
 				defer crash()
-				// The calls that go out together have all arrived before the crash: one
-				// that is still under way would be carried out at some time after it.
+				// All concurrent calls have arrived before the crash. Otherwise AWS might carry
+				// one out later.
 				others := meet(int32(len(createCalls)-1), "CreateUser")
 				b.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
 					others(ctx, c)
@@ -60,9 +60,9 @@ func TestResumeAfterACrashAtEachCall(t *testing.T) {
 	}
 }
 
-func TestResumeOfAUserThatIsWhole(t *testing.T) {
+func TestResumedCreationReplacesTheKeyOfACompleteUser(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	old := b.create()
 	c, err := b.account.Create(t.Context(), resumed(2))
 	if err != nil {
@@ -72,11 +72,11 @@ func TestResumeOfAUserThatIsWhole(t *testing.T) {
 	expectError(t, b.account.Probe(t.Context(), old), provider.NotVisible, "")
 }
 
-// An answer without a body is not an empty list.
-func TestAdoptionWithAnEmptyAnswer(t *testing.T) {
+// An answer without a body is not taken for an empty list.
+func TestAdoptionSurvivesAnEmptyAnswer(t *testing.T) {
 	t.Parallel()
 	for _, action := range []string{"GetUser", "TagUser", "ListAccessKeys", "DeleteAccessKey"} {
-		b := newBench(t)
+		b := newFixture(t)
 		b.create()
 		b.SetHook(on(action, 1, iamsim.Verdict{Do: iamsim.Empty}))
 		c, err := b.account.Create(t.Context(), resumed(2))
@@ -87,7 +87,7 @@ func TestAdoptionWithAnEmptyAnswer(t *testing.T) {
 	}
 }
 
-func TestSomebodyElsesUserIsNotTouched(t *testing.T) {
+func TestUserOfAnotherOwnerIsNotChanged(t *testing.T) {
 	t.Parallel()
 	for name, tags := range map[string]map[string]string{
 		"no tags":              {},
@@ -96,7 +96,7 @@ func TestSomebodyElsesUserIsNotTouched(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t)
+			b := newFixture(t)
 			b.AddUser("LESSOR-alice-X7", "/people/", tags) // IAM ignores case
 			b.AddAccessKey("LESSOR-alice-X7")
 			for _, c := range []provider.Creation{lease(), resumed(2)} {
@@ -119,11 +119,11 @@ func TestSomebodyElsesUserIsNotTouched(t *testing.T) {
 	}
 }
 
-// An attempt that was taken for dead comes back: it neither takes the user over
-// nor deletes its successor's key.
-func TestAnOldAttemptLeavesItsSuccessorAlone(t *testing.T) {
+// An attempt that continues after a later one has begun neither takes the user over nor
+// deletes the later attempt's key.
+func TestEarlierAttemptLeavesTheLaterOneAlone(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c, err := b.account.Create(t.Context(), resumed(2))
 	if err != nil {
 		t.Fatal(err)
@@ -133,9 +133,9 @@ func TestAnOldAttemptLeavesItsSuccessorAlone(t *testing.T) {
 	b.expectWhole(c, "2")
 }
 
-func TestAnOldAttemptThatLosesItsAnswerLeavesItsSuccessorAlone(t *testing.T) {
+func TestEarlierAttemptWithALostAnswerLeavesTheLaterOneAlone(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	var seen atomic.Int32
 	var successor messages.Credentials
 	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
@@ -153,9 +153,9 @@ func TestAnOldAttemptThatLosesItsAnswerLeavesItsSuccessorAlone(t *testing.T) {
 	b.expectWhole(successor, "2")
 }
 
-func TestAdoptionIsRefusedWhereTheBoundaryIsAnother(t *testing.T) {
+func TestUserWithAnotherBoundaryIsNotAdopted(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.create()
 	c := resumed(2)
 	c.User.Boundary = otherBoundary
@@ -163,12 +163,12 @@ func TestAdoptionIsRefusedWhereTheBoundaryIsAnother(t *testing.T) {
 	expectError(t, err, provider.Rejected, provider.LeftUser)
 }
 
-func TestAdoptionWhoseTagsCannotBeRead(t *testing.T) {
+func TestOwnerIsUnknownIfTheTagsCannotBeRead(t *testing.T) {
 	t.Parallel()
 	for i, v := range []iamsim.Verdict{refuse(403, "AccessDenied"), {Do: iamsim.DropBefore}} {
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t)
+			b := newFixture(t)
 			b.create()
 			b.SetHook(on("GetUser", -1, v))
 			_, err := b.account.Create(t.Context(), resumed(2))

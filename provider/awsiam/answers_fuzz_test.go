@@ -14,8 +14,8 @@ import (
 	"github.com/lessorhq/lessor/provider"
 )
 
-// FuzzAnswers has AWS answer with anything. What comes of it is whole, or an error
-// that can be shown; a secret is in no error.
+// FuzzAnswers answers calls with arbitrary data. The result is complete, or an error that is
+// safe to show and contains no secret.
 func FuzzAnswers(f *testing.F) {
 	const key = "<CreateAccessKeyResponse><CreateAccessKeyResult><AccessKey><AccessKeyId>AKIAX</AccessKeyId><SecretAccessKey>hush-hush-hush</SecretAccessKey></AccessKey></CreateAccessKeyResult></CreateAccessKeyResponse>"
 	refusal := func(code, message string) string {
@@ -34,7 +34,7 @@ func FuzzAnswers(f *testing.F) {
 		f.Add(uint8(3), uint8(3), []byte(s))
 	}
 	var status int
-	var body []byte // of the only request there is at a time
+	var body []byte // of the one request at a time
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
 		_, _ = w.Write(body)
@@ -44,7 +44,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, call, which uint8, answer []byte) {
 		status, body = statuses[int(which)%len(statuses)], answer
 		p := New(Options{Endpoint: server.URL, Credentials: static("AKIA", "s"), Backoff: func(int) time.Duration { return 0 }, MaxConns: 1})
-		a := (&bench{t: t}).connect(p)
+		a := (&fixture{t: t}).connect(p)
 		defer p.http.GetTransport().CloseIdleConnections()
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
@@ -62,26 +62,26 @@ func FuzzAnswers(f *testing.F) {
 	})
 }
 
-// use makes one of the calls, and fails if what comes of it is not whole.
+// use makes one of the calls, and fails the test if its result is incomplete.
 func use(ctx context.Context, t *testing.T, a provider.Account, call uint8) error {
 	t.Helper()
 	switch call % 5 {
 	case 0:
 		c, err := a.CreateOwnKey(ctx)
 		if (err == nil) == (c.AccessKeyID == "" || c.SecretAccessKey.IsZero()) {
-			t.Errorf("a key of %q, %v", c.AccessKeyID, err)
+			t.Errorf("the key is %q: %v", c.AccessKeyID, err)
 		}
 		return err
 	case 1:
 		is, err := a.Identify(ctx)
 		if (err == nil) == (is.Account == "" || is.ARN == "") {
-			t.Errorf("it is %+v, %v", is, err)
+			t.Errorf("the principal is %+v: %v", is, err)
 		}
 		return err
 	case 2:
 		users, marker, err := a.ListUsers(ctx, "/lessor/", "")
 		if err != nil && (len(users) > 0 || marker != "") {
-			t.Errorf("%d users to %q, %v", len(users), marker, err)
+			t.Errorf("there are %d users and the marker %q: %v", len(users), marker, err)
 		}
 		return err
 	case 3:
@@ -96,10 +96,10 @@ func use(ctx context.Context, t *testing.T, a provider.Account, call uint8) erro
 	}
 }
 
-// wantShown fails if a text is long, or would do something to a terminal.
+// wantShown fails the test if a text is too long or has control characters.
 func wantShown(t *testing.T, text string, limit int) {
 	t.Helper()
 	if len(text) > limit || !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
-		t.Errorf("it shows %d bytes: %.200q", len(text), text)
+		t.Errorf("the text of %d bytes is %.200q", len(text), text)
 	}
 }

@@ -24,25 +24,25 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// authBench is an account, and a provider that has the environment of every
+// authFixture is an account, and a provider that has the environment of every
 // authentication method.
-type authBench struct {
+type authFixture struct {
 	*awstest.Env
 	t        *testing.T
 	provider *Provider
 }
 
-func newAuthBench(t *testing.T) *authBench {
+func newAuthFixture(t *testing.T) *authFixture {
 	t.Helper()
 	e := awstest.NewEnv(t)
-	return &authBench{Env: e, t: t, provider: New(Options{
+	return &authFixture{Env: e, t: t, provider: New(Options{
 		Endpoint: e.Server.URL, Getenv: e.Getenv, Now: e.Clock.Now, Log: zerolog.New(e.Log),
 		Backoff: func(try int) time.Duration { return time.Duration(try) * time.Millisecond },
 	})}
 }
 
 // connect connects by a method.
-func (b *authBench) connect(auth messages.Auth) *account {
+func (b *authFixture) connect(auth messages.Auth) *account {
 	b.t.Helper()
 	a, err := b.provider.Connect(b.t.Context(), provider.Connection{
 		Name: fmt.Sprint(auth), Region: "eu-central-1", Auth: auth, Session: "inst-1",
@@ -54,7 +54,7 @@ func (b *authBench) connect(auth messages.Auth) *account {
 }
 
 // identify returns the broker's ARN. It makes one call.
-func (b *authBench) identify(a *account) string {
+func (b *authFixture) identify(a *account) string {
 	b.t.Helper()
 	who, err := a.Identify(b.t.Context())
 	if err != nil {
@@ -65,7 +65,7 @@ func (b *authBench) identify(a *account) string {
 
 // fails expects that Create fails because there are no credentials, before CreateUser is
 // sent. Its error contains no secret.
-func (b *authBench) fails(a *account, kind provider.Kind, op, code, safe string) {
+func (b *authFixture) fails(a *account, kind provider.Kind, op, code, safe string) {
 	b.t.Helper()
 	_, err := a.Create(b.t.Context(), lease())
 	expectError(b.t, err, kind, provider.LeftNothing)
@@ -87,7 +87,7 @@ func plainUser() provider.Creation {
 func TestEachAuthenticationMethodCreatesUsers(t *testing.T) {
 	for _, m := range awstest.Methods {
 		t.Run(m.Name, func(t *testing.T) {
-			b := newAuthBench(t)
+			b := newAuthFixture(t)
 			a := b.connect(m.Auth)
 			if who := b.identify(a); who != "arn:aws:sts::123456789012:assumed-role/"+m.Principal {
 				t.Errorf("the broker is %s", who)
@@ -109,7 +109,7 @@ func TestEachAuthenticationMethodCreatesUsers(t *testing.T) {
 
 // AWS's answer to AssumeRole is not its answer to the call that needs the session.
 func TestAnswerToAssumeRoleIsNotTheCallsAnswer(t *testing.T) {
-	b := newAuthBench(t)
+	b := newAuthFixture(t)
 	a := b.connect(awstest.Methods[0].Auth)
 	answer := func(status int, code string) {
 		b.ResetCalls()
@@ -156,7 +156,7 @@ func TestAnswerToAssumeRoleIsNotTheCallsAnswer(t *testing.T) {
 }
 
 func TestSessionThatExpiresDuringACreationIsRequestedOnce(t *testing.T) {
-	b := newAuthBench(t)
+	b := newAuthFixture(t)
 	a := b.connect(awstest.Methods[0].Auth)
 	b.identify(a)
 	b.SetHook(func(_ context.Context, call iamsim.Call) iamsim.Verdict {
@@ -180,7 +180,7 @@ func TestSessionThatExpiresDuringACreationIsRequestedOnce(t *testing.T) {
 func TestSessionThatAWSCallsExpiredIsReplaced(t *testing.T) {
 	for _, m := range awstest.Methods {
 		t.Run(m.Name, func(t *testing.T) {
-			b := newAuthBench(t)
+			b := newAuthFixture(t)
 			a := b.connect(m.Auth)
 			b.identify(a)
 			first := b.LastKey()
@@ -216,7 +216,7 @@ func TestSessionThatAWSCallsExpiredIsReplaced(t *testing.T) {
 
 // A key that AWS refuses is one that the call was signed with, so the call itself fails.
 func TestRevokedAccessKeyFailsTheCall(t *testing.T) {
-	b := newAuthBench(t)
+	b := newAuthFixture(t)
 	a := b.connect(b.UserKey)
 	b.identify(a)
 	b.RevokeKey(b.UserKey.AccessKeyID)
@@ -231,7 +231,7 @@ func TestRevokedAccessKeyFailsTheCall(t *testing.T) {
 
 // A creation that is cancelled while it waits for credentials leaves nothing.
 func TestCancelledCreationWithoutCredentialsLeavesNothing(t *testing.T) {
-	b := newAuthBench(t)
+	b := newAuthFixture(t)
 	a := b.connect(awstest.Methods[0].Auth)
 	ctx, cancel := context.WithCancel(t.Context())
 	answer := make(chan struct{})
@@ -257,7 +257,7 @@ func TestCancelledCreationWithoutCredentialsLeavesNothing(t *testing.T) {
 // A call for credentials whose answer is lost is not recorded as an attempt at the call
 // that needs them.
 func TestLostAnswerToAssumeRoleLeavesNothing(t *testing.T) {
-	b := newAuthBench(t)
+	b := newAuthFixture(t)
 	a := b.connect(awstest.Methods[0].Auth)
 	b.SetHook(on("AssumeRole", -1, iamsim.Verdict{Do: iamsim.DropAfter}))
 	b.fails(a, provider.Unavailable, "AssumeRole", "", "AssumeRole failed before AWS answered")
@@ -271,7 +271,7 @@ func TestMissingCredentialsAreReported(t *testing.T) {
 	none := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{}, errors.New("no role here")
 	})
-	b := newBench(t, func(o *Options) { o.Credentials = none })
+	b := newFixture(t, func(o *Options) { o.Credentials = none })
 	_, err := b.account.Create(t.Context(), lease())
 	expectError(t, err, provider.Unavailable, provider.LeftNothing)
 	if e := provider.AsError(err); !e.Unsigned || !strings.Contains(e.Safe(), "no credentials") || !awsauth.IsUnsigned(err) {
@@ -287,7 +287,7 @@ func TestMissingCredentialsAreReported(t *testing.T) {
 
 // A connection is replaced when the secret of its access key changes.
 func TestConnectionWithANewSecretIsReplaced(t *testing.T) {
-	b := newAuthBench(t)
+	b := newAuthFixture(t)
 	connect := func(secret string) provider.Account {
 		auth := b.UserKey
 		auth.SecretAccessKey = messages.NewSensitive(secret)
@@ -311,7 +311,7 @@ func TestConnectionWithANewSecretIsReplaced(t *testing.T) {
 }
 
 func TestConnectFailsIfItsChainIsInvalid(t *testing.T) {
-	b := newAuthBench(t)
+	b := newAuthFixture(t)
 	b.BreakChain()
 	b.identify(b.connect(b.UserKey)) // does not use the chain
 	_, err := b.provider.Connect(t.Context(), provider.Connection{Region: "eu-central-1", Auth: messages.Auth{Method: messages.AuthDefault}})
@@ -321,13 +321,13 @@ func TestConnectFailsIfItsChainIsInvalid(t *testing.T) {
 // The permissions of a pod are enough to lease sessions of a role, whose tags include those
 // of the pod.
 func TestPermissionsOfAPodAreEnoughForSessions(t *testing.T) {
-	b := newAuthBench(t)
+	b := newAuthFixture(t)
 	s := definitions()["session"]
 	s.AWS.Auth.Method = messages.AuthPodIdentity
 	b.AddPolicy(ownPolicy, definition.DenyAll)
 	b.AddRole("deploy", awstest.Trust("arn:aws:iam::123456789012:root", ""))
 	b.AddRolePolicy("pod", "everything", permissions(t, s, options()))
-	w := limitedBench{bench: &bench{Sim: b.Sim, t: t, server: b.Server}, secret: s.WithDefaults()}
+	w := leastPrivilegeFixture{fixture: &fixture{Sim: b.Sim, t: t, server: b.Server}, secret: s.WithDefaults()}
 	creation := w.creation(1)
 	creation.User.ManagedPolicies = nil
 	if err := failed(b.connect(s.AWS.Auth).DryRun(t.Context(), creation)); err != nil {

@@ -10,113 +10,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/messages/record"
 	"github.com/lessorhq/lessor/provider"
-	"github.com/lessorhq/lessor/provider/awsiam/definition"
 	"github.com/lessorhq/lessor/provider/awsiam/throttle"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// limiter returns the limiter of the bench's account.
-func (b *bench) limiter() *throttle.Limiter { return b.account.(*account).calls.budget.Limiter() }
-
-// standstill is a rate at which a call waits for a quarter of an hour.
-const standstill = 1e-3
-
-// slow limits the rate, so that all calls wait, until the returned function sets another
-// rate.
-func (b *bench) slow(perSecond float64) (start func(perSecond float64)) {
-	l := b.limiter()
-	set := func(rate float64) { l.SetState(throttle.State{Rate: rate, ThrottledAt: time.Now()}) }
-	set(perSecond)
-	return set
-}
-
-// grant lets one call go, at the rate set by slow.
-func (b *bench) grant(perSecond float64) {
-	b.limiter().SetState(throttle.State{Rate: perSecond, Slots: 1, ThrottledAt: time.Now()})
-}
-
-// queued waits until n calls wait.
-func (b *bench) queued(n int) {
-	b.t.Helper()
-	has := func() int { return b.limiter().State().Backlog() }
-	for deadline := time.Now().Add(10 * time.Second); has() != n; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			b.t.Fatalf("%d calls wait, want %d", has(), n)
-		}
-	}
-}
-
-// addLeased adds the users of n leases, and returns their deletions.
-func (b *bench) addLeased(n int) []provider.Deletion {
-	deletions := make([]provider.Deletion, n)
-	for i := range deletions {
-		name := fmt.Sprintf("lessor-alice-%d", i)
-		b.AddUser(name, lease().User.Path, nil)
-		key, _ := b.AddAccessKey(name)
-		b.AddToGroup(name, "deployers")
-		b.AttachPolicy(name, managedPolicy)
-		b.AddInlinePolicy(name, definition.PolicyName, definition.DenyAll)
-		d := deletion(key)
-		d.User.Name = name
-		deletions[i] = d
-	}
-	return deletions
-}
-
-// all calls do for each of n, with a number of workers.
-func all(n, workers int, do func(int)) {
-	var wg sync.WaitGroup
-	next := make(chan int)
-	for range workers {
-		wg.Go(func() {
-			for i := range next {
-				do(i)
-			}
-		})
-	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
-	wg.Wait()
-}
-
-// priorities returns the priorities of the calls so far, as far as their actions show.
-func (b *bench) priorities() []throttle.Priority {
-	var got []throttle.Priority
-	for _, a := range b.actions() {
-		switch a {
-		case "DeleteAccessKey", "PutRolePolicy":
-			got = append(got, throttle.EndAccess)
-		case "DeleteRolePolicy":
-			got = append(got, throttle.Cleanup)
-		case "PutUserPolicy":
-			got = append(got, throttle.Renewal)
-		case "CreateUser":
-			got = append(got, throttle.Other)
-		}
-	}
-	return got
-}
-
-// countOf returns how often x is in a list.
-func countOf[T comparable](list []T, x T) int {
-	n := 0
-	for _, y := range list {
-		if x == y {
-			n++
-		}
-	}
-	return n
-}
-
 // Waiting calls are made in the order of their priorities, not of their arrival.
 func TestCallsWaitByPriority(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(o *Options) { o.MaxConns = 1 }) // calls cannot overtake each other
+	b := newFixture(t, func(o *Options) { o.MaxConns = 1 }) // calls cannot overtake each other
 	b.AddRole("deploy", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}}`)
 	session := record.User{Name: "lessor-alice-s", Role: leasedRoleARN, DenyOnRevoke: true}
 	leased := b.addLeased(20)
@@ -183,7 +86,7 @@ func TestCallsWaitByPriority(t *testing.T) {
 // and when AWS stops throttling, no call waits.
 func TestKeysAreDeletedDuringAFloodOfCreations(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	const keys = 40
 	leased := b.addLeased(keys)
 	b.SetFaults(iamsim.Faults{Rate: 200, Burst: 20})
@@ -252,7 +155,7 @@ func TestKeysAreDeletedDuringAFloodOfCreations(t *testing.T) {
 // DenySession, and the Deny that is put if a key cannot be deleted, end access as well.
 func TestCallsThatEndAccessHaveTheHighestPriority(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.AddRole("deploy", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}}`)
 	d := b.addLeased(1)[0]
 	unknown := d
@@ -283,7 +186,7 @@ func TestCallsThatEndAccessHaveTheHighestPriority(t *testing.T) {
 func TestEveryKeyIsDeletedBeforeTheFirstUser(t *testing.T) {
 	t.Parallel()
 	const leases = 128
-	b := newBench(t)
+	b := newFixture(t)
 	deletions := b.addLeased(leases)
 	start := b.slow(standstill)
 	var wg sync.WaitGroup
@@ -308,21 +211,10 @@ func TestEveryKeyIsDeletedBeforeTheFirstUser(t *testing.T) {
 	}
 }
 
-// lastOf returns the last index of x; -1 if there is none.
-func lastOf[T comparable](list []T, x T) int {
-	last := -1
-	for i, y := range list {
-		if x == y {
-			last = i
-		}
-	}
-	return last
-}
-
 // A call that would not get its slot in time fails at once, and is not sent.
 func TestCallThatWouldWaitTooLongFailsAtOnce(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	d := b.addLeased(1)[0]
 	b.slow(standstill)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -355,7 +247,7 @@ func TestRetryThatWouldWaitTooLongKeepsWhatIsLeft(t *testing.T) {
 		provider.LeftNothing: {Do: iamsim.Throttle},
 		provider.LeftUnknown: {Do: iamsim.DropAfter},
 	} {
-		b := newBench(t)
+		b := newFixture(t)
 		b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 			if c.Action != "CreateUser" {
 				return iamsim.Verdict{}
@@ -373,26 +265,9 @@ func TestRetryThatWouldWaitTooLongKeepsWhatIsLeft(t *testing.T) {
 	}
 }
 
-// connection returns one of several connections to the account.
-func (b *bench) connection(p *Provider, name string) *account {
-	b.t.Helper()
-	a, err := p.Connect(b.t.Context(), provider.Connection{Name: name, Region: "eu-central-1", Auth: messages.Auth{Method: messages.AuthDefault}})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return a.(*account)
-}
-
-func (a *account) identify(t *testing.T) {
-	t.Helper()
-	if _, err := a.Identify(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestConnectionsToOneAccountShareItsCallBudget(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	id, secret := b.AddPrincipal("other")
 	p := New(Options{Endpoint: b.server.URL, Credentials: static(id, secret), Backoff: func(int) time.Duration { return 0 }})
 	first, second := b.connection(p, "first"), b.connection(p, "second")
@@ -429,7 +304,7 @@ func TestConnectionsToOneAccountShareItsCallBudget(t *testing.T) {
 func TestConfiguredRateHoldsForAllConnectionsTogether(t *testing.T) {
 	t.Parallel()
 	const perSecond, n = 200, 300
-	b := newBench(t)
+	b := newFixture(t)
 	id, secret := b.AddPrincipal("other")
 	p := New(Options{Endpoint: b.server.URL, Credentials: static(id, secret), Rate: perSecond})
 	accounts := []*account{b.connection(p, "first"), b.connection(p, "second")}

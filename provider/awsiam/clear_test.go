@@ -9,8 +9,8 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// additions are what people, and AWS itself, add to users: everything that keeps
-// AWS from deleting them.
+// additions attach to a user what operators, and AWS itself, may attach: everything that
+// keeps AWS from deleting it.
 var additions = map[string]func(*iamsim.Sim){
 	"access key":                  func(s *iamsim.Sim) { s.AddAccessKey(userName) },
 	"login profile":               func(s *iamsim.Sim) { s.AddLoginProfile(userName) },
@@ -24,12 +24,12 @@ var additions = map[string]func(*iamsim.Sim){
 	"group":                       func(s *iamsim.Sim) { s.AddToGroup(userName, "admins") },
 }
 
-func TestDeleteOfAUserThatHoldsMore(t *testing.T) {
+func TestDeleteRemovesEveryKindOfAttachment(t *testing.T) {
 	t.Parallel()
 	for name, add := range additions {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t)
+			b := newFixture(t)
 			c := b.create()
 			add(b.Sim)
 			if err := b.account.Delete(t.Context(), deletion(c.AccessKeyID)); err != nil {
@@ -43,10 +43,10 @@ func TestDeleteOfAUserThatHoldsMore(t *testing.T) {
 	}
 }
 
-// More of everything than fits on one page of a list.
-func TestDeleteOfAUserThatHoldsVeryMuch(t *testing.T) {
+// There is more of everything than fits on one page of a list.
+func TestDeleteRemovesAttachmentsOfAllPages(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	for i := range 101 {
 		b.AddAccessKey(userName)
@@ -67,14 +67,14 @@ func TestDeleteOfAUserThatHoldsVeryMuch(t *testing.T) {
 	}
 	b.expectGone()
 	if n := b.count("DeleteUser"); n != 2 {
-		t.Errorf("DeleteUser was sent %d times: not everything was cleared at once", n)
+		t.Errorf("DeleteUser was sent %d times: not everything was removed at once", n)
 	}
 }
 
-// The broker may not remove one kind: the others go, and the error tells.
+// The broker may not remove one kind. The others are removed, and the error is returned.
 func TestClearingGoesOnAfterAnError(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	for _, add := range additions {
 		add(b.Sim)
@@ -87,10 +87,10 @@ func TestClearingGoesOnAfterAnError(t *testing.T) {
 	}
 }
 
-// What may not be listed is no obstacle where there is none of it.
-func TestClearingWithoutARightThatIsNotNeeded(t *testing.T) {
+// A kind that may not be listed is no obstacle if nothing of it is attached.
+func TestMissingListPermissionDoesNotPreventADeletionThatDoesNotNeedIt(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	b.AddLoginProfile(userName)
 	b.SetHook(on("ListMFADevices", -1, refuse(403, "AccessDenied")))
@@ -100,9 +100,9 @@ func TestClearingWithoutARightThatIsNotNeeded(t *testing.T) {
 	b.expectGone()
 }
 
-func TestAConflictThatNeverEnds(t *testing.T) {
+func TestDeletionIsGivenUpAfterSeveralConflicts(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	b.SetHook(on("DeleteUser", -1, refuse(409, "DeleteConflict")))
 	expectError(t, b.account.Delete(t.Context(), deletion(c.AccessKeyID)), provider.Unavailable, "")

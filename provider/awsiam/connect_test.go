@@ -18,7 +18,7 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-func TestConnectionsAreShared(t *testing.T) {
+func TestConnectReturnsTheSameAccountForTheSameConnection(t *testing.T) {
 	p := New(Options{Credentials: static("AKIA", "secret")})
 	connect := func(name, region string) provider.Account {
 		a, err := p.Connect(t.Context(), provider.Connection{Name: name, Region: region, Auth: messages.Auth{Method: messages.AuthDefault}})
@@ -29,25 +29,25 @@ func TestConnectionsAreShared(t *testing.T) {
 	}
 	first := connect("a", "eu-central-1")
 	if connect("a", "eu-central-1") != first {
-		t.Error("a connection is made twice")
+		t.Error("the same connection has two accounts")
 	}
 	if connect("b", "eu-central-1") == first {
-		t.Error("two connections are one")
+		t.Error("two connections have the same account")
 	}
 	if connect("a", "eu-west-1") == first {
-		t.Error("a connection that has changed is the old one")
+		t.Error("a changed connection has the old account")
 	}
 }
 
-func TestAnUnknownMethod(t *testing.T) {
+func TestConnectRejectsAnUnknownMethod(t *testing.T) {
 	_, err := New(Options{}).Connect(t.Context(), provider.Connection{Region: "eu-central-1", Auth: messages.Auth{Method: "magic"}})
 	expectError(t, err, provider.Rejected, "")
 }
 
-// The endpoint and the credentials come from the environment, and AWS_CA_BUNDLE
-// is set, which the SDK does not take with every HTTP client.
-func TestTheEnvironmentIsHonoured(t *testing.T) {
-	b := newBench(t)
+// Endpoint and credentials come from the environment. AWS_CA_BUNDLE is set, which the SDK
+// refuses with most HTTP clients.
+func TestEnvironmentOfTheSDKIsUsed(t *testing.T) {
+	b := newFixture(t)
 	id, secret := b.AddPrincipal("environment")
 	t.Setenv("AWS_ENDPOINT_URL", b.server.URL)
 	t.Setenv("AWS_ACCESS_KEY_ID", id)
@@ -56,16 +56,15 @@ func TestTheEnvironmentIsHonoured(t *testing.T) {
 	b.account = b.connect(New(Options{}))
 	b.expectWhole(b.create(), "1")
 	if got := b.Calls()[0].AccessKeyID; got != id {
-		t.Errorf("the calls are made with the key %s", got)
+		t.Errorf("the calls are signed with the key %s", got)
 	}
 }
 
-// The simulator's address is the chosen one, whatever the environment says.
-func TestTheEndpointComesFirst(t *testing.T) {
+func TestOptionsEndpointTakesPrecedenceOverTheEnvironment(t *testing.T) {
 	t.Setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
 	t.Setenv("AWS_ENDPOINT_URL_IAM", "http://127.0.0.1:1")
 	t.Setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
-	b := newBench(t)
+	b := newFixture(t)
 	b.expectWhole(b.create(), "1")
 }
 
@@ -87,10 +86,10 @@ func certificate(t *testing.T) (file string) {
 	return file
 }
 
-// AWS takes a call and never answers.
-func TestAnAttemptEnds(t *testing.T) {
+// AWS accepts a call and never answers.
+func TestAttemptTimesOut(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(o *Options) { o.AttemptTimeout = 50 * time.Millisecond })
+	b := newFixture(t, func(o *Options) { o.AttemptTimeout = 50 * time.Millisecond })
 	b.SetHook(func(ctx context.Context, _ iamsim.Call) iamsim.Verdict {
 		<-ctx.Done()
 		return iamsim.Verdict{Do: iamsim.DropBefore}
@@ -102,9 +101,9 @@ func TestAnAttemptEnds(t *testing.T) {
 	}
 }
 
-func TestTheContextEndsACall(t *testing.T) {
+func TestContextEndsACall(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	b.SetHook(func(context.Context, iamsim.Call) iamsim.Verdict {
 		cancel()
@@ -114,7 +113,7 @@ func TestTheContextEndsACall(t *testing.T) {
 	expectError(t, err, provider.Unavailable, provider.LeftUnknown)
 }
 
-func TestBackoff(t *testing.T) {
+func TestBackoffDoublesUpToFiveSeconds(t *testing.T) {
 	for try, longest := range map[int]time.Duration{
 		1: 100 * time.Millisecond, 2: 200 * time.Millisecond, 6: 3200 * time.Millisecond, 7: 5 * time.Second, 1000: 5 * time.Second,
 	} {

@@ -16,7 +16,7 @@ import (
 
 func TestCreateTakesTwoRoundTrips(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetHook(meet(4, "CreateUser"))
 	c := b.create()
 	b.SetHook(nil)
@@ -32,9 +32,9 @@ func TestCreateTakesTwoRoundTrips(t *testing.T) {
 	}
 }
 
-func TestCreateMakesNoCallForWhatIsNotWanted(t *testing.T) {
+func TestCreateMakesOnlyTheCallsThatTheLeaseNeeds(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := provider.Creation{User: record.User{Name: userName}, Owner: lease().Owner}
 	if _, err := b.account.Create(t.Context(), c); err != nil {
 		t.Fatal(err)
@@ -44,9 +44,9 @@ func TestCreateMakesNoCallForWhatIsNotWanted(t *testing.T) {
 	}
 }
 
-func TestTheExpiryDeniesEverything(t *testing.T) {
+func TestHardExpiryDeniesEverything(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := lease()
 	c.User.InlinePolicy, c.DenyAfter = nil, time.Now().Add(-time.Minute)
 	key, err := b.account.Create(t.Context(), c)
@@ -54,19 +54,18 @@ func TestTheExpiryDeniesEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	if allowed, _ := b.Allowed(key.AccessKeyID, "s3:GetObject", "arn:aws:s3:::bucket/key"); allowed {
-		t.Error("an expired key is allowed something")
+		t.Error("an expired key is allowed a call")
 	}
 	if err := b.account.Extend(t.Context(), c.User, time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if allowed, why := b.Allowed(key.AccessKeyID, "s3:GetObject", "arn:aws:s3:::bucket/key"); !allowed {
-		t.Errorf("a renewed key is refused: %v", why)
+		t.Errorf("a renewed key is denied: %v", why)
 	}
 }
 
-// Each call of Create fails for good; then what the error says is left is true,
-// and Delete leaves nothing.
-func TestCreateFailsAtEachCall(t *testing.T) {
+// Each call of Create fails permanently. The error's Left is true, and Delete leaves nothing.
+func TestFailureAtEachCallOfCreateStatesWhatIsLeft(t *testing.T) {
 	t.Parallel()
 	for _, action := range createCalls {
 		for _, c := range []struct {
@@ -81,7 +80,7 @@ func TestCreateFailsAtEachCall(t *testing.T) {
 		} {
 			t.Run(action+"/"+c.code, func(t *testing.T) {
 				t.Parallel()
-				b := newBench(t)
+				b := newFixture(t)
 				b.SetHook(on(action, -1, refuse(c.status, c.code)))
 				_, err := b.account.Create(t.Context(), lease())
 				left := provider.LeftUser
@@ -105,8 +104,8 @@ func TestCreateFailsAtEachCall(t *testing.T) {
 	}
 }
 
-// One answer to each call gets lost, or arrives without a body, or the call
-// itself gets lost, or AWS is busy: nobody notices, and there is one key.
+// One attempt at each call, or its answer, is lost, empty, throttled or refused as
+// concurrent. Create succeeds, and there is one key.
 func TestCreateSurvivesOneFaultAtEachCall(t *testing.T) {
 	t.Parallel()
 	for _, action := range createCalls {
@@ -120,7 +119,7 @@ func TestCreateSurvivesOneFaultAtEachCall(t *testing.T) {
 		} {
 			t.Run(action+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				b := newBench(t)
+				b := newFixture(t)
 				b.SetHook(on(action, 1, v))
 				b.expectWhole(b.create(), "1")
 			})
@@ -128,14 +127,14 @@ func TestCreateSurvivesOneFaultAtEachCall(t *testing.T) {
 	}
 }
 
-func TestCreateUserWhoseAnswersAreAllLost(t *testing.T) {
+func TestUserIsUnknownIfAllAnswersToCreateUserAreLost(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetHook(on("CreateUser", -1, iamsim.Verdict{Do: iamsim.DropAfter}))
 	_, err := b.account.Create(t.Context(), lease())
 	expectError(t, err, provider.Unavailable, provider.LeftUnknown)
 
-	// A refusal afterwards does not take the doubt away.
+	// A refusal after a lost answer proves nothing.
 	b.RemoveUser(userName)
 	n := 0
 	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
@@ -148,18 +147,18 @@ func TestCreateUserWhoseAnswersAreAllLost(t *testing.T) {
 	expectError(t, err, provider.Denied, provider.LeftUnknown)
 }
 
-func TestCreateWithoutAConnection(t *testing.T) {
+func TestUnreachableAWSLeavesNothing(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	_ = b.server.Close()
 	_, err := b.account.Create(t.Context(), lease())
 	expectError(t, err, provider.Unavailable, provider.LeftNothing)
 }
 
-// A key whose answer is lost each time is deleted each time.
-func TestCreateAccessKeyIsNeverRepeatedBlindly(t *testing.T) {
+// Every answer is lost. The key is deleted before the next attempt.
+func TestKeyWithALostAnswerIsDeletedBeforeTheNextAttempt(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	most := 0
 	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action != "CreateAccessKey" {
@@ -176,14 +175,14 @@ func TestCreateAccessKeyIsNeverRepeatedBlindly(t *testing.T) {
 		t.Errorf("CreateAccessKey was sent %d times, want %d", n, keyTries)
 	}
 	if most != 0 {
-		t.Errorf("there were %d keys when another was asked for", most)
+		t.Errorf("there were %d keys before another attempt", most)
 	}
 }
 
-// Two attempts that overlapped have left two keys.
-func TestCreateMakesRoomForItsKey(t *testing.T) {
+// Two overlapping attempts have left two keys.
+func TestLostKeysAreDeletedToMakeRoom(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	var seen atomic.Int32
 	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "CreateAccessKey" && seen.Add(1) == 1 {
@@ -195,20 +194,20 @@ func TestCreateMakesRoomForItsKey(t *testing.T) {
 	b.expectWhole(b.create(), "1")
 }
 
-func TestCreateIsThrottled(t *testing.T) {
+func TestThrottledCreateAccessKeyIsRepeated(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetHook(on("CreateAccessKey", 2, iamsim.Verdict{Do: iamsim.Throttle}))
 	b.expectWhole(b.create(), "1")
 	if n := b.count("ListAccessKeys"); n != 0 {
-		t.Error("a throttled CreateAccessKey was taken for one that may have happened")
+		t.Error("a throttled CreateAccessKey was taken for one that AWS may have carried out")
 	}
 }
 
-// As long as calls overlap they are refused: at last they go one after the other.
-func TestCreateFallsBackToOneAfterTheOther(t *testing.T) {
+// Concurrent calls are refused.
+func TestConflictingCallsAreFinallyMadeOneAfterTheOther(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "CreateUser" || b.count(c.Action) > conflictStepTries {
 			return iamsim.Verdict{}
@@ -220,15 +219,14 @@ func TestCreateFallsBackToOneAfterTheOther(t *testing.T) {
 	b.expectWhole(c, "1")
 }
 
-// Everything goes wrong at random. If Create succeeds the user is as it should be;
-// if it fails its error is true; and Delete, when things have calmed down, leaves
-// nothing.
-func TestStorms(t *testing.T) {
+// Faults are injected at random. If Create succeeds, the user is complete; if it fails, its
+// error is true; and Delete, without faults, leaves nothing.
+func TestCreateAndDeleteWithRandomFaults(t *testing.T) {
 	t.Parallel()
 	for seed := range byte(12) {
 		t.Run(strconv.Itoa(int(seed)), func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t)
+			b := newFixture(t)
 			dice := rand.New(rand.NewChaCha8([32]byte{seed}))
 			chance := func() float64 { return dice.Float64() * 0.2 }
 			storm := iamsim.Faults{
@@ -262,22 +260,22 @@ func TestStorms(t *testing.T) {
 
 func TestCreateWaitsForTheUserToBeVisible(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetFaults(iamsim.Faults{UserVisibleAfter: 10 * time.Millisecond})
 	b.expectWhole(b.create(), "1")
 }
 
-func TestCreateOfAUserThatNeverBecomesVisible(t *testing.T) {
+func TestUserThatNeverBecomesVisibleIsNotVisible(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetFaults(iamsim.Faults{UserVisibleAfter: time.Hour})
 	_, err := b.account.Create(t.Context(), lease())
 	expectError(t, err, provider.NotVisible, provider.LeftUser)
 
-	// The caller goes away while Create waits.
+	// The context ends while Create waits.
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	b = newBench(t, func(o *Options) {
+	b = newFixture(t, func(o *Options) {
 		o.Backoff = func(int) time.Duration { cancel(); return time.Hour }
 	})
 	b.SetFaults(iamsim.Faults{UserVisibleAfter: time.Hour})
@@ -285,14 +283,14 @@ func TestCreateOfAUserThatNeverBecomesVisible(t *testing.T) {
 	expectError(t, err, provider.NotVisible, provider.LeftUser)
 }
 
-// A policy or a group that does not exist is not waited for as a user is.
-func TestCreateWithSomethingThatDoesNotExist(t *testing.T) {
+// Create does not wait for a missing policy or group as long as for a user.
+func TestMissingPolicyOrGroupIsRejected(t *testing.T) {
 	t.Parallel()
 	for action, change := range map[string]func(*record.User){
 		"AttachUserPolicy": func(u *record.User) { u.ManagedPolicies = []string{"arn:aws:iam::123456789012:policy/none"} },
 		"AddUserToGroup":   func(u *record.User) { u.Groups = []string{"none"} },
 	} {
-		b := newBench(t)
+		b := newFixture(t)
 		c := lease()
 		change(&c.User)
 		_, err := b.account.Create(t.Context(), c)
@@ -303,9 +301,9 @@ func TestCreateWithSomethingThatDoesNotExist(t *testing.T) {
 	}
 }
 
-func TestCreateWithADamagedPolicy(t *testing.T) {
+func TestMalformedInlinePolicyMakesNoCall(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := lease()
 	c.User.InlinePolicy = []byte(`{"Statement":`)
 	_, err := b.account.Create(t.Context(), c)
@@ -315,10 +313,10 @@ func TestCreateWithADamagedPolicy(t *testing.T) {
 	}
 }
 
-// All calls of Create and Delete for many leases at once, on few connections.
-func TestManyLeasesAtOnce(t *testing.T) {
+// Many leases share few HTTP connections.
+func TestManyLeasesAreCreatedAndDeletedConcurrently(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(o *Options) { o.MaxConns = 8 })
+	b := newFixture(t, func(o *Options) { o.MaxConns = 8 })
 	errs := make(chan error)
 	const leases = 40
 	for i := range leases {

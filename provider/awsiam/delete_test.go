@@ -23,7 +23,7 @@ import (
 
 func TestDeleteTakesTwoRoundTrips(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	b.ResetCalls()
 	b.SetHook(meet(4, "DeleteUser"))
@@ -39,7 +39,7 @@ func TestDeleteTakesTwoRoundTrips(t *testing.T) {
 	b.expectGone()
 }
 
-// wireLog notes when calls are begun and when they are on the wire.
+// wireLog records when calls are begun and when they have been written.
 type wireLog struct {
 	aws.HTTPClient
 	mu     sync.Mutex
@@ -66,9 +66,9 @@ func (w *wireLog) Do(r *http.Request) (*http.Response, error) {
 	return w.HTTPClient.Do(r.WithContext(ctx))
 }
 
-func TestTheKeyGoesFirst(t *testing.T) {
+func TestKeysDeletionIsTheFirstCallOnTheWire(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	log := &wireLog{HTTPClient: awshttp.NewBuildableClient()}
 	id, secret := b.AddPrincipal("watched")
@@ -82,9 +82,9 @@ func TestTheKeyGoesFirst(t *testing.T) {
 	}
 }
 
-// Each call of Delete fails, and Delete is called again: nothing is left, and in
-// between the key is dead or its user is denied everything.
-func TestDeleteFailsAtEachCall(t *testing.T) {
+// Each call of Delete fails. Then the key is deleted, or the user is denied everything.
+// Delete is repeated, and leaves nothing.
+func TestFailureAtEachCallOfDeleteLeavesNoUsableKey(t *testing.T) {
 	t.Parallel()
 	for _, action := range deleteCalls {
 		for name, c := range map[string]struct {
@@ -99,12 +99,12 @@ func TestDeleteFailsAtEachCall(t *testing.T) {
 		} {
 			t.Run(action+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				b := newBench(t)
+				b := newFixture(t)
 				key := b.create()
 				b.SetHook(on(action, -1, c.verdict))
 				expectError(t, b.account.Delete(t.Context(), deletion(key.AccessKeyID)), c.kind, "")
 				if allowed, err := b.Allowed(key.AccessKeyID, "s3:GetObject", "arn:aws:s3:::bucket/key"); err == nil && allowed {
-					t.Error("the key is alive and allowed something")
+					t.Error("the key is alive and is allowed a call")
 				}
 				b.SetHook(nil)
 				if err := b.account.Delete(t.Context(), deletion(key.AccessKeyID)); err != nil {
@@ -128,7 +128,7 @@ func TestDeleteSurvivesOneFaultAtEachCall(t *testing.T) {
 		} {
 			t.Run(action+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				b := newBench(t)
+				b := newFixture(t)
 				key := b.create()
 				b.SetHook(on(action, 1, v))
 				if err := b.account.Delete(t.Context(), deletion(key.AccessKeyID)); err != nil {
@@ -140,11 +140,10 @@ func TestDeleteSurvivesOneFaultAtEachCall(t *testing.T) {
 	}
 }
 
-// The key's deletion is not acknowledged, and the caller goes away: the Deny is
-// put back all the same.
-func TestTheDenyIsPutBackAfterTheContextHasEnded(t *testing.T) {
+// The key's deletion is not acknowledged, and the context ends. The Deny is still put back.
+func TestDenyIsPutBackAfterTheContextHasEnded(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	key := b.create()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -166,10 +165,9 @@ func TestTheDenyIsPutBackAfterTheContextHasEnded(t *testing.T) {
 	}
 }
 
-// If even that fails, the error tells both.
-func TestTheDenyCannotBePutBack(t *testing.T) {
+func TestErrorNamesBothFailuresIfTheDenyCannotBePutBack(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	key := b.create()
 	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		switch c.Action {
@@ -187,9 +185,9 @@ func TestTheDenyCannotBePutBack(t *testing.T) {
 	}
 }
 
-func TestDeleteOfAKeyThatIsNotKnown(t *testing.T) {
+func TestAllKeysAreDeletedIfTheKeyIsNotKnown(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.create()
 	b.AddAccessKey(userName)
 	if err := b.account.Delete(t.Context(), deletion("")); err != nil {
@@ -201,25 +199,24 @@ func TestDeleteOfAKeyThatIsNotKnown(t *testing.T) {
 	}
 }
 
-// Where the keys can't be listed, nothing else is taken from the user.
-func TestNothingIsTouchedWhereTheKeysCannotBeListed(t *testing.T) {
+func TestNothingIsRemovedIfTheKeysCannotBeListed(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	b.SetHook(on("ListAccessKeys", -1, refuse(403, "AccessDenied")))
 	expectError(t, b.account.Delete(t.Context(), deletion("")), provider.Denied, "")
 	b.expectWhole(c, "1")
 }
 
-func TestDeleteOfTheKeyOnly(t *testing.T) {
+func TestDeleteKeyLeavesTheUser(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	other, _ := b.AddAccessKey(userName)
 	d := deletion(c.AccessKeyID)
 	d.Mode = provider.DeleteKey
 	b.ResetCalls()
-	for range 2 { // the second finds nothing
+	for range 2 { // the second time there is nothing to delete
 		if err := b.account.Delete(t.Context(), d); err != nil {
 			t.Error(err)
 		}
@@ -230,15 +227,15 @@ func TestDeleteOfTheKeyOnly(t *testing.T) {
 	}
 }
 
-func TestDeleteOfAUserThatDoesNotExist(t *testing.T) {
+func TestDeleteOfAMissingUserSucceedsUnlessItIsYoung(t *testing.T) {
 	t.Parallel()
-	for _, ours := range []bool{false, true} {
+	for _, known := range []bool{false, true} {
 		for _, mode := range []provider.DeletionMode{provider.DeleteUser, provider.DeleteKey} {
-			b := newBench(t)
+			b := newFixture(t)
 			d := deletion("AKIAAAAAAAAAAAAAAAAA")
-			d.OwnerKnown, d.Mode = ours, mode
+			d.OwnerKnown, d.Mode = known, mode
 			if err := b.account.Delete(t.Context(), d); err != nil {
-				t.Errorf("owner known %t, mode %d: %v", ours, mode, err)
+				t.Errorf("owner known %t, mode %d: %v", known, mode, err)
 			}
 			d.Young = true
 			expectError(t, b.account.Delete(t.Context(), d), provider.NotVisible, "")
@@ -246,17 +243,17 @@ func TestDeleteOfAUserThatDoesNotExist(t *testing.T) {
 	}
 }
 
-func TestDeleteOfAUserThatIsNotVisibleYet(t *testing.T) {
+func TestYoungUserThatIsNotFoundIsNotVisible(t *testing.T) {
 	t.Parallel()
-	for _, ours := range []bool{false, true} {
-		b := newBench(t)
+	for _, known := range []bool{false, true} {
+		b := newFixture(t)
 		c := b.create()
 		d := deletion(c.AccessKeyID)
-		d.OwnerKnown, d.Young = ours, true
+		d.OwnerKnown, d.Young = known, true
 		b.SetFaults(iamsim.Faults{UserVisibleAfter: time.Hour})
 		expectError(t, b.account.Delete(t.Context(), d), provider.NotVisible, "")
 
-		// It shows up while Delete looks again.
+		// The user becomes visible during Delete.
 		b.ResetCalls()
 		b.SetHook(func(context.Context, iamsim.Call) iamsim.Verdict {
 			if b.count("GetUser") == 2 || b.count("DeleteUser") == 2 {
@@ -265,7 +262,7 @@ func TestDeleteOfAUserThatIsNotVisibleYet(t *testing.T) {
 			return iamsim.Verdict{}
 		})
 		if err := b.account.Delete(t.Context(), d); err != nil {
-			t.Errorf("ours %t: %v", ours, err)
+			t.Errorf("owner known %t: %v", known, err)
 		}
 		b.expectGone()
 	}

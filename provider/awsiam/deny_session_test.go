@@ -14,34 +14,34 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// denies are the names of the policies on the role beside its own.
-func (b *sessionBench) denies() []string {
+// denies returns the names of the policies on the role, except its own.
+func (b *sessionFixture) denies() []string {
 	names := slices.Sorted(maps.Keys(b.RolePolicies("ci")))
 	return slices.DeleteFunc(names, func(n string) bool { return n == "rights" })
 }
 
-func TestCutEndsOneSessionOnly(t *testing.T) {
+func TestDenySessionEndsOneSessionOnly(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	mine, other, longer := b.begin(sessionLease("alice-x7")), b.begin(sessionLease("bob-x7")), b.begin(sessionLease("an-alice-x7"))
 	for range 2 { // it may be repeated
 		if err := b.account.DenySession(t.Context(), sessionLease("alice-x7").User); err != nil {
 			t.Fatal(err)
 		}
 		if b.works(mine) {
-			t.Error("IAM still takes the session")
+			t.Error("IAM still accepts the session")
 		}
 		b.expectAllowed(mine, "s3:GetObject", object, false)
 		if !b.works(other) || !b.works(longer) {
-			t.Error("another session is cut, too")
+			t.Error("another session is denied as well")
 		}
 	}
 	if got := b.denies(); !slices.Equal(got, []string{"lessor-deny-alice-x7"}) {
 		t.Errorf("the role has the policies %v", got)
 	}
-	// The lease's next session has the same name; it must not come back by that.
+	// A later session of the same name is denied as well.
 	if b.works(b.begin(sessionLease("alice-x7"))) {
-		t.Error("another session of the name works")
+		t.Error("a later session of the same name works")
 	}
 	for range 2 {
 		if err := b.account.Delete(t.Context(), sessionDeletion("alice-x7")); err != nil {
@@ -52,11 +52,11 @@ func TestCutEndsOneSessionOnly(t *testing.T) {
 		}
 	}
 	if !b.works(mine) {
-		t.Error("the Deny has left something behind")
+		t.Error("the session is still denied")
 	}
 }
 
-func TestCutAndDeleteSurviveOneFault(t *testing.T) {
+func TestDenySessionAndDeleteSurviveOneFault(t *testing.T) {
 	t.Parallel()
 	faults := maps.Clone(oneFault)
 	faults["ConcurrentModification"] = refuse(409, "ConcurrentModification")
@@ -67,11 +67,11 @@ func TestCutAndDeleteSurviveOneFault(t *testing.T) {
 				if action == "GetCallerIdentity" && v.Code == "ConcurrentModification" {
 					t.Skip("STS has no such error")
 				}
-				b := newSessionBench(t)
+				b := newSessionFixture(t)
 				c := b.begin(sessionLease("alice-x7"))
 				b.SetHook(on(action, 1, v))
 				if err := b.account.DenySession(t.Context(), sessionLease("alice-x7").User); err != nil || b.works(c) {
-					t.Errorf("the session is not cut: %v", err)
+					t.Errorf("the session is not denied: %v", err)
 				}
 				if err := b.account.Delete(t.Context(), sessionDeletion("alice-x7")); err != nil || len(b.denies()) > 0 {
 					t.Errorf("the role has the policies %v: %v", b.denies(), err)
@@ -81,7 +81,7 @@ func TestCutAndDeleteSurviveOneFault(t *testing.T) {
 	}
 }
 
-func TestCutAndDeleteFail(t *testing.T) {
+func TestDenySessionAndDeleteReturnTheFailure(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		v    iamsim.Verdict
@@ -96,7 +96,7 @@ func TestCutAndDeleteFail(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newSessionBench(t)
+			b := newSessionFixture(t)
 			b.begin(sessionLease("alice-x7"))
 			b.SetHook(on("PutRolePolicy", -1, test.v))
 			err := b.account.DenySession(t.Context(), sessionLease("alice-x7").User)
@@ -110,11 +110,10 @@ func TestCutAndDeleteFail(t *testing.T) {
 	}
 }
 
-// The room on a role is full of other sessions that were cut, until one of them is
-// deleted.
-func TestCutNeedsRoomOnTheRole(t *testing.T) {
+// The policies of other denied sessions fill the role, until one of them is deleted.
+func TestDenySessionIsUnavailableWhileTheRoleIsFull(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	name := func(i int) string { return fmt.Sprintf("lessor-%024d-%016d", i, i) }
 	var err error
 	n := 0
@@ -133,20 +132,20 @@ func TestCutNeedsRoomOnTheRole(t *testing.T) {
 	}
 }
 
-func TestCutRefuses(t *testing.T) {
+func TestDenySessionRejectsInvalidSessions(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*record.User){
-		"a session that may not be cut": func(u *record.User) { u.DenyOnRevoke = false },
-		"a name that stands for all":    func(u *record.User) { u.Name = "*" },
-		"a name with a variable":        func(u *record.User) { u.Name = "${aws:username}" },
-		"a name that is too short":      func(u *record.User) { u.Name = "a" },
-		"a user":                        func(u *record.User) { u.Role = "" },
-		"what is no role":               func(u *record.User) { u.Role = "arn:aws:iam::123456789012:user/ci" },
-		"a role of another account":     func(u *record.User) { u.Role = strings.Replace(u.Role, "123456789012", "210987654321", 1) },
+		"a session without deny_on_revoke": func(u *record.User) { u.DenyOnRevoke = false },
+		"a name that is a wildcard":        func(u *record.User) { u.Name = "*" },
+		"a name with a variable":           func(u *record.User) { u.Name = "${aws:username}" },
+		"a name that is too short":         func(u *record.User) { u.Name = "a" },
+		"a user":                           func(u *record.User) { u.Role = "" },
+		"the ARN of a user":                func(u *record.User) { u.Role = "arn:aws:iam::123456789012:user/ci" },
+		"a role of another account":        func(u *record.User) { u.Role = strings.Replace(u.Role, "123456789012", "210987654321", 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newSessionBench(t)
+			b := newSessionFixture(t)
 			u := sessionLease("alice-x7").User
 			change(&u)
 			expectError(t, b.account.DenySession(t.Context(), u), provider.Rejected, "")
@@ -162,9 +161,9 @@ func TestCutRefuses(t *testing.T) {
 	}
 }
 
-func TestCutOfARoleThatIsGone(t *testing.T) {
+func TestDenySessionOfAMissingRoleSucceeds(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	d := sessionDeletion("alice-x7")
 	d.User.Role += "x"
 	if err := b.account.DenySession(t.Context(), d.User); err != nil {
@@ -175,9 +174,9 @@ func TestCutOfARoleThatIsGone(t *testing.T) {
 	}
 }
 
-func TestDeleteOfASessionThatCantHaveBeenCut(t *testing.T) {
+func TestDeleteMakesNoCallForASessionThatCannotBeDenied(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	if err := b.account.DenySession(t.Context(), sessionLease("alice-x7").User); err != nil {
 		t.Fatal(err)
 	}
@@ -195,11 +194,11 @@ func TestDeleteOfASessionThatCantHaveBeenCut(t *testing.T) {
 	}
 }
 
-// A broker without rights to roles of its own account can't have cut a session of
-// one in another.
-func TestDeleteOfASessionInAnotherAccount(t *testing.T) {
+// A broker without permissions for roles of its own account has denied no session of a role
+// in another one.
+func TestDeleteOfASessionInAnotherAccountSucceeds(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	id, secret := b.AddPrincipalWithPolicy("least", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:*","Resource":"*"}}`)
 	least := b.as(static(id, secret))
 	d := sessionDeletion("alice-x7")
@@ -212,10 +211,9 @@ func TestDeleteOfASessionInAnotherAccount(t *testing.T) {
 	expectError(t, least.Delete(t.Context(), d), provider.Denied, "")
 }
 
-// A session that has expired while it was cut: its Deny goes like any other.
-func TestDeleteAfterTheSessionHasExpired(t *testing.T) {
+func TestDeleteRemovesTheDenyOfAnExpiredSession(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	c := b.begin(sessionLease("alice-x7"))
 	if err := b.account.DenySession(t.Context(), sessionLease("alice-x7").User); err != nil {
 		t.Fatal(err)
@@ -225,6 +223,6 @@ func TestDeleteAfterTheSessionHasExpired(t *testing.T) {
 		t.Errorf("the role has the policies %v: %v", b.denies(), err)
 	}
 	if _, err := b.Allowed(c.AccessKeyID, "s3:GetObject", object); err == nil {
-		t.Error("the session is back")
+		t.Error("the expired session works")
 	}
 }

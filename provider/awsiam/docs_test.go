@@ -15,8 +15,7 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// printed are the documents that the guide shows, by what it shows of them: all,
-// or one statement.
+// printed returns the policies, or the statements of them, that docs/aws.md shows.
 func printed(t *testing.T) []string {
 	t.Helper()
 	data, err := os.ReadFile("../../deploy/secrets/ci.yaml")
@@ -46,13 +45,13 @@ func printed(t *testing.T) []string {
 	}
 }
 
-// lastStatement is a statement as it stands in a document, less the indentation.
+// lastStatement returns the last statement of a document, without its indentation.
 func lastStatement(document string) string {
 	s := document[strings.LastIndex(document, "\n    {")+1 : strings.LastIndex(document, "\n  ]")]
 	return strings.ReplaceAll(s[4:], "\n    ", "\n")
 }
 
-func TestTheGuideShowsWhatIsPrinted(t *testing.T) {
+func TestGuideShowsTheGeneratedPolicies(t *testing.T) {
 	guide, err := os.ReadFile("../../docs/aws.md")
 	if err != nil {
 		t.Fatal(err)
@@ -67,10 +66,10 @@ func TestTheGuideShowsWhatIsPrinted(t *testing.T) {
 	}
 	for i := range want {
 		if shown[i] != want[i] {
-			t.Errorf("document %d of docs/aws.md is not what is printed:\n%s", i+1, want[i])
+			t.Errorf("document %d of docs/aws.md differs from the generated policy:\n%s", i+1, want[i])
 		}
 	}
-	// The policies that are written by hand.
+	// Policies written by hand.
 	hand := regexp.MustCompile("(?s)<<'EOF'\n(.*?)\nEOF").FindAllStringSubmatch(string(guide), -1)
 	if len(hand) != 2 {
 		t.Errorf("there are %d policies written by hand", len(hand))
@@ -80,14 +79,14 @@ func TestTheGuideShowsWhatIsPrinted(t *testing.T) {
 	}
 }
 
-// A user of the guide's definition that has the guide's boundary can't get rid of
-// its expiry, whatever its policies allow.
-func TestTheGuidesBoundaryHolds(t *testing.T) {
+// A user with the boundary of docs/aws.md cannot remove its Deny, whatever its policies
+// allow.
+func TestBoundaryOfTheGuideProtectsTheDeny(t *testing.T) {
 	guide, err := os.ReadFile("../../docs/aws.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newBench(t)
+	b := newFixture(t)
 	b.AddPolicy(boundary, regexp.MustCompile("(?s)<<'EOF'\n(.*?)\nEOF").FindStringSubmatch(string(guide))[1])
 	key := b.create()
 	b.AddInlinePolicy(userName, "theirs", string(awstest.Allow(`"*"`)))
@@ -99,6 +98,6 @@ func TestTheGuidesBoundaryHolds(t *testing.T) {
 		}
 	}
 	if !slices.Contains(b.actions(), "CreateUser") {
-		t.Error("no user was made")
+		t.Error("no user was created")
 	}
 }

@@ -14,21 +14,21 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// named are a trial's calls as people see them.
-func named(t provider.DryRun) []string {
+// named returns the calls of a dry run as operators see them.
+func named(d provider.DryRun) []string {
 	var names []string
-	for _, c := range t.Calls {
+	for _, c := range d.Calls {
 		names = append(names, strings.TrimSpace(c.Op+" "+c.On))
 	}
 	return names
 }
 
-func TestATrialMakesEveryCall(t *testing.T) {
+func TestDryRunMakesEveryCall(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
-	trial := b.account.DryRun(t.Context(), lease())
-	if err := failed(trial); err != nil || trial.Left != provider.LeftNothing {
-		t.Errorf("the trial leaves %q: %v", trial.Left, err)
+	b := newFixture(t)
+	dry := b.account.DryRun(t.Context(), lease())
+	if err := failed(dry); err != nil || dry.Left != provider.LeftNothing {
+		t.Errorf("the dry run leaves %q: %v", dry.Left, err)
 	}
 	b.expectGone()
 	want := []string{
@@ -42,7 +42,7 @@ func TestATrialMakesEveryCall(t *testing.T) {
 		"DeleteAccessKey", "DetachUserPolicy " + managedPolicy, "RemoveUserFromGroup deployers", "DeleteUserPolicy",
 		"DeleteUser", "ListUsers",
 	}
-	if got := named(trial); !slices.Equal(got, want) {
+	if got := named(dry); !slices.Equal(got, want) {
 		t.Errorf("the calls are %q", got)
 	}
 	for _, c := range b.Calls() {
@@ -52,10 +52,10 @@ func TestATrialMakesEveryCall(t *testing.T) {
 	}
 }
 
-// 50 ms a call and twenty things to give make a check of well below a second.
-func TestATrialTakesFiveRoundTrips(t *testing.T) {
+// A dry run with twenty policies and groups at 50 ms a call takes well below a second.
+func TestDryRunTakesFiveRoundTrips(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := lease()
 	c.User.Groups, c.User.ManagedPolicies = nil, nil
 	for _, name := range awstest.Many(9, "g%d") {
@@ -68,14 +68,14 @@ func TestATrialTakesFiveRoundTrips(t *testing.T) {
 	if err := failed(b.account.DryRun(t.Context(), c)); err != nil {
 		t.Error(err)
 	}
-	// On a busy machine the calls of one round need not all overlap.
+	// On a busy machine the calls of one round may not overlap.
 	if d := iamsim.Depth(b.Calls()); d < 5 || d > 8 {
 		t.Errorf("there are %d round trips", d)
 	}
 }
 
-// Without any right but those to make users, everything else is told at once.
-func TestATrialTellsAllThatIsMissing(t *testing.T) {
+// A broker that may only create users learns of all missing permissions at once.
+func TestDryRunNamesAllMissingPermissions(t *testing.T) {
 	t.Parallel()
 	for name, s := range definitions() {
 		if s.AWS.CredentialType == messages.CredentialAssumeRole {
@@ -83,35 +83,34 @@ func TestATrialTellsAllThatIsMissing(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s.AWS.Auth = messages.Auth{} // whose own keys are no part of a trial
+			s.AWS.Auth = messages.Auth{} // the rotation of its own key is not part of a dry run
 			all := parsed(t, permissions(t, s, options()))
-			w := newLimitedBench(t, s, permissions(t, s, options()))
+			w := newLeastPrivilegeFixture(t, s, permissions(t, s, options()))
 			bare := `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["iam:CreateUser","iam:TagUser"],"Resource":"*"}}`
 			w.connectAs(w.AddPrincipalWithPolicy("bare-hands", bare))
-			trial := w.account.DryRun(t.Context(), w.creation(1))
-			denied := deniedActions(failed(trial))
+			dry := w.account.DryRun(t.Context(), w.creation(1))
+			denied := deniedActions(failed(dry))
 			for _, statement := range all.Statement {
 				for _, action := range list(statement["Action"]) {
 					if action != "iam:CreateUser" && action != "iam:TagUser" && !slices.Contains(denied, action) {
-						t.Errorf("nothing is said about %s", action)
+						t.Errorf("%s is not named", action)
 					}
 				}
 			}
-			if trial.Left != provider.LeftUser {
-				t.Errorf("the trial leaves %q", trial.Left)
+			if dry.Left != provider.LeftUser {
+				t.Errorf("the dry run leaves %q", dry.Left)
 			}
 		})
 	}
 }
 
-func (w *limitedBench) connectAs(id, secret string) {
+func (w *leastPrivilegeFixture) connectAs(id, secret string) {
 	w.account = w.connect(New(Options{
 		Endpoint: w.server.URL, Credentials: static(id, secret), Backoff: func(int) time.Duration { return time.Millisecond },
 	}))
 }
 
-// Each right is missing by itself: the trial names it.
-func TestATrialNamesTheMissingRight(t *testing.T) {
+func TestDryRunNamesEachMissingPermission(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"full", "session"} {
 		s := definitions()[name]
@@ -120,13 +119,13 @@ func TestATrialNamesTheMissingRight(t *testing.T) {
 			for _, action := range list(statement["Action"]) {
 				t.Run(name+"/"+statement["Sid"].(string)+"/"+action, func(t *testing.T) {
 					t.Parallel()
-					w := newLimitedBench(t, s, without(t, document, i, action))
-					trial := w.account.DryRun(t.Context(), w.creation(1))
-					if err := failed(trial); !slices.Contains(deniedActions(err), action) {
-						t.Errorf("it is not named: %v", err)
+					w := newLeastPrivilegeFixture(t, s, without(t, document, i, action))
+					dry := w.account.DryRun(t.Context(), w.creation(1))
+					if err := failed(dry); !slices.Contains(deniedActions(err), action) {
+						t.Errorf("the permission is not named: %v", err)
 					}
-					if gone := len(w.Users()) == 0; gone != (trial.Left == provider.LeftNothing) {
-						t.Errorf("the trial leaves %q, and the user is gone: %t", trial.Left, gone)
+					if gone := len(w.Users()) == 0; gone != (dry.Left == provider.LeftNothing) {
+						t.Errorf("the dry run leaves %q, and the user is gone: %t", dry.Left, gone)
 					}
 				})
 			}
@@ -134,9 +133,8 @@ func TestATrialNamesTheMissingRight(t *testing.T) {
 	}
 }
 
-// Any call fails, in any way: what the trial says is left is true, and Delete
-// leaves nothing.
-func TestATrialThatFailsAtEachCall(t *testing.T) {
+// Each call fails. Left is true, and Delete leaves nothing.
+func TestFailureAtEachCallOfADryRunStatesWhatIsLeft(t *testing.T) {
 	t.Parallel()
 	for _, action := range slices.Concat(createCalls, deleteCalls, []string{"GetUser", "TagUser", "ListUsers", "GetCallerIdentity"}) {
 		for name, v := range map[string]iamsim.Verdict{
@@ -144,19 +142,19 @@ func TestATrialThatFailsAtEachCall(t *testing.T) {
 		} {
 			t.Run(action+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				b := newBench(t)
+				b := newFixture(t)
 				b.SetHook(on(action, -1, v))
-				trial := b.account.DryRun(t.Context(), lease())
-				if !slices.ContainsFunc(trial.Calls, func(c provider.DryRunCall) bool { return c.Err != nil }) && name != "lost" {
-					t.Error("nothing failed")
+				dry := b.account.DryRun(t.Context(), lease())
+				if !slices.ContainsFunc(dry.Calls, func(c provider.DryRunCall) bool { return c.Err != nil }) && name != "lost" {
+					t.Error("no call failed")
 				}
 				switch n := len(b.Users()); {
-				case trial.Left == provider.LeftNothing && n > 0, trial.Left == provider.LeftUser && n == 0 && action != "DeleteUser":
-					t.Errorf("the trial leaves %q, and there are %d users", trial.Left, n)
+				case dry.Left == provider.LeftNothing && n > 0, dry.Left == provider.LeftUser && n == 0 && action != "DeleteUser":
+					t.Errorf("the dry run leaves %q, and there are %d users", dry.Left, n)
 				}
 				b.SetHook(nil)
 				d := deletion("")
-				d.OwnerKnown = trial.Left == provider.LeftUser
+				d.OwnerKnown = dry.Left == provider.LeftUser
 				if err := b.account.Delete(t.Context(), d); err != nil {
 					t.Error(err)
 				}
@@ -166,8 +164,7 @@ func TestATrialThatFailsAtEachCall(t *testing.T) {
 	}
 }
 
-// One answer gets lost, or the user is being changed: nobody notices.
-func TestATrialSurvivesOneFaultAtEachCall(t *testing.T) {
+func TestDryRunSurvivesOneFaultAtEachCall(t *testing.T) {
 	t.Parallel()
 	for _, action := range slices.Concat(createCalls, deleteCalls) {
 		for name, v := range map[string]iamsim.Verdict{
@@ -175,11 +172,11 @@ func TestATrialSurvivesOneFaultAtEachCall(t *testing.T) {
 		} {
 			t.Run(action+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				b := newBench(t)
+				b := newFixture(t)
 				b.SetHook(on(action, 1, v))
-				trial := b.account.DryRun(t.Context(), lease())
-				if err := failed(trial); err != nil || trial.Left != provider.LeftNothing {
-					t.Errorf("the trial leaves %q: %v", trial.Left, err)
+				dry := b.account.DryRun(t.Context(), lease())
+				if err := failed(dry); err != nil || dry.Left != provider.LeftNothing {
+					t.Errorf("the dry run leaves %q: %v", dry.Left, err)
 				}
 				b.expectGone()
 			})
@@ -187,9 +184,9 @@ func TestATrialSurvivesOneFaultAtEachCall(t *testing.T) {
 	}
 }
 
-func TestATrialWaitsForTheUserToBeVisible(t *testing.T) {
+func TestDryRunWaitsForTheUserToBeVisible(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetFaults(iamsim.Faults{UserVisibleAfter: 10 * time.Millisecond})
 	if err := failed(b.account.DryRun(t.Context(), lease())); err != nil {
 		t.Error(err)
@@ -197,47 +194,47 @@ func TestATrialWaitsForTheUserToBeVisible(t *testing.T) {
 	b.expectGone()
 }
 
-func TestATrialWithoutAUser(t *testing.T) {
+func TestDryRunWithoutAUserListsUsersOnly(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetHook(on("CreateUser", -1, refuse(403, "AccessDenied")))
-	trial := b.account.DryRun(t.Context(), lease())
-	if got := named(trial); !slices.Equal(got, []string{"CreateUser", "ListUsers"}) || trial.Left != provider.LeftNothing {
-		t.Errorf("the calls are %q, and leave %q", got, trial.Left)
+	dry := b.account.DryRun(t.Context(), lease())
+	if got := named(dry); !slices.Equal(got, []string{"CreateUser", "ListUsers"}) || dry.Left != provider.LeftNothing {
+		t.Errorf("the calls are %q, and leave %q", got, dry.Left)
 	}
 	b.AddUser(userName, "/", nil)
 	b.SetHook(nil)
-	trial = b.account.DryRun(t.Context(), lease())
-	if e := trial.Calls[0].Err; e == nil || e.Kind != provider.NameTaken || trial.Left != provider.LeftNothing {
-		t.Errorf("the trial is %+v", trial)
+	dry = b.account.DryRun(t.Context(), lease())
+	if e := dry.Calls[0].Err; e == nil || e.Kind != provider.NameTaken || dry.Left != provider.LeftNothing {
+		t.Errorf("the dry run is %+v", dry)
 	}
 	if u, _ := b.User(userName); len(u.AccessKeys) > 0 {
-		t.Error("somebody else's user was touched")
+		t.Error("the user of another owner was changed")
 	}
 }
 
-func TestATrialWithWhatDoesNotExist(t *testing.T) {
+func TestDryRunRejectsMissingPoliciesAndGroups(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := lease()
 	c.User.Groups, c.User.ManagedPolicies = []string{"none"}, []string{ownPolicy}
-	trial := b.account.DryRun(t.Context(), c)
-	for _, call := range trial.Calls {
+	dry := b.account.DryRun(t.Context(), c)
+	for _, call := range dry.Calls {
 		bad := call.Op == "AttachUserPolicy" || call.Op == "AddUserToGroup"
 		if (call.Err != nil) != bad || bad && call.Err.Kind != provider.Rejected {
 			t.Errorf("%s %s: %v", call.Op, call.On, call.Err)
 		}
 	}
 	c.User.InlinePolicy = []byte(`{"Statement":`)
-	if trial = b.account.DryRun(t.Context(), c); len(trial.Calls) != 1 || trial.Left != provider.LeftNothing {
-		t.Errorf("the trial is %+v", trial)
+	if dry = b.account.DryRun(t.Context(), c); len(dry.Calls) != 1 || dry.Left != provider.LeftNothing {
+		t.Errorf("the dry run is %+v", dry)
 	}
 	b.expectGone()
 }
 
-func TestATrialIsGivenUp(t *testing.T) {
+func TestCancelledDryRunLeavesAUser(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "CreateAccessKey" {
@@ -245,9 +242,9 @@ func TestATrialIsGivenUp(t *testing.T) {
 		}
 		return iamsim.Verdict{}
 	})
-	trial := b.account.DryRun(ctx, lease())
-	if trial.Left != provider.LeftUser {
-		t.Errorf("the trial leaves %q", trial.Left)
+	dry := b.account.DryRun(ctx, lease())
+	if dry.Left != provider.LeftUser {
+		t.Errorf("the dry run leaves %q", dry.Left)
 	}
 	b.settle()
 	if err := b.account.Delete(t.Context(), deletion("")); err != nil {
@@ -256,31 +253,31 @@ func TestATrialIsGivenUp(t *testing.T) {
 	b.expectGone()
 }
 
-func TestATrialOfASession(t *testing.T) {
+func TestDryRunOfASession(t *testing.T) {
 	t.Parallel()
 	s := definitions()["session"]
-	w := newLimitedBench(t, s, permissions(t, s, options()))
-	trial := w.account.DryRun(t.Context(), w.creation(1))
-	if err := failed(trial); err != nil || trial.Left != provider.LeftNothing {
-		t.Errorf("the trial leaves %q: %v", trial.Left, err)
+	w := newLeastPrivilegeFixture(t, s, permissions(t, s, options()))
+	dry := w.account.DryRun(t.Context(), w.creation(1))
+	if err := failed(dry); err != nil || dry.Left != provider.LeftNothing {
+		t.Errorf("the dry run leaves %q: %v", dry.Left, err)
 	}
-	if got := named(trial); !slices.Equal(got, []string{"AssumeRole", "PutRolePolicy", "DeleteRolePolicy"}) {
+	if got := named(dry); !slices.Equal(got, []string{"AssumeRole", "PutRolePolicy", "DeleteRolePolicy"}) {
 		t.Errorf("the calls are %q", got)
 	}
 }
 
-// A role of another account may have a namesake in the broker's own.
-func TestATrialTouchesNoNamesake(t *testing.T) {
+// The broker's own account may have a role of the same name.
+func TestDryRunChangesNoRoleForARoleInAnotherAccount(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	c := sessionLease("alice-x7")
 	c.User.Role = strings.Replace(c.User.Role, "123456789012", "210987654321", 1)
-	trial := b.account.DryRun(t.Context(), c)
+	dry := b.account.DryRun(t.Context(), c)
 	if b.count("PutRolePolicy")+b.count("DeleteRolePolicy") > 0 {
 		t.Errorf("the calls are %v", b.actions())
 	}
-	i := slices.IndexFunc(trial.Calls, func(c provider.DryRunCall) bool { return c.Op == "PutRolePolicy" })
-	if i < 0 || trial.Calls[i].Err == nil || trial.Calls[i].Err.Kind != provider.Rejected {
-		t.Errorf("the trial does not tell that a session can't be cut: %+v", trial.Calls)
+	i := slices.IndexFunc(dry.Calls, func(c provider.DryRunCall) bool { return c.Op == "PutRolePolicy" })
+	if i < 0 || dry.Calls[i].Err == nil || dry.Calls[i].Err.Kind != provider.Rejected {
+		t.Errorf("the dry run does not report that the session cannot be denied: %+v", dry.Calls)
 	}
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // resolvedOnce caches a client's endpoint. The SDK evaluates its endpoint rules for
-// every call, although their inputs do not change: a tenth of the CPU that a call
-// takes.
+// every call, although their inputs do not change, which takes 3.6 % of the CPU time of
+// a lease.
 type resolvedOnce struct {
 	iam.EndpointResolverV2
 	last atomic.Pointer[resolved]

@@ -10,7 +10,7 @@ import (
 	endpoints "github.com/aws/smithy-go/endpoints"
 )
 
-// countingResolver counts how often the SDK's rules are gone through.
+// countingResolver counts the evaluations of the SDK's rules.
 type countingResolver struct {
 	iam.EndpointResolverV2
 	asked int
@@ -21,11 +21,11 @@ func (r *countingResolver) ResolveEndpoint(ctx context.Context, p iam.EndpointPa
 	return r.EndpointResolverV2.ResolveEndpoint(ctx, p)
 }
 
-func TestAnEndpointIsResolvedOnce(t *testing.T) {
+func TestEndpointIsResolvedOnce(t *testing.T) {
 	sdk := iam.NewDefaultEndpointResolverV2()
 	inner := &countingResolver{EndpointResolverV2: sdk}
 	r := &resolvedOnce{EndpointResolverV2: inner}
-	// All that an endpoint depends on, changed one by one and back.
+	// The parameters of an endpoint, changed one after the other and back.
 	params := func(region, endpoint *string, fips, dual bool) iam.EndpointParameters {
 		return iam.EndpointParameters{Region: region, Endpoint: endpoint, UseFIPS: &fips, UseDualStack: &dual}
 	}
@@ -41,7 +41,7 @@ func TestAnEndpointIsResolvedOnce(t *testing.T) {
 		}
 		for range 3 {
 			if got, err := r.ResolveEndpoint(t.Context(), p); err != nil || !reflect.DeepEqual(got, want) {
-				t.Errorf("the %dth is %+v, %v; the SDK says %+v", i, got, err, want)
+				t.Errorf("endpoint %d is %+v, %v; the SDK resolves %+v", i, got, err, want)
 			}
 		}
 		if inner.asked != i+1 {
@@ -50,8 +50,7 @@ func TestAnEndpointIsResolvedOnce(t *testing.T) {
 	}
 }
 
-// What can't be resolved is no endpoint, and is asked again.
-func TestAnEndpointThatCanNotBeResolved(t *testing.T) {
+func TestEndpointErrorsAreNotCached(t *testing.T) {
 	inner := &countingResolver{EndpointResolverV2: iam.NewDefaultEndpointResolverV2()}
 	r := &resolvedOnce{EndpointResolverV2: inner}
 	for range 2 {
@@ -60,6 +59,6 @@ func TestAnEndpointThatCanNotBeResolved(t *testing.T) {
 		}
 	}
 	if inner.asked != 2 {
-		t.Errorf("asked %d times", inner.asked)
+		t.Errorf("the endpoint was resolved %d times", inner.asked)
 	}
 }

@@ -23,7 +23,7 @@ func TestFailureKeepsCodeAndCause(t *testing.T) {
 // The missing permission is shown to the operator, not to the requester.
 func TestDenialNamesTheMissingPermissionToOperatorsOnly(t *testing.T) {
 	t.Parallel()
-	w := newLimitedBench(t, awstest.Definition(), permissions(t, definitions()["minimal"], options()))
+	w := newLeastPrivilegeFixture(t, awstest.Definition(), permissions(t, definitions()["minimal"], options()))
 	_, err := w.account.Create(t.Context(), w.creation(1))
 	expectError(t, err, provider.Denied, provider.LeftNothing)
 	e := provider.AsError(err)

@@ -10,7 +10,7 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-func TestExtend(t *testing.T) {
+func TestExtendMovesTheDeny(t *testing.T) {
 	t.Parallel()
 	for name, v := range map[string]iamsim.Verdict{
 		"straight":      {},
@@ -22,7 +22,7 @@ func TestExtend(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t)
+			b := newFixture(t)
 			b.create()
 			b.ResetCalls()
 			b.SetHook(on("PutUserPolicy", 1, v))
@@ -41,9 +41,9 @@ func TestExtend(t *testing.T) {
 	}
 }
 
-func TestExtendIsRejected(t *testing.T) {
+func TestExtendRejectsMissingUsersAndZeroDates(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	expectError(t, b.account.Extend(t.Context(), lease().User, time.Now()), provider.Rejected, "")
 	b.create()
 	expectError(t, b.account.Extend(t.Context(), lease().User, time.Time{}), provider.Rejected, "")
@@ -51,9 +51,9 @@ func TestExtendIsRejected(t *testing.T) {
 	expectError(t, b.account.Extend(t.Context(), lease().User, time.Now()), provider.Unavailable, "")
 }
 
-func TestProbe(t *testing.T) {
+func TestProbeUsesTheGivenKey(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetFaults(iamsim.Faults{VisibleAfter: time.Hour})
 	c := b.create()
 	expectError(t, b.account.Probe(t.Context(), c), provider.NotVisible, "")
@@ -62,13 +62,13 @@ func TestProbe(t *testing.T) {
 		t.Error(err)
 	}
 	if calls := b.Calls(); calls[len(calls)-1].AccessKeyID != c.AccessKeyID {
-		t.Errorf("STS was asked with the key %s", calls[len(calls)-1].AccessKeyID)
+		t.Errorf("the call was signed with the key %s", calls[len(calls)-1].AccessKeyID)
 	}
 }
 
-func TestProbeWithAWrongSecret(t *testing.T) {
+func TestProbeRejectsAWrongSecret(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.create()
 	c.SecretAccessKey = messages.NewSensitive("wrong")
 	expectError(t, b.account.Probe(t.Context(), c), provider.Unavailable, "")

@@ -19,18 +19,18 @@ import (
 	"github.com/lessorhq/lessor/provider/awsiam/internal/awstest"
 )
 
-// limitedBench is a bench whose broker has the permissions of a policy only. It also has
+// leastPrivilegeFixture is a fixture whose broker has the permissions of a policy only. It also has
 // SDK clients with the broker's key, to make calls that the broker never makes.
-type limitedBench struct {
-	*bench
+type leastPrivilegeFixture struct {
+	*fixture
 	secret messages.DynamicSecret
 	iam    *iam.Client
 	sts    *sts.Client
 }
 
-func newLimitedBench(t *testing.T, s messages.DynamicSecret, document string) *limitedBench {
+func newLeastPrivilegeFixture(t *testing.T, s messages.DynamicSecret, document string) *leastPrivilegeFixture {
 	t.Helper()
-	b := newBench(t)
+	b := newFixture(t)
 	b.AddGroupAt("/teams/", "auditors")
 	b.AddPolicy(ownPolicy, definition.DenyAll)
 	b.AddRole("deploy", trustPolicy(t, definition.TrustLeasedRole, definition.TrustOptions{Principal: "arn:aws:iam::123456789012:root"}))
@@ -40,14 +40,14 @@ func newLimitedBench(t *testing.T, s messages.DynamicSecret, document string) *l
 		Backoff: func(int) time.Duration { return time.Millisecond },
 	}
 	b.account = b.connect(New(o))
-	return &limitedBench{
-		bench: b, secret: s.WithDefaults(),
+	return &leastPrivilegeFixture{
+		fixture: b, secret: s.WithDefaults(),
 		iam: iam.New(iam.Options{Region: "eu-central-1", BaseEndpoint: &b.server.URL, Credentials: o.Credentials}),
 		sts: sts.New(sts.Options{Region: "eu-central-1", BaseEndpoint: &b.server.URL, Credentials: o.Credentials}),
 	}
 }
 
-// options are those of the broker of newLimited.
+// options are the options of the broker of newLeastPrivilegeFixture.
 func options() definition.PermissionOptions {
 	return definition.PermissionOptions{Account: accountID, Installation: "inst"}
 }
@@ -70,7 +70,7 @@ func trustPolicy(t testing.TB, kind definition.TrustKind, o definition.TrustOpti
 	return string(document)
 }
 
-// parsed is a policy, to be changed.
+// parsed returns a policy that a test can change.
 func parsed(t *testing.T, document string) (d struct {
 	Version   string
 	Statement []map[string]any
@@ -94,7 +94,7 @@ func list(v any) []string {
 	return l
 }
 
-// definitions have something different each.
+// definitions returns definitions that differ in what the broker needs for them.
 func definitions() map[string]messages.DynamicSecret {
 	all := map[string]messages.DynamicSecret{}
 	add := func(name string, change func(*messages.DynamicSecret)) {
@@ -126,8 +126,8 @@ func definitions() map[string]messages.DynamicSecret {
 	return all
 }
 
-// creation is that of a lease of the definition.
-func (w *limitedBench) creation(attempt int) provider.Creation {
+// creation returns the creation of a lease of the definition.
+func (w *leastPrivilegeFixture) creation(attempt int) provider.Creation {
 	a := w.secret.AWS
 	c := provider.Creation{
 		User: record.User{
@@ -144,9 +144,9 @@ func (w *limitedBench) creation(attempt int) provider.Creation {
 	return c
 }
 
-// exercise has the broker do everything that it may ever do for the definition but
-// Try, and returns what went wrong. Each part begins without a user.
-func (w *limitedBench) exercise() error {
+// exercise makes the broker do everything that it may do for the definition, except a dry
+// run, and returns its errors. Each part begins without a user.
+func (w *leastPrivilegeFixture) exercise() error {
 	parts := []func(context.Context) error{w.wholeLife, w.takeOver, w.slowPath, w.keyThatStays, w.sweep}
 	if w.secret.AWS.CredentialType == messages.CredentialAssumeRole {
 		parts = []func(context.Context) error{w.session}
@@ -164,20 +164,20 @@ func (w *limitedBench) exercise() error {
 	return errors.Join(errs...)
 }
 
-func (w *limitedBench) deletion(keyID string) provider.Deletion {
+func (w *leastPrivilegeFixture) deletion(keyID string) provider.Deletion {
 	c := w.creation(9)
 	return provider.Deletion{User: c.User, Owner: c.Owner, AccessKeyID: keyID, OwnerKnown: keyID != ""}
 }
 
-// expectNone is an error if there is still a user.
-func (w *limitedBench) expectNone() error {
+// expectNone returns an error if a user exists.
+func (w *leastPrivilegeFixture) expectNone() error {
 	if len(w.Users()) > 0 {
 		return errors.New("there is still a user")
 	}
 	return nil
 }
 
-func (w *limitedBench) wholeLife(ctx context.Context) error {
+func (w *leastPrivilegeFixture) wholeLife(ctx context.Context) error {
 	c := w.creation(1)
 	key, err := w.account.Create(ctx, c)
 	if err != nil {
@@ -193,8 +193,8 @@ func (w *limitedBench) wholeLife(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// takeOver is also the deletion of a user of which little is known.
-func (w *limitedBench) takeOver(ctx context.Context) error {
+// takeOver takes a user over, and deletes it without knowing its key.
+func (w *leastPrivilegeFixture) takeOver(ctx context.Context) error {
 	if _, err := w.account.Create(ctx, w.creation(1)); err != nil {
 		return err
 	}
@@ -202,8 +202,8 @@ func (w *limitedBench) takeOver(ctx context.Context) error {
 	return errors.Join(err, w.account.Delete(ctx, w.deletion("")), w.expectNone())
 }
 
-// slowPath deletes a user that people and AWS have added to.
-func (w *limitedBench) slowPath(ctx context.Context) error {
+// slowPath deletes a user to which operators and AWS have attached everything.
+func (w *leastPrivilegeFixture) slowPath(ctx context.Context) error {
 	key, err := w.account.Create(ctx, w.creation(1))
 	if err != nil {
 		return err
@@ -218,7 +218,7 @@ func (w *limitedBench) slowPath(ctx context.Context) error {
 	w.AddAccessKey(userName)
 	w.AttachPolicy(userName, awsQuarantine)
 	d := w.deletion(key.AccessKeyID)
-	d.User.Groups = nil // as those of a lease that is older than the definition
+	d.User.Groups = nil // as in a lease that was issued before the definition was changed
 	err = w.account.Delete(ctx, d)
 	if left := w.VirtualMFADevices(); err == nil && len(left) > 0 {
 		err = errors.New("a device is left")
@@ -226,8 +226,8 @@ func (w *limitedBench) slowPath(ctx context.Context) error {
 	return errors.Join(err, w.expectNone())
 }
 
-// keyThatStays fails to delete a key, and denies everything to its user.
-func (w *limitedBench) keyThatStays(ctx context.Context) error {
+// keyThatStays fails to delete a key, and denies its user everything.
+func (w *leastPrivilegeFixture) keyThatStays(ctx context.Context) error {
 	key, err := w.account.Create(ctx, w.creation(1))
 	if err != nil {
 		return err
@@ -242,15 +242,15 @@ func (w *limitedBench) keyThatStays(ctx context.Context) error {
 	return errors.Join(err, w.account.Delete(ctx, w.deletion(key.AccessKeyID)), w.expectNone())
 }
 
-// sweep looks for users whose lease is gone.
-func (w *limitedBench) sweep(ctx context.Context) error {
+// sweep lists users and their tags.
+func (w *leastPrivilegeFixture) sweep(ctx context.Context) error {
 	w.AddUser(userName, w.secret.AWS.Path, nil)
 	_, listErr := w.iam.ListUsers(ctx, &iam.ListUsersInput{PathPrefix: &w.secret.AWS.Path})
 	_, tagsErr := w.iam.ListUserTags(ctx, &iam.ListUserTagsInput{UserName: aws.String(userName)})
 	return errors.Join(wrapped("ListUsers", listErr), wrapped("ListUserTags", tagsErr))
 }
 
-func (w *limitedBench) ownKey(ctx context.Context) error {
+func (w *leastPrivilegeFixture) ownKey(ctx context.Context) error {
 	_, listErr := w.account.OwnKeys(ctx)
 	key, err := w.account.CreateOwnKey(ctx)
 	if err != nil {
@@ -259,7 +259,7 @@ func (w *limitedBench) ownKey(ctx context.Context) error {
 	return errors.Join(listErr, w.account.DeleteOwnKey(ctx, key.AccessKeyID))
 }
 
-func (w *limitedBench) session(ctx context.Context) error {
+func (w *leastPrivilegeFixture) session(ctx context.Context) error {
 	return failed(w.account.DryRun(ctx, w.creation(1)))
 }
 
@@ -270,10 +270,10 @@ func wrapped(op string, err error) error {
 	return failure(op, err)
 }
 
-// failed are the calls of a trial that failed.
-func failed(t provider.DryRun) error {
+// failed returns the errors of a dry run.
+func failed(d provider.DryRun) error {
 	var errs []error
-	for _, c := range t.Calls {
+	for _, c := range d.Calls {
 		if c.Err != nil {
 			errs = append(errs, c.Err)
 		}
@@ -281,7 +281,7 @@ func failed(t provider.DryRun) error {
 	return errors.Join(errs...)
 }
 
-// deniedActions are the actions that the errors in err's tree say were denied.
+// deniedActions returns the actions that the errors in err's tree name as denied.
 func deniedActions(err error) []string {
 	var actions []string
 	if e, ok := err.(*provider.Error); ok && e.Kind == provider.Denied {

@@ -17,19 +17,19 @@ import (
 	"github.com/lessorhq/lessor/provider/awsiam/internal/awstest"
 )
 
-func TestThePermissionsAreEnough(t *testing.T) {
+func TestPermissionsAreSufficient(t *testing.T) {
 	t.Parallel()
 	for name, s := range definitions() {
 		for _, o := range []definition.PermissionOptions{options(), {Account: accountID}} {
 			t.Run(name+"/"+o.Installation, func(t *testing.T) {
 				t.Parallel()
-				w := newLimitedBench(t, s, permissions(t, s, o))
+				w := newLeastPrivilegeFixture(t, s, permissions(t, s, o))
 				if err := w.exercise(); err != nil {
 					t.Error(err)
 				}
-				trial := w.account.DryRun(t.Context(), w.creation(1))
-				if err := failed(trial); err != nil || trial.Left != "nothing" {
-					t.Errorf("the trial leaves %q: %v", trial.Left, err)
+				dry := w.account.DryRun(t.Context(), w.creation(1))
+				if err := failed(dry); err != nil || dry.Left != "nothing" {
+					t.Errorf("the dry run leaves %q: %v", dry.Left, err)
 				}
 				w.expectGone()
 			})
@@ -37,8 +37,8 @@ func TestThePermissionsAreEnough(t *testing.T) {
 	}
 }
 
-// Each action is taken away, and missed.
-func TestEachActionIsNeeded(t *testing.T) {
+// Without any one action, the broker fails.
+func TestEachActionOfThePermissionsIsNeeded(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"access key", "minimal", "session"} {
 		s := definitions()[name]
@@ -47,13 +47,13 @@ func TestEachActionIsNeeded(t *testing.T) {
 			for _, action := range list(statement["Action"]) {
 				t.Run(name+"/"+statement["Sid"].(string)+"/"+action, func(t *testing.T) {
 					t.Parallel()
-					w := newLimitedBench(t, s, without(t, document, i, action))
+					w := newLeastPrivilegeFixture(t, s, without(t, document, i, action))
 					err := w.exercise()
-					if missedByTrialAlone(action, s) {
+					if neededByDryRunOnly(action, s) {
 						err = failed(w.account.DryRun(t.Context(), w.creation(1)))
 					}
 					if !slices.Contains(deniedActions(err), action) {
-						t.Errorf("the error does not name it: %v", err)
+						t.Errorf("the error does not name the action: %v", err)
 					}
 				})
 			}
@@ -61,14 +61,15 @@ func TestEachActionIsNeeded(t *testing.T) {
 	}
 }
 
-// missedByTrialAlone says of an action that a user may be deleted without it: the
-// device of a user that is gone stays, and groups that a person has added are not
-// found, which could not be left anyway.
-func missedByTrialAlone(action string, s messages.DynamicSecret) bool {
+// neededByDryRunOnly reports whether a user can be deleted without an action: then a virtual
+// device of the user is left, or groups added by hand are not found, which the broker could
+// not leave anyway.
+func neededByDryRunOnly(action string, s messages.DynamicSecret) bool {
 	return action == "iam:DeleteVirtualMFADevice" || action == "iam:ListGroupsForUser" && len(s.AWS.Groups) == 0
 }
 
-// without takes an action out of a statement, and the statement with its last one.
+// without returns the document without an action, and without the statement if it was the
+// only one.
 func without(t *testing.T, document string, i int, action string) string {
 	t.Helper()
 	d := parsed(t, document)
@@ -86,11 +87,11 @@ func without(t *testing.T, document string, i int, action string) string {
 	return string(b)
 }
 
-// try is something that the broker never does, done with its key.
-type try func(w *limitedBench) error
+// attempt is a call that the broker never makes, made with its key.
+type attempt func(w *leastPrivilegeFixture) error
 
-func createUser(name, path, boundary string, tags ...types.Tag) try {
-	return func(w *limitedBench) error {
+func createUser(name, path, boundary string, tags ...types.Tag) attempt {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.CreateUser(w.t.Context(), &iam.CreateUserInput{
 			UserName: &name, Path: &path, PermissionsBoundary: optional(boundary), Tags: tags,
 		})
@@ -98,22 +99,22 @@ func createUser(name, path, boundary string, tags ...types.Tag) try {
 	}
 }
 
-func attach(user, arn string) try {
-	return func(w *limitedBench) error {
+func attach(user, arn string) attempt {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.AttachUserPolicy(w.t.Context(), &iam.AttachUserPolicyInput{UserName: &user, PolicyArn: &arn})
 		return err
 	}
 }
 
-func detach(user, arn string) try {
-	return func(w *limitedBench) error {
+func detach(user, arn string) attempt {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.DetachUserPolicy(w.t.Context(), &iam.DetachUserPolicyInput{UserName: &user, PolicyArn: &arn})
 		return err
 	}
 }
 
-func putPolicy(user string) try {
-	return func(w *limitedBench) error {
+func putPolicy(user string) attempt {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.PutUserPolicy(w.t.Context(), &iam.PutUserPolicyInput{
 			UserName: &user, PolicyName: aws.String("x"), PolicyDocument: aws.String(string(awstest.Allow(`"*"`))),
 		})
@@ -121,36 +122,36 @@ func putPolicy(user string) try {
 	}
 }
 
-func tagUser(user, key, value string) try {
-	return func(w *limitedBench) error {
+func tagUser(user, key, value string) attempt {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.TagUser(w.t.Context(), &iam.TagUserInput{UserName: &user, Tags: []types.Tag{tag(key, value)}})
 		return err
 	}
 }
 
-func createKey(user *string) try {
-	return func(w *limitedBench) error {
+func createKey(user *string) attempt {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.CreateAccessKey(w.t.Context(), &iam.CreateAccessKeyInput{UserName: user})
 		return err
 	}
 }
 
-func join(user, group string) try {
-	return func(w *limitedBench) error {
+func join(user, group string) attempt {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.AddUserToGroup(w.t.Context(), &iam.AddUserToGroupInput{UserName: &user, GroupName: &group})
 		return err
 	}
 }
 
-func leave(user, group string) try {
-	return func(w *limitedBench) error {
+func leave(user, group string) attempt {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.RemoveUserFromGroup(w.t.Context(), &iam.RemoveUserFromGroupInput{UserName: &user, GroupName: &group})
 		return err
 	}
 }
 
-func assume(externalID string, tags ...string) try {
-	return func(w *limitedBench) error {
+func assume(externalID string, tags ...string) attempt {
+	return func(w *leastPrivilegeFixture) error {
 		in := &sts.AssumeRoleInput{RoleArn: aws.String(leasedRoleARN), RoleSessionName: aws.String("x1"), ExternalId: optional(externalID)}
 		for i := 0; i < len(tags); i += 2 {
 			in.Tags = append(in.Tags, ststypes.Tag{Key: &tags[i], Value: &tags[i+1]})
@@ -160,9 +161,9 @@ func assume(externalID string, tags ...string) try {
 	}
 }
 
-// furnish adds a user of the lease's kind, one of the same path that a person has
-// made, without a boundary, and one of another path.
-func (w *limitedBench) furnish() {
+// furnish adds a user of a lease, one of the same path without a boundary, and one of another
+// path.
+func (w *leastPrivilegeFixture) furnish() {
 	w.t.Helper()
 	if w.secret.AWS.CredentialType == messages.CredentialIAMUser {
 		if _, err := w.account.Create(w.t.Context(), w.creation(1)); err != nil {
@@ -180,11 +181,11 @@ func (w *limitedBench) furnish() {
 
 var goodTags = []types.Tag{tag(definition.TagInstallation, "inst"), tag(definition.TagLease, "x"), tag("team", "platform")}
 
-func TestThePermissionsAreNotMoreThanEnough(t *testing.T) {
+func TestPermissionsAllowNothingElse(t *testing.T) {
 	t.Parallel()
 	const path = "/lessor/ci/"
 	full := definitions()["full"]
-	for name, try := range map[string]try{
+	for name, attack := range map[string]attempt{
 		"a user elsewhere":                    createUser("x", "/lessor/", boundary, goodTags...),
 		"a user of a similar path":            createUser("x", "/lessor/ci2/", boundary, goodTags...),
 		"a user without a boundary":           createUser("x", path, "", goodTags...),
@@ -197,7 +198,7 @@ func TestThePermissionsAreNotMoreThanEnough(t *testing.T) {
 		"a policy for a bare user":            attach("bare", managedPolicy),
 		"a policy for a foreign user":         attach("foreign", managedPolicy),
 		"no policy that denies":               detach(userName, "arn:aws:iam::aws:policy/AWSDenyAll"),
-		"the end of a bare users quarantine":  detach("bare", awsQuarantine),
+		"a bare user's quarantine removed":    detach("bare", awsQuarantine),
 		"an inline policy for a bare user":    putPolicy("bare"),
 		"an inline policy for a foreign user": putPolicy("foreign"),
 		"an inline policy for itself":         putPolicy("least"),
@@ -209,15 +210,15 @@ func TestThePermissionsAreNotMoreThanEnough(t *testing.T) {
 		"another group":                       join(userName, "admins"),
 		"out of another group":                leave("foreign", "denied"),
 		"a role":                              assume(""),
-		"a foreign user's end": func(w *limitedBench) error {
+		"a foreign user's end": func(w *leastPrivilegeFixture) error {
 			_, err := w.iam.DeleteUser(w.t.Context(), &iam.DeleteUserInput{UserName: aws.String("foreign")})
 			return err
 		},
-		"no boundary any more": func(w *limitedBench) error {
+		"no boundary any more": func(w *leastPrivilegeFixture) error {
 			_, err := w.iam.DeleteUserPermissionsBoundary(w.t.Context(), &iam.DeleteUserPermissionsBoundaryInput{UserName: aws.String(userName)})
 			return err
 		},
-		"another boundary": func(w *limitedBench) error {
+		"another boundary": func(w *leastPrivilegeFixture) error {
 			_, err := w.iam.PutUserPermissionsBoundary(w.t.Context(), &iam.PutUserPermissionsBoundaryInput{
 				UserName: aws.String(userName), PermissionsBoundary: aws.String(ownPolicy),
 			})
@@ -226,16 +227,16 @@ func TestThePermissionsAreNotMoreThanEnough(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newLimitedBench(t, full, permissions(t, full, options()))
+			w := newLeastPrivilegeFixture(t, full, permissions(t, full, options()))
 			w.furnish()
-			if err := try(w); code(err) != "AccessDenied" {
+			if err := attack(w); code(err) != "AccessDenied" {
 				t.Errorf("the answer is %v", err)
 			}
 		})
 	}
 	session := definitions()["session"]
 	good := []string{definition.TagInstallation, "inst", definition.TagLease, "x"}
-	for name, try := range map[string]try{
+	for name, attack := range map[string]attempt{
 		"no external id":           assume("", good...),
 		"another external id":      assume("theirs", good...),
 		"a foreign tag":            assume("my-project", append(good, "admin", "yes")...),
@@ -246,17 +247,17 @@ func TestThePermissionsAreNotMoreThanEnough(t *testing.T) {
 	} {
 		t.Run("session/"+name, func(t *testing.T) {
 			t.Parallel()
-			w := newLimitedBench(t, session, permissions(t, session, options()))
+			w := newLeastPrivilegeFixture(t, session, permissions(t, session, options()))
 			w.furnish()
-			if err := try(w); code(err) != "AccessDenied" {
+			if err := attack(w); code(err) != "AccessDenied" {
 				t.Errorf("the answer is %v", err)
 			}
 		})
 	}
 }
 
-func putRolePolicy(role string) try {
-	return func(w *limitedBench) error {
+func putRolePolicy(role string) attempt {
+	return func(w *leastPrivilegeFixture) error {
 		_, err := w.iam.PutRolePolicy(w.t.Context(), &iam.PutRolePolicyInput{
 			RoleName: &role, PolicyName: aws.String("x"), PolicyDocument: aws.String(definition.DenyAll),
 		})
@@ -264,9 +265,9 @@ func putRolePolicy(role string) try {
 	}
 }
 
-// attacks are what each condition keeps the broker's key from, by the statement's
-// Sid and the condition key.
-var attacks = map[string]try{
+// attacks are calls that a condition prevents, by the statement's Sid and the condition
+// key.
+var attacks = map[string]attempt{
 	"CreateUsers/iam:PermissionsBoundary":            createUser("x", "/lessor/ci/", "", goodTags...),
 	"CreateUsers/aws:RequestTag/lessor:installation": createUser("x", "/lessor/ci/", boundary),
 	"TagUsers/aws:TagKeys":                           tagUser(userName, "admin", "yes"),
@@ -281,8 +282,8 @@ var attacks = map[string]try{
 	"TagSession/aws:RequestTag/lessor:installation":  assume("my-project", definition.TagInstallation, "other"),
 }
 
-// Each condition is taken away: what it keeps out comes in.
-func TestEachConditionMatters(t *testing.T) {
+// Without any one condition, a call is allowed that it prevents.
+func TestEachConditionOfThePermissionsPreventsACall(t *testing.T) {
 	t.Parallel()
 	for name, s := range map[string]messages.DynamicSecret{"users": definitions()["full"], "sessions": definitions()["session"]} {
 		for _, o := range []definition.PermissionOptions{options(), {Account: accountID}} {
@@ -298,7 +299,7 @@ func TestEachConditionMatters(t *testing.T) {
 								t.Fatal("there is no attack")
 							}
 							for _, document := range []string{document, unconditioned(t, document, i, operator, key)} {
-								w := newLimitedBench(t, s, document)
+								w := newLeastPrivilegeFixture(t, s, document)
 								w.furnish()
 								want := "AccessDenied"
 								if document != permissions(t, s, o) {
@@ -328,15 +329,14 @@ func unconditioned(t *testing.T, document string, i int, operator, key string) s
 	return string(b)
 }
 
-// The broker's key may replace itself, whatever the path of its user, and nobody
-// else's.
-func TestOwnKeysAreTheBrokersAlone(t *testing.T) {
+// The broker may rotate its own key, whatever the path of its user, and no other.
+func TestBrokerMayRotateItsOwnKeyOnly(t *testing.T) {
 	t.Parallel()
 	s := definitions()["access key"]
 	for _, principal := range []string{"", "arn:aws:iam::123456789012:user/least"} {
 		o := options()
 		o.Principal = principal
-		w := newLimitedBench(t, s, permissions(t, s, o))
+		w := newLeastPrivilegeFixture(t, s, permissions(t, s, o))
 		w.furnish()
 		if err := createKey(nil)(w); err != nil {
 			t.Error(err)
@@ -346,7 +346,7 @@ func TestOwnKeysAreTheBrokersAlone(t *testing.T) {
 		}
 	}
 	s.AWS.Groups, s.AWS.ManagedPolicies = nil, nil
-	w := newLimitedBench(t, s, permissions(t, s, options()))
+	w := newLeastPrivilegeFixture(t, s, permissions(t, s, options()))
 	w.AddUser("robot", "/robots/eu/", nil)
 	w.AddInlinePolicy("robot", "lessor", permissions(t, s, options()))
 	id, secret := w.AddAccessKey("robot")

@@ -50,7 +50,7 @@ func TestRetriesAreBoundedExceptForThrottledCalls(t *testing.T) {
 func TestCallThatWasNotSentIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	var waits atomic.Int64
-	b := newBench(t, func(o *Options) { o.Backoff = func(int) time.Duration { waits.Add(1); return 0 } })
+	b := newFixture(t, func(o *Options) { o.Backoff = func(int) time.Duration { waits.Add(1); return 0 } })
 	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "CreateUser" {
 			b.slow(standstill)

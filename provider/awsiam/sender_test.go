@@ -12,7 +12,7 @@ import (
 	"github.com/lessorhq/lessor/provider"
 )
 
-// countingConn counts what is written to it.
+// countingConn counts the writes to a connection.
 type countingConn struct {
 	net.Conn
 	writes *atomic.Int64
@@ -23,9 +23,9 @@ func (c countingConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// Each call is one write to its connection: headers and body are one packet.
-func TestACallIsOneWrite(t *testing.T) {
-	b := newBench(t)
+// Headers and body of a call are sent in one packet.
+func TestCallIsOneWrite(t *testing.T) {
+	b := newFixture(t)
 	id, secret := b.AddPrincipal("counted")
 	var writes atomic.Int64
 	p := New(Options{Endpoint: b.server.URL, Credentials: static(id, secret)})
@@ -42,17 +42,17 @@ func TestACallIsOneWrite(t *testing.T) {
 	}
 	b.expectGone()
 	if calls := int64(len(b.Calls())); writes.Load() != calls {
-		t.Errorf("%d calls were %d writes", calls, writes.Load())
+		t.Errorf("%d calls took %d writes", calls, writes.Load())
 	}
 }
 
-// failingBody is a body that can't be read.
+// failingBody is a body that cannot be read.
 type failingBody struct{ closed bool }
 
 func (*failingBody) Read([]byte) (int, error) { return 0, net.ErrClosed }
 func (b *failingBody) Close() error           { b.closed = true; return nil }
 
-func TestABodyThatCanNotBeReadIsNoCall(t *testing.T) {
+func TestUnreadableBodyIsNotSent(t *testing.T) {
 	body := &failingBody{}
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://127.0.0.1:1", body)
 	if err != nil {
@@ -64,8 +64,8 @@ func TestABodyThatCanNotBeReadIsNoCall(t *testing.T) {
 	}
 }
 
-// AWS begins an answer and does not end it.
-func TestAnAnswerEnds(t *testing.T) {
+// AWS begins an answer and does not complete it.
+func TestIncompleteAnswerTimesOut(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -81,13 +81,13 @@ func TestAnAnswerEnds(t *testing.T) {
 	t.Cleanup(func() { _ = hang.Close() })
 	p := New(Options{Endpoint: "http://" + l.Addr().String(), Credentials: static("AKIA", "secret"), AttemptTimeout: 30 * time.Millisecond,
 		Backoff: func(int) time.Duration { return time.Millisecond }})
-	b := &bench{t: t}
+	b := &fixture{t: t}
 	_, err = b.connect(p).Create(t.Context(), lease())
 	expectError(t, err, provider.Unavailable, provider.LeftUnknown)
 }
 
-// An answer's body comes when its headers have been read, and is whole.
-func TestAnAnswerMayComeInParts(t *testing.T) {
+// The body of an answer arrives after its headers.
+func TestAnswerMayArriveInParts(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

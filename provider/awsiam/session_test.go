@@ -28,18 +28,18 @@ const (
 	object = "arn:aws:s3:::bucket/key"
 )
 
-// sessionBench is an account with a role whose sessions are leased, and a clock
-// that only a test moves.
-type sessionBench struct {
-	*bench
+// sessionFixture is an account with a role of which sessions are leased, and a clock that the
+// test moves.
+type sessionFixture struct {
+	*fixture
 	moved atomic.Int64
 }
 
-// newSessionBench starts such an account. The role may do everything in the
-// directory of the identity that a session is tagged with, and in IAM.
-func newSessionBench(t *testing.T) *sessionBench {
+// newSessionFixture starts a sessionFixture. The role allows everything in IAM, and in the
+// directory of the identity that a session is tagged with.
+func newSessionFixture(t *testing.T) *sessionFixture {
 	t.Helper()
-	b := &sessionBench{}
+	b := &sessionFixture{}
 	sim := iamsim.New(iamsim.Options{Now: func() time.Time { return time.Now().Add(time.Duration(b.moved.Load())) }})
 	if arn := sim.AddRoleAt("/lessor/", "ci", trustUs); arn != leasedARN {
 		t.Fatal(arn)
@@ -52,14 +52,14 @@ func newSessionBench(t *testing.T) *sessionBench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Close() })
-	b.bench = &bench{Sim: sim, t: t, server: server}
+	b.fixture = &fixture{Sim: sim, t: t, server: server}
 	id, secret := sim.AddPrincipal("broker")
 	b.account = b.as(static(id, secret))
 	return b
 }
 
 // as connects with other credentials.
-func (b *sessionBench) as(c aws.CredentialsProvider) provider.Account {
+func (b *sessionFixture) as(c aws.CredentialsProvider) provider.Account {
 	b.t.Helper()
 	return b.connect(New(Options{
 		Endpoint: b.server.URL, Credentials: c,
@@ -67,7 +67,7 @@ func (b *sessionBench) as(c aws.CredentialsProvider) provider.Account {
 	}))
 }
 
-// sessionLease is a lease of a session, as the broker asks for it.
+// sessionLease returns the creation of a session.
 func sessionLease(name string) provider.Creation {
 	return provider.Creation{
 		User: record.User{
@@ -86,7 +86,7 @@ func sessionDeletion(name string) provider.Deletion {
 }
 
 // begin begins a session.
-func (b *sessionBench) begin(c provider.Creation) messages.Credentials {
+func (b *sessionFixture) begin(c provider.Creation) messages.Credentials {
 	b.t.Helper()
 	k, err := b.account.Create(b.t.Context(), c)
 	if err != nil {
@@ -95,8 +95,8 @@ func (b *sessionBench) begin(c provider.Creation) messages.Credentials {
 	return k
 }
 
-// works says whether IAM lets a session do what all of them may.
-func (b *sessionBench) works(c messages.Credentials) bool {
+// works reports whether IAM allows a session a call that every session is allowed.
+func (b *sessionFixture) works(c messages.Credentials) bool {
 	b.t.Helper()
 	_, err := iam.New(iam.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String(b.server.URL), Credentials: asSession(c), Retryer: aws.NopRetryer{},
@@ -107,15 +107,15 @@ func (b *sessionBench) works(c messages.Credentials) bool {
 	return err == nil
 }
 
-func (b *sessionBench) expectAllowed(c messages.Credentials, action, resource string, want bool) {
+func (b *sessionFixture) expectAllowed(c messages.Credentials, action, resource string, want bool) {
 	b.t.Helper()
 	if got, err := b.Allowed(c.AccessKeyID, action, resource); err != nil || got != want {
 		b.t.Errorf("%s on %s is allowed: %t (%v), want %t", action, resource, got, err, want)
 	}
 }
 
-// expectNoSecret fails if an error tells a secret.
-func (b *sessionBench) expectNoSecret(err error) {
+// expectNoSecret fails the test if an error contains a secret.
+func (b *sessionFixture) expectNoSecret(err error) {
 	b.t.Helper()
 	for _, secret := range b.IssuedSecrets() {
 		if text := fmt.Sprintf("%v %+v %s", err, err, provider.AsError(err).Public()); strings.Contains(text, secret) {
@@ -128,9 +128,9 @@ func asSession(c messages.Credentials) aws.CredentialsProvider {
 	return credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey.Reveal(), c.SessionToken.Reveal())
 }
 
-func TestASession(t *testing.T) {
+func TestSessionIsLimitedByItsPoliciesAndTags(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	c := b.begin(sessionLease("alice-x7"))
 	if got := b.actions(); !slices.Equal(got, []string{"AssumeRole"}) {
 		t.Errorf("the calls are %v", got)
@@ -142,7 +142,7 @@ func TestASession(t *testing.T) {
 		t.Error(err)
 	}
 	if !b.works(c) {
-		t.Error("IAM refuses the session")
+		t.Error("IAM denies the session")
 	}
 	b.expectAllowed(c, "s3:GetObject", object, true)
 	b.expectAllowed(c, "s3:PutObject", object, false)  // the session policy does not allow it
@@ -156,9 +156,9 @@ func TestASession(t *testing.T) {
 	}
 }
 
-func TestASessionIsAskedForAsConfigured(t *testing.T) {
+func TestAssumeRoleHasTheConfiguredParameters(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	c := sessionLease("alice-x7")
 	c.For = 20*time.Minute + 999*time.Millisecond
 	c.User.ManagedPolicies = []string{managedPolicy, "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"}
@@ -183,7 +183,7 @@ func TestASessionIsAskedForAsConfigured(t *testing.T) {
 		t.Errorf("the parameters are %v", params)
 	}
 
-	// What is not configured is not sent.
+	// Parameters that are not configured are not sent.
 	b.AddRole("open", strings.Replace(trustUs, `,"Condition":{"StringEquals":{"sts:ExternalId":"lessor:7"}}`, "", 1))
 	b.ResetCalls()
 	b.begin(provider.Creation{User: record.User{Name: "bob-x7", Role: "arn:aws:iam::123456789012:role/open"}, Owner: c.Owner})
@@ -194,7 +194,7 @@ func TestASessionIsAskedForAsConfigured(t *testing.T) {
 	}
 }
 
-func TestSessionSeconds(t *testing.T) {
+func TestSessionLengthIsInWholeSecondsAndAtLeastAQuarterHour(t *testing.T) {
 	for d, want := range map[time.Duration]int32{
 		0: 900, 15*time.Minute - 1: 900, 15 * time.Minute: 900, 15*time.Minute + time.Second - 1: 900,
 		15*time.Minute + time.Second: 901, 12 * time.Hour: 43200, 1<<63 - 1: 1<<31 - 1,
@@ -205,14 +205,13 @@ func TestSessionSeconds(t *testing.T) {
 	}
 }
 
-// The system itself ends a session, and says so.
-func TestASessionExpires(t *testing.T) {
+func TestSessionExpires(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	c := b.begin(sessionLease("alice-x7"))
 	b.moved.Store(int64(59 * time.Minute))
 	if err := b.account.Probe(t.Context(), c); err != nil || !b.works(c) {
-		t.Errorf("the session has ended early: %v", err)
+		t.Errorf("the session has expired too early: %v", err)
 	}
 	b.moved.Store(int64(time.Hour + time.Second))
 	err := b.account.Probe(t.Context(), c)
@@ -221,11 +220,11 @@ func TestASessionExpires(t *testing.T) {
 	}
 	b.expectNoSecret(err)
 	if _, err := b.Allowed(c.AccessKeyID, "s3:GetObject", object); err == nil {
-		t.Error("the session goes on")
+		t.Error("the expired session works")
 	}
 }
 
-func TestASessionIsRefused(t *testing.T) {
+func TestFailedAssumeRoleLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		change func(*provider.Creation)
@@ -237,11 +236,11 @@ func TestASessionIsRefused(t *testing.T) {
 		"no such role":         {change: func(c *provider.Creation) { c.User.Role += "x" }, code: "AccessDenied", kind: provider.Denied},
 		"longer than the role": {change: func(c *provider.Creation) { c.For += time.Second }, code: "ValidationError", kind: provider.Rejected},
 		"a short name":         {change: func(c *provider.Creation) { c.User.Name = "a" }, code: "ValidationError", kind: provider.Rejected},
-		"no policy of AWS's": {
+		"a malformed policy": {
 			change: func(c *provider.Creation) { c.User.InlinePolicy = []byte(`{"Version":"x"}`) },
 			code:   "MalformedPolicyDocument", kind: provider.Rejected,
 		},
-		"a damaged policy": {change: func(c *provider.Creation) { c.User.InlinePolicy = []byte(`{`) }, kind: provider.Rejected},
+		"a policy that is not JSON": {change: func(c *provider.Creation) { c.User.InlinePolicy = []byte(`{`) }, kind: provider.Rejected},
 		"too much when packed": {
 			change: func(c *provider.Creation) {
 				dice := rand.New(rand.NewPCG(1, 2))
@@ -260,7 +259,7 @@ func TestASessionIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newSessionBench(t)
+			b := newSessionFixture(t)
 			c := sessionLease("alice-x7")
 			if test.change != nil {
 				test.change(&c)
@@ -278,12 +277,12 @@ func TestASessionIsRefused(t *testing.T) {
 	}
 }
 
-func TestASessionSurvivesOneFault(t *testing.T) {
+func TestAssumeRoleSurvivesOneFault(t *testing.T) {
 	t.Parallel()
 	for name, v := range oneFault {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newSessionBench(t)
+			b := newSessionFixture(t)
 			b.SetHook(on("AssumeRole", 1, v))
 			if c := b.begin(sessionLease("alice-x7")); !b.works(c) || b.count("AssumeRole") != 2 {
 				t.Errorf("the calls are %v", b.actions())
@@ -292,7 +291,7 @@ func TestASessionSurvivesOneFault(t *testing.T) {
 	}
 }
 
-// oneFault is what a call that may be repeated survives.
+// oneFault are faults that a call survives that may be repeated.
 var oneFault = map[string]iamsim.Verdict{
 	"dropped before": {Do: iamsim.DropBefore},
 	"dropped after":  {Do: iamsim.DropAfter},
@@ -301,10 +300,10 @@ var oneFault = map[string]iamsim.Verdict{
 	"ServiceFailure": refuse(500, "ServiceFailure"),
 }
 
-// A broker that is a session itself gets no more than an hour.
-func TestASessionOfAChain(t *testing.T) {
+// A broker that is a session itself gets sessions of at most an hour.
+func TestChainedSessionIsLimitedToAnHour(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	b.SetMaxSessionDuration("ci", 12*time.Hour)
 	first := sessionLease("broker")
 	first.User.InlinePolicy, first.For = nil, 2*time.Hour
@@ -318,9 +317,8 @@ func TestASessionOfAChain(t *testing.T) {
 	expectError(t, err, provider.Rejected, provider.LeftNothing)
 }
 
-// An answer without one of its parts, or cut off, is no session, and its secrets
-// are in no error.
-func TestAnIncompleteSession(t *testing.T) {
+// An answer that lacks a part, or is cut off, is an error, which contains no secret.
+func TestIncompleteAnswerToAssumeRoleIsAnError(t *testing.T) {
 	t.Parallel()
 	const id, secret, token = "<AccessKeyId>ASIAX</AccessKeyId>", "<SecretAccessKey>hush</SecretAccessKey>", "<SessionToken>quiet</SessionToken>"
 	for name, parts := range map[string]string{
@@ -337,7 +335,7 @@ func TestAnIncompleteSession(t *testing.T) {
 				Endpoint: server.URL, Credentials: static("AKIA", "s"),
 				Backoff: func(int) time.Duration { return time.Millisecond },
 			})
-			k, err := (&bench{t: t}).connect(p).Create(t.Context(), sessionLease("alice-x7"))
+			k, err := (&fixture{t: t}).connect(p).Create(t.Context(), sessionLease("alice-x7"))
 			expectError(t, err, provider.Unavailable, provider.LeftNothing)
 			if k.AccessKeyID != "" {
 				t.Errorf("the credentials are %v", k)
@@ -349,19 +347,19 @@ func TestAnIncompleteSession(t *testing.T) {
 	}
 }
 
-func TestASessionIsNotExtended(t *testing.T) {
+func TestExtendRejectsSessions(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	expectError(t, b.account.Extend(t.Context(), sessionLease("alice-x7").User, time.Now().Add(time.Hour)), provider.Rejected, "")
 	if n := len(b.Calls()); n > 0 {
 		t.Errorf("there were %d calls", n)
 	}
 }
 
-// The role's trust and the broker's own rights both count.
-func TestASessionNeedsTheRightToTag(t *testing.T) {
+// Both the role's trust policy and the broker's own permissions must allow the tags.
+func TestSessionNeedsThePermissionToTag(t *testing.T) {
 	t.Parallel()
-	b := newSessionBench(t)
+	b := newSessionFixture(t)
 	id, secret := b.AddPrincipalWithPolicy("untagging",
 		`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}}`)
 	_, err := b.as(static(id, secret)).Create(t.Context(), sessionLease("alice-x7"))

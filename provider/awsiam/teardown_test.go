@@ -18,7 +18,7 @@ import (
 func TestTeardownLeavesTheRestInABacklog(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []provider.DeletionMode{provider.Teardown, provider.TeardownKeyFirst} {
-		b := newBench(t)
+		b := newFixture(t)
 		d := b.addLeased(1)[0]
 		d.Mode = mode
 		var start func(float64)
@@ -51,7 +51,7 @@ func TestTeardownLeavesTheRestInABacklog(t *testing.T) {
 // denied everything, because an earlier try may have removed the Deny.
 func TestKeyFirstRemovesNothingBeforeTheKeyIsDeleted(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	d := b.addLeased(1)[0]
 	d.Mode = provider.TeardownKeyFirst
 	b.AddInlinePolicy(d.User.Name, definition.PolicyName, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`)
@@ -77,7 +77,7 @@ func TestKeyFirstRemovesNothingBeforeTheKeyIsDeleted(t *testing.T) {
 // The key of a young user is not taken for deleted because it is not found.
 func TestKeyOfAYoungUserThatIsNotFoundIsNotDeleted(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	d := b.addLeased(1)[0]
 	d.Mode, d.Young = provider.TeardownKeyFirst, true
 	b.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
@@ -96,7 +96,7 @@ func TestKeyOfAYoungUserThatIsNotFoundIsNotDeleted(t *testing.T) {
 func TestCreationThatHasBegunIsCompletedFirst(t *testing.T) {
 	t.Parallel()
 	const n = 8
-	b := newBench(t)
+	b := newFixture(t)
 	b.slow(standstill)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -129,7 +129,7 @@ func TestCreationThatHasBegunIsCompletedFirst(t *testing.T) {
 // No user is created if its key would not be created in time.
 func TestCreationThatCannotBeCompletedInTimeIsNotBegun(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.grant(1) // CreateUser has a slot now, and the last call in 4 s
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
@@ -148,7 +148,7 @@ func TestCreationThatCannotBeCompletedInTimeIsNotBegun(t *testing.T) {
 // CreateUser may get its slot so late that the rest would not get theirs in time.
 func TestCreationIsNotBegunIfItsSlotComesTooLate(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.slow(1)
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
 	defer cancel()
@@ -168,7 +168,7 @@ func TestCreationIsNotBegunIfItsSlotComesTooLate(t *testing.T) {
 // A call without an answer does not count for the rate.
 func TestOnlyAnswersCountForTheRate(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.SetHook(on("ListUsers", -1, iamsim.Verdict{Do: iamsim.DropBefore}))
 	if _, err := b.account.(*account).isListed(t.Context(), "/", userName); err == nil {
 		t.Fatal("an answer")

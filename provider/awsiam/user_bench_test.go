@@ -2,10 +2,10 @@ package awsiam
 
 import "testing"
 
-// BenchmarkUser makes a user and deletes it, against the simulator on a loopback
-// connection: what the SDK's ten calls cost, the simulator's part included.
+// BenchmarkUser creates a user and deletes it, against the simulator on a loopback
+// connection. The result includes the simulator's part.
 func BenchmarkUser(b *testing.B) {
-	w := newBench(b)
+	w := newFixture(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		c, err := w.account.Create(b.Context(), lease())

@@ -6,8 +6,8 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// BenchmarkUsername reads a template and renders it, as each request has it done.
-func BenchmarkUsername(b *testing.B) {
+// BenchmarkTemplate parses and renders a template.
+func BenchmarkTemplate(b *testing.B) {
 	for _, c := range []struct{ name, text string }{
 		{"default", messages.DefaultUsernameTemplate},
 		{"functions", `{{truncate (replace (lowercase identity.name) "[^a-z0-9]+" "-") 24}}-{{truncate dynamicSecret.name 8}}-{{random 16}}`},

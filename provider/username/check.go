@@ -10,33 +10,34 @@ import (
 	"time"
 )
 
-// How a template is tried out.
+// Parameters of the checks.
 const (
-	// MinRandomShown is how many random letters and digits must show in a name.
-	// Eight, with the case ignored, meet like one of 10¹² names: of the 5,000 users
-	// that an account may have, a new one has the name once in 300 million times.
+	// MinRandomShown is the number of random letters and digits that must show in a name.
+	// Eight make one of 10¹² names with the case ignored. With the 5,000 users that an
+	// account may have, a new name is taken once in 300 million times.
 	MinRandomShown = 8
-	// specimens is how many names for one identity must all be different.
+	// specimens is the number of names for one identity that must all differ.
 	specimens = 500
-	// maxThrows bounds the random characters of a template that are looked at.
-	maxThrows = 300
-	// maxTrial bounds the time. A template takes some milliseconds, unless it was
+	// maxDrawn bounds the random characters of a template that are tested.
+	maxDrawn = 300
+	// maxCheck bounds the time of a check. It takes some milliseconds, unless a template was
 	// written to take long.
-	maxTrial = 5 * time.Second
+	maxCheck = 5 * time.Second
 )
 
-var errTrialTime = errors.New("takes too long to try out; make the patterns of replace simpler")
+var errCheckTime = errors.New("takes too long to check; make the patterns of replace simpler")
 
-// CheckNames renders the template for identities that are hard on it, and often for the
-// shortest and the longest, and has each name checked. What like has for identity
-// and randomness is not used. It does the same each time.
+// CheckNames renders the template for identities that are likely to make an invalid name,
+// and many times for the shortest and the longest identity. It calls check for each name,
+// and returns its first error. like is the other data of the names; its Identity and Rand
+// are not used. CheckNames is deterministic.
 func (t *Template) CheckNames(like Data, check func(identity, name string) error) error {
-	render, end := t.renderer(), time.Now().Add(maxTrial)
-	try := func(identity string, seed int) error {
+	render, end := t.renderer(), time.Now().Add(maxCheck)
+	one := func(identity string, seed int) error {
 		if time.Now().After(end) {
-			return errTrialTime
+			return errCheckTime
 		}
-		like.Identity, like.Rand = identity, chance(seed)
+		like.Identity, like.Rand = identity, random(seed)
 		name, err := render(like)
 		if err != nil {
 			return fmt.Errorf("for the identity %s: %w", identity, err)
@@ -44,24 +45,24 @@ func (t *Template) CheckNames(like Data, check func(identity, name string) error
 		return check(identity, name)
 	}
 	for i, identity := range t.hardIdentities() {
-		if err := try(identity, i); err != nil {
+		if err := one(identity, i); err != nil {
 			return err
 		}
 	}
 	for seed := range specimens {
-		if err := try(extremes[seed%len(extremes)], seed); err != nil {
+		if err := one(extremes[seed%len(extremes)], seed); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// CheckUnique says why two names for the same data might be the same one to a system
-// that ignores case: too little of the random part shows. It tries the identities
-// of [Template.CheckNames], and does the same each time.
+// CheckUnique returns an error if two names for the same data may be equal in a system that
+// ignores case, because too little of the random part shows. It tests the identities of
+// [Template.CheckNames], and is deterministic.
 func (t *Template) CheckUnique(like Data) error {
-	render, end := t.renderer(), time.Now().Add(maxTrial)
-	like.Rand = chance(0)
+	render, end := t.renderer(), time.Now().Add(maxCheck)
+	like.Rand = random(0)
 	if _, err := render(like); err != nil {
 		return err
 	}
@@ -101,14 +102,14 @@ func tooFew(identity string, shown int) error {
 		"get the same; add {{random 16}}, or set allow_fixed_username", identity, shown, MinRandomShown)
 }
 
-// repeated says whether one of so many names comes twice.
+// repeated reports whether two of a number of names are equal.
 func repeated(render func(Data) (string, error), like Data, names int, end time.Time) (bool, error) {
 	seen := map[string]bool{}
 	for seed := range names {
 		if time.Now().After(end) {
-			return false, errTrialTime
+			return false, errCheckTime
 		}
-		like.Rand = chance(seed)
+		like.Rand = random(seed)
 		name, err := render(like)
 		if err != nil {
 			return false, err
@@ -121,72 +122,72 @@ func repeated(render func(Data) (string, error), like Data, names int, end time.
 	return false, nil
 }
 
-// showing counts the random characters that show in a name, up to
-// MinRandomShown: those of which any other letter or digit makes another name.
+// showing counts the random characters that show in a name, up to MinRandomShown. A
+// character shows if another letter and another digit in its place change the name.
 func showing(render func(Data) (string, error), like Data, end time.Time) (int, error) {
-	with := func(d *dice) (string, error) {
+	with := func(d *source) (string, error) {
 		if time.Now().After(end) {
-			return "", errTrialTime
+			return "", errCheckTime
 		}
 		d.at, like.Rand = 0, d
 		name, err := render(like)
 		return strings.ToLower(name), err
 	}
-	d := &dice{source: chance(1)}
+	d := &source{random: random(1)}
 	name, err := with(d)
 	if err != nil {
 		return 0, err
 	}
 	shown := 0
-	for i := 0; i < min(d.at, maxThrows) && shown < MinRandomShown; i++ {
-		thrown, shows := d.throws[i], true
-		for _, other := range others(thrown) {
-			d.throws[i] = other
+	for i := 0; i < min(d.at, maxDrawn) && shown < MinRandomShown; i++ {
+		drawn, shows := d.drawn[i], true
+		for _, other := range others(drawn) {
+			d.drawn[i] = other
 			changed, err := with(d)
 			if err != nil {
 				return 0, err
 			}
 			shows = shows && changed != name
 		}
-		if d.throws[i] = thrown; shows {
+		if d.drawn[i] = drawn; shows {
 			shown++
 		}
 	}
 	return shown, nil
 }
 
-// dice are a source of randomness that remembers what it has thrown, and throws
-// it again: places in lettersAndDigits.
-type dice struct {
-	source *rand.ChaCha8
-	throws []byte
-	at     int
+// source is a source of randomness that repeats the characters it has drawn before. A
+// character is an index of lettersAndDigits.
+type source struct {
+	random *rand.ChaCha8
+	drawn  []byte
+	at     int // the next character
 }
 
-func (d *dice) Read(p []byte) (int, error) {
+func (d *source) Read(p []byte) (int, error) {
 	for i := range p {
-		if d.at == len(d.throws) {
-			d.throws = append(d.throws, byte(d.source.Uint64()%uint64(len(lettersAndDigits))))
+		if d.at == len(d.drawn) {
+			d.drawn = append(d.drawn, byte(d.random.Uint64()%uint64(len(lettersAndDigits))))
 		}
-		p[i] = d.throws[d.at]
+		p[i] = d.drawn[d.at]
 		d.at++
 	}
 	return len(p), nil
 }
 
-// others are another letter and another digit, as places in lettersAndDigits.
-func others(thrown byte) [2]byte {
+// others returns another letter and another digit, as indexes of lettersAndDigits.
+func others(drawn byte) [2]byte {
 	const letters = 26
-	n := thrown % letters
+	n := drawn % letters
 	return [2]byte{(n + 1) % letters, 2*letters + (n+1)%10}
 }
 
-func chance(seed int) *rand.ChaCha8 {
-	return rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), 1}) // #nosec G115 -- the low bytes are meant
+// random returns a deterministic source of randomness.
+func random(seed int) *rand.ChaCha8 {
+	return rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), 1}) // #nosec G115 -- only the low bytes are used
 }
 
-// identityCharacters and maxIdentity are the rule for identities
-// (messages.CheckToken).
+// The characters and the length of identities, as in messages.CheckToken.
 const (
 	identityCharacters = "abcdefghijklmnopqrstuvwxyz0123456789_-"
 	maxIdentity        = 64
@@ -197,9 +198,8 @@ var extremes = []string{"a", strings.Repeat("a", maxIdentity), strings.Repeat("a
 
 var identityPiece = regexp.MustCompile(`[a-z0-9_-]+`)
 
-// hardIdentities are identities of every length, with every character alone,
-// at each place and beside each other, and of the words in the template's own
-// patterns.
+// hardIdentities returns identities of every length, with every character alone, in every
+// place and next to every other, and with the words of the template's own patterns.
 func (t *Template) hardIdentities() []string {
 	const c, n = identityCharacters, len(identityCharacters)
 	hard := slices.Clone(extremes)

@@ -20,7 +20,7 @@ func parsed(t testing.TB, text string) *Template {
 	return template
 }
 
-func TestNamesAreUniqueIfEnoughOfTheRandomPartShows(t *testing.T) {
+func TestCheckUniqueRequiresEnoughRandomCharactersInTheName(t *testing.T) {
 	for _, c := range []struct{ template, says string }{
 		{messages.DefaultUsernameTemplate, ""},
 		{`x`, "has no randomness"},
@@ -41,13 +41,13 @@ func TestNamesAreUniqueIfEnoughOfTheRandomPartShows(t *testing.T) {
 		{`x{{replace (random 9) "." ""}}`, "has no randomness"},
 		{`{{replace (random 9) "." "x"}}`, "has no randomness"},
 		{`{{truncate "fixed{{random 9}}" 5}}`, "has no randomness"},
-		// The same few characters, often.
+		// The same few characters, repeated.
 		{`{{replace (random 4) "." "$0$0$0$0"}}`, "only 4"},
-		// Letters don't show, or only half of them do.
+		// No letters show, or only half of them do.
 		{`{{replace (random 9) "[A-Za-z]" "x"}}`, "random letters or digits show"},
 		{`{{replace (random 20) "[A-Z]" ""}}`, ""},
 		{`{{replace (random 20) "(?i)[a-z]" ""}}`, "random letters or digits show"},
-		// Not for every identity.
+		// For some identities only.
 		{`{{truncate (replace identity.name "$" (random 16)) 64}}`, "aaaaaaa it has no randomness"},
 		{`{{replace identity.name "-" (random 16)}}`, "for the identity a it has no randomness"},
 		{`{{replace identity.name "^a" (random 16)}}`, "for the identity b it has no randomness"},
@@ -58,12 +58,13 @@ func TestNamesAreUniqueIfEnoughOfTheRandomPartShows(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.template, err, c.says)
 		}
 		if err != nil && !strings.Contains(err.Error(), "add {{random 16}}") {
-			t.Errorf("%s: %v does not say what to do", c.template, err)
+			t.Errorf("%s: %v does not state the remedy", c.template, err)
 		}
 	}
 }
 
-func TestNamesThatComeTwiceAreFound(t *testing.T) {
+func TestRepeatedNamesAreFound(t *testing.T) {
+	never := time.Now().Add(time.Hour)
 	for _, c := range []struct {
 		template string
 		names    int
@@ -74,13 +75,13 @@ func TestNamesThatComeTwiceAreFound(t *testing.T) {
 		{`{{random 8}}`, specimens, false},
 		{`{{lowercase (random 8)}}`, specimens, false},
 	} {
-		if got, err := repeated(parsed(t, c.template).renderer(), data("a"), c.names, farAway); err != nil || got != c.want {
+		if got, err := repeated(parsed(t, c.template).renderer(), data("a"), c.names, never); err != nil || got != c.want {
 			t.Errorf("%s: %t, %v", c.template, got, err)
 		}
 	}
 }
 
-func TestTheHardIdentitiesCoverWhatTheySay(t *testing.T) {
+func TestHardIdentitiesCoverLengthsCharactersAndWords(t *testing.T) {
 	hard := parsed(t, `{{replace (replace identity.name "deploy|(release)-bot" "x") "(?i)QA" ""}}{{random 16}}`).hardIdentities()
 	has := map[string]bool{}
 	for _, identity := range hard {
@@ -98,18 +99,18 @@ func TestTheHardIdentitiesCoverWhatTheySay(t *testing.T) {
 	for _, a := range identityCharacters {
 		for i := range maxIdentity {
 			if !has[fmt.Sprint(string(a), i)] {
-				t.Errorf("none has %c at %d", a, i)
+				t.Errorf("no identity has %c at %d", a, i)
 			}
 		}
 		for _, b := range identityCharacters {
 			if !has[string(a)+string(b)] {
-				t.Errorf("none has %c%c", a, b)
+				t.Errorf("no identity has %c%c", a, b)
 			}
 		}
 	}
 	for i := 1; i <= maxIdentity; i++ {
 		if !has[fmt.Sprint(i)] {
-			t.Errorf("none has the length %d", i)
+			t.Errorf("no identity has the length %d", i)
 		}
 	}
 	for _, word := range []string{"deploy", "release", "-bot", "qa", strings.Repeat("deploy", 11)[:maxIdentity]} {
@@ -119,7 +120,7 @@ func TestTheHardIdentitiesCoverWhatTheySay(t *testing.T) {
 	}
 }
 
-func TestTryFindsNamesThatOnlySomeIdentitiesGet(t *testing.T) {
+func TestCheckNamesFindsNamesThatOnlySomeIdentitiesGet(t *testing.T) {
 	tooLong := errors.New("too long")
 	for _, template := range []string{
 		`{{replace identity.name "deploy" "a-very-long-name-for-so-short-a-word-and-more"}}-{{random 16}}`,
@@ -140,7 +141,7 @@ func TestTryFindsNamesThatOnlySomeIdentitiesGet(t *testing.T) {
 	}
 }
 
-func TestTextsAreWhatGetsIntoANameAsItStands(t *testing.T) {
+func TestTextsAreTheLiteralPartsOfNames(t *testing.T) {
 	for template, want := range map[string][]string{
 		`ci-{{identity.name}}/{{random 8}}`:                       {"ci-", "/"},
 		`{{replace identity.name "[/:]" "$1-${2}+$$"}}`:           {"-+$$"},
@@ -155,8 +156,8 @@ func TestTextsAreWhatGetsIntoANameAsItStands(t *testing.T) {
 	}
 }
 
-// A template is tried out while somebody waits.
-func BenchmarkUsernameTrial(b *testing.B) {
+// An operator waits for the checks of a template.
+func BenchmarkCheck(b *testing.B) {
 	for _, text := range []string{
 		messages.DefaultUsernameTemplate,
 		`{{truncate (replace (lowercase identity.name) "[^a-z0-9]+" "-") 24}}-{{truncate dynamicSecret.name 8}}-{{random 16}}`,
@@ -172,10 +173,8 @@ func BenchmarkUsernameTrial(b *testing.B) {
 	}
 }
 
-var farAway = time.Now().Add(time.Hour)
-
-func TestATemplateThatTakesTooLongIsRefused(t *testing.T) {
-	if _, err := repeated(parsed(t, `{{random 8}}`).renderer(), data("a"), 2, time.Now().Add(-time.Second)); !errors.Is(err, errTrialTime) {
+func TestTemplateThatTakesTooLongIsRefused(t *testing.T) {
+	if _, err := repeated(parsed(t, `{{random 8}}`).renderer(), data("a"), 2, time.Now().Add(-time.Second)); !errors.Is(err, errCheckTime) {
 		t.Error(err)
 	}
 }

@@ -18,18 +18,17 @@ import (
 const (
 	maxRandom   = 100 // characters of one random
 	maxTruncate = 255 // characters that truncate may leave
-	maxWith     = 255 // bytes of a replacement
-	// maxPattern is in instructions of a compiled pattern. Replacing all matches
-	// may cost that times the square of the string's length: with these limits,
-	// a tenth of a second at worst.
+	maxWith     = 255 // bytes of a replacement text
+	// maxPattern is the number of instructions of a compiled pattern. Replacing all
+	// matches may take that many steps times the square of the string's length: at most a
+	// tenth of a second with these limits.
 	maxPattern  = 200
-	maxPatterns = 32 // that are kept compiled
+	maxPatterns = 32 // compiled patterns that are cached
 )
 
 var errTooLong = fmt.Errorf("becomes longer than %d characters", maxRendered)
 
-// functionError is what one of the template's functions has to say; it is safe
-// to show.
+// functionError is the error of one of the template's functions. It is safe to show.
 type functionError struct{ text string }
 
 func (e *functionError) Error() string { return e.text }
@@ -38,8 +37,8 @@ func functionErrorf(format string, args ...any) error {
 	return &functionError{fmt.Sprintf(format, args...)}
 }
 
-// functions are a template's variables and functions. They see what d is when they
-// are called.
+// functions returns the variables and functions of a template. They read d when they are
+// called.
 func (d *Data) functions() template.FuncMap {
 	patterns := patterns{}
 	return template.FuncMap{
@@ -64,13 +63,13 @@ func (d *Data) functions() template.FuncMap {
 
 const lettersAndDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
-// randomCharacters draws n letters and digits, each as likely as the other:
-// bytes beyond the largest multiple of their number are thrown away.
+// randomCharacters returns n letters and digits, which are uniformly distributed: bytes
+// beyond the largest multiple of 62 are dropped.
 func randomCharacters(source io.Reader, n int) (string, error) {
 	const fair = 256 - 256%len(lettersAndDigits)
 	out := make([]byte, 0, n)
 	buf := make([]byte, n)
-	// One byte in 32 is thrown away: a source that needs this many rounds is broken.
+	// One byte in 32 is dropped: a source that needs this many rounds is broken.
 	for range 100 {
 		if _, err := io.ReadFull(source, buf); err != nil {
 			return "", functionErrorf("the source of randomness fails")
@@ -99,10 +98,10 @@ func truncate(s string, n int) (string, error) {
 	return s[:end], nil
 }
 
-// patterns are the compiled ones of a template, of which most are constant.
+// patterns caches compiled patterns, most of which are constant in a template.
 type patterns map[string]*regexp.Regexp
 
-// replace is regexp's ReplaceAllString with a limit on what it makes.
+// replace is regexp's ReplaceAllString with a limit on the result.
 func (p patterns) replace(s, pattern, with string) (string, error) {
 	if len(with) > maxWith {
 		return "", functionErrorf("replace takes a replacement of up to %d characters", maxWith)
@@ -137,7 +136,7 @@ func compile(pattern string) (*regexp.Regexp, error) {
 		if e, ok := errors.AsType[*syntax.Error](err); ok {
 			reason = e.Code.String()
 		}
-		return nil, functionErrorf("replace's pattern is no RE2 expression: %s", reason)
+		return nil, functionErrorf("replace's pattern is not an RE2 expression: %s", reason)
 	}
 	program, err := syntax.Compile(parsed.Simplify())
 	if err != nil || len(program.Inst) > maxPattern {
@@ -145,12 +144,12 @@ func compile(pattern string) (*regexp.Regexp, error) {
 	}
 	re, err := regexp.Compile(pattern)
 	if err != nil {
-		return nil, functionErrorf("replace's pattern is no RE2 expression")
+		return nil, functionErrorf("replace's pattern is not an RE2 expression")
 	}
 	return re, nil
 }
 
-// bounded is s, if it isn't too long.
+// bounded returns s, or an error if it is too long.
 func bounded(s string) (string, error) {
 	if len(s) > maxRendered {
 		return "", errTooLong
@@ -158,7 +157,7 @@ func bounded(s string) (string, error) {
 	return s, nil
 }
 
-// specimen is data to try a template with.
+// specimen returns the data with which a parsed template is tested.
 func specimen() Data {
 	return Data{
 		Identity: "identity",

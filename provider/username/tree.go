@@ -11,11 +11,11 @@ import (
 	"text/template/parse"
 )
 
-// allowed closes every complaint about a template.
+// allowed ends every error about a template.
 const allowed = "allowed are the variables randomUsername, unixTimestamp, identity.name, dynamicSecret.name and " +
 	"dynamicSecret.type, and the functions random, truncate, replace, uppercase and lowercase"
 
-// variables are the functions without arguments, with the fields that each has.
+// variables are the functions without arguments, with their fields.
 var variables = map[string][]string{
 	"identity":       {"name"},
 	"dynamicSecret":  {"name", "type"},
@@ -23,8 +23,8 @@ var variables = map[string][]string{
 	"unixTimestamp":  nil,
 }
 
-// checkTemplate says what a template has that names need not have. What it
-// lets through can neither loop nor grow without bounds.
+// checkTemplate returns an error for anything that is not allowed. A template that it
+// accepts can neither loop nor grow without bounds.
 func checkTemplate(t *template.Template) error {
 	for _, other := range t.Templates() {
 		if other.Name() != t.Name() {
@@ -62,11 +62,11 @@ func checkPipe(p *parse.PipeNode) error {
 	return nil
 }
 
-// errQuotes is for those who know other templates.
-var errQuotes = errors.New("a text stands in double quotes, not in single ones")
+// errQuotes is for operators who know the templates of other systems.
+var errQuotes = errors.New("text must be in double quotes, not in single ones")
 
-// checkArgument checks an argument; the function that a command calls counts as
-// its first.
+// checkArgument checks an argument of a command. The first one is the function that it
+// calls.
 func checkArgument(n parse.Node) error {
 	switch n := n.(type) {
 	case *parse.StringNode:
@@ -95,16 +95,16 @@ func checkArgument(n parse.Node) error {
 	return notAllowed(n)
 }
 
-// names are all variables and functions that there are.
+// names are the names of all variables and functions.
 var names = slices.Collect(maps.Keys(new(Data).functions()))
 
 func notAllowed(n parse.Node) error {
 	return fmt.Errorf("%.40q is not allowed", n.String())
 }
 
-// Texts are the texts of the template that can get into a name as they stand:
-// all of them, but for replace's patterns and what they are matched with. What
-// replace puts in for a group ($1) is left out.
+// Texts returns the literal texts of the template that may be part of a name. These are
+// all texts except the patterns of replace and the strings that they are matched with.
+// References to groups ($1) are removed from the replacements.
 func (t *Template) Texts() []string {
 	var texts []string
 	for _, n := range t.parsed.Root.Nodes {

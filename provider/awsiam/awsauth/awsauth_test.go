@@ -17,7 +17,7 @@ import (
 func TestEachMethodUsesItsOwnCredentials(t *testing.T) {
 	for _, m := range awstest.Methods {
 		t.Run(m.Name, func(t *testing.T) {
-			b := newBench(t)
+			b := newFixture(t)
 			c := b.credentials(m.Auth)
 			for range 2 { // the second call needs no credentials
 				if who := b.identify(c); who != "arn:aws:sts::123456789012:assumed-role/"+m.Principal {
@@ -35,14 +35,14 @@ func TestEachMethodUsesItsOwnCredentials(t *testing.T) {
 		})
 	}
 	for name, c := range map[string]struct {
-		auth func(*bench) messages.Auth
+		auth func(*fixture) messages.Auth
 		who  string
 	}{
-		"access_key": {func(b *bench) messages.Auth { return b.UserKey }, "user"},
-		"default":    {func(*bench) messages.Auth { return messages.Auth{Method: messages.AuthDefault} }, "environment"},
+		"access_key": {func(b *fixture) messages.Auth { return b.UserKey }, "user"},
+		"default":    {func(*fixture) messages.Auth { return messages.Auth{Method: messages.AuthDefault} }, "environment"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
+			b := newFixture(t)
 			if who := b.identify(b.credentials(c.auth(b))); who != "arn:aws:iam::123456789012:user/"+c.who {
 				t.Errorf("the broker is %s", who)
 			}
@@ -62,20 +62,20 @@ func TestUnknownMethodIsRefused(t *testing.T) {
 func TestAssumeRoleUsesTheBaseKeyOrTheBrokersOwnCredentials(t *testing.T) {
 	assume := messages.Auth{Method: messages.AuthAssumeRole, RoleARN: awstest.RoleUsers}
 	for name, c := range map[string]struct {
-		change func(*bench)
+		change func(*fixture)
 		who    string
 		warns  bool
 	}{
-		"the base key":                   {func(*bench) {}, "base", false},
-		"the base key before Config.Own": {func(b *bench) { b.useOwn() }, "base", false},
-		"the chain":                      {func(b *bench) { clear(b.Vars) }, "environment", false},
-		"Config.Own":                     {func(b *bench) { clear(b.Vars); b.useOwn() }, "own", false},
-		"the key id without the secret":  {func(b *bench) { delete(b.Vars, envBaseSecret) }, "environment", true},
-		"the secret without the key id":  {func(b *bench) { delete(b.Vars, envBaseKeyID) }, "environment", true},
-		"an invalid chain":               {func(b *bench) { b.BreakChain() }, "base", false},
+		"the base key":                   {func(*fixture) {}, "base", false},
+		"the base key before Config.Own": {func(b *fixture) { b.useOwn() }, "base", false},
+		"the chain":                      {func(b *fixture) { clear(b.Vars) }, "environment", false},
+		"Config.Own":                     {func(b *fixture) { clear(b.Vars); b.useOwn() }, "own", false},
+		"the key id without the secret":  {func(b *fixture) { delete(b.Vars, envBaseSecret) }, "environment", true},
+		"the secret without the key id":  {func(b *fixture) { delete(b.Vars, envBaseKeyID) }, "environment", true},
+		"an invalid chain":               {func(b *fixture) { b.BreakChain() }, "base", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
+			b := newFixture(t)
 			c.change(b)
 			got := b.credentials(assume)
 			if who := b.identify(got); who != "arn:aws:sts::123456789012:assumed-role/users/inst-1" {
@@ -101,13 +101,13 @@ func TestAssumeRoleUsesTheBaseKeyOrTheBrokersOwnCredentials(t *testing.T) {
 }
 
 // useOwn sets Config.Own.
-func (b *bench) useOwn() {
+func (b *fixture) useOwn() {
 	id, secret := b.AddPrincipal("own")
 	b.own = credentials.NewStaticCredentialsProvider(id, secret, "")
 }
 
 func TestInvalidChainAffectsNoOtherMethod(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.BreakChain()
 	for _, m := range awstest.Methods {
 		b.identify(b.credentials(m.Auth))
@@ -116,7 +116,7 @@ func TestInvalidChainAffectsNoOtherMethod(t *testing.T) {
 }
 
 func TestSessionHasADefaultName(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	config := b.config(awstest.Methods[0].Auth)
 	config.SessionName = ""
 	c, err := New(config)
@@ -131,7 +131,7 @@ func TestSessionHasADefaultName(t *testing.T) {
 // EKS sets transitive tags on the sessions of pods, so that assuming a second role needs
 // the permission to tag its session.
 func TestSecondRoleOfAPodMustTrustTagSession(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	trust := func(kind definition.TrustKind, o definition.TrustOptions) string {
 		document, err := definition.Trust(kind, o)
 		if err != nil {
@@ -154,7 +154,7 @@ func TestSecondRoleOfAPodMustTrustTagSession(t *testing.T) {
 // The SDK's error for output of credential_process that it does not understand contains
 // that output.
 func TestOutputOfCredentialProcessIsInNoError(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	file := filepath.Join(t.TempDir(), "config")

@@ -21,7 +21,7 @@ import (
 func TestSessionsAreRefreshedBeforeTheyExpire(t *testing.T) {
 	for _, m := range awstest.Methods {
 		t.Run(m.Name, func(t *testing.T) {
-			b := newBench(t)
+			b := newFixture(t)
 			c := b.credentials(m.Auth)
 			b.identify(c)
 			first := b.LastKey()
@@ -63,7 +63,7 @@ func TestSessionsOfTheChainAreRefreshedBeforeTheyExpire(t *testing.T) {
 		"assume_role": {Method: messages.AuthAssumeRole, RoleARN: awstest.RoleTwo, ExternalID: "lessor:2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
+			b := newFixture(t)
 			clear(b.Vars)
 			b.UsePodChain()
 			c := b.credentials(auth)
@@ -86,7 +86,7 @@ func TestSessionsOfTheChainAreRefreshedBeforeTheyExpire(t *testing.T) {
 // A failed refresh does no harm while the session is valid, and is not repeated for every
 // call.
 func TestFailedRefreshFailsNoCall(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.credentials(awstest.Methods[0].Auth)
 	b.identify(c)
 	first := b.LastKey()
@@ -119,7 +119,7 @@ func TestFailedRefreshFailsNoCall(t *testing.T) {
 }
 
 func TestConcurrentCallsShareARefresh(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.credentials(awstest.Methods[0].Auth)
 	b.retrieveMany(c)
 	if n := b.Count("AssumeRole"); n != 1 {
@@ -134,7 +134,7 @@ func TestConcurrentCallsShareARefresh(t *testing.T) {
 }
 
 // retrieveMany retrieves credentials many times concurrently.
-func (b *bench) retrieveMany(c *Cache) {
+func (b *fixture) retrieveMany(c *Cache) {
 	var wg sync.WaitGroup
 	for range 128 {
 		wg.Go(func() {
@@ -148,7 +148,7 @@ func (b *bench) retrieveMany(c *Cache) {
 
 // STS answers the refresh only after all calls were served.
 func TestCallsDoNotWaitForARefreshWhileTheSessionIsValid(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.credentials(awstest.Methods[0].Auth)
 	b.identify(c)
 	done := make(chan struct{})
@@ -172,7 +172,7 @@ func TestCallsDoNotWaitForARefreshWhileTheSessionIsValid(t *testing.T) {
 
 // The call that started a refresh is cancelled; the refresh goes on for the others.
 func TestRefreshSurvivesTheCallThatStartedIt(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.credentials(awstest.Methods[0].Auth)
 	ctx, cancel := context.WithCancel(t.Context())
 	asked, answer := make(chan struct{}), make(chan struct{})
@@ -218,7 +218,7 @@ func TestRefreshHasItsOwnContext(t *testing.T) {
 }
 
 func TestLostAnswersAreRepeated(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.credentials(awstest.Methods[0].Auth)
 	b.SetHook(awstest.On("AssumeRole", -1, iamsim.Verdict{Do: iamsim.DropAfter}))
 	b.fails(c, provider.Unavailable, "AssumeRole", "", "AssumeRole failed before AWS answered")
@@ -229,7 +229,7 @@ func TestLostAnswersAreRepeated(t *testing.T) {
 
 // Sessions that are shorter than the refresh window are not refreshed for every call.
 func TestShortSessionsAreRefreshedAtMostEveryHalfMinute(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.Agent.SetSessionDuration(2 * time.Minute)
 	c := b.credentials(awstest.Methods[3].Auth)
 	for range 3 {

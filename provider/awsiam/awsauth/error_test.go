@@ -20,12 +20,12 @@ func TestWrongExternalIDIsDenied(t *testing.T) {
 			continue
 		}
 		t.Run(m.Name, func(t *testing.T) {
-			b := newBench(t)
+			b := newFixture(t)
 			auth := m.Auth
 			auth.ExternalID = "lessor:wrong"
 			c := b.credentials(auth)
 			b.fails(c, provider.Denied, "AssumeRole", "AccessDenied",
-				"the broker could not authenticate to AWS: AssumeRole was answered with AccessDenied; its operator must see to that")
+				"the broker could not authenticate to AWS: AssumeRole was answered with AccessDenied; its operator has to fix that")
 			if n := b.Count("AssumeRole"); n != 1 {
 				t.Errorf("AssumeRole was called %d times", n)
 			}
@@ -46,7 +46,7 @@ func TestRoleThatDoesNotTrustTheBrokerIsDenied(t *testing.T) {
 	} {
 		for _, m := range awstest.Methods {
 			if m.Name == c.name {
-				b := newBench(t)
+				b := newFixture(t)
 				b.SetTrust("one", awstest.Trust("arn:aws:iam::123456789012:user/other", ""))
 				b.SetTrust("pod", awstest.Trust("arn:aws:iam::123456789012:user/other", ""))
 				b.fails(b.credentials(m.Auth), provider.Denied, c.op, c.code, c.op+" was answered with "+c.code)
@@ -56,7 +56,7 @@ func TestRoleThatDoesNotTrustTheBrokerIsDenied(t *testing.T) {
 }
 
 func TestSessionOutlivesTheBaseKey(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.credentials(awstest.Methods[0].Auth)
 	b.SetKeyActive(b.BaseKey, false)
 	b.fails(c, provider.Unavailable, "AssumeRole", "InvalidClientTokenId", "AssumeRole was answered with InvalidClientTokenId")
@@ -70,7 +70,7 @@ func TestSessionOutlivesTheBaseKey(t *testing.T) {
 }
 
 func TestExpiredTokenIsUnavailableUntilItIsReplaced(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.credentials(messages.Auth{Method: messages.AuthIRSA})
 	b.Clock.Advance(2 * time.Hour)
 	b.fails(c, provider.Unavailable, "AssumeRoleWithWebIdentity", "ExpiredTokenException", "ExpiredTokenException")
@@ -79,7 +79,7 @@ func TestExpiredTokenIsUnavailableUntilItIsReplaced(t *testing.T) {
 	b.RotateToken(time.Hour)
 	b.identify(c)
 
-	b = newBench(t)
+	b = newFixture(t)
 	c = b.credentials(messages.Auth{Method: messages.AuthPodIdentity})
 	b.Agent.SetToken("pod-token", b.Clock.Now())
 	b.fails(c, provider.Unavailable, "GetCredentials", "", "GetCredentials failed before AWS answered")
@@ -90,7 +90,7 @@ func TestExpiredTokenIsUnavailableUntilItIsReplaced(t *testing.T) {
 }
 
 func TestUnreachableAgentIsUnavailable(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	c := b.credentials(messages.Auth{Method: messages.AuthPodIdentity})
 	_ = b.AgentServer.Close()
 	b.fails(c, provider.Unavailable, "GetCredentials", "", "GetCredentials failed before AWS answered")
@@ -110,7 +110,7 @@ func TestMissingVariableIsNamed(t *testing.T) {
 		{messages.AuthPodIdentity, envAgentURL, "http://10.0.0.1/"},
 		{messages.AuthPodIdentity, envAgentToken, ""},
 	} {
-		b := newBench(t)
+		b := newFixture(t)
 		b.Vars[c.variable] = c.value
 		got := b.credentials(messages.Auth{Method: c.method})
 		b.fails(got, provider.Rejected, "CreateUser", "", c.variable)
@@ -122,7 +122,7 @@ func TestMissingVariableIsNamed(t *testing.T) {
 }
 
 func TestAccessKeyWithoutItsSecretIsRejected(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	auth := b.UserKey
 	auth.SecretAccessKey = messages.Sensitive{}
 	b.fails(b.credentials(auth), provider.Rejected, "CreateUser", "", "the access key has no secret")

@@ -62,7 +62,7 @@ func TestMissingTokenFileIsFoundOnceItExists(t *testing.T) {
 		envWebToken:   {Method: messages.AuthIRSA},
 		envAgentToken: {Method: messages.AuthPodIdentity},
 	} {
-		b := newBench(t)
+		b := newFixture(t)
 		c := b.credentials(auth)
 		token, err := os.ReadFile(b.Vars[variable])
 		if err != nil {

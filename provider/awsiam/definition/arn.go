@@ -51,7 +51,7 @@ func checkBoundary(arn, partition string) error {
 
 func checkManaged(arns []string, partition string) error {
 	if len(arns) > maxManaged {
-		return wrong("aws.managed_policies", "there are %d, the limit is %d, where AWS has raised it, and %d otherwise", len(arns), maxManaged, defaultManaged)
+		return wrong("aws.managed_policies", "has %d entries; the limit is %d where AWS has raised it, and %d otherwise", len(arns), maxManaged, defaultManaged)
 	}
 	seen := map[string]bool{}
 	for i, arn := range arns {
@@ -60,7 +60,7 @@ func checkManaged(arns []string, partition string) error {
 			return err
 		}
 		if seen[strings.ToLower(arn)] {
-			return wrong(field, "%s is there twice; IAM ignores case", arn)
+			return wrong(field, "%s is listed twice; IAM ignores case", arn)
 		}
 		seen[strings.ToLower(arn)] = true
 	}

@@ -77,9 +77,9 @@ func checkAuthFields(a messages.Auth, method messages.AuthMethod, fields map[str
 			return wrong(auth+f.name, "is missing; the method %s needs it", method)
 		case !f.given:
 		case !allowed && f.name == "external_id":
-			return wrong(auth+f.name, "goes with the method %s, or with assume_role_arn", messages.AuthAssumeRole)
+			return wrong(auth+f.name, "is for the method %s, or for assume_role_arn", messages.AuthAssumeRole)
 		case !allowed:
-			return wrong(auth+f.name, "does not go with the method %s", method)
+			return wrong(auth+f.name, "is not for the method %s", method)
 		default:
 			if err := f.check(auth + f.name); err != nil {
 				return err

@@ -92,7 +92,7 @@ func checkPath(path string) error {
 
 func checkGroups(groups []string) error {
 	if len(groups) > maxGroups {
-		return wrong("aws.groups", "there are %d, the limit is %d", len(groups), maxGroups)
+		return wrong("aws.groups", "has %d entries, the limit is %d", len(groups), maxGroups)
 	}
 	seen := map[string]bool{}
 	for i, g := range groups {
@@ -101,7 +101,7 @@ func checkGroups(groups []string) error {
 			return err
 		}
 		if seen[strings.ToLower(g)] {
-			return wrong(field, "%s is there twice; IAM ignores case", g)
+			return wrong(field, "%s is listed twice; IAM ignores case", g)
 		}
 		seen[strings.ToLower(g)] = true
 	}

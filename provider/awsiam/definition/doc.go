@@ -2,7 +2,7 @@
 // generates IAM policy documents from them. It makes no calls.
 //
 // [Check] refuses a definition that IAM or STS would refuse, as far as the
-// definition alone tells: it knows their limits and grammars, but not whether a
+// definition alone shows that: Check knows their limits and grammars, but not whether a
 // policy or a group exists. [Notes] returns warnings about definitions that Check
 // accepts.
 //

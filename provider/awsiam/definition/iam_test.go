@@ -15,7 +15,7 @@ import (
 func TestCheckAndIAMAgree(t *testing.T) {
 	t.Parallel()
 	const one = `{"Version":"2012-10-17","Statement":{"Effect":"Allow",%s}}`
-	b := newBench(t)
+	b := newFixture(t)
 	b.AddUser(awstest.UserName, "/", nil)
 	client := iam.New(iam.Options{Region: "eu-central-1", BaseEndpoint: &b.url, Credentials: b.keyOf("operator", awstest.AllowAll)})
 	for statement, good := range map[string]bool{

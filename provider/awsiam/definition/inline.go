@@ -60,7 +60,7 @@ func checkDocument(document []byte, partition string) error {
 		return wrong(inlineField, "must be a JSON object")
 	}
 	if path := duplicateName(json.NewDecoder(bytes.NewReader(document))); path != "" {
-		return wrong(inlineField+path, "is there twice")
+		return wrong(inlineField+path, "is used twice")
 	}
 	if err := checkElements(inlineField, policy, policyElements); err != nil {
 		return err
@@ -82,7 +82,7 @@ func checkDocument(document []byte, partition string) error {
 			return err
 		}
 		if sid := stringOf(statement["Sid"]); sid != "" && sids[sid] {
-			return wrong(field+".Sid", "%.40q is there twice", sid)
+			return wrong(field+".Sid", "%.40q is used twice", sid)
 		} else {
 			sids[sid] = true
 		}

@@ -38,7 +38,7 @@ func Notes(s messages.DynamicSecret) []string {
 		note("hard_expiry", "AWS does not end the access by itself: keys work on while lessor or NATS is down")
 	}
 	if n := len(s.AWS.ManagedPolicies); n > defaultManaged {
-		note("aws.managed_policies", "there are %d; AWS takes more than %d only in accounts where that quota was raised", n, defaultManaged)
+		note("aws.managed_policies", "has %d entries; AWS accepts more than %d only in accounts whose quota was raised", n, defaultManaged)
 	}
 	if len(s.AWS.Groups)+len(s.AWS.ManagedPolicies)+len(s.AWS.InlinePolicy) == 0 {
 		note("aws", "no groups, managed_policies or inline_policy: the users may do nothing")

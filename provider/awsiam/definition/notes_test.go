@@ -32,7 +32,7 @@ func TestNotesWarnAboutLikelyMistakes(t *testing.T) {
 		{"11 managed policies", func(s *messages.DynamicSecret) {
 			s.AWS.ManagedPolicies = awstest.Many(11, "arn:aws:iam::123456789012:policy/p%d")
 		},
-			[]string{"aws.managed_policies: there are 11"}},
+			[]string{"aws.managed_policies: has 11 entries"}},
 		{"no hard expiry", func(s *messages.DynamicSecret) { s.HardExpiry = messages.HardExpiryNone }, []string{"hard_expiry: "}},
 		{"hard expiry at max_ttl", func(s *messages.DynamicSecret) { s.HardExpiry = messages.HardExpiryMaxTTL }, nil},
 		{"a fixed name", func(s *messages.DynamicSecret) { s.AllowFixedUsername = true }, []string{"allow_fixed_username: "}},

@@ -92,7 +92,7 @@ func checkUnused(of messages.CredentialType, fields []usage) error {
 // policies and tags, and limits the packed size as well, which cannot be computed.
 func checkSessionPolicies(s messages.AWS) error {
 	if n := len(s.ManagedPolicies); n > maxSessionManaged {
-		return wrong("aws.managed_policies", "there are %d, the limit for a session is %d", n, maxSessionManaged)
+		return wrong("aws.managed_policies", "has %d entries, the limit for a session is %d", n, maxSessionManaged)
 	}
 	account := RoleAccount(s.RoleARN)
 	for i, arn := range s.ManagedPolicies {

@@ -26,7 +26,7 @@ var tagGrammar = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 
 func checkTags(tags map[string]string) error {
 	if len(tags) > maxTags-ownTags {
-		return wrong("tags", "there are %d, the limit is %d: IAM's %d less lessor's own %d", len(tags), maxTags-ownTags, maxTags, ownTags)
+		return wrong("tags", "has %d entries, the limit is %d: IAM's %d less lessor's own %d", len(tags), maxTags-ownTags, maxTags, ownTags)
 	}
 	seen := map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(tags)) {

@@ -17,7 +17,7 @@ const clusterIssuer = "https://oidc.eks.eu-central-1.amazonaws.com/id/EXAMPLED53
 
 func TestTrustForAssumeRoleIsForOnePrincipalAndExternalID(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	clientOf := func(name string) *sts.Client {
 		return sts.New(sts.Options{Region: "eu-central-1", BaseEndpoint: &b.url, Credentials: b.keyOf(name, denyOne)})
 	}
@@ -56,7 +56,7 @@ func externalID(id string) *string {
 
 func TestTrustForIRSAIsForOneServiceAccountAndAudience(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newFixture(t)
 	b.AddOIDCProvider(clusterIssuer, "sts.amazonaws.com", "another")
 	const other = "https://oidc.eks.eu-central-1.amazonaws.com/id/OTHER"
 	b.AddOIDCProvider(other, "sts.amazonaws.com")
@@ -86,7 +86,7 @@ func TestTrustForIRSAIsForOneServiceAccountAndAudience(t *testing.T) {
 func TestTrustForPodIdentity(t *testing.T) {
 	for _, account := range []string{"", "lessor/broker"} {
 		document := trustPolicy(t, TrustPodIdentity, TrustOptions{ServiceAccount: account})
-		newBench(t).AddRole("lessor", document)
+		newFixture(t).AddRole("lessor", document)
 		for _, word := range []string{`"pods.eks.amazonaws.com"`, `"sts:AssumeRole"`, `"sts:TagSession"`} {
 			if !strings.Contains(document, word) {
 				t.Errorf("%s is not in %s", word, document)

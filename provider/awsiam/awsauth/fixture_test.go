@@ -30,20 +30,20 @@ func TestMain(m *testing.M) {
 
 const attempts = 4 // that the SDK makes at a call
 
-// bench is an account, and a broker that authenticates to it.
-type bench struct {
+// fixture is an account, and a broker that authenticates to it.
+type fixture struct {
 	*awstest.Env
 	t   *testing.T
 	own aws.CredentialsProvider // Config.Own
 }
 
-func newBench(t *testing.T) *bench {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	return &bench{Env: awstest.NewEnv(t), t: t}
+	return &fixture{Env: awstest.NewEnv(t), t: t}
 }
 
 // config returns the configuration of a method.
-func (b *bench) config(auth messages.Auth) Config {
+func (b *fixture) config(auth messages.Auth) Config {
 	b.t.Helper()
 	c := Config{
 		Auth: auth, SessionName: "inst-1", Own: b.own, Endpoint: b.Server.URL, Timeout: time.Minute,
@@ -70,7 +70,7 @@ func (b *bench) config(auth messages.Auth) Config {
 }
 
 // credentials returns the credentials of a method.
-func (b *bench) credentials(auth messages.Auth) *Cache {
+func (b *fixture) credentials(auth messages.Auth) *Cache {
 	b.t.Helper()
 	c, err := New(b.config(auth))
 	if err != nil {
@@ -80,7 +80,7 @@ func (b *bench) credentials(auth messages.Auth) *Cache {
 }
 
 // identify returns the ARN of the principal. It makes one call with the credentials.
-func (b *bench) identify(c *Cache) string {
+func (b *fixture) identify(c *Cache) string {
 	b.t.Helper()
 	client := sts.New(sts.Options{Region: "eu-central-1", BaseEndpoint: &b.Server.URL, Credentials: c})
 	who, err := client.GetCallerIdentity(b.t.Context(), &sts.GetCallerIdentityInput{})
@@ -91,7 +91,7 @@ func (b *bench) identify(c *Cache) string {
 }
 
 // refreshed waits until no refresh is in progress, and makes a call.
-func (b *bench) refreshed(c *Cache) {
+func (b *fixture) refreshed(c *Cache) {
 	b.t.Helper()
 	c.Wait()
 	b.identify(c)
@@ -99,7 +99,7 @@ func (b *bench) refreshed(c *Cache) {
 
 // fails expects that there are no credentials for a call CreateUser: its error states
 // why, and contains no secret.
-func (b *bench) fails(c *Cache, kind provider.Kind, op, code, safe string) {
+func (b *fixture) fails(c *Cache, kind provider.Kind, op, code, safe string) {
 	b.t.Helper()
 	got, err := c.Retrieve(b.t.Context())
 	e, ok := errors.AsType[*Error](err)

@@ -13,13 +13,13 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// bench is a simulated AWS account, which checks the generated policies.
-type bench struct {
+// fixture is a simulated AWS account, which checks the generated policies.
+type fixture struct {
 	*iamsim.Sim
 	url string
 }
 
-func newBench(t *testing.T) bench {
+func newFixture(t *testing.T) fixture {
 	t.Helper()
 	sim := iamsim.New(iamsim.Options{})
 	server, err := sim.Start()
@@ -27,11 +27,11 @@ func newBench(t *testing.T) bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Close() })
-	return bench{sim, server.URL}
+	return fixture{sim, server.URL}
 }
 
 // keyOf returns the credentials of a new principal.
-func (b bench) keyOf(name, policy string) aws.CredentialsProvider {
+func (b fixture) keyOf(name, policy string) aws.CredentialsProvider {
 	id, secret := b.AddPrincipalWithPolicy(name, policy)
 	return credentials.NewStaticCredentialsProvider(id, secret, "")
 }

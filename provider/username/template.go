@@ -1,3 +1,13 @@
+// Package username makes the names of IAM users and sessions from templates.
+//
+// [Parse] reads a template. [Template.Render] makes a name, with randomness from
+// [Data]. A definition is checked with [Template.CheckNames], which renders the
+// template for many identities so that the caller can check each name, and with
+// [Template.CheckUnique], which makes sure that enough of the random part shows for no
+// two names to be the same. [Template.Texts] returns the literal texts.
+//
+// Templates are written by operators. They are restricted so that rendering one takes
+// little time and memory.
 package username
 
 import (
@@ -18,15 +28,15 @@ const (
 	maxRendered = 512 // a rendered name, and every string on the way to it
 )
 
-// Template makes user names. It is text with actions in double braces:
+// Template is a template of names: text with actions in double braces.
 //
 //	ci-{{truncate identity.name 16}}-{{random 12}}
 //	{{lowercase (replace dynamicSecret.name "[^a-z]" "")}}-{{randomUsername}}
 //
 // The variables are
 //
-//	identity.name       who asked
-//	dynamicSecret.name  the dynamic secret
+//	identity.name       the requester
+//	dynamicSecret.name  the name of the dynamic secret
 //	dynamicSecret.type  its credential type, such as iam_user
 //	randomUsername      32 random letters and digits
 //	unixTimestamp       seconds since 1970
@@ -43,23 +53,23 @@ const (
 // argument. Nothing else of text/template is allowed: no loops, conditions,
 // variables or nested templates.
 //
-// IAM takes user names that differ only in case for the same. Letters and
-// digits are drawn from 62, so as far as collisions go each is worth one of 36.
+// IAM ignores the case of user names. A random character is one of 62 letters and
+// digits, so that it counts as one of 36 where collisions are concerned.
 type Template struct {
 	parsed *template.Template
 }
 
-// Data is what a user name is made of.
+// Data is the input of a template.
 type Data struct {
 	Identity string
 	Secret   string // the dynamic secret's name
 	Type     string // the dynamic secret's credential type
 	Now      time.Time
-	Rand     io.Reader // crypto/rand.Reader, unless in a test
+	Rand     io.Reader // the source of randomness, such as crypto/rand.Reader
 }
 
-// Parse reads a template. The error says what is wrong and what is
-// allowed, and is safe to show.
+// Parse reads a template. Its error states what is wrong and what is allowed, and is
+// safe to show to operators.
 func Parse(text string) (*Template, error) {
 	if n := utf8.RuneCountInString(text); n > maxTemplate {
 		return nil, fmt.Errorf("has %d characters, the limit is %d", n, maxTemplate)
@@ -75,20 +85,21 @@ func Parse(text string) (*Template, error) {
 		return nil, fmt.Errorf("%w; %s", err, allowed)
 	}
 	t := &Template{parsed: parsed}
-	// A number out of range, a bad pattern or a missing argument shows only
-	// when the template is used.
+	// A number out of range, a malformed pattern or a missing argument is reported only
+	// when the template is rendered.
 	if _, err := t.Render(specimen()); err != nil {
 		return nil, err
 	}
 	return t, nil
 }
 
-// Render makes a name. It does not know which names the system takes. The error
-// is safe to show; it comes when Rand fails, or for data with which the template
-// breaks a limit that it kept when it was parsed.
+// Render returns a name. It does not know which names are valid. It returns an error if
+// Rand fails, or if the data make an intermediate string too long; the error is safe to
+// show.
 func (t *Template) Render(d Data) (string, error) { return t.renderer()(d) }
 
-// renderer returns a Render for one name after another; it is made ready once.
+// renderer returns a function that renders one name after another. It must not be called
+// concurrently.
 func (t *Template) renderer() func(Data) (string, error) {
 	var current Data
 	own, err := t.parsed.Clone()
@@ -108,7 +119,7 @@ func (t *Template) renderer() func(Data) (string, error) {
 	}
 }
 
-// limitedBuffer takes maxRendered bytes.
+// limitedBuffer accepts up to maxRendered bytes.
 type limitedBuffer struct{ bytes.Buffer }
 
 func (b *limitedBuffer) Write(p []byte) (int, error) {
@@ -118,12 +129,12 @@ func (b *limitedBuffer) Write(p []byte) (int, error) {
 	return b.Buffer.Write(p)
 }
 
-// bare is an error's text without text/template's account of the place.
+// bare returns the text of an error without the position that text/template adds.
 func bare(err error) string {
 	if e, ok := errors.AsType[template.ExecError](err); ok {
 		err = e.Err
 	}
-	// "error calling random: …" wraps what a function said.
+	// text/template adds "error calling random: …".
 	if inner, ok := errors.AsType[*functionError](err); ok {
 		return inner.Error()
 	}
@@ -146,7 +157,7 @@ func bare(err error) string {
 	return s
 }
 
-// isPosition says whether s is a line, or a line and a column.
+// isPosition reports whether s is a line, or a line and a column.
 func isPosition(s string) bool {
 	for part := range strings.SplitSeq(s, ":") {
 		if _, err := strconv.Atoi(part); err != nil {

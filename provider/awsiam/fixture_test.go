@@ -35,17 +35,17 @@ var (
 	refuse = awstest.Refuse
 )
 
-// bench is a simulated AWS account and a connection to it.
-type bench struct {
+// fixture is a simulated AWS account and a connection to it.
+type fixture struct {
 	*iamsim.Sim
 	t       testing.TB
 	server  *iamsim.Server
 	account provider.Account
 }
 
-// newBench starts an account with everything that the user of [lease] needs. The backoff
+// newFixture starts an account with everything that the user of [lease] needs. The backoff
 // is a few milliseconds.
-func newBench(t testing.TB, change ...func(*Options)) *bench {
+func newFixture(t testing.TB, change ...func(*Options)) *fixture {
 	t.Helper()
 	sim := iamsim.New(iamsim.Options{})
 	id, secret := sim.AddPrincipal("broker")
@@ -67,12 +67,12 @@ func newBench(t testing.TB, change ...func(*Options)) *bench {
 	for _, c := range change {
 		c(&o)
 	}
-	b := &bench{Sim: sim, t: t, server: server}
+	b := &fixture{Sim: sim, t: t, server: server}
 	b.account = b.connect(New(o))
 	return b
 }
 
-func (b *bench) connect(p *Provider) provider.Account {
+func (b *fixture) connect(p *Provider) provider.Account {
 	b.t.Helper()
 	account, err := p.Connect(b.t.Context(), provider.Connection{
 		Name: "default-eu-central-1", Region: "eu-central-1", Auth: messages.Auth{Method: messages.AuthDefault},
@@ -106,7 +106,7 @@ func deletion(keyID string) provider.Deletion {
 }
 
 // create makes the user of [lease].
-func (b *bench) create() messages.Credentials {
+func (b *fixture) create() messages.Credentials {
 	b.t.Helper()
 	c, err := b.account.Create(b.t.Context(), lease())
 	if err != nil {
@@ -116,22 +116,22 @@ func (b *bench) create() messages.Credentials {
 }
 
 // actions returns the actions of the calls so far, in the order of their arrival.
-func (b *bench) actions() []string { return awstest.Actions(b.Sim) }
+func (b *fixture) actions() []string { return awstest.Actions(b.Sim) }
 
 // count returns how often an action was called.
-func (b *bench) count(action string) int { return awstest.Count(b.Sim, action) }
+func (b *fixture) count(action string) int { return awstest.Count(b.Sim, action) }
 
 // expectGone fails the test if a user exists.
-func (b *bench) expectGone() {
+func (b *fixture) expectGone() {
 	b.t.Helper()
 	if users := b.Users(); len(users) > 0 {
-		b.t.Errorf("there is still %+v", users)
+		b.t.Errorf("these users exist: %+v", users)
 	}
 }
 
 // expectWhole fails the test unless the user of [lease] is complete, with one key that
 // works.
-func (b *bench) expectWhole(c messages.Credentials, attempt string) {
+func (b *fixture) expectWhole(c messages.Credentials, attempt string) {
 	b.t.Helper()
 	u, ok := b.User(userName)
 	want := lease()
@@ -160,7 +160,7 @@ func (b *bench) expectWhole(c messages.Credentials, attempt string) {
 
 // settle waits until every call has been answered: AWS also carries out the calls of a
 // client that has disconnected.
-func (b *bench) settle() {
+func (b *fixture) settle() {
 	b.t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if !slices.ContainsFunc(b.Calls(), func(c iamsim.Call) bool { return c.Answered.IsZero() }) {

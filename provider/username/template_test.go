@@ -23,7 +23,7 @@ func data(identity string) Data {
 	}
 }
 
-func TestTemplates(t *testing.T) {
+func TestRender(t *testing.T) {
 	for _, c := range []struct{ template, want string }{
 		{`plain`, `^plain$`},
 		{`{{randomUsername}}`, `^[A-Za-z0-9]{32}$`},
@@ -57,7 +57,7 @@ func TestTemplates(t *testing.T) {
 	}
 }
 
-func TestTemplatesThatAreRefused(t *testing.T) {
+func TestParseRefuses(t *testing.T) {
 	for _, c := range []struct{ template, want string }{
 		{`{{random 0}}`, "from 1 to 100, not 0"},
 		{`{{random 101}}`, "from 1 to 100, not 101"},
@@ -72,7 +72,7 @@ func TestTemplatesThatAreRefused(t *testing.T) {
 		{`{{random 'a'}}`, "double quotes, not in single ones"},
 		{`{{truncate 3 identity.name}}`, "expected string"},
 		{`{{replace identity.name "(" ""}}`, "missing closing )"},
-		{`{{replace identity.name "a{1000}{2}" ""}}`, "no RE2 expression"},
+		{`{{replace identity.name "a{1000}{2}" ""}}`, "not an RE2 expression"},
 		{`{{replace identity.name "[a-z]{199}" ""}}`, "too large"},
 		{`{{replace (random 100) "." (random 100)}}`, "longer than 512"},
 		{`{{identity}}`, "identity needs a field, such as identity.name"},
@@ -105,7 +105,7 @@ func TestTemplatesThatAreRefused(t *testing.T) {
 			t.Errorf("%s: %v, want %s", c.template, err, c.want)
 		}
 		if err != nil && strings.Contains(err.Error(), "template: ") {
-			t.Errorf("%s: %v tells where in text/template it happened", c.template, err)
+			t.Errorf("%s: %v contains a position of text/template", c.template, err)
 		}
 	}
 	if _, err := Parse(strings.Repeat("ä", 255)); err != nil {
@@ -113,7 +113,7 @@ func TestTemplatesThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestUsernameLimitsThatOnlyDataReach(t *testing.T) {
+func TestRenderLimitsTheLength(t *testing.T) {
 	doubling := `{{replace identity.name "." "$0$0$0$0$0$0$0$0"}}`
 	parsed, err := Parse(doubling)
 	if err != nil {
@@ -123,7 +123,7 @@ func TestUsernameLimitsThatOnlyDataReach(t *testing.T) {
 		t.Errorf("512 characters: %d, %v", len(name), err)
 	}
 	if _, err := parsed.Render(data(strings.Repeat("a", 65))); err == nil {
-		t.Error("more than 512 characters were made")
+		t.Error("there is no error for more than 512 characters")
 	}
 }
 
@@ -132,20 +132,19 @@ func TestRandomCharactersAreUniform(t *testing.T) {
 	for i := range every {
 		every[i] = byte(i)
 	}
-	// Of all bytes once each, 8 are thrown away and the others make each
-	// character four times.
+	// Of the 256 bytes, 8 are dropped, and the others make each character four times.
 	got, err := randomCharacters(io.MultiReader(bytes.NewReader(every), bytes.NewReader(every)), 256)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range lettersAndDigits {
 		if n := strings.Count(got[:248], string(c)); n != 4 {
-			t.Errorf("%c comes %d times", c, n)
+			t.Errorf("%c appears %d times", c, n)
 		}
 	}
 }
 
-// stuck is a source of randomness that has nothing but ones.
+// stuck is a source of randomness that returns nothing but ones.
 type stuck struct{}
 
 func (stuck) Read(p []byte) (int, error) {
@@ -153,7 +152,7 @@ func (stuck) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestRandomCharactersFromABrokenSource(t *testing.T) {
+func TestBrokenSourceOfRandomnessIsAnError(t *testing.T) {
 	parsed, err := Parse(`{{random 4}}`)
 	if err != nil {
 		t.Fatal(err)
@@ -183,7 +182,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if utf8.RuneCountInString(text) > maxTemplate {
-			t.Fatalf("a template of %d characters is taken", utf8.RuneCountInString(text))
+			t.Fatalf("a template of %d characters is accepted", utf8.RuneCountInString(text))
 		}
 		name, err := parsed.Render(data(identity))
 		if err != nil {
