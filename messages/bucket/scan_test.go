@@ -1,12 +1,9 @@
 package bucket_test
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"testing"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/messages/bucket"
 )
@@ -76,75 +73,26 @@ func TestScanVisitsEverythingWhileAWriterWrites(t *testing.T) {
 	}
 }
 
-func TestWatcherResumesWhenTheBucketIsDeletedAndMadeAgain(t *testing.T) {
-	t.Parallel()
+func TestScanVisitsEachEntryOnce(t *testing.T) {
 	js := startJetStream(t)
 	b := makeBucket(t, js, "b")
-	_, err := b.Put(t.Context(), "before", []byte("1"), 0, 0)
+	for _, key := range []string{"a.1", "a.2", "b.1"} {
+		_, err := b.Put(t.Context(), key, []byte(key), 0, 0)
+		check(t, err)
+	}
+	revision, err := b.Put(t.Context(), "a.3", nil, 0, 0)
 	check(t, err)
-	r := startWatcher(t, js, "b")
-	r.wantCall("begin")
-	r.wantEntry("before", "1", false)
-	r.wantCall("loaded")
-
-	check(t, js.DeleteKeyValue(t.Context(), "b"))
-	b = makeBucket(t, js, "b")
-	_, err = b.Put(t.Context(), "after", []byte("2"), 0, 0)
-	check(t, err)
-	broken := 0
-	for begun := false; ; {
-		switch c := r.next().(type) {
-		case error:
-			broken++
-			if begun {
-				t.Fatalf("the new watch is broken: %v", c)
+	check(t, b.Delete(t.Context(), "a.3", revision))
+	for filter, want := range map[string]int{">": 3, "a.*": 2, "c.*": 0} {
+		seen := map[string]int{}
+		check(t, b.Scan(t.Context(), filter, func(e bucket.Entry) {
+			seen[e.Key]++
+			if string(e.Value) != e.Key || seen[e.Key] > 1 {
+				t.Errorf("%s: visited %+v", filter, e)
 			}
-		case string:
-			begun = begun || c == "begin"
-			if c == "loaded" {
-				t.Fatal("loaded without the entry of the new bucket")
-			}
-		case bucket.Entry:
-			if c.Key != "after" || string(c.Value) != "2" {
-				t.Fatalf("reported %+v", c)
-			}
-			return
+		}))
+		if len(seen) != want {
+			t.Errorf("%s: visited %v", filter, seen)
 		}
-	}
-}
-
-func TestProblemOfTellsWhatPassesFromWhatIsRefused(t *testing.T) {
-	t.Parallel()
-	api := func(code jetstream.ErrorCode, words string) error {
-		return fmt.Errorf("write x: %w", &jetstream.APIError{Code: 503, ErrorCode: code, Description: words})
-	}
-	for _, c := range []struct {
-		err         error
-		want        bucket.Problem
-		unavailable bool
-	}{
-		{api(10_008, "JetStream system temporarily unavailable"), bucket.ProblemNoAnswer, true},
-		{api(10_009, "not leader"), bucket.ProblemNoAnswer, true},
-		{api(10_047, "insufficient storage resources available"), bucket.ProblemNoRoom, true},
-		{api(10_002, "resource limits exceeded for account"), bucket.ProblemNoRoom, true},
-		{api(10_077, "maximum bytes exceeded"), bucket.ProblemNoRoom, true},
-		{api(10_077, "maximum messages per subject exceeded"), bucket.ProblemNoRoom, true}, // callers ask IsPending first
-		{api(10_003, "bad request"), bucket.ProblemOther, false},
-		{jetstream.ErrStreamNotFound, bucket.ProblemMissing, true},
-		{jetstream.ErrNoStreamResponse, bucket.ProblemMissing, true},
-		{errors.New("another"), bucket.ProblemOther, false},
-	} {
-		if got := bucket.ProblemOf(c.err); got != c.want {
-			t.Errorf("%v: %s, want %s", c.err, got, c.want)
-		}
-		if got := bucket.IsUnavailable(c.err); got != c.unavailable {
-			t.Errorf("%v: unavailable %v", c.err, got)
-		}
-	}
-	if pending := api(10_077, "maximum messages per subject exceeded"); !bucket.IsPending(pending) || bucket.MayBePartlyStored(pending) {
-		t.Errorf("%v is not recognized as pending", pending)
-	}
-	if err := bucket.Explain(api(10_008, "x")); !errors.As(err, new(*jetstream.APIError)) {
-		t.Errorf("%v has lost its cause", err)
 	}
 }
