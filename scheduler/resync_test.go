@@ -44,7 +44,7 @@ func TestWatchThatGoesSilentIsBegunAnew(t *testing.T) {
 		t.Errorf("begun anew %s too early after an update", d)
 	}
 	s.watching.resyncAt = time.Now().Add(-time.Second)
-	if !s.outOfDate(t.Context()) {
+	if !s.outOfDate() {
 		t.Error("it is not begun anew")
 	}
 }

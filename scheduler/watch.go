@@ -32,18 +32,10 @@ type streamState struct {
 	last    uint64    // the highest revision that it was seen to have
 }
 
-// replacedBy returns why the bucket is not the one that was known, going by the
-// present state of its stream; "" if it is, or none was.
-func (b streamState) replacedBy(info *jetstream.StreamInfo) string {
-	switch {
-	case b.created.IsZero():
-		return ""
-	case !info.Created.Equal(b.created):
-		return "the lease bucket is another one"
-	case info.State.LastSeq < b.last:
-		return "the lease bucket was restored"
-	}
-	return ""
+// replacedBy reports whether the bucket with that stream is not the one that was known:
+// it was deleted and made again, or restored. It is false if none was known.
+func (b streamState) replacedBy(info *jetstream.StreamInfo) bool {
+	return !b.created.IsZero() && (!info.Created.Equal(b.created) || info.State.LastSeq < b.last)
 }
 
 // watching is the state of the present watch.
@@ -70,7 +62,7 @@ func (s *Scheduler) watch(ctx context.Context) {
 	bucket.Watcher{
 		Bucket: s.cfg.Namespace.LeaseBucket(),
 		Begin:  s.watchBegins, Update: s.update, Loaded: s.watchLoaded, Broken: s.watchBroke,
-		Resync: s.resync,
+		Check: s.cfg.Check, Resync: s.resync,
 	}.Run(ctx, s.js)
 }
 
@@ -80,7 +72,7 @@ func (s *Scheduler) watchBegins(info *jetstream.StreamInfo) {
 	w := &s.watching
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.stream.replacedBy(info) != "" {
+	if w.stream.replacedBy(info) {
 		s.index.invalidate()
 	}
 	w.stream = streamState{created: info.Created, last: info.State.LastSeq}
@@ -167,7 +159,7 @@ func (s *Scheduler) resyncs(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		if !s.outOfDate(ctx) {
+		if !s.outOfDate() {
 			continue
 		}
 		select {
@@ -177,27 +169,10 @@ func (s *Scheduler) resyncs(ctx context.Context) {
 	}
 }
 
-// outOfDate reports whether the watch must be begun anew: it is time, or the bucket
-// is not the one that it began with.
-func (s *Scheduler) outOfDate(ctx context.Context) bool {
+// outOfDate reports whether it is time to begin the watch anew.
+func (s *Scheduler) outOfDate() bool {
 	w := &s.watching
 	w.mu.Lock()
-	stream, resyncAt := w.stream, w.resyncAt
-	w.mu.Unlock()
-	switch {
-	case stream.created.IsZero():
-		return false // there is no watch yet
-	case time.Now().After(resyncAt):
-		return true
-	}
-	b, err := bucket.Open(ctx, s.js, s.cfg.Namespace.LeaseBucket())
-	if err != nil {
-		s.cfg.Log.Debug().Err(err).Msg("looking at the lease bucket failed; trying again")
-		return false
-	}
-	why := stream.replacedBy(b.Stream.CachedInfo())
-	if why != "" {
-		s.cfg.Log.Warn().Str("why", why).Msg("reading all leases again")
-	}
-	return why != ""
+	defer w.mu.Unlock()
+	return !w.stream.created.IsZero() && time.Now().After(w.resyncAt)
 }

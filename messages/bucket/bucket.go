@@ -24,6 +24,9 @@ var ErrNotFound = errors.New("no value at this key")
 // errEnded means that NATS has ended a subscription.
 var errEnded = errors.New("the watch has ended")
 
+// errReplaced means that a bucket was deleted and made again, or restored.
+var errReplaced = errors.New("it was replaced; reading it again")
+
 // Timeouts of one question to NATS.
 const (
 	// Timeout bounds one read or write.
@@ -194,16 +197,22 @@ func (b *Bucket) Scan(ctx context.Context, filter string, visit func(Entry)) err
 	if err != nil {
 		return fmt.Errorf("scan %s: %w", b.Subject(filter), err)
 	}
-	for u := range updates {
-		switch {
-		case u.loaded:
+	for {
+		select {
+		case u, ok := <-updates:
+			switch {
+			case !ok:
+				return fmt.Errorf("scan %s: %w", b.Subject(filter), cmp.Or(ctx.Err(), errEnded))
+			case u.loaded:
+				return b.scanMissed(ctx, filter, seen, visit)
+			case !u.Deleted && !seen[u.Key]:
+				seen[u.Key] = true
+				visit(u.Entry)
+			}
+		case <-time.After(apiTimeout): // the last entries that are expected may have been removed
 			return b.scanMissed(ctx, filter, seen, visit)
-		case !u.Deleted && !seen[u.Key]:
-			seen[u.Key] = true
-			visit(u.Entry)
 		}
 	}
-	return fmt.Errorf("scan %s: %w", b.Subject(filter), cmp.Or(ctx.Err(), errEnded))
 }
 
 // scanMissed visits the entries that the first part of a watch has not reported: if

@@ -17,6 +17,9 @@ const (
 	maxRewatch = 5 * time.Second
 )
 
+// defaultCheck is the wait between two looks at a bucket that is watched.
+const defaultCheck = 5 * time.Second
+
 // Watcher keeps a copy of a bucket up to date. All its functions are called by the
 // goroutine of [Watcher.Run], one at a time; those that are nil are left out.
 type Watcher struct {
@@ -35,6 +38,10 @@ type Watcher struct {
 	// Broken is called when a watch has failed. The copy may be out of date until
 	// Loaded is called again; the next watch begins after the wait.
 	Broken func(err error, wait time.Duration)
+	// Check is how often the watcher looks whether the bucket is still the one that it
+	// watches; 0 is 5s. Of a bucket that was deleted and made again or restored, NATS
+	// would report only some entries: the watch counts as failed and is begun anew.
+	Check time.Duration
 	// Resync ends the present watch and begins the next at once, each time that
 	// something is received from it. It may be nil.
 	Resync <-chan struct{}
@@ -71,6 +78,9 @@ func (w Watcher) watch(ctx context.Context, js jetstream.JetStream, backoff *ret
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", w.Bucket, err)
 	}
+	check := time.NewTicker(cmp.Or(w.Check, defaultCheck))
+	defer check.Stop()
+	last := b.Stream.CachedInfo().State.LastSeq // the highest revision that is known of
 	for {
 		select {
 		case <-w.Resync:
@@ -82,11 +92,16 @@ func (w Watcher) watch(ctx context.Context, js jetstream.JetStream, backoff *ret
 			return ctx.Err()
 		case <-w.Resync:
 			return nil
+		case <-check.C:
+			if b.wasReplaced(ctx, js, last) {
+				return fmt.Errorf("bucket %s: %w", w.Bucket, errReplaced)
+			}
 		case u, ok := <-updates:
 			switch {
 			case !ok:
 				return fmt.Errorf("bucket %s: %w", w.Bucket, errEnded)
 			case !u.loaded:
+				last = max(last, u.Revision)
 				w.Update(u.Entry)
 			default:
 				backoff.Reset()
@@ -96,4 +111,15 @@ func (w Watcher) watch(ctx context.Context, js jetstream.JetStream, backoff *ret
 			}
 		}
 	}
+}
+
+// wasReplaced reports whether the bucket is certainly not the one that was opened, or
+// was restored to a state before the given revision.
+func (b *Bucket) wasReplaced(ctx context.Context, js jetstream.JetStream, revision uint64) bool {
+	now, err := Open(ctx, js, b.Name)
+	if err != nil {
+		return false
+	}
+	info := now.Stream.CachedInfo()
+	return !info.Created.Equal(b.Stream.CachedInfo().Created) || info.State.LastSeq < revision
 }

@@ -59,7 +59,7 @@ func startWatcher(t *testing.T, js jetstream.JetStream, name string) *recorder {
 	go func() {
 		defer close(ended)
 		bucket.Watcher{
-			Bucket: name,
+			Bucket: name, Check: 20 * time.Millisecond,
 			Begin:  func(*jetstream.StreamInfo) { r.calls <- "begin" },
 			Update: func(e bucket.Entry) { r.calls <- e },
 			Loaded: func() { r.calls <- "loaded" },
@@ -183,26 +183,37 @@ func TestPutEntryKeepsHeadersAndComparesTheRevision(t *testing.T) {
 	}
 }
 
-func TestScanVisitsEachEntryOnce(t *testing.T) {
+func TestWatcherResumesWhenTheBucketIsDeletedAndMadeAgain(t *testing.T) {
+	t.Parallel()
 	js := startJetStream(t)
 	b := makeBucket(t, js, "b")
-	for _, key := range []string{"a.1", "a.2", "b.1"} {
-		_, err := b.Put(t.Context(), key, []byte(key), 0, 0)
-		check(t, err)
-	}
-	revision, err := b.Put(t.Context(), "a.3", nil, 0, 0)
+	_, err := b.Put(t.Context(), "before", []byte("1"), 0, 0)
 	check(t, err)
-	check(t, b.Delete(t.Context(), "a.3", revision))
-	for filter, want := range map[string]int{">": 3, "a.*": 2, "c.*": 0} {
-		seen := map[string]int{}
-		check(t, b.Scan(t.Context(), filter, func(e bucket.Entry) {
-			seen[e.Key]++
-			if string(e.Value) != e.Key || seen[e.Key] > 1 {
-				t.Errorf("%s: visited %+v", filter, e)
+	r := startWatcher(t, js, "b")
+	r.wantCall("begin")
+	r.wantEntry("before", "1", false)
+	r.wantCall("loaded")
+
+	check(t, js.DeleteKeyValue(t.Context(), "b"))
+	b = makeBucket(t, js, "b")
+	_, err = b.Put(t.Context(), "after", []byte("2"), 0, 0)
+	check(t, err)
+	for begun := false; ; {
+		switch c := r.next().(type) {
+		case error:
+			if begun {
+				t.Fatalf("the new watch is broken: %v", c)
 			}
-		}))
-		if len(seen) != want {
-			t.Errorf("%s: visited %v", filter, seen)
+		case string:
+			if begun = true; c == "loaded" {
+				t.Fatal("loaded without the entry of the new bucket")
+			}
+		case bucket.Entry:
+			if c.Key != "after" || string(c.Value) != "2" {
+				t.Fatalf("reported %+v", c)
+			}
+			r.wantCall("loaded")
+			return
 		}
 	}
 }

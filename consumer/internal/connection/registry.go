@@ -152,6 +152,7 @@ func (r *Registry) Watch(ctx context.Context, js jetstream.JetStream) {
 		Bucket: r.state.Name, Filter: keyPrefix + ">", Update: r.observe,
 		Loaded: func() { level = zerolog.WarnLevel },
 		Broken: func(err error, wait time.Duration) {
+			r.forgetRevisions()
 			r.log.WithLevel(level).Err(err).Dur("wait", wait).Msg("watching the connections failed; trying again")
 			level = zerolog.DebugLevel
 		},
@@ -186,6 +187,14 @@ func (r *Registry) remember(name string, o *opened, revision uint64) {
 	if r.seen[name] <= revision {
 		r.open[name] = o
 	}
+}
+
+// forgetRevisions is called when the watch has failed: in a bucket that was restored
+// revisions count from a lower one.
+func (r *Registry) forgetRevisions() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.seen)
 }
 
 // forget closes a connection that has been dropped.
