@@ -38,7 +38,7 @@ func TestProblemOfTellsWhatPassesFromWhatIsRefused(t *testing.T) {
 			t.Errorf("%v: unavailable %v", c.err, got)
 		}
 	}
-	if pending := api(10_077, "maximum messages per subject exceeded"); !bucket.IsPending(pending) || bucket.MayBePartlyStored(pending) {
+	if pending := api(10_077, "maximum messages per subject exceeded"); !bucket.IsSubjectFull(pending) || bucket.MayBePartlyStored(pending) {
 		t.Errorf("%v is not recognized as pending", pending)
 	}
 	if err := bucket.Explain(api(10_008, "x")); !errors.As(err, new(*jetstream.APIError)) {

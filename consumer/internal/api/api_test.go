@@ -29,8 +29,8 @@ type fakes struct {
 }
 
 func (f *fakes) WouldRefuse(messages.DynamicSecret, messages.LeaseName) error { return f.full }
-func (f *fakes) Spent() bool                                           { return f.spent }
-func (f *fakes) Err() error                                            { return f.health }
+func (f *fakes) Spent() bool                                                  { return f.spent }
+func (f *fakes) Err() error                                                   { return f.health }
 
 // commands hands what is published to the test, which returns what comes of it.
 type commands struct {

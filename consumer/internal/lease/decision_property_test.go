@@ -115,19 +115,19 @@ func checkRequestStep(t *rapid.T, f requestFacts, r record.Record, step requestS
 	_, takeOver := r.TakeOver(plan().Origin, f.now, timing)
 	_, again := r.Again(plan(), f.now, timing)
 	allowed := map[requestStep]bool{
-		stepBegin:         again == nil,
-		stepTakeOver:      takeOver == nil && (f.own || !f.now.Before(r.Due)),
-		stepDeliver:       open && !f.late && f.now.Before(r.ExpiresAt),
-		stepWaitAttempt:   takeOver == nil && !f.own && !f.late,
-		stepWaitTeardown:  r.WillBeRepeatable() && !f.late,
-		stepGiveUp:        f.own && open && !wasDelivered && (f.late || !f.now.Before(r.ExpiresAt)),
-		stepFinishFailed:  f.own && r.Reason == messages.ReasonFailed,
-		stepAnswerFailed:  !f.own && r.Reason == messages.ReasonFailed,
-		stepAck:           f.own && wasDelivered,
-		stepRejectLate:    f.late,
-		stepRejectEnded:   inTeardownOrEnded && !wasDelivered,
-		stepRejectHanded:  !f.own && wasDelivered && !open,
-		stepRejectExpired: !f.own && open && !f.now.Before(r.ExpiresAt),
+		stepBegin:           again == nil,
+		stepTakeOver:        takeOver == nil && (f.own || !f.now.Before(r.Due)),
+		stepDeliver:         open && !f.late && f.now.Before(r.ExpiresAt),
+		stepWaitAttempt:     takeOver == nil && !f.own && !f.late,
+		stepWaitTeardown:    r.WillBeRepeatable() && !f.late,
+		stepGiveUp:          f.own && open && !wasDelivered && (f.late || !f.now.Before(r.ExpiresAt)),
+		stepFinishFailed:    f.own && r.Reason == messages.ReasonFailed,
+		stepAnswerFailed:    !f.own && r.Reason == messages.ReasonFailed,
+		stepAck:             f.own && wasDelivered,
+		stepRejectLate:      f.late,
+		stepRejectEnded:     inTeardownOrEnded && !wasDelivered,
+		stepRejectDelivered: !f.own && wasDelivered && !open,
+		stepRejectExpired:   !f.own && open && !f.now.Before(r.ExpiresAt),
 	}
 	if !allowed[step] {
 		t.Fatalf("%s, own %v, late %v, at %s: %+v", step, f.own, f.late, f.now, r)

@@ -91,8 +91,8 @@ func TestDecideRequest(t *testing.T) {
 		{"active, not confirmed", deliveredLease(activeLease(plan())), soon, stepDeliver, stepAck, stepDeliver, stepRejectLate},
 		{"expired, not delivered", activeLease(plan()), expired, stepGiveUp, stepGiveUp, stepRejectExpired, stepRejectExpired},
 		{"expired, not confirmed", deliveredLease(activeLease(plan())), expired, stepAck, stepAck, stepRejectExpired, stepRejectExpired},
-		{"settled", settledLease(), soon, stepAck, stepAck, stepRejectHanded, stepRejectHanded},
-		{"settled by a restore", must(activeLease(plan()).Restored(expired, 1, timing)), soon, stepAck, stepAck, stepRejectHanded, stepRejectHanded},
+		{"settled", settledLease(), soon, stepAck, stepAck, stepRejectDelivered, stepRejectDelivered},
+		{"settled by a restore", must(activeLease(plan()).Restored(expired, 1, timing)), soon, stepAck, stepAck, stepRejectDelivered, stepRejectDelivered},
 
 		{"teardown, not delivered", endingLease(activeLease(plan()), undelivered), soon, stepWaitTeardown, stepRejectLate, stepWaitTeardown, stepRejectLate},
 		{"teardown, not confirmed", endingLease(deliveredLease(activeLease(plan())), undelivered), soon, stepAck, stepAck, stepWaitTeardown, stepRejectLate},
@@ -100,9 +100,9 @@ func TestDecideRequest(t *testing.T) {
 		{"teardown, AWS was away", failingLease(away), soon, stepFinishFailed, stepFinishFailed, stepWaitTeardown, stepRejectLate},
 		{"teardown, AWS refused", failingLease(refused), soon, stepFinishFailed, stepFinishFailed, stepAnswerFailed, stepAnswerFailed},
 		{"teardown, revoked before delivery", endingLease(activeLease(plan()), requested), soon, stepRejectEnded, stepRejectEnded, stepRejectEnded, stepRejectEnded},
-		{"teardown, revoked", endingLease(settledLease(), requested), soon, stepAck, stepAck, stepRejectHanded, stepRejectHanded},
+		{"teardown, revoked", endingLease(settledLease(), requested), soon, stepAck, stepAck, stepRejectDelivered, stepRejectDelivered},
 		{"session denied, not delivered", deniedLease(endingLease(activeLease(rolePlan()), undelivered)), soon, stepRejectEnded, stepRejectEnded, stepRejectEnded, stepRejectEnded},
-		{"session denied, not confirmed", deniedLease(endingLease(deliveredLease(activeLease(rolePlan())), undelivered)), soon, stepAck, stepAck, stepRejectHanded, stepRejectHanded},
+		{"session denied, not confirmed", deniedLease(endingLease(deliveredLease(activeLease(rolePlan())), undelivered)), soon, stepAck, stepAck, stepRejectDelivered, stepRejectDelivered},
 
 		{"ended, not delivered", endedLease(endingLease(activeLease(plan()), undelivered)), soon, stepBegin, stepBegin, stepBegin, stepBegin},
 		{"ended, not confirmed", endedLease(endingLease(deliveredLease(activeLease(plan())), undelivered)), soon, stepAck, stepAck, stepBegin, stepBegin},
@@ -110,7 +110,7 @@ func TestDecideRequest(t *testing.T) {
 		{"failed, AWS was away", endedLease(failingLease(away)), soon, stepFinishFailed, stepFinishFailed, stepBegin, stepBegin},
 		{"failed, AWS refused", endedLease(failingLease(refused)), soon, stepFinishFailed, stepFinishFailed, stepAnswerFailed, stepAnswerFailed},
 		{"revoked before delivery", endedLease(endingLease(activeLease(plan()), requested)), soon, stepRejectEnded, stepRejectEnded, stepRejectEnded, stepRejectEnded},
-		{"revoked", endedLease(endingLease(settledLease(), requested)), soon, stepAck, stepAck, stepRejectHanded, stepRejectHanded},
+		{"revoked", endedLease(endingLease(settledLease(), requested)), soon, stepAck, stepAck, stepRejectDelivered, stepRejectDelivered},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, want := range []struct {
@@ -142,7 +142,7 @@ func TestDecideReminder(t *testing.T) {
 		record record.Record
 		now    time.Time
 		// What is decided for the first delivery of the reminder, and for a later one.
-		first, again reminder
+		first, again reminderDecision
 	}{
 		{"provisioning, not due", provisioningLease(), noon, reminderDecision{}, reminderDecision{}},
 		{"provisioning, due", provisioningLease(), noon.Add(time.Minute), reminderDecision{action: record.ActionAbandon}, reminderDecision{action: record.ActionAbandon}},
