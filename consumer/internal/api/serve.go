@@ -112,7 +112,7 @@ func (s *Service) emitRefusal(r apiRequest, e *messages.Error) {
 
 // refusedByAPI is the id in the name of the event of a refused request that names no
 // lease. Each refusal is an occurrence of its own, so the occurrence is random.
-const refusedByAPI = "api"
+const refusedByAPI = "door"
 
 // refuse counts and logs a refusal, and answers with it.
 func (s *Service) refuse(r apiRequest, e *messages.Error) {
