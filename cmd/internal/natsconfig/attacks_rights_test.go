@@ -13,11 +13,11 @@ import (
 )
 
 var messageAttacks = []attack{
-	{name: "another's idempotency key, used before under the requester's identity", alone: byKey, do: func(s *siege) func() string {
+	{name: "another's idempotency key, used up before", alone: byKey, do: func(s *siege) func() string {
 		s.forged(messages.HeaderIdempotencyKey, "job-7 "+s.victim.ID)
 		return s.ask(s.bob, s.ns.API("request", "bob", "ci"), "", messages.HeaderIdempotencyKey, "job-7 "+s.victim.ID).not(messages.KindCredentials)
 	}},
-	{name: "another's idempotency key, used before under the other identity", do: func(s *siege) func() string {
+	{name: "another's idempotency key, used up in his name", do: func(s *siege) func() string {
 		s.ask(s.alice, s.ns.API("request", "bob", "ci"), "", messages.HeaderIdempotencyKey, "job-8 "+s.victim.ID)
 		s.settled() // until then he would be given the same key
 		return s.ask(s.bob, s.ns.API("request", "bob", "ci"), "", messages.HeaderIdempotencyKey, "job-8 "+s.victim.ID).not(messages.KindCredentials)
@@ -28,7 +28,7 @@ var messageAttacks = []attack{
 	{name: "a body of 17 kB", alone: bySize, do: func(s *siege) func() string {
 		return s.ask(s.alice, s.ns.API("request", "alice", "ci"), strings.Repeat(" ", 17<<10)).is(messages.KindCredentials)
 	}},
-	{name: "renewals that are replayed in another order", alone: byRenewal, do: func(s *siege) func() string {
+	{name: "renewals that are replayed and come in another order", alone: byRenewal, do: func(s *siege) func() string {
 		l := *s.lease(s.alice, "alice", "").Lease
 		var harms []func() string
 		end := l.ExpiresAt
@@ -113,46 +113,46 @@ var rightAttacks = []attack{
 		s.ask(s.alice, "$JS.API.STREAM.PURGE.KV_lessor_lease", "")
 		return s.victimHarmed
 	}},
-	{name: "a forged event", do: func(s *siege) func() string {
+	{name: "an event made up", do: func(s *siege) func() string {
 		s.send(s.alice, s.ns.Event(lease(s.victim), messages.EventExpiring), "", `{"made":"up"}`)
 		return func() string { return s.told(s.ns.Event(lease(s.victim), messages.EventExpiring)).holds("made")() }
 	}},
-	{name: "a subscription to others' answers", do: func(s *siege) func() string {
+	{name: "listening to what others are told", do: func(s *siege) func() string {
 		heard := s.heard(s.alice, ">", "_INBOX.>", "_INBOX_bob.>", "_R_.>")
 		s.lease(s.bob, "bob", "")
 		return heard
 	}},
-	{name: "a subscription to others' requests", do: func(s *siege) func() string {
+	{name: "listening to what others ask", do: func(s *siege) func() string {
 		heard := s.heard(s.alice, "lessor.>", "lessor.api.>", "lessor.request.>", "lessor.event.>", "$JS.>", "$KV.>")
 		s.lease(s.bob, "bob", "")
 		return heard
 	}},
-	{name: "an answer in place of the broker", do: func(s *siege) func() string {
+	{name: "answering in the broker's place", do: func(s *siege) func() string {
 		return s.heardAfter(s.heard(s.alice, s.ns.API("request", "bob", "ci"), s.ns.API("request", "*", "*")))
 	}},
-	{name: "commands of an operator", do: func(s *siege) func() string {
+	{name: "orders of an operator", do: func(s *siege) func() string {
 		return anyOf(s.ask(s.alice, s.ns.AdminSecret(messages.AdminList), "").is(messages.KindSecrets),
 			s.ask(s.alice, s.ns.AdminLease(messages.AdminLeaseRevoke), `{"lease":"`+s.victim.Name+`"}`).is(messages.KindAccepted), s.victimHarmed)
 	}},
-	{name: "commands under an operator's name", do: func(s *siege) func() string {
+	{name: "orders under an operator's name", do: func(s *siege) func() string {
 		return s.orders(s.alice, "olga")
 	}},
-	{name: "an operator's commands under another's name", do: func(s *siege) func() string {
+	{name: "an operator's orders under another's name", do: func(s *siege) func() string {
 		return s.orders(s.connect("operator", "olga"), "kim")
 	}},
-	{name: "an operator's commands without a name", do: func(s *siege) func() string {
+	{name: "an operator's orders under no name", do: func(s *siege) func() string {
 		return s.orders(s.connect("operator", "olga"), "")
 	}},
-	{name: "an auditor's commands under an operator's name", do: func(s *siege) func() string {
+	{name: "an auditor's orders under an operator's name", do: func(s *siege) func() string {
 		return s.orders(s.connect("auditor", "audrey"), "olga")
 	}},
-	{name: "a lease for an auditor", do: func(s *siege) func() string {
+	{name: "an auditor's lease", do: func(s *siege) func() string {
 		return s.ask(s.connect("auditor", "audrey"), s.ns.API("request", "audrey", "ci"), "").is(messages.KindCredentials)
 	}},
-	{name: "an auditor's commands", do: func(s *siege) func() string {
+	{name: "an auditor's order", do: func(s *siege) func() string {
 		return s.ask(s.connect("auditor", "audrey"), s.ns.AdminSecret(messages.AdminList), "").is(messages.KindSecrets)
 	}},
-	{name: "an auditor's consumer that delivers to a record", do: func(s *siege) func() string {
+	{name: "an auditor's consumer that writes among the records", do: func(s *siege) func() string {
 		audrey := s.connect("auditor", "audrey")
 		s.heard(audrey, s.kvVictim()) // a consumer delivers where somebody listens
 		s.ask(audrey, "$JS.API.CONSUMER.CREATE.LESSOR_EVENT",

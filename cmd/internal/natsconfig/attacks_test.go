@@ -15,18 +15,18 @@ import (
 // What refuses an attack that NATS lets through.
 const (
 	byReply   = "the broker answers on inboxes only"
-	byNames   = "the broker accepts names of a-z, 0-9, _ and - only"
-	byBody    = "the broker rejects bodies with unknown fields"
-	byHeaders = "the API drops headers that it does not know"
-	byName    = "a lease is found by its whole name, with the identity"
-	byToken   = "a confirmation needs a token that only the broker makes"
-	byKey     = "an idempotency key belongs to one identity"
-	byRenewal = "a renewal never moves the end back, nor beyond max_ttl"
-	bySize    = "the broker limits bodies and keys"
-	byRation  = "the API looks up the lease first, and limits the events about refusals"
-	byStream  = "settings of the streams"
-	byServer  = "the NATS server limits subjects, and closes the connection"
-	byAPI     = "JetStream's API rejects unknown fields"
+	byNames   = "the broker takes names of a-z, 0-9, _ and - only"
+	byBody    = "the broker takes no body with fields that it does not know"
+	byHeaders = "the front door passes on no header but its own"
+	byName    = "a lease is found by its whole name, identity included"
+	byToken   = "a confirmation needs a token that the broker has made"
+	byKey     = "an idempotency key counts for its identity alone"
+	byRenewal = "a renewal never moves the end back, nor past the most"
+	bySize    = "the broker bounds bodies and keys"
+	byRation  = "the door asks for the lease first, and tells so many refusals a minute"
+	byStream  = "the streams' own settings"
+	byServer  = "the NATS server bounds a subject, and ends the connection"
+	byAPI     = "JetStream's API takes no fields that it does not know"
 )
 
 // attack is something that somebody does who should not. It returns what tells, when
@@ -59,31 +59,31 @@ var replyAttacks = []attack{
 		s.aimed(s.ns.Revoke(lease(s.victim)))
 		return s.victimHarmed
 	}},
-	{name: "a stream's acknowledgement as a command to the admin service", alone: byReply, do: func(s *siege) func() string {
+	{name: "a stream's acknowledgement as an order to the admin service", alone: byReply, do: func(s *siege) func() string {
 		s.aimed(s.ns.AdminSecret(messages.AdminDelete))
 		return s.ask(s.bob, s.ns.API("request", "bob", "ci"), "").not(messages.KindCredentials)
 	}},
-	{name: "an API answer written over a record", alone: byReply, do: func(s *siege) func() string {
+	{name: "the front door's answer written over a record", alone: byReply, do: func(s *siege) func() string {
 		s.send(s.alice, s.ns.API("list", "alice"), s.kvVictim(), "")
 		s.send(s.alice, s.ns.API("request", "alice", "ci"), s.kvVictim(), "")
 		return s.victimHarmed
 	}},
-	{name: "an API answer sent to JetStream's API", alone: byReply, do: func(s *siege) func() string {
+	{name: "the front door's answer sent to JetStream's API", alone: byReply, do: func(s *siege) func() string {
 		s.send(s.alice, s.ns.API("list", "alice"), "$JS.API.STREAM.PURGE.KV_lessor_lease", "")
 		return s.victimHarmed
 	}},
-	{name: "an API answer as a revocation of another's lease", alone: byReply, do: func(s *siege) func() string {
+	{name: "the front door's answer as a revocation of another's lease", alone: byReply, do: func(s *siege) func() string {
 		s.send(s.alice, s.ns.API("get", s.own.Name), s.ns.Revoke(lease(s.victim)), "")
 		s.send(s.alice, s.ns.API("get", s.own.Name), s.door("revoke"), "")
 		return s.victimHarmed
 	}},
-	{name: "an API answer sent to another's inbox", do: func(s *siege) func() string {
+	{name: "the front door's answer sent to another's inbox", do: func(s *siege) func() string {
 		inbox := s.bob.NewInbox()
 		heard := s.heard(s.bob, inbox)
 		s.send(s.alice, s.ns.API("get", s.own.Name), inbox, "")
 		return heard
 	}},
-	{name: "an API answer sent to another's deliver subject", alone: byReply, do: func(s *siege) func() string {
+	{name: "the front door's answer sent to another's deliver subject", alone: byReply, do: func(s *siege) func() string {
 		heard := s.heard(s.bob, "lessor.deliver.bob.x")
 		s.send(s.alice, s.ns.API("get", s.own.Name), "lessor.deliver.bob.x", "")
 		return heard
@@ -92,22 +92,22 @@ var replyAttacks = []attack{
 		s.send(s.connect("operator", "olga"), s.ns.AdminAs("olga", s.ns.AdminSecret(messages.AdminList)), s.kvVictim(), "")
 		return s.victimHarmed
 	}},
-	{name: "an auditor's direct get written over a record", permitted: true, do: func(s *siege) func() string {
+	{name: "an auditor's reading written over a record", permitted: true, do: func(s *siege) func() string {
 		s.send(s.connect("auditor", "audrey"), eventHistory(s.ns), s.kvVictim(), `{"seq":1}`)
 		return s.victimHarmed
 	}},
-	{name: "an operator's direct get written over a record", permitted: true, do: func(s *siege) func() string {
+	{name: "an operator's reading written over a record", permitted: true, do: func(s *siege) func() string {
 		s.send(s.connect("operator", "olga"), eventHistory(s.ns), s.kvVictim(), `{"seq":2}`)
 		return s.victimHarmed
 	}},
-	{name: "an operator's direct get as a command under another's name", alone: byReply, do: func(s *siege) func() string {
+	{name: "an operator's reading as an order under another's name", alone: byReply, do: func(s *siege) func() string {
 		s.send(s.connect("operator", "olga"), eventHistory(s.ns), s.ns.AdminAs("kim", s.ns.AdminSecret(messages.AdminGet)), `{"seq":2}`)
 		return s.toldOf("kim")
 	}},
 }
 
 var headerAttacks = []attack{
-	{name: "Lessor-Reply-To on an API request", alone: byHeaders, do: func(s *siege) func() string {
+	{name: "Lessor-Reply-To at the front door", alone: byHeaders, do: func(s *siege) func() string {
 		inbox := s.bob.NewInbox()
 		heard := s.heard(s.bob, inbox)
 		return anyOf(s.forged(messages.HeaderReplyTo, inbox).not(messages.KindCredentials), heard)
@@ -118,11 +118,11 @@ var headerAttacks = []attack{
 		s.send(s.alice, requestAlice, "", "", messages.HeaderReplyTo, inbox)
 		return heard
 	}},
-	{name: "Lessor-Reply-To on the stream, naming a record", alone: byReply, do: func(s *siege) func() string {
+	{name: "Lessor-Reply-To on the stream, a record", alone: byReply, do: func(s *siege) func() string {
 		s.send(s.alice, requestAlice, "", "", messages.HeaderReplyTo, s.kvVictim())
 		return s.victimHarmed
 	}},
-	{name: "Lessor-Reason on an API request, an operator's", alone: byHeaders, do: func(s *siege) func() string {
+	{name: "Lessor-Reason, an operator's", alone: byHeaders, do: func(s *siege) func() string {
 		l := s.lease(s.alice, "alice", "").Lease
 		s.ask(s.alice, s.ns.API("revoke", l.Name), "", messages.HeaderReason, string(messages.ReasonOperator))
 		return s.endedBy(l.Name, messages.ReasonOperator)
@@ -132,24 +132,24 @@ var headerAttacks = []attack{
 		s.send(s.alice, s.ns.Revoke(lease(*l)), "", "", messages.HeaderReason, string(messages.ReasonOperator))
 		return s.endedBy(l.Name, messages.ReasonOperator)
 	}},
-	{name: "Lessor-Due on an API request, a reminder", alone: byHeaders, do: func(s *siege) func() string {
+	{name: "Lessor-Due, a reminder that is nobody's to send", alone: byHeaders, do: func(s *siege) func() string {
 		l := s.lease(s.alice, "alice", "").Lease
 		return s.ask(s.alice, s.ns.API("revoke", l.Name), "", messages.HeaderDue, "2026-01-01T00:00:00Z").not(messages.KindRevoked)
 	}},
-	{name: "Lessor-Deadline on an API request, in the past", alone: byHeaders, do: func(s *siege) func() string {
+	{name: "Lessor-Deadline, one that has passed", alone: byHeaders, do: func(s *siege) func() string {
 		return s.forged(messages.HeaderDeadline, "2026-01-01T00:00:00Z").not(messages.KindCredentials)
 	}},
-	{name: "Nats-Msg-Id on API requests, twice the same", alone: byHeaders, do: func(s *siege) func() string {
+	{name: "Nats-Msg-Id, twice the same", alone: byHeaders, do: func(s *siege) func() string {
 		return anyOf(s.forged("Nats-Msg-Id", "x").not(messages.KindCredentials), s.forged("Nats-Msg-Id", "x").not(messages.KindCredentials))
 	}},
-	{name: "Nats-Rollup on API requests", alone: byHeaders, do: func(s *siege) func() string {
+	{name: "Nats-Rollup", alone: byHeaders, do: func(s *siege) func() string {
 		return anyOf(s.forged("Nats-Rollup", "all").not(messages.KindCredentials), s.forged("Nats-Rollup", "sub").not(messages.KindCredentials))
 	}},
 	{name: "Nats-Rollup on the records", alone: byStream, do: func(s *siege) func() string {
 		s.send(s.alice, "$KV.lessor_lease.alice.ci.none", "", "{}", "Nats-Rollup", "all")
 		return s.victimHarmed
 	}},
-	{name: "Nats-Schedule on an API request, with another's record as target", alone: byHeaders, do: func(s *siege) func() string {
+	{name: "Nats-Schedule with another's record as target", alone: byHeaders, do: func(s *siege) func() string {
 		return anyOf(s.forged("Nats-Schedule", "@at 2026-01-01T00:00:00Z", "Nats-Schedule-Target", s.kvVictim(), "Nats-Schedule-TTL", "1h").
 			not(messages.KindCredentials), s.victimHarmed)
 	}},
@@ -158,7 +158,7 @@ var headerAttacks = []attack{
 		s.own = *s.lease(s.alice, "alice", "").Lease
 		return s.victimHarmed
 	}},
-	{name: "Nats-Expected-… on API requests", alone: byHeaders, do: func(s *siege) func() string {
+	{name: "Nats-Expected-…", alone: byHeaders, do: func(s *siege) func() string {
 		var harms []func() string
 		for header, value := range map[string]string{
 			"Nats-Expected-Last-Sequence": "99999", "Nats-Expected-Last-Subject-Sequence": "99999",
@@ -168,7 +168,7 @@ var headerAttacks = []attack{
 		}
 		return anyOf(harms...)
 	}},
-	{name: "Nats-Msg-Id of a future event", do: func(s *siege) func() string {
+	{name: "Nats-Msg-Id of an event that is to come", do: func(s *siege) func() string {
 		e := messages.NewEvent(s.broker.Installation(), lease(s.victim), messages.EventRevoked, "1", s.now(), messages.EventData{})
 		s.send(s.alice, s.ns.Event(lease(s.victim), messages.EventRevoked), "", "{}", "Nats-Msg-Id", e.ID)
 		s.ask(s.bob, s.door("revoke"), "")
@@ -191,7 +191,7 @@ var identityAttacks = []attack{
 		s.send(s.alice, s.ns.Request("bob", "ci"), "", "", messages.HeaderReplyTo, inbox)
 		return heard
 	}},
-	{name: "a lease of a secret that is not in the requester's list", do: func(s *siege) func() string {
+	{name: "a lease of a secret that is not for her", do: func(s *siege) func() string {
 		return s.ask(s.alice, s.ns.API("request", "alice", "prod"), "").is(messages.KindCredentials)
 	}},
 	{name: "a renewal with a leaked lease name", do: func(s *siege) func() string {
@@ -210,7 +210,7 @@ var identityAttacks = []attack{
 		s.send(s.alice, s.ns.Revoke(lease(s.victim)), "", "")
 		return s.victimHarmed
 	}},
-	{name: "another's lease id under the requester's own identity", alone: byName, do: func(s *siege) func() string {
+	{name: "another's lease id under her own name", alone: byName, do: func(s *siege) func() string {
 		name := "alice.ci." + s.victim.ID
 		s.ask(s.alice, s.ns.API("renew", name), `{"ttl":"5h"}`)
 		s.ask(s.alice, s.ns.API("revoke", name), "")
@@ -222,21 +222,21 @@ var identityAttacks = []attack{
 	{name: "listing another's leases", do: func(s *siege) func() string {
 		return s.ask(s.alice, s.ns.API("list", "bob"), "").is(messages.KindLeases)
 	}},
-	{name: "a confirmation of another's lease", alone: byToken, do: func(s *siege) func() string {
+	{name: "a confirmation in another's place", alone: byToken, do: func(s *siege) func() string {
 		l := s.lease(s.bob, "bob", `{"confirm":true}`).Lease
 		s.send(s.alice, s.ns.Confirm(lease(*l), "guessed"), "", "")
 		return func() string {
 			return s.told(s.ns.Event(lease(*l), messages.EventConfirmed)).holds("lessor.lease.confirmed")()
 		}
 	}},
-	{name: "invalid identities", alone: byNames, do: func(s *siege) func() string {
+	{name: "identities that are none", alone: byNames, do: func(s *siege) func() string {
 		return s.named(s.alice, func(name string) string { return s.ns.API("request", name, "ci") })
 	}},
-	{name: "invalid names of secrets", alone: byNames, do: func(s *siege) func() string {
+	{name: "secrets that are none", alone: byNames, do: func(s *siege) func() string {
 		// This one may lease all, so that its names reach the broker.
 		return s.named(s.connect("requester", "deploy-bot"), func(name string) string { return s.ns.API("request", "deploy-bot", name) })
 	}},
-	{name: "invalid names on the stream", alone: byNames, do: func(s *siege) func() string {
+	{name: "names that are none on the stream", alone: byNames, do: func(s *siege) func() string {
 		inbox := s.alice.NewInbox()
 		heard := s.heard(s.alice, inbox)
 		for _, name := range names {
