@@ -5,12 +5,13 @@
 // an index of these times in memory. A watch of the lease bucket keeps the index up
 // to date. Five times a second a tick takes what is due from the front of the index
 // and publishes a reminder for each: a message without a body on the lease's revoke
-// subject. A tick costs what is due, not what exists. The worker that receives the
-// reminder reads the record and decides whether there is anything to do.
+// subject. The time that a tick takes grows with the number of leases that are due, and
+// not with the number of all leases. The worker that receives the reminder reads the
+// record and decides whether there is anything to do.
 //
-// The stream of revocations has at most one pending reminder for each lease, so
-// reminders are idempotent: any number of schedulers may run, and there is no leader. A reminder
-// is repeated, at growing intervals, until the record changes.
+// The stream of revocations takes one pending message for each lease, a command or a
+// reminder. So any number of schedulers may run, and there is no leader. A reminder is
+// repeated, at growing intervals, until the record changes.
 //
 // # Loading
 //

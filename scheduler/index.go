@@ -60,9 +60,9 @@ func (x *index) beginGeneration() {
 	x.generation++
 }
 
-// knows reports whether the index has that revision of a lease's record. If so, the
-// generation has seen it.
-func (x *index) knows(lease string, revision uint64) bool {
+// markSeen reports whether the index has that revision of a lease's record, and notes
+// that the present generation has seen it.
+func (x *index) markSeen(lease string, revision uint64) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e := x.entries[lease]
@@ -171,8 +171,8 @@ func (x *index) invalidate() {
 	}
 }
 
-// reminder is a lease that is due.
-type reminder struct {
+// dueLease is a lease that is due.
+type dueLease struct {
 	lease  string
 	due    time.Time
 	before int // reminders before this one, since the record changed
@@ -180,13 +180,13 @@ type reminder struct {
 
 // take returns at most limit leases that are due, the longest due first. Each is due
 // again after the time that again returns for the number of its reminders so far.
-func (x *index) take(now time.Time, limit int, again func(reminders int) time.Duration) []reminder {
+func (x *index) take(now time.Time, limit int, again func(reminders int) time.Duration) []dueLease {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var out []reminder
+	var out []dueLease
 	for len(out) < limit && len(x.queue) > 0 && !x.queue[0].next.After(now) {
 		e := x.queue[0]
-		out = append(out, reminder{lease: e.lease, due: e.due, before: int(e.reminders)})
+		out = append(out, dueLease{lease: e.lease, due: e.due, before: int(e.reminders)})
 		if e.reminders < 255 {
 			e.reminders++
 		}
@@ -194,7 +194,7 @@ func (x *index) take(now time.Time, limit int, again func(reminders int) time.Du
 		heap.Fix(&x.queue, 0)
 	}
 	// The queue is ordered by the time of the next reminder.
-	slices.SortStableFunc(out, func(a, b reminder) int { return a.due.Compare(b.due) })
+	slices.SortStableFunc(out, func(a, b dueLease) int { return a.due.Compare(b.due) })
 	return out
 }
 

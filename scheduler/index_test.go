@@ -69,7 +69,7 @@ func (m *indexModel) SeeAgain(t *rapid.T) {
 	name, revision := drawName(t), drawRevision(t)
 	l := m.leases[name]
 	known := l != nil && l.revision == revision
-	if m.x.knows(name, revision) != known {
+	if m.x.markSeen(name, revision) != known {
 		t.Fatalf("knows %s at %d: %t", name, revision, !known)
 	}
 	if known {

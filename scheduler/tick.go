@@ -75,7 +75,7 @@ func (s *Scheduler) remindAgain(reminders int) time.Duration {
 }
 
 // remind publishes a reminder. It does not wait for the stream to store it.
-func (s *Scheduler) remind(r reminder) {
+func (s *Scheduler) remind(r dueLease) {
 	name, err := messages.ParseLeaseName(r.lease)
 	if err != nil {
 		return // update sets such keys aside

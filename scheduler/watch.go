@@ -117,7 +117,7 @@ func (s *Scheduler) update(e bucket.Entry) {
 		s.index.remove(e.Key)
 		return
 	}
-	if s.index.knows(e.Key, e.Revision) {
+	if s.index.markSeen(e.Key, e.Revision) {
 		return
 	}
 	r, err := record.Summarize(e.Key, e.Header, e.Value)

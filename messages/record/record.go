@@ -115,8 +115,8 @@ func (r Record) SessionDenied() bool {
 	return r.State == messages.StateRevoking && !r.DeniedAt.IsZero()
 }
 
-// AccessEnded reports whether a user is in teardown and no key of it works: its key
-// is deleted, or was never delivered. What is left is cleanup.
+// AccessEnded reports whether a user is in teardown and no requester has a key of it
+// that works: its key is deleted, or the lease was never issued. What is left is cleanup.
 func (r Record) AccessEnded() bool {
 	return r.State == messages.StateRevoking && !r.User.IsSession() && (!r.KeyDeletedAt.IsZero() || r.IssuedAt.IsZero())
 }

@@ -122,6 +122,9 @@ func (r Record) Activate(accessKeyID string, sealed *messages.Sealed, now time.T
 	return r, nil
 }
 
+// ReadyBy is when the wait for AWS to accept the key ends (ready_within).
+func (r Record) ReadyBy(t Timing) time.Time { return r.DeliverBy.Add(-t.Deliver) }
+
 // WithOrigin returns the record with another origin: the message that the delivery
 // answers, which may be a repeat of the one that began the lease.
 func (r Record) WithOrigin(origin Origin) Record {

@@ -145,7 +145,7 @@ func TestAnswerToAssumeRoleIsNotTheCallsAnswer(t *testing.T) {
 	if n := b.Count("AssumeRole"); n != sdkAttempts {
 		t.Errorf("AssumeRole was sent %d times", n)
 	}
-	if s := a.calls.budget.Limiter().State(); !math.IsInf(s.Rate, 1) || s.Accepted != 0 {
+	if s := a.retryer.budget.Limiter().State(); !math.IsInf(s.Rate, 1) || s.Accepted != 0 {
 		t.Errorf("the answers count for the account's call budget: %+v", s)
 	}
 	b.SetHook(nil)

@@ -22,7 +22,7 @@ type account struct {
 	connection     provider.Connection
 	iam            *iam.Client
 	sts            *sts.Client
-	calls          *retryer
+	retryer        *retryer
 	join           func(number string) // shares the call budget of the account with that number
 	backoff        func(try int) time.Duration
 	attemptTimeout time.Duration
@@ -36,7 +36,7 @@ func (p *Provider) connect(ctx context.Context, c provider.Connection) (*account
 	o := p.options
 	calls := newRetryer(o)
 	if before, ok := p.accounts[c.Name]; ok {
-		calls.budget = before.calls.budget // another secret of the same connection
+		calls.budget = before.retryer.budget // another secret of the same connection
 	}
 	log := o.Log.With().Str("connection", c.Name).Logger()
 	auth := awsauth.Config{
@@ -67,7 +67,7 @@ func (p *Provider) connect(ctx context.Context, c provider.Connection) (*account
 			s.EndpointResolverV2 = &resolvedOnce{EndpointResolverV2: iam.NewDefaultEndpointResolverV2()}
 		}),
 		sts:            sts.NewFromConfig(cfg, func(s *sts.Options) { setEndpoint(&s.BaseEndpoint, o.Endpoint) }),
-		calls:          calls,
+		retryer:        calls,
 		join:           func(number string) { p.budgets.Join(calls.budget, number) },
 		backoff:        o.Backoff,
 		attemptTimeout: o.AttemptTimeout,

@@ -73,8 +73,8 @@ func (a *account) createUser(ctx context.Context, c provider.Creation, following
 }
 
 // additions returns the steps that give a new user what the lease states: the inline
-// policy, unless it is "", the managed policies, the groups and, as the last step, the
-// key.
+// policy, unless it is "", the managed policies, the groups and the key. They run
+// concurrently; the step that makes the key stores it in credentials.
 func (a *account) additions(c provider.Creation, policy string, credentials *messages.Credentials) []step {
 	name := aws.String(c.User.Name)
 	var steps []step

@@ -42,7 +42,8 @@
 // next one. All other calls may be repeated, and the SDK does so. A CreateUser whose answer
 // was lost finds its own user the second time, and adopts it if the tags state its owner.
 //
-// IAM is eventually consistent. Create waits until a new user is found. Delete takes "not
+// IAM is eventually consistent. The steps of Create are repeated until AWS
+// finds the new user. Delete takes "not
 // found" for "deleted" only if the user is old enough. Calls that change one user
 // concurrently may fail with ConcurrentModification: they are repeated after a while, and
 // finally one after the other.

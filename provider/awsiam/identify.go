@@ -48,4 +48,4 @@ func (a *account) Probe(ctx context.Context, c messages.Credentials) error {
 }
 
 // Backlog implements [provider.Account].
-func (a *account) Backlog() bool { return a.calls.budget.Limiter().Backlog() }
+func (a *account) Backlog() bool { return a.retryer.budget.Limiter().Backlog() }

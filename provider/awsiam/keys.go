@@ -18,14 +18,14 @@ import (
 // of the user, because their secrets are lost.
 func (a *account) createKey(c provider.Creation, credentials *messages.Credentials) step {
 	clean := true
-	return step{op: "CreateAccessKey", keyed: true, do: func(ctx context.Context) error {
+	return step{op: "CreateAccessKey", createsKey: true, do: func(ctx context.Context) error {
 		if !clean {
 			if err := a.deleteLostKeys(ctx, c); err != nil {
 				return err
 			}
 		}
 		var t tracker
-		out, err := a.iam.CreateAccessKey(t.track(ctx), &iam.CreateAccessKeyInput{UserName: aws.String(c.User.Name)}, a.calls.once)
+		out, err := a.iam.CreateAccessKey(t.track(ctx), &iam.CreateAccessKeyInput{UserName: aws.String(c.User.Name)}, a.retryer.once)
 		clean = !t.ambiguous.Load() && code(err) != awserr.LimitExceeded
 		if err != nil {
 			return err

@@ -17,7 +17,7 @@ func (a *account) OwnKeys(ctx context.Context) ([]string, error) { return a.list
 
 // CreateOwnKey implements [provider.KeyRotator].
 func (a *account) CreateOwnKey(ctx context.Context) (messages.Credentials, error) {
-	out, err := a.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{}, a.calls.once)
+	out, err := a.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{}, a.retryer.once)
 	if err != nil {
 		return messages.Credentials{}, failure("CreateAccessKey", err)
 	}

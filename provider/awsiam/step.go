@@ -17,9 +17,9 @@ type step struct {
 	do func(context.Context) error
 	// awaitUser states that the user exists, and may be too new to be found.
 	awaitUser bool
-	// keyed marks CreateAccessKey: the SDK makes one attempt at it, and the step itself
+	// createsKey marks CreateAccessKey: the SDK makes one attempt at it, and the step itself
 	// makes room if the user has too many keys.
-	keyed bool
+	createsKey bool
 }
 
 // The number of tries at a step, by error.
@@ -42,14 +42,14 @@ func (s step) tries(err error) int {
 		return userTries
 	case s.awaitUser && c == awserr.NoSuchEntity:
 		return missingTries
-	case s.keyed && (c == awserr.LimitExceeded || awserr.Kind(c, awserr.Status(err)) == provider.Unavailable):
+	case s.createsKey && (c == awserr.LimitExceeded || awserr.Kind(c, awserr.Status(err)) == provider.Unavailable):
 		return keyTries
 	}
 	return 1
 }
 
-// run does a step, and repeats it where that may help, until ctx or waiting ends. A call
-// in progress ends with ctx only. The error is a [*provider.Error].
+// run does a step, and repeats it where that may help, until ctx or waiting ends: ctx ends
+// a call in progress, too; waiting only the repetitions. The error is a [*provider.Error].
 func (a *account) run(ctx, waiting context.Context, s step) error {
 	for try := 1; ; try++ {
 		err := s.do(ctx)

@@ -116,21 +116,24 @@ type handler func(ctx context.Context, body []byte) (messages.Reply, error)
 // secretDelete is the endpoint that deletes dynamic secrets.
 const secretDelete = "secret-delete"
 
+// Whether a command changes something.
+const changing, reading = true, false
+
 func (s *Service) endpoints() []command {
 	n := s.cfg.Namespace
 	return []command{
-		{"secret-put", n.AdminSecret(messages.AdminPut), true, decoded(messages.DecodeSecretPut, s.putSecret)},
-		{"secret-get", n.AdminSecret(messages.AdminGet), false, decoded(secretRequest(messages.AdminGet), s.getSecret)},
-		{"secret-list", n.AdminSecret(messages.AdminList), false, decoded(nothing, s.listSecrets)},
-		{secretDelete, n.AdminSecret(messages.AdminDelete), true, decoded(secretRequest(messages.AdminDelete), s.deleteSecret)},
-		{"secret-check", n.AdminSecret(messages.AdminCheck), true, decoded(secretRequest(messages.AdminCheck), s.checkSecret)},
-		{"secret-rotate-key", n.AdminSecret(messages.AdminRotateKey), true, decoded(secretRequest(messages.AdminRotateKey), s.rotateKey)},
-		{"lease-list", n.AdminLease(messages.AdminLeaseList), false, decoded(messages.DecodeLeaseQuery, s.listLeases)},
-		{"lease-retry", n.AdminLease(messages.AdminLeaseRetry), true, decoded(leaseCommand(messages.AdminLeaseRetry), s.retryLeases)},
-		{"lease-revoke", n.AdminLease(messages.AdminLeaseRevoke), true, decoded(leaseCommand(messages.AdminLeaseRevoke), s.revokeLeases)},
-		{"sweep", n.AdminSweep(), true, decoded(messages.DecodeSweepCommand, s.sweep)},
-		{"restore", n.AdminRestore(), true, decoded(messages.DecodeRestoreCommand, s.restore)},
-		{"key", n.AdminKey(), false, decoded(nothing, s.sealingKey)},
+		{"secret-put", n.AdminSecret(messages.AdminPut), changing, decoded(messages.DecodeSecretPut, s.putSecret)},
+		{"secret-get", n.AdminSecret(messages.AdminGet), reading, decoded(secretRequest(messages.AdminGet), s.getSecret)},
+		{"secret-list", n.AdminSecret(messages.AdminList), reading, decoded(nothing, s.listSecrets)},
+		{secretDelete, n.AdminSecret(messages.AdminDelete), changing, decoded(secretRequest(messages.AdminDelete), s.deleteSecret)},
+		{"secret-check", n.AdminSecret(messages.AdminCheck), changing, decoded(secretRequest(messages.AdminCheck), s.checkSecret)},
+		{"secret-rotate-key", n.AdminSecret(messages.AdminRotateKey), changing, decoded(secretRequest(messages.AdminRotateKey), s.rotateKey)},
+		{"lease-list", n.AdminLease(messages.AdminLeaseList), reading, decoded(messages.DecodeLeaseQuery, s.listLeases)},
+		{"lease-retry", n.AdminLease(messages.AdminLeaseRetry), changing, decoded(leaseCommand(messages.AdminLeaseRetry), s.retryLeases)},
+		{"lease-revoke", n.AdminLease(messages.AdminLeaseRevoke), changing, decoded(leaseCommand(messages.AdminLeaseRevoke), s.revokeLeases)},
+		{"sweep", n.AdminSweep(), changing, decoded(messages.DecodeSweepCommand, s.sweep)},
+		{"restore", n.AdminRestore(), changing, decoded(messages.DecodeRestoreCommand, s.restore)},
+		{"key", n.AdminKey(), reading, decoded(nothing, s.sealingKey)},
 	}
 }
 

@@ -68,11 +68,13 @@ func (s *Service) revokeAll(ctx context.Context, o messages.LeaseCommand, fits f
 		return messages.Reply{}, messages.Errorf(messages.CodeLeaseNotFound, "there is no such lease as %s, or nothing to do about it", o.Lease)
 	}
 	for _, name := range names {
+		// After an error some are published: the command may be repeated, and a lease that
+		// is in teardown already is torn down once.
 		if err := s.cfg.Revoke(ctx, name, messages.ReasonOperator, o.Reason, true); err != nil {
 			return messages.Reply{}, err
 		}
 	}
-	s.cfg.Log.Info().Int("leases", len(names)).Str("lease", o.Lease).Str("identity", o.Identity).Str("secret", o.Secret).Msg("an operator revokes leases")
+	s.cfg.Log.Info().Int("leases", len(names)).Str("lease", o.Lease).Str("identity", o.Identity).Str("secret", o.Secret).Msg("an operator's command publishes revocations")
 	return messages.Reply{Kind: messages.KindAccepted, Accepted: &messages.Accepted{Leases: len(names)}}, nil
 }
 
@@ -86,7 +88,7 @@ func (s *Service) named(ctx context.Context, o messages.LeaseCommand, fits func(
 	}
 	var names []messages.LeaseName
 	var unreadable error
-	err := s.cfg.Leases.Visit(ctx, filter, func(_ string, e store.Entry, err error) {
+	err := s.cfg.Leases.VisitLive(ctx, filter, func(_ string, e store.Entry, err error) {
 		if err != nil {
 			unreadable = err
 		} else if fits(e.Record) {

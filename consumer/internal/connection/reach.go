@@ -16,7 +16,7 @@ const identifyTimeout = 15 * time.Second
 
 // errOtherAccount is shown to requesters, too.
 var errOtherAccount = messages.Errorf(messages.CodeUnavailable,
-	"the broker's AWS credentials are of another account than the one its leases are in; its operator must see to that")
+	"the broker's AWS credentials are of another account than the one its leases are in; its operator has to fix that")
 
 // Keep makes sure that the connection of a stored definition is stored and works. Its
 // errors are those of [Registry.Ensure] and [Registry.Reach].
@@ -104,7 +104,7 @@ func (r *Registry) checkAccount(ctx context.Context, s stored, me provider.Princ
 // and then stores the principal. In this order, because a stored principal means that
 // the key has been passed on.
 func (r *Registry) setPrincipal(ctx context.Context, s stored, me provider.Principal) error {
-	r.log.Info().Str("connection", s.Name).Str("account", me.Account).Str("arn", me.ARN).Msg("AWS")
+	r.log.Info().Str("connection", s.Name).Str("account", me.Account).Str("arn", me.ARN).Msg("AWS has identified the broker's principal")
 	s.Principal = &me
 	if err := r.share(ctx, s); err != nil {
 		return err

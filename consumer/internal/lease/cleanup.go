@@ -11,12 +11,12 @@ import (
 	"github.com/lessorhq/lessor/messages/record"
 )
 
-// cleanups bounds the teardowns of leases whose access has ended. They run beside the
-// workers: in a mass expiry the workers delete the keys that still work.
+// cleanups bounds the teardowns of leases whose access has ended. They run on goroutines
+// of their own: in a mass expiry the workers delete the keys that still work.
 type cleanups struct {
-	slots   chan struct{} // of those that run
-	max     int64         // that may run, or wait for a slot
-	waiting atomic.Int64  // that run, or wait for a slot
+	slots    chan struct{} // of those that run
+	max      int64         // that may run, or wait for a slot
+	admitted atomic.Int64  // that run, or wait for a slot
 }
 
 // cleanupTimeoutFactor is how much longer than a worker a cleanup may wait for AWS.
@@ -27,7 +27,7 @@ func newCleanups(slots, most int) *cleanups {
 }
 
 // full reports whether no more may wait for a slot.
-func (c *cleanups) full() bool { return c.waiting.Load() >= c.max }
+func (c *cleanups) full() bool { return c.admitted.Load() >= c.max }
 
 // needsCleanupOnly reports whether all that is left of a lease is cleanup: a user
 // with no working key, or the Deny of a session that has expired.
@@ -38,12 +38,12 @@ func (t *Teardown) needsCleanupOnly(e store.Entry) bool {
 // cleanUp continues the teardown of a lease whose access has ended, when there is a
 // slot. A stop does not wait for it: another replica continues.
 func (t *Teardown) cleanUp(m ending, e store.Entry, try attempt) queue.Outcome {
-	if t.cleanups.waiting.Add(1) > t.cleanups.max {
-		t.cleanups.waiting.Add(-1)
+	if t.cleanups.admitted.Add(1) > t.cleanups.max {
+		t.cleanups.admitted.Add(-1)
 		return t.cleanUpLater(m, e)
 	}
 	return queue.DetachUntilStop(func(ctx context.Context) queue.Outcome {
-		defer t.cleanups.waiting.Add(-1)
+		defer t.cleanups.admitted.Add(-1)
 		select {
 		case t.cleanups.slots <- struct{}{}:
 		case <-ctx.Done():

@@ -27,7 +27,9 @@ type Deliveries struct {
 }
 
 // deliver delivers the credentials of an active lease. creds are those that were just
-// made; nil takes them from the record, which gives the same delivery.
+// made; nil takes them from the record, which gives the same delivery. Credentials that
+// the record has sealed for the requester's xkey can't be probed: with ready_within such
+// a delivery says that they are not known to be ready.
 //
 // The event issued comes first: a requester that has the key may end the lease at
 // once. The waits for AWS to accept the key and for a responder hold no worker.
@@ -65,20 +67,20 @@ func (d *Deliveries) deliver(ctx context.Context, req request, e store.Entry, cr
 	})
 }
 
-// handOver publishes a delivery and settles it.
+// handOver publishes a delivery and stores that it was made.
 func (d *Deliveries) handOver(ctx context.Context, req request, e store.Entry, reply messages.Reply) queue.Outcome {
-	responders, err := d.publish(ctx, req.replyTo, e, reply)
+	responders, err := d.send(ctx, req.replyTo, e, reply)
 	switch {
 	case err != nil:
 		return queue.Retry(err)
 	case responders:
-		return d.settle(ctx, req, e, reply)
+		return d.recordDelivery(ctx, req, e, reply)
 	}
 	return queue.Detach(func(ctx context.Context) queue.Outcome { return d.repeatForResponders(ctx, req, e, reply) })
 }
 
-// publish publishes a delivery. It returns false if NATS answers "no responders".
-func (d *Deliveries) publish(ctx context.Context, to string, e store.Entry, reply messages.Reply) (responders bool, err error) {
+// send publishes a delivery. It returns false if NATS answers "no responders".
+func (d *Deliveries) send(ctx context.Context, to string, e store.Entry, reply messages.Reply) (responders bool, err error) {
 	msg, err := queue.ReplyMsg(to, reply)
 	if err != nil {
 		return false, err
@@ -96,12 +98,12 @@ func (d *Deliveries) repeatForResponders(ctx context.Context, req request, e sto
 		if err := retry.Sleep(ctx, wait); err != nil {
 			return queue.Retry(err)
 		}
-		responders, err := d.publish(ctx, req.replyTo, e, reply)
+		responders, err := d.send(ctx, req.replyTo, e, reply)
 		if err != nil {
 			return queue.Retry(err)
 		}
 		if responders {
-			return d.settle(ctx, req, e, reply)
+			return d.recordDelivery(ctx, req, e, reply)
 		}
 	}
 	if !req.isOwn(e) {
@@ -152,14 +154,14 @@ func (d *Deliveries) giveUp(ctx context.Context, req request, e store.Entry) que
 	return d.teardown.begin(ctx, ending{redelivered: req.redelivered, label: queue.LabelUndelivered, log: req.log}, now, next, err)
 }
 
-// settle stores that the delivery was handed over, and acknowledges the message. It
-// does not give up: if the message was redelivered instead, and the requester had
-// taken the key and gone, the lease would end for lack of responders.
+// recordDelivery stores that NATS has taken the delivery, and acknowledges the message.
+// It retries without end: if the message were redelivered instead, and the requester had
+// received the key and left, the lease would end for lack of responders.
 //
 // If the record can't be written NATS has a problem, and the delivery that it took may
 // be lost with a server. So the same delivery is published once more each time.
-func (d *Deliveries) settle(ctx context.Context, req request, e store.Entry, reply messages.Reply) queue.Outcome {
-	err := d.store(ctx, req, e)
+func (d *Deliveries) recordDelivery(ctx context.Context, req request, e store.Entry, reply messages.Reply) queue.Outcome {
+	err := d.save(ctx, req, e)
 	if err == nil {
 		return queue.Ack(queue.LabelIssued)
 	}
@@ -167,21 +169,21 @@ func (d *Deliveries) settle(ctx context.Context, req request, e store.Entry, rep
 		for wait := (retry.Backoff{Min: d.RetryMin, Max: d.RetryMax}); err != nil; {
 			req.log.Warn().Err(err).Msg("delivered, and the record could not be written; trying again")
 			// A stop waits for this, but not if there is no bucket to write to.
-			hopeless := d.lifetime.Running().Err() != nil && bucket.ProblemOf(err) == bucket.ProblemMissing
-			if hopeless || wait.Sleep(ctx) != nil {
+			pointless := d.lifetime.Running().Err() != nil && bucket.ProblemOf(err) == bucket.ProblemMissing
+			if pointless || wait.Sleep(ctx) != nil {
 				return queue.NoAck()
 			}
-			if _, err = d.publish(ctx, req.replyTo, e, reply); err == nil {
-				err = d.store(ctx, req, e)
+			if _, err = d.send(ctx, req.replyTo, e, reply); err == nil {
+				err = d.save(ctx, req, e)
 			}
 		}
 		return queue.Ack(queue.LabelIssued)
 	})
 }
 
-// store writes the delivery into the record, unless a confirmation, an end or another
+// save writes the delivery into the record, unless a confirmation, an end or another
 // attempt was faster.
-func (d *Deliveries) store(ctx context.Context, req request, e store.Entry) error {
+func (d *Deliveries) save(ctx context.Context, req request, e store.Entry) error {
 	for started := e.Attempt; ; {
 		if e.State != messages.StateActive || e.Settled() || e.Attempt != started {
 			return nil
@@ -207,7 +209,7 @@ const readySuccesses = 3
 // waitReady waits until AWS accepts the new key, and returns false if it does not in
 // time. STS accepting the key does not prove that every service does.
 func (d *Deliveries) waitReady(ctx context.Context, req request, e store.Entry, creds messages.Credentials) bool {
-	readyBy := e.DeliverBy.Add(-d.Timing.Deliver)
+	readyBy := e.ReadyBy(d.Timing)
 	// A repeated delivery may come after that time: it probes once more all the same.
 	ctx, cancel := context.WithTimeout(ctx, max(readyBy.Sub(d.Now()), readySuccesses*d.ProbeEvery))
 	defer cancel()

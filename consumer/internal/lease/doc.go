@@ -12,9 +12,9 @@
 // The record is written before AWS is called. Then the worker makes user and key,
 // puts the key, sealed, into the record, emits the event issued, and delivers
 // ([Deliveries]): first the event, because a requester that has the key may end the
-// lease at once. When the delivery is settled the message is acknowledged. A
-// requester that promised to confirm answers on a stream of its own, so that no
-// worker waits for it.
+// lease at once. When the record says that NATS has taken the delivery, the message is
+// acknowledged. A requester that promised to confirm answers on a stream of its own, so
+// that no worker waits for it.
 //
 // A worker may die after any of these steps. The message is redelivered to any
 // replica, and the record says how far the work has come: an unfinished attempt is
@@ -28,7 +28,10 @@
 // A message on a revoke subject is a command or, with the header Lessor-Due, a
 // reminder by a scheduler. For a reminder the record decides whether anything is due,
 // so a renewal that was stored in time wins. The teardown deletes key and user; what
-// can't be deleted now is due again later, without end. If calls to the AWS account
-// wait, a worker deletes the key only and leaves the rest to a cleanup beside the
-// workers, so that in a mass expiry all keys are deleted before the first user.
+// can't be deleted now is due again later, without end.
+//
+// If calls to the AWS account wait, a worker deletes the key only: the record is due
+// again a few seconds later, the message is acknowledged, and the next reminder makes a
+// worker start a cleanup, which runs on a goroutine of its own. So in a mass expiry all
+// keys are deleted before the first user.
 package lease

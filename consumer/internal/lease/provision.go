@@ -19,21 +19,21 @@ import (
 // maxNames is how many user names are tried if each belongs to a foreign user.
 const maxNames = 3
 
-// provisionMargin is the part of Timing.Provision by which a worker gives up before
-// the record counts as abandoned: none of its calls to AWS may be in progress then.
-const provisionMargin = 1.0 / 6
+// attemptMargin is the part of the time for an attempt that is left for the record: the
+// calls to AWS end before, so that none is in progress when another worker takes over.
+const attemptMargin = 1.0 / 6
 
-// provision makes user and key of a provisioning lease, and delivers the key. resume
+// provision makes user and key of a provisioning lease, and delivers the key. leftovers
 // says that an earlier attempt may have made something.
-func (h *Requests) provision(ctx context.Context, req request, e store.Entry, resume bool) queue.Outcome {
+func (h *Requests) provision(ctx context.Context, req request, e store.Entry, leftovers bool) queue.Outcome {
 	creds, err := h.provisioner.create(ctx, req, &e)
 	switch {
 	case errors.Is(err, bucket.ErrConflict):
 		return h.provisioner.lost(ctx, req, e, "")
 	case err != nil:
-		return h.createFailed(ctx, req, e, provider.AsError(err), resume)
+		return h.createFailed(ctx, req, e, provider.AsError(err), leftovers)
 	}
-	sealed, err := h.Keys.Seal(e.XKey, messages.Contents{
+	sealed, err := h.Keys.Seal(e.XKey, messages.Contents{ // "" seals for the broker itself
 		Lease: e.Name().String(), Identity: e.Identity, ExpiresAt: e.ExpiresAt, Credentials: creds,
 	})
 	if err != nil {
@@ -57,9 +57,9 @@ func (h *Requests) provision(ctx context.Context, req request, e store.Entry, re
 
 // createFailed decides what becomes of a lease that AWS did not make. What may pass
 // is tried again until the requester's deadline; otherwise the lease fails.
-func (h *Requests) createFailed(ctx context.Context, req request, e store.Entry, cause *provider.Error, resume bool) queue.Outcome {
+func (h *Requests) createFailed(ctx context.Context, req request, e store.Entry, cause *provider.Error, leftovers bool) queue.Outcome {
 	left := cause.Left
-	if resume && left == provider.LeftNothing {
+	if leftovers && left == provider.LeftNothing {
 		left = provider.LeftUnknown // this attempt left nothing; an earlier one may have
 	}
 	req.log.Warn().Err(cause).Str("kind", string(cause.Kind)).Str("username", e.User.Name).Msg("AWS did not make the user")
@@ -140,8 +140,9 @@ type provisioner struct {
 }
 
 // create makes user and key, under another name if AWS has a foreign user of the
-// first. It updates e where it writes the record, and returns [bucket.ErrConflict] if
-// another worker has written it.
+// first. It updates e where it writes the record. It returns an error with
+// [bucket.ErrConflict] in its chain if another worker has written the record, which the
+// provider finds by [provider.Creation.StillCurrent], too.
 func (p *provisioner) create(ctx context.Context, req request, e *store.Entry) (messages.Credentials, error) {
 	account, err := p.accounts.Reach(ctx, e.Connection)
 	if err != nil {
@@ -199,10 +200,15 @@ func stillCurrent(leases *store.Leases, mine store.Entry) func(context.Context) 
 	}
 }
 
+// margin is the part of the time for an attempt that AWS may not use.
+func margin(attempt time.Duration) time.Duration {
+	return time.Duration(float64(attempt) * attemptMargin)
+}
+
 // timeout is how long AWS may take for the attempt.
 func (p *provisioner) timeout(e store.Entry, deadline time.Time) time.Duration {
 	now := p.Now()
-	left := e.Due.Sub(now) - time.Duration(float64(p.Timing.Provision)*provisionMargin)
+	left := e.Due.Sub(now) - margin(p.Timing.Provision)
 	if deadline.IsZero() {
 		return left
 	}

@@ -36,7 +36,7 @@ type publisher struct {
 }
 
 // publishing identifies a delivery in progress.
-type publishing struct{ confirm, inbox string }
+type publishing struct{ confirm, replyTo string }
 
 // arrivedBuffer is how many 503s and confirmations may wait to be noted. A 503 that
 // does not fit is lost, and the delivery counts as taken.
@@ -92,8 +92,8 @@ func (p *publisher) publish(ctx context.Context, msg *nats.Msg) (responders bool
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	key := publishing{confirm: msg.Reply, inbox: msg.Subject}
-	unlock, err := p.locks.Lock(ctx, key.confirm+" "+key.inbox)
+	key := publishing{confirm: msg.Reply, replyTo: msg.Subject}
+	unlock, err := p.locks.Lock(ctx, key.confirm+" "+key.replyTo)
 	if err != nil {
 		return false, err
 	}

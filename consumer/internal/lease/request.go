@@ -231,7 +231,8 @@ func (h *Requests) provisionIfUnchanged(ctx context.Context, req request, def se
 		h.secrets.Remember(now)
 		return h.beginAgain(ctx, req, e)
 	}
-	return h.provision(ctx, req, e, false)
+	const leftovers = false
+	return h.provision(ctx, req, e, leftovers)
 }
 
 // beginAgain drops a lease of which nothing has been made, and begins it by the

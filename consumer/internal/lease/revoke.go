@@ -55,21 +55,26 @@ func (h *Revocations) Handle(ctx context.Context, t *queue.Task) queue.Outcome {
 
 // revoke ends a lease.
 func (h *Revocations) revoke(ctx context.Context, cmd command, e store.Entry, reason messages.Reason, note string) queue.Outcome {
-	ending := ending{wantsReply: cmd.wantsReply, redelivered: cmd.redelivered, label: queue.LabelRevoked, log: cmd.log}
+	m := cmd.ending()
 	switch {
-	case e.State.Ended(), e.SessionDenied() && e.Action(h.Now()) == record.ActionNone:
+	case e.State.Ended(), e.SessionDenied() && e.Action(h.Now()) == record.ActionNone: // nothing is left to do
 		if cmd.redelivered { // the worker that ended it may have died before it emitted the event
 			if err := h.events.EmitEnded(ctx, e.Record); err != nil {
 				return queue.Retry(err)
 			}
 		}
-		return ending.outcome(e)
+		return m.outcome(e)
 	case e.State == messages.StateRevoking:
 		next, err := e.RetryTeardown(h.Now(), h.Timing)
-		return h.teardown.begin(ctx, ending, e, next, err)
+		return h.teardown.begin(ctx, m, e, next, err)
 	}
 	next, err := e.End(reason, note, h.Now(), h.Timing)
-	return h.teardown.begin(ctx, ending, e, next, err)
+	return h.teardown.begin(ctx, m, e, next, err)
+}
+
+// ending is what the teardown needs to know of the command.
+func (c command) ending() ending {
+	return ending{wantsReply: c.wantsReply, redelivered: c.redelivered, label: queue.LabelRevoked, log: c.log}
 }
 
 // remind does what is due about a lease, if anything is.
@@ -83,17 +88,17 @@ func (h *Revocations) remind(ctx context.Context, cmd command, e store.Entry) qu
 			return queue.Ack(queue.LabelNothing) // room for commands on the subject; the scheduler reminds again
 		}
 	}
-	ending := ending{redelivered: cmd.redelivered, label: queue.LabelRevoked, log: cmd.log}
+	m := cmd.ending()
 	switch due.action {
 	case record.ActionAnnounce:
 		return h.announce(ctx, e)
 	case record.ActionTeardown:
 		next, err := e.RetryTeardown(h.Now(), h.Timing)
-		return h.teardown.begin(ctx, ending, e, next, err)
+		return h.teardown.begin(ctx, m, e, next, err)
 	case record.ActionAbandon:
 		why := messages.Errorf(messages.CodeAbandoned, "no worker finished making the lease")
 		next, err := e.Fail(why, false, h.Now(), h.Timing)
-		return h.teardown.begin(ctx, ending, e, next, err)
+		return h.teardown.begin(ctx, m, e, next, err)
 	case record.ActionGiveUp:
 		return h.endUnlessPending(ctx, cmd, e, messages.ReasonUndelivered, h.pending.confirmation)
 	case record.ActionExpire:
@@ -110,7 +115,7 @@ func (h *Revocations) remind(ctx context.Context, cmd command, e store.Entry) qu
 	return queue.Ack(queue.LabelNothing)
 }
 
-// endUnlessPending ends a lease for a reason, unless a message that was stored in
+// endUnlessPending ends an active lease for a reason, unless a message that was stored in
 // time and keeps the lease alive is still to be handled.
 func (h *Revocations) endUnlessPending(ctx context.Context, cmd command, e store.Entry, reason messages.Reason,
 	pending func(context.Context, store.Entry) (bool, error)) queue.Outcome {
@@ -122,7 +127,8 @@ func (h *Revocations) endUnlessPending(ctx context.Context, cmd command, e store
 		cmd.log.Info().Str("reason", string(reason)).Msg("a message that was stored in time is handled first")
 		return queue.RetryIn(h.RetryMin)
 	}
-	return h.revoke(ctx, cmd, e, reason, "")
+	next, err := e.End(reason, "", h.Now(), h.Timing)
+	return h.teardown.begin(ctx, cmd.ending(), e, next, err)
 }
 
 // announce emits the event that a lease is about to end.

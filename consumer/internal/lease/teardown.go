@@ -28,7 +28,7 @@ type Teardown struct {
 	cleanups *cleanups
 }
 
-// ending is the message that ends a lease, as far as the teardown goes by it.
+// ending is what the teardown needs to know of the message that ends a lease.
 type ending struct {
 	wantsReply  bool // its sender waits for the outcome
 	redelivered bool
@@ -83,7 +83,7 @@ func (t *Teardown) runFor(ctx context.Context, m ending, e store.Entry, try atte
 		return t.cleanUp(m, after, attempt{repeated: true}) // the answer comes when the user is deleted
 	}
 	if after.State.Ended() && after.Reason == messages.ReasonExpired {
-		t.Meter.Expired(max(0, cmp.Or(after.KeyDeletedAt, t.Now()).Sub(after.ExpiresAt)))
+		t.Meter.Expired(max(0, cmp.Or(e.KeyDeletedAt, t.Now()).Sub(after.ExpiresAt)))
 	}
 	return m.outcome(after)
 }
@@ -145,7 +145,7 @@ func (t *Teardown) remove(ctx context.Context, e store.Entry, try attempt, deny 
 	if err != nil {
 		return err
 	}
-	timeout := t.Timing.Teardown * 5 / 6
+	timeout := t.Timing.Teardown - margin(t.Timing.Teardown)
 	if t.needsCleanupOnly(e) {
 		timeout *= cleanupTimeoutFactor
 	}
@@ -220,7 +220,7 @@ func (t *Teardown) ended(ctx context.Context, log zerolog.Logger, e store.Entry)
 		if !errors.Is(err, bucket.ErrConflict) {
 			return e, err
 		}
-		// Another worker tears the same lease down. Whether it got through or not, the
+		// Another worker tears the same lease down. Whether it has finished or not, the
 		// user of this attempt is deleted, and one of the two stores that.
 		started := e.Attempt
 		if e, err = t.leases.Load(ctx, e.Name()); err != nil {

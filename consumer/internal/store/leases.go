@@ -153,7 +153,7 @@ func (u *Unreadable) Error() string {
 func (u *Unreadable) Unwrap() error { return u.Err }
 
 var errUnreadable = messages.Errorf(messages.CodeRecordUnreadable,
-	"this broker can't read the lease's record, and leaves it alone until it can; its operator must see to that")
+	"this broker can't read the lease's record, and leaves it alone until it can; its operator has to fix that")
 
 // IsUnreadable reports whether an error means that a record exists and can't be read.
 func IsUnreadable(err error) bool { return messages.IsCode(err, messages.CodeRecordUnreadable) }
