@@ -13,7 +13,7 @@ import (
 )
 
 // limiter returns the limiter of the fixture's account.
-func (b *fixture) limiter() *throttle.Limiter { return b.account.(*account).calls.budget.Limiter() }
+func (b *fixture) limiter() *throttle.Limiter { return b.account.(*account).retryer.budget.Limiter() }
 
 // standstill is a rate at which a call waits for a quarter of an hour.
 const standstill = 1e-3

@@ -295,7 +295,7 @@ func TestConnectionsToOneAccountShareItsCallBudget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if changed == provider.Account(first) || changed.(*account).calls.budget.Limiter() != own {
+	if changed == provider.Account(first) || changed.(*account).retryer.budget.Limiter() != own {
 		t.Error("a changed connection has another limiter")
 	}
 }
