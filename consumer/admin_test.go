@@ -153,7 +153,7 @@ func TestADefinitionThatIsPutCountsAtAllReplicasWithinASecond(t *testing.T) {
 		for _, b := range brokers {
 			b := b
 			w.Eventually("the change is known", func() bool {
-				d, err := consumer.CachedSecret(b.Consumer, w.Context(), "ci")
+				d, err := b.Secrets().Get(w.Context(), "ci")
 				return err == nil && d.MaxTTL.Std() == time.Duration(30+i)*time.Hour
 			})
 		}

@@ -202,7 +202,7 @@ func TestABadDefinitionStopsNothingElse(t *testing.T) {
 	}
 	for name := range names {
 		w.Eventually("the broker knows", func() bool {
-			_, err := consumer.CachedSecret(b.Consumer, w.Context(), name)
+			_, err := b.Secrets().Get(w.Context(), name)
 			return err != nil
 		})
 		code := messages.CodeInvalidSecret

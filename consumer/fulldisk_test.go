@@ -103,7 +103,7 @@ func TestTheDiskIsFull(t *testing.T) {
 	w.Put(b, lessortest.Secret)
 	due, lives := w.Lease("ci", `{"ttl":"10m"}`), w.Lease("ci", `{"ttl":"3h"}`)
 	w.WaitQueuesEmpty()
-	w.Eventually("the broker has its reserve", func() bool { return b.HasReserve() })
+	w.Eventually("the broker has its reserve", func() bool { return w.hasReserve() })
 	made := w.created()
 	_, err := io.WriteString(n.in, "full\n")
 	w.NoError(err)

@@ -145,7 +145,7 @@ func TestJetStreamHasNoRoom(t *testing.T) {
 	w.Put(b, lessortest.Secret)
 	due, unwanted, lives := w.Lease("ci", `{"ttl":"10m"}`), w.Lease("ci", `{"ttl":"1h"}`), w.Lease("ci", `{"ttl":"3h"}`)
 	w.WaitQueuesEmpty()
-	w.Eventually("the broker has its reserve", func() bool { return b.HasReserve() })
+	w.Eventually("the broker has its reserve", func() bool { return w.hasReserve() })
 	w.Clock.Advance(3 * time.Minute) // a user that AWS does not show is looked for again as long as it is young
 	_, err := w.JS.CreateStream(w.Context(), jetstream.StreamConfig{Name: "OTHERS", Subjects: []string{"others"}})
 	w.NoError(err)

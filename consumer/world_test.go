@@ -1,7 +1,10 @@
 package consumer_test
 
 import (
+	"strings"
 	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
@@ -46,4 +49,23 @@ func (w *world) leasesWithoutBroker(n int, request string) []messages.Reply {
 // isAboutItself reports whether a call is about the caller's own access keys.
 func isAboutItself(c iamsim.Call, action string) bool {
 	return c.Action == action && c.Params.Get("UserName") == ""
+}
+
+// hasReserve reports whether the brokers' free-space reserve is filled, and as much
+// again is free.
+func (w *world) hasReserve() bool {
+	w.T.Helper()
+	s, err := w.JS.Stream(w.Context(), "KV_"+w.Namespace.StateBucket())
+	w.NoError(err)
+	info, err := s.Info(w.Context(), jetstream.WithSubjectFilter("$KV."+w.Namespace.StateBucket()+".reserve.>"))
+	w.NoError(err)
+	kept, margin := 0, 0
+	for subject := range info.State.Subjects {
+		if strings.Contains(subject, ".kept.") {
+			kept++
+		} else {
+			margin++
+		}
+	}
+	return kept > 0 && margin == 0
 }
