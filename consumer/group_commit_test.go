@@ -19,7 +19,7 @@ import (
 func TestLeasesThatAreWrittenTogether(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.Broker(func(c *consumer.Config) { c.Streams.GroupCommit = 2; c.Workers.Request, c.Workers.Revoke = 64, 64 })
+	b := w.Broker(func(c *consumer.Config) { c.Streams.MinBatch = 2; c.Workers.Request, c.Workers.Revoke = 64, 64 })
 	w.Put(b, lessortest.Secret)
 	batched := w.batches()
 	const n = 60
@@ -94,7 +94,7 @@ func TestABrokerDiesWithWhatItWritesTogether(t *testing.T) {
 			first := w.Broker()
 			w.Put(first, lessortest.Secret)
 			first.Close()
-			victim := w.CrashingBroker(m, quickChores, func(c *consumer.Config) { c.Streams.GroupCommit = 2 })
+			victim := w.CrashingBroker(m, quickChores, func(c *consumer.Config) { c.Streams.MinBatch = 2 })
 			m.Arm()
 			var answers []*nats.Subscription
 			for range requests {
