@@ -14,9 +14,9 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// The broker as it runs where NATS flushes each write: many leases at once, each of
-// which is whole.
-func TestLeasesThatAreWrittenTogether(t *testing.T) {
+// TestLeasesAreWrittenInBatches issues and revokes many leases at once, as with a NATS
+// that flushes each write.
+func TestLeasesAreWrittenInBatches(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	b := w.Broker(func(c *consumer.Config) { c.Streams.MinBatch = 2; c.Workers.Request, c.Workers.Revoke = 64, 64 })
@@ -52,7 +52,8 @@ func TestLeasesThatAreWrittenTogether(t *testing.T) {
 	}
 }
 
-// batches counts, until what it returns is called, the batches of records and events.
+// batches counts, until its result is called, the records and events that are written
+// in batches.
 func (w *world) batches() func() map[string]int {
 	w.T.Helper()
 	subs := map[string]*nats.Subscription{}
@@ -81,10 +82,10 @@ func (w *world) batches() func() map[string]int {
 	}
 }
 
-// TestABrokerDiesWithWhatItWritesTogether kills a broker with some requests in its
-// hands whose writes go together, at one effect and then at another, in the middle of
-// batches, too. Another finishes what it has begun.
-func TestABrokerDiesWithWhatItWritesTogether(t *testing.T) {
+// TestBrokerCanCrashDuringBatches ends a broker that handles several requests and
+// writes in batches, at one effect and then at another. Another broker finishes the
+// requests.
+func TestBrokerCanCrashDuringBatches(t *testing.T) {
 	t.Parallel()
 	const requests = 6
 	for n := 1; n <= 12*requests; n += 5 {
@@ -94,16 +95,16 @@ func TestABrokerDiesWithWhatItWritesTogether(t *testing.T) {
 			first := w.Broker()
 			w.Put(first, lessortest.Secret)
 			first.Close()
-			victim := w.CrashingBroker(m, quickChores, func(c *consumer.Config) { c.Streams.MinBatch = 2 })
+			victim := w.CrashingBroker(m, quickMaintenance, func(c *consumer.Config) { c.Streams.MinBatch = 2 })
 			m.Arm()
 			var answers []*nats.Subscription
 			for range requests {
 				answers = append(answers, w.Publish(w.Namespace.Request("alice", "ci"), `{"ttl":"1h"}`))
 			}
-			w.diesOrFinishes(m, 0)
+			w.waitCrash(m, 0)
 			victim.Kill()
 			m.Close()
-			w.Broker(quickChores)
+			w.Broker(quickMaintenance)
 			for _, sub := range answers {
 				lease, _ := w.Answer(sub)
 				if lease.Kind != messages.KindCredentials || !w.Works(lease.Credentials) {
@@ -112,7 +113,7 @@ func TestABrokerDiesWithWhatItWritesTogether(t *testing.T) {
 				w.WantOneKey(sub, lease)
 			}
 			w.WaitQueuesEmpty()
-			w.everyUserHasALease()
+			w.wantNoOrphans()
 			w.Eventually("each request has one user with one key", func() bool {
 				users := w.Sim.Users()
 				return len(users) == requests && !slices.ContainsFunc(users, func(u iamsim.User) bool { return len(u.AccessKeys) != 1 })
