@@ -1,7 +1,6 @@
 package consumer_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -14,119 +13,75 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// keyed is a definition with an access key of the managing user.
-func keyed(name, keyID, secret string) string {
-	if secret != "" {
-		secret = `,"secret_access_key":"` + secret + `"`
-	}
-	return fmt.Sprintf(`{"name":%q,"aws":{"groups":["deployers"],"auth":{"method":"access_key","access_key_id":%q%s}}}`, name, keyID, secret)
-}
-
-// manager makes the user whose key definitions have.
-func (w *world) manager() (keyID, secret string) {
-	w.T.Helper()
-	return w.Sim.AddPrincipal("manager")
-}
-
-// putNow stores a definition as an operator does, without trying it out.
-func (w *world) putNow(definition string) *messages.SecretInfo {
-	w.T.Helper()
-	r := w.admin(messages.AdminPut, putBody(definition, `,"no_check":true`))
-	if r.Kind != messages.KindSecret {
-		w.T.Fatalf("not stored: %v", r.Error)
-	}
-	return r.Secret
-}
-
-// signedBy are the keys that calls of an action were signed with.
-func (w *world) signedBy(action string) map[string]int {
-	keys := map[string]int{}
-	for _, c := range w.Sim.Calls() {
-		if c.Action == action && c.Code == "" {
-			keys[c.AccessKeyID]++
-		}
-	}
-	return keys
-}
-
-func TestAnAccessKeyIsKeptSealedAndNeverShown(t *testing.T) {
+func TestAccessKeyIsStoredSealedAndNotShown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t) // which searches store, log and events for every secret
 	w.Broker()
 	keyID, secret := w.manager()
-	w.putNow(keyed("ci", keyID, secret))
+	w.storeSecret(keyed("ci", keyID, secret))
 	lease := w.Lease("ci", "{}")
 	if by := w.signedBy("CreateUser"); by[keyID] != 1 || len(by) != 1 {
 		t.Fatalf("signed by %v, not by %s", by, keyID)
 	}
-	got := w.admin(messages.AdminGet, `{"name":"ci"}`)
+	got := w.adminSecret(messages.AdminGet, `{"name":"ci"}`)
 	shown := mustJSON(got)
 	if strings.Contains(shown, secret) || strings.Contains(shown, "secret_access_key") || got.Secret.Connection.AccessKeyID != keyID {
 		t.Fatalf("shown: %s", shown)
 	}
 	// It need not be sent again.
-	if i := w.putNow(keyed("ci", keyID, "")); i.Changed {
+	if i := w.storeSecret(keyed("ci", keyID, "")); i.Changed {
 		t.Fatalf("%+v", i)
 	}
-	w.putNow(strings.Replace(keyed("ci", keyID, ""), `"name"`, `"max_leases":7,"name"`, 1))
+	w.storeSecret(strings.Replace(keyed("ci", keyID, ""), `"name"`, `"max_leases":7,"name"`, 1))
 	w.Lease("ci", "{}")
-	if r := w.admin(messages.AdminPut, putBody(keyed("ci", "AKIAUNKNOWNUNKNOWN00", ""), `,"no_check":true`)); r.Error == nil || r.Error.Code != messages.CodeInvalidSecret || !strings.Contains(r.Error.Message, "secret_access_key") {
+	if r := w.adminSecret(messages.AdminPut, putBody(keyed("ci", "AKIAUNKNOWNUNKNOWN00", ""), `,"no_check":true`)); r.Error == nil || r.Error.Code != messages.CodeInvalidSecret || !strings.Contains(r.Error.Message, "secret_access_key") {
 		t.Fatalf("%+v", r.Error)
 	}
 	w.Revoke(lease)
 	w.Eventually("one user is left", func() bool { return w.Sim.UserCount() == 1 })
 }
 
-// A wrong secret is put right by putting the definition again.
-func TestAWrongSecretKeyIsPutRight(t *testing.T) {
+func TestWrongSecretKeyCanBeCorrected(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Broker()
 	w.Broker()
 	keyID, secret := w.manager()
-	w.putNow(keyed("ci", keyID, strings.Repeat("x", 40)))
+	w.storeSecret(keyed("ci", keyID, strings.Repeat("x", 40)))
 	r := w.Request("ci", "{}")
 	w.WantError(r, messages.CodeProviderUnavailable)
 	if !r.Error.Retryable || !strings.Contains(r.Error.Message, "SignatureDoesNotMatch") {
 		t.Fatalf("%+v", r.Error)
 	}
-	if i := w.putNow(keyed("ci", keyID, secret)); !i.Changed {
+	if i := w.storeSecret(keyed("ci", keyID, secret)); !i.Changed {
 		t.Fatalf("%+v", i)
 	}
 	w.Lease("ci", "{}")
 }
 
-// The key of the managing user is changed by hand: leases that were made with the
-// old one end with the new one.
-func TestLeasesFollowAKeyThatIsChangedByHand(t *testing.T) {
+// TestLeasesFollowAReplacedKey: an operator changes the access key of the managing
+// user. Leases that were made with the old key end with the new one.
+func TestLeasesFollowAReplacedKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Broker()
 	w.Broker()
 	keyID, secret := w.manager()
-	w.putNow(keyed("ci", keyID, secret))
+	w.storeSecret(keyed("ci", keyID, secret))
 	old := w.Lease("ci", "{}")
 	nextID, nextSecret := w.Sim.AddAccessKey("manager")
-	w.putNow(keyed("ci", nextID, nextSecret))
-	w.alive2(w.Lease("ci", "{}"), 2)
+	w.storeSecret(keyed("ci", nextID, nextSecret))
+	w.wantUsers(w.Lease("ci", "{}"), 2)
 	w.Sim.RevokeKey(keyID)
 	r := w.Revoke(old)
 	w.WantKind(r, messages.KindRevoked)
 	w.Eventually("one user is left", func() bool { return w.Sim.UserCount() == 1 })
 }
 
-// alive2 checks that a lease's key works beside others.
-func (w *world) alive2(lease messages.Reply, users int) {
-	w.T.Helper()
-	if n := w.Sim.UserCount(); n != users {
-		w.T.Fatalf("%d users, not %d", n, users)
-	}
-	w.WaitState(lease.Lease.Name, messages.StateActive)
-}
-
-// A broker that is started with the credentials of another account does not take
-// its leases' users for gone.
-func TestAnotherAccountIsNotTakenForAnEmptyOne(t *testing.T) {
+// TestBrokerInAnotherAccountEndsNoLease: a broker with the credentials of another
+// account does not find the users of its leases there, and does not take them for
+// deleted.
+func TestBrokerInAnotherAccountEndsNoLease(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	lease := w.leasesWithoutBroker(1, "{}")[0]
@@ -163,13 +118,12 @@ func TestAnotherAccountIsNotTakenForAnEmptyOne(t *testing.T) {
 	}
 }
 
-// The broker's own key is changed: connections open with the new one alone.
-func TestConnectionsAreSealedAnewWithANewKeyFile(t *testing.T) {
+func TestConnectionsAreResealedWithANewKeyFile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	b := w.Broker()
 	keyID, secret := w.manager()
-	w.putNow(keyed("ci", keyID, secret))
+	w.storeSecret(keyed("ci", keyID, secret))
 	lease := w.Lease("ci", "{}")
 	w.WaitQueuesEmpty()
 	b.Close()
@@ -187,15 +141,16 @@ func TestConnectionsAreSealedAnewWithANewKeyFile(t *testing.T) {
 	w.WaitNoUsers()
 }
 
-// A connection is kept as long as a definition or a lease names it, and no longer.
-func TestAConnectionGoesWithTheLastThatNamesIt(t *testing.T) {
+// TestConnectionIsRemovedWithItsLastUser: it is kept as long as a definition or a lease
+// names it.
+func TestConnectionIsRemovedWithItsLastUser(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
 	keyID, secret := w.manager()
-	w.putNow(keyed("ci", keyID, secret))
+	w.storeSecret(keyed("ci", keyID, secret))
 	lease := w.Lease("ci", "{}")
-	name := w.admin(messages.AdminGet, `{"name":"ci"}`).Secret.Connection.Name
+	name := w.adminSecret(messages.AdminGet, `{"name":"ci"}`).Secret.Connection.Name
 	w.WaitQueuesEmpty()
 	kept := func() bool {
 		kv, err := w.JS.KeyValue(w.Context(), w.Namespace.StateBucket())
@@ -204,7 +159,7 @@ func TestAConnectionGoesWithTheLastThatNamesIt(t *testing.T) {
 		return err == nil
 	}
 	w.Deny("DeleteAccessKey")
-	w.admin(messages.AdminDelete, `{"name":"ci","force":true}`)
+	w.adminSecret(messages.AdminDelete, `{"name":"ci","force":true}`)
 	w.Eventually("it has failed", func() bool { rec, _ := w.Record(lease.Lease.Name); return rec.TeardownError != "" })
 	w.Clock.Advance(20 * time.Minute)
 	time.Sleep(200 * time.Millisecond) // some rounds of chores; that nothing happens gives no signal
@@ -214,4 +169,78 @@ func TestAConnectionGoesWithTheLastThatNamesIt(t *testing.T) {
 	w.Sim.SetHook(nil)
 	w.WaitRevoked(lease, messages.ReasonSecretDeleted)
 	w.Eventually("the connection is gone", func() bool { w.Clock.Advance(time.Minute); return !kept() })
+}
+
+// TestConnectionStaysWhileSomethingIsUnreadable: a record or a definition that can't be
+// read may name the connection.
+func TestConnectionStaysWhileSomethingIsUnreadable(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ what, bucket, key, value string }{
+		{"a lease", "lease", "alice.ci.0000000000000000000000000a", `{"v":2,"due":"2036-01-02T15:04:05Z","state":"active"}`},
+		{"a definition", "secret", "ci", `{"v":1,"definition":{"name":"ci","tomorrow":true}}`},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			w := newWorld(t)
+			w.Broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
+			keyID, secret := w.manager()
+			w.storeSecret(keyed("ci", keyID, secret))
+			name := w.adminSecret(messages.AdminGet, `{"name":"ci"}`).Secret.Connection.Name
+			if c.bucket == "lease" {
+				w.adminSecret(messages.AdminDelete, `{"name":"ci"}`)
+			}
+			kv, err := w.JS.KeyValue(w.Context(), "lessor_"+c.bucket)
+			w.NoError(err)
+			_, err = kv.PutString(w.Context(), c.key, c.value)
+			w.NoError(err)
+			state, err := w.JS.KeyValue(w.Context(), w.Namespace.StateBucket())
+			w.NoError(err)
+			const unused = `"unused_since":"2020-01-02T15:04:05Z",`
+			was, err := state.Get(w.Context(), "connection."+name)
+			w.NoError(err)
+			_, err = state.PutString(w.Context(), was.Key(), "{"+unused+strings.TrimPrefix(string(was.Value()), "{"))
+			w.NoError(err)
+			w.Clock.Advance(20 * time.Minute)
+			w.Eventually("it is found to be used", func() bool {
+				now, err := state.Get(w.Context(), was.Key())
+				w.NoError(err) // it is there
+				return !strings.Contains(string(now.Value()), "unused_since")
+			})
+		})
+	}
+}
+
+// TestUnreadableConnectionDoesNotAffectOthers: the leases of other connections follow a
+// key that is replaced.
+func TestUnreadableConnectionDoesNotAffectOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Broker()
+	keyID, secret := w.manager()
+	w.storeSecret(keyed("ci", keyID, secret))
+	old := w.leaseSoon("ci")
+	kv, err := w.JS.KeyValue(w.Context(), w.Namespace.StateBucket())
+	w.NoError(err)
+	_, err = kv.PutString(w.Context(), "connection.aaa", `{"v":2}`)
+	w.NoError(err)
+	nextID, nextSecret := w.Sim.AddAccessKey("manager")
+	w.storeSecret(keyed("ci", nextID, nextSecret))
+	w.leaseSoon("ci")
+	w.Sim.RevokeKey(keyID)
+	w.mustRevoke(old)
+}
+
+// TestRefusedPutKeepsTheWorkingKey: the dry run of a definition with a wrong secret key
+// fails, and it is not stored.
+func TestRefusedPutKeepsTheWorkingKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Broker()
+	keyID, secret := w.manager()
+	w.storeSecret(keyed("ci", keyID, secret))
+	lease := w.leaseSoon("ci")
+	r := w.adminSecret(messages.AdminPut, putBody(keyed("ci", keyID, strings.Repeat("x", 40)), ""))
+	w.WantKind(r, messages.KindError)
+	w.mustRevoke(lease)
+	w.leaseSoon("ci")
+	w.WantKind(w.adminSecret(messages.AdminPut, putBody(keyed("ci", keyID, secret), "")), messages.KindSecret)
 }

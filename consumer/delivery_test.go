@@ -2,17 +2,17 @@ package consumer_test
 
 import (
 	"bytes"
-	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-func TestALeaseThatNobodyWaitsForIsRevoked(t *testing.T) {
+func TestLeaseWithoutRespondersIsRevoked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Put(w.Broker(), lessortest.Secret)
@@ -26,7 +26,7 @@ func TestALeaseThatNobodyWaitsForIsRevoked(t *testing.T) {
 	w.WaitEvents(w.Records()[0].Name().String(), messages.EventIssued, messages.EventUndelivered, messages.EventRevoked)
 }
 
-func TestAListenerWhoComesAMomentLateIsServed(t *testing.T) {
+func TestLateSubscriberGetsTheDelivery(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Put(w.Broker(), lessortest.Secret)
@@ -38,79 +38,10 @@ func TestAListenerWhoComesAMomentLateIsServed(t *testing.T) {
 	w.WantKind(first(w.Answer(sub)), messages.KindCredentials)
 }
 
-func TestAnUnconfirmedLeaseIsRevoked(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.Put(w.Broker(), lessortest.Secret)
-	r := w.Lease("ci", `{"confirm":true}`)
-	w.WaitQueuesEmpty()
-	if rec, _ := w.Record(r.Lease.Name); rec.Settled() || rec.State != messages.StateActive {
-		t.Fatalf("it does not wait for its confirmation: %+v", rec)
-	}
-	w.Clock.Advance(11 * time.Second)
-	w.WaitRevoked(r, messages.ReasonUndelivered)
-	w.WaitEvents(r.Lease.Name, messages.EventIssued, messages.EventUndelivered, messages.EventRevoked)
-}
-
-func TestAConfirmedLeaseLives(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.Put(w.Broker(), lessortest.Secret)
-	r, msg := w.Answer(w.Publish(w.Namespace.Request("alice", "ci"), `{"confirm":true}`))
-	w.NoError(msg.Respond([]byte("any answer will do")))
-	w.WaitEvents(r.Lease.Name, messages.EventIssued, messages.EventConfirmed)
-	w.Clock.Advance(30 * time.Minute)
-	w.WantActive(r)
-	w.WaitQueuesEmpty()
-}
-
-func TestAForgedConfirmationCountsForNothing(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.Put(w.Broker(), lessortest.Secret)
-	r := w.Lease("ci", `{"confirm":true}`)
-	_, err := w.JS.Publish(w.Context(), w.Namespace.Confirm(w.NameOf(r), "forged"), nil)
-	w.NoError(err)
-	w.WaitQueuesEmpty()
-	w.Clock.Advance(11 * time.Second)
-	w.WaitRevoked(r, messages.ReasonUndelivered)
-}
-
-func TestAConfirmationCountsThatCameWhileTheBrokerWasDown(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	b := w.Broker()
-	w.Put(b, lessortest.Secret)
-	r, msg := w.Answer(w.Publish(w.Namespace.Request("alice", "ci"), `{"confirm":true}`))
-	w.WaitQueuesEmpty()
-	b.Kill()
-	w.NoError(msg.Respond(nil))
-	w.NoError(w.Conn.Flush())
-	w.Clock.Advance(time.Minute)
-	w.Broker()
-	w.WaitEvents(r.Lease.Name, messages.EventIssued, messages.EventConfirmed)
-	w.WantActive(r)
-	w.WaitQueuesEmpty()
-}
-
-func TestADeliveryIsSentAgainUnchangedToWhoeverRepeats(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.Put(w.Broker(), lessortest.Secret)
-	first := w.Lease("ci", `{"confirm":true}`, messages.HeaderIdempotencyKey, "k")
-	again, msg := w.Answer(w.Publish(w.Namespace.Request("alice", "ci"), `{"confirm":true}`, messages.HeaderIdempotencyKey, "k"))
-	if again.Credentials == nil || again.Credentials.SecretAccessKey.Reveal() != first.Credentials.SecretAccessKey.Reveal() {
-		t.Fatalf("not the same: %+v", again)
-	}
-	w.NoError(msg.Respond(nil))
-	w.WaitEvents(first.Lease.Name, messages.EventIssued, messages.EventConfirmed)
-	w.WaitQueuesEmpty()
-}
-
-// TestADeliveryThatMayBeLostIsHandedOverAgain: while the delivery can't be written down
-// NATS has trouble, and may have lost it with a server. The requester gets the same
-// again, and where it has gone meanwhile, its lease lives.
-func TestADeliveryThatMayBeLostIsHandedOverAgain(t *testing.T) {
+// TestDeliveryIsRepeatedUntilItIsStored: while the record can't be written NATS has a
+// problem, and may have lost the delivery with a server. The requester gets the same
+// delivery again. If it has gone meanwhile, its lease lives.
+func TestDeliveryIsRepeatedUntilItIsStored(t *testing.T) {
 	t.Parallel()
 	for _, waits := range []bool{true, false} {
 		t.Run(map[bool]string{true: "who waits", false: "who has gone"}[waits], func(t *testing.T) {
@@ -141,28 +72,49 @@ func TestADeliveryThatMayBeLostIsHandedOverAgain(t *testing.T) {
 	}
 }
 
-// TestTheSearchForSecretsFindsThem: the search that follows every test would see
-// a key in a stream and in the log.
-func TestTheSearchForSecretsFindsThem(t *testing.T) {
+func TestReadyWithinWaitsUntilAWSAcceptsTheKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	b := w.Broker()
-	w.Put(b, lessortest.Secret)
-	r := w.Lease("ci", "{}")
-	if found := w.Leaks(); len(found) > 0 {
-		t.Fatalf("in clear in %v", found)
+	w.Put(w.Broker(), lessortest.Secret)
+	w.Sim.SetFaults(iamsim.Faults{VisibleAfter: 300 * time.Millisecond})
+	if r := w.Lease("ci", `{"ready_within":"10s"}`); r.Ready == nil || !*r.Ready || !w.Works(r.Credentials) {
+		t.Fatalf("not ready: %+v", r)
 	}
-	secret := r.Credentials.SecretAccessKey.Reveal()
-	_, err := w.JS.Publish(w.Context(), w.Namespace.Event(w.NameOf(r), "leaked"), []byte(secret))
-	w.NoError(err)
-	_, err = w.Logs.Write([]byte(secret))
-	w.NoError(err)
-	found := w.Leaks()
-	if !slices.Contains(found, "the log") || !slices.ContainsFunc(found, func(f string) bool { return strings.Contains(f, "LESSOR_EVENT") }) {
-		t.Fatalf("found only in %v", found)
+	w.Sim.SetFaults(iamsim.Faults{VisibleAfter: time.Hour})
+	if r := w.Lease("ci", `{"ready_within":"1s"}`); r.Ready == nil || *r.Ready {
+		t.Fatalf("ready: %+v", r)
 	}
-	b.Close()
-	w.NATS.Close()
-	w.NoError(os.RemoveAll(w.Dir))
-	w.Logs.Reset()
+	if r := w.Lease("ci", `{}`); r.Ready != nil {
+		t.Fatalf("told without having been asked: %+v", r)
+	}
+}
+
+// TestWaitingDeliveriesHoldNoWorker: the only worker serves other requests while one
+// waits for AWS to accept its key, one has no responders, and one is not confirmed.
+func TestWaitingDeliveriesHoldNoWorker(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Put(w.Broker(func(c *consumer.Config) { c.Workers.Request = 1 }), lessortest.Secret)
+	w.Sim.SetFaults(iamsim.Faults{VisibleAfter: time.Hour})
+	waiting := w.Publish(w.Namespace.Request("alice", "ci"), `{"ready_within":"60s"}`)
+	w.PublishReply(w.Conn.NewInbox(), w.Namespace.Request("alice", "ci"), `{}`) // nobody there
+	w.Lease("ci", `{}`)
+	w.Lease("ci", `{"confirm":true}`) // not confirmed
+	w.Lease("ci", `{}`)
+	if n, _, _ := waiting.Pending(); n != 0 {
+		t.Fatal("the first was answered early: nothing was waited for")
+	}
+}
+
+func TestRepeatedDeliveryStatesReadinessAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Put(w.Broker(func(c *consumer.Config) { c.ProbeEvery = time.Second }), lessortest.Secret)
+	const body = `{"confirm":true,"ready_within":"60s"}`
+	first := w.Lease("ci", body, messages.HeaderIdempotencyKey, "k")
+	w.WaitQueuesEmpty()
+	again := w.Lease("ci", body, messages.HeaderIdempotencyKey, "k")
+	if !*first.Ready || !*again.Ready {
+		t.Fatalf("ready %v, and then %v", *first.Ready, *again.Ready)
+	}
 }

@@ -6,16 +6,138 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
 )
 
-// TestTheBeginningIsToldBeforeTheEnd holds the message that tells that a lease is
-// issued, has the lease end meanwhile, and lets the message go when the stream has
-// forgotten which events it has.
-func TestTheBeginningIsToldBeforeTheEnd(t *testing.T) {
+// TestRefusedMessagesHaveEvents: those of the API and of the streams, whatever they ask
+// for.
+func TestRefusedMessagesHaveEvents(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Put(w.Broker(), lessortest.Secret)
+	bobs := w.requestBy("bob", false)
+	for verb, body := range map[string]string{"request": `{"x":1}`, "renew": "", "revoke": "", "get": "", "list": `{"x":1}`} {
+		tail := map[string]string{"request": ".alice.ci", "list": ".alice"}[verb]
+		if tail == "" {
+			tail = ".alice.ci." + bobs.Lease.ID // which is not hers
+		}
+		w.Call(w.Conn, w.Namespace.API(verb)+tail, body)
+	}
+	w.Answer(w.Publish("lessor.renew.alice.ci."+bobs.Lease.ID, ""))
+	w.WaitQueuesEmpty()
+	told := map[messages.Verb]int{}
+	for _, e := range w.Events("") {
+		if e.Type == "lessor.lease.rejected" && strings.HasPrefix(e.Subject, "alice.") && e.Data.Error != nil {
+			told[e.Data.Verb]++
+		}
+	}
+	if len(told) != 5 || told["renew"] != 2 || told["get"] != 1 || told["list"] != 1 {
+		t.Errorf("told of %v", told)
+	}
+	w.wantFindings()
+}
+
+// TestEventsOfRefusalsAreLimited: up to a number each refusal of an identity has an
+// event, the rest are counted. No refusal is lost, and other identities have their own
+// number.
+func TestEventsOfRefusalsAreLimited(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.Broker(func(c *consumer.Config) {
+		c.MaintainEvery = 10 * time.Millisecond
+		c.Streams.AckWait = 30 * time.Second // a refusal that comes again is counted again
+	})
+	w.Put(b, lessortest.Secret)
+	const flood, told = 200, 60
+	var subs []*nats.Subscription
+	for range flood {
+		subs = append(subs, w.Publish(w.Namespace.Request("alice", "nope"), ""))
+	}
+	for _, s := range subs {
+		r, _ := w.Answer(s)
+		w.WantError(r, messages.CodeSecretNotFound)
+	}
+	w.WantError(w.requestBy("bob", false, messages.HeaderIdempotencyKey, strings.Repeat("x", 300)), messages.CodeInvalidRequest)
+	w.WaitQueuesEmpty()
+	count := func() (one, omitted, bobs int) {
+		for _, e := range w.Events("") {
+			switch {
+			case e.Type == "lessor.lease.rejected" && strings.HasPrefix(e.Subject, "bob."):
+				bobs++
+			case e.Type == "lessor.lease.rejected" && e.Data.Omitted > 0:
+				omitted += e.Data.Omitted
+			case e.Type == "lessor.lease.rejected":
+				one++
+			}
+		}
+		return one, omitted, bobs
+	}
+	if one, omitted, bobs := count(); one != told || omitted != 0 || bobs != 1 {
+		t.Errorf("%d were told, %d counted, and %d of bob's", one, omitted, bobs)
+	}
+	w.Clock.Advance(time.Minute)
+	w.Eventually("the rest is counted", func() bool { _, omitted, _ := count(); return omitted == flood-told })
+
+	for range told + 5 { // a broker that stops tells what it has counted
+		w.Answer(w.Publish(w.Namespace.Request("alice", "nope"), ""))
+	}
+	w.WaitQueuesEmpty()
+	b.Close()
+	if one, omitted, _ := count(); one+omitted != flood+told+5 {
+		t.Errorf("%d were told and %d counted, of %d", one, omitted, flood+told+5)
+	}
+	w.wantFindings()
+}
+
+// TestEventStreamTakesNoDeletions: neither does one that was made without that setting.
+func TestEventStreamTakesNoDeletions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, err := w.JS.CreateStream(w.Context(), jetstream.StreamConfig{Name: w.Namespace.EventStream(), Subjects: []string{w.Namespace.EventFilter()}})
+	w.NoError(err)
+	w.Put(w.Broker(), lessortest.Secret)
+	w.Lease("ci", "{}")
+	w.WaitQueuesEmpty()
+	s, err := w.JS.Stream(w.Context(), w.Namespace.EventStream())
+	w.NoError(err)
+	if err := s.DeleteMsg(w.Context(), 1); err == nil {
+		t.Error("an event was deleted")
+	}
+	if err := s.SecureDeleteMsg(w.Context(), 1); err == nil {
+		t.Error("an event was erased")
+	}
+	if err := s.Purge(w.Context()); err == nil {
+		t.Error("the events were purged")
+	}
+	cfg := s.CachedInfo().Config
+	cfg.DenyDelete, cfg.DenyPurge = false, false
+	if _, err := w.JS.UpdateStream(w.Context(), cfg); err == nil {
+		t.Error("deletions were allowed again")
+	}
+	w.wantFindings()
+}
+
+// TestBrokersStartingTogetherMakeOneMark: a mark is the installation's.
+func TestBrokersStartingTogetherMakeOneMark(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for range 3 {
+		w.Broker()
+	}
+	if r := w.verify(); r.Marks != 1 || len(r.Findings) != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestIssuedEventComesBeforeRevoked delays the event issued on its way to NATS. The
+// lease ends meanwhile, and the event arrives when the stream has forgotten which
+// events it has.
+func TestIssuedEventComesBeforeRevoked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	line := lessortest.NewLine()
@@ -24,7 +146,7 @@ func TestTheBeginningIsToldBeforeTheEnd(t *testing.T) {
 	})
 	b := w.BrokerOn(w.Dial(0, line.Option()))
 	w.Put(b, lessortest.Secret)
-	w.forgetsEvents()
+	w.shortenDuplicateWindow()
 	answers := w.Publish(w.Namespace.Request("alice", "ci"), "{}")
 	<-issued.Arrived
 	rec := w.Records()[0]
@@ -34,7 +156,7 @@ func TestTheBeginningIsToldBeforeTheEnd(t *testing.T) {
 	if e := w.Events(lease)[0]; e.Data.Lease.State != messages.StateActive || e.Data.Lease.Reason != "" {
 		t.Errorf("issued tells of the end: %+v", e.Data.Lease)
 	}
-	w.eventHasPassed()
+	w.waitDuplicateWindow()
 	issued.Release()
 	r, _ := w.Answer(answers)
 	w.WantError(r, messages.CodeLeaseEnded)
@@ -42,8 +164,8 @@ func TestTheBeginningIsToldBeforeTheEnd(t *testing.T) {
 	w.WaitEvents(lease, messages.EventIssued, messages.EventRevoked)
 }
 
-// forgetsEvents has the event stream keep an event once for a moment only.
-func (w *world) forgetsEvents() {
+// shortenDuplicateWindow makes the event stream forget message ids soon.
+func (w *world) shortenDuplicateWindow() {
 	w.T.Helper()
 	s, err := w.JS.Stream(w.Context(), w.Namespace.EventStream())
 	w.NoError(err)
@@ -53,8 +175,9 @@ func (w *world) forgetsEvents() {
 	w.NoError(err)
 }
 
-// eventHasPassed waits until the stream would take again what it has taken before.
-func (w *world) eventHasPassed() {
+// waitDuplicateWindow waits until the event stream would store again an event that it
+// stores now.
+func (w *world) waitDuplicateWindow() {
 	w.T.Helper()
 	probe := messages.LeaseName{Identity: "probe", Secret: "ci", ID: "0"}
 	body, err := json.Marshal(messages.NewEvent("x", probe, messages.EventRejected, "1", time.Now(), messages.EventData{}))
@@ -68,8 +191,9 @@ func (w *world) eventHasPassed() {
 	w.Eventually("the event is forgotten", tell)
 }
 
-// TestAnAttemptAfterAnEndIsTold begins a lease anew whose first attempt nobody took.
-func TestAnAttemptAfterAnEndIsTold(t *testing.T) {
+// TestSecondAttemptHasAnIssuedEvent begins a lease anew whose first delivery had no
+// responders.
+func TestSecondAttemptHasAnIssuedEvent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Put(w.Broker(), lessortest.Secret)

@@ -14,6 +14,7 @@ import (
 const sessionSecret = `{"name":"ci","default_ttl":"1h","max_ttl":"2h","tags":{"team":"platform"},"aws":{
 	"credential_type":"assume_role","role_arn":"arn:aws:iam::123456789012:role/deploy","external_id":"lessor-ci"}}`
 
+// sessionRole makes the role of [sessionSecret].
 func (w *world) sessionRole() {
 	w.Sim.AddRole("deploy", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},
 		"Action":["sts:AssumeRole","sts:TagSession"],"Condition":{"StringEquals":{"sts:ExternalId":"lessor-ci"}}}]}`)
@@ -21,11 +22,12 @@ func (w *world) sessionRole() {
 	w.Sim.SetMaxSessionDuration("deploy", 2*time.Hour)
 }
 
+// denying makes a definition deny sessions that are revoked.
 func denying(definition string) string {
 	return strings.Replace(definition, `"external_id"`, `"deny_on_revoke":true,"external_id"`, 1)
 }
 
-func TestASessionIsLeased(t *testing.T) {
+func TestRoleSessionIsIssuedAndExpires(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Put(w.Broker(), sessionSecret)
@@ -53,8 +55,7 @@ func TestASessionIsLeased(t *testing.T) {
 	}
 }
 
-// Without a Deny a revocation can't end a session, and says so.
-func TestARevokedSessionSaysHowLongItStillWorks(t *testing.T) {
+func TestRevokedSessionWithoutDenyStatesItsEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Put(w.Broker(), sessionSecret)
@@ -75,9 +76,9 @@ func TestARevokedSessionSaysHowLongItStillWorks(t *testing.T) {
 	}
 }
 
-// With a Deny the session can do nothing from the revocation on, another of the
-// role goes on, and the Deny goes when the session has expired.
-func TestARevokedSessionIsCutOff(t *testing.T) {
+// TestRevokedSessionIsDenied: the session can do nothing after the revocation, another
+// session of the role works, and the Deny is removed when the session has expired.
+func TestRevokedSessionIsDenied(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Put(w.Broker(), denying(sessionSecret))
@@ -108,8 +109,7 @@ func TestARevokedSessionIsCutOff(t *testing.T) {
 	w.WaitEvents(r.Lease.Name, messages.EventIssued, messages.EventRevoked)
 }
 
-// AWS refuses the Deny: it is tried again until the session has expired by itself.
-func TestADenyThatIsRefusedIsTriedUntilTheSessionEnds(t *testing.T) {
+func TestRefusedDenyIsRetriedUntilTheSessionEnds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Put(w.Broker(), denying(sessionSecret))
@@ -127,7 +127,7 @@ func TestADenyThatIsRefusedIsTriedUntilTheSessionEnds(t *testing.T) {
 	w.WaitEvents(r.Lease.Name, messages.EventIssued, messages.EventRevokeFailed, messages.EventRevoked)
 }
 
-func TestARoleThatMayNotBeAssumedIsToldAtOnce(t *testing.T) {
+func TestRefusedAssumeRoleFailsTheRequestAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Put(w.Broker(), strings.Replace(sessionSecret, "lessor-ci", "wrong-id", 1))
@@ -136,8 +136,7 @@ func TestARoleThatMayNotBeAssumedIsToldAtOnce(t *testing.T) {
 	w.WaitEvents(w.Records()[0].Name().String(), messages.EventFailed)
 }
 
-// The event of a session that was cut off could not be told; it is told later.
-func TestACutIsToldOnceItCanBe(t *testing.T) {
+func TestDenialIsEmittedWhenTheEventStreamIsBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Put(w.Broker(), denying(sessionSecret))
@@ -155,9 +154,9 @@ func TestACutIsToldOnceItCanBe(t *testing.T) {
 	w.WaitEvents(r.Lease.Name, messages.EventRevoked)
 }
 
-// AWS takes its time to cut a session off, and meanwhile the session expires: the
-// Deny goes all the same.
-func TestADenyThatIsPutAtTheLastMomentIsRemoved(t *testing.T) {
+// TestDenyPutAtTheEndOfTheSessionIsRemoved: the session expires while AWS carries out
+// PutRolePolicy.
+func TestDenyPutAtTheEndOfTheSessionIsRemoved(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Put(w.Broker(), denying(sessionSecret))
@@ -177,9 +176,9 @@ func TestADenyThatIsPutAtTheLastMomentIsRemoved(t *testing.T) {
 	w.WaitEvents(r.Lease.Name, messages.EventIssued, messages.EventRevoked)
 }
 
-// A session that nobody confirmed is cut off, and its record is needed until it has
-// expired: a repeat of the request is told so, and does not wait for that.
-func TestARepeatAfterACutIsAnswered(t *testing.T) {
+// TestRepeatAfterADenialIsAnswered: the record of a denied session stays until the
+// session has expired, and a repeat does not wait for that.
+func TestRepeatAfterADenialIsAnswered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Put(w.Broker(), denying(sessionSecret))
@@ -188,19 +187,17 @@ func TestARepeatAfterACutIsAnswered(t *testing.T) {
 	r := w.Request("ci", `{"confirm":true}`, key...)
 	w.Clock.Advance(11 * time.Second)
 	w.Eventually("it is cut off", func() bool { rec, _ := w.Record(r.Lease.Name); return rec.SessionDenied() })
-	answer, err := messages.DecodeReply(w.within(5*time.Second, w.Publish(w.Namespace.Request("alice", "ci"), `{"confirm":true}`, key...)))
-	w.NoError(err)
+	answer, _ := w.AnswerWithin(5*time.Second, w.Publish(w.Namespace.Request("alice", "ci"), `{"confirm":true}`, key...))
 	w.WantKind(answer, messages.KindError)
 }
 
-// To its holder a session that was cut off is revoked, so it takes nobody's room.
-func TestACutSessionIsNoLeaseThatIsAlive(t *testing.T) {
+func TestDeniedSessionDoesNotCountAgainstLimits(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Put(w.Broker(), strings.Replace(denying(sessionSecret), `"name"`, `"max_leases_per_identity":1,"name"`, 1))
 	w.sessionRole()
 	r := w.Lease("ci", "{}")
-	w.revoked(r)
+	w.mustRevoke(r)
 	for end := time.Now().Add(2 * time.Second); w.Request("ci", "{}").Kind != messages.KindCredentials; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("there is no room for another")

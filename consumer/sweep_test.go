@@ -13,12 +13,12 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// stray makes a user that says it is an installation's, for a lease.
-func (w *world) stray(name, installation, lease string) {
+// addOrphan adds a user whose tags say that it is an installation's, for a lease.
+func (w *world) addOrphan(name, installation, lease string) {
 	w.Sim.AddUser(name, "/lessor/", map[string]string{"lessor:installation": installation, "lessor:lease": lease, "lessor:attempt": "1"})
 }
 
-// sweep asks for one.
+// sweep asks for a sweep of the only connection.
 func (w *world) sweep(body string) messages.Sweep {
 	w.T.Helper()
 	r := w.Operate(w.Namespace.AdminSweep(), body)
@@ -28,7 +28,7 @@ func (w *world) sweep(body string) messages.Sweep {
 	return r.Sweeps[0]
 }
 
-func TestASweepRemovesWhatNoLeaseKnows(t *testing.T) {
+func TestSweepRemovesOrphans(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	b := w.Broker()
@@ -38,17 +38,17 @@ func TestASweepRemovesWhatNoLeaseKnows(t *testing.T) {
 	w.Revoke(ended)
 	w.WaitQueuesEmpty()
 	id := b.Installation()
-	w.stray("late", id, ended.Lease.Name)       // its lease is over
-	w.stray("lost", id, "bob.ci.0000000000")    // nobody has heard of its lease
-	w.stray("second", id, lease.Lease.Name)     // its lease has another user
-	w.stray("Damaged", id, "what is this?")     // a tag that somebody has changed
-	w.stray("theirs", "another-one", "a.b.c")   // another installation's
-	w.Sim.AddUser("person", "/lessor/", nil)    // nobody's
-	w.Sim.AddUser("elsewhere", "/people/", nil) //
-	w.Sim.AddLoginProfile("lost")               // and it holds what no lease gives
-	w.Sim.AddAccessKey("lost")                  //
+	w.addOrphan("late", id, ended.Lease.Name)     // its lease is over
+	w.addOrphan("lost", id, "bob.ci.0000000000")  // nobody has heard of its lease
+	w.addOrphan("second", id, lease.Lease.Name)   // its lease has another user
+	w.addOrphan("Damaged", id, "what is this?")   // a tag that somebody has changed
+	w.addOrphan("theirs", "another-one", "a.b.c") // another installation's
+	w.Sim.AddUser("person", "/lessor/", nil)      // nobody's
+	w.Sim.AddUser("elsewhere", "/people/", nil)   //
+	w.Sim.AddLoginProfile("lost")                 // and it holds what no lease gives
+	w.Sim.AddAccessKey("lost")                    //
 	w.Clock.Advance(20 * time.Minute)
-	w.stray("young", id, "bob.ci.1111111111")
+	w.addOrphan("young", id, "bob.ci.1111111111")
 
 	s := w.sweep("")
 	removed := map[string]bool{}
@@ -75,14 +75,15 @@ func TestASweepRemovesWhatNoLeaseKnows(t *testing.T) {
 	}
 }
 
-// A broker loses NATS while AWS deletes the user: another tells of it, once.
-func TestARemovalIsToldByTheNextSweep(t *testing.T) {
+// TestRemovalIsEmittedByTheNextSweep: a broker loses NATS while AWS deletes the user.
+// Another broker emits the event, once.
+func TestRemovalIsEmittedByTheNextSweep(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	b := w.Broker()
 	w.Put(b, lessortest.Secret)
 	w.Lease("ci", "{}")
-	w.stray("lost", b.Installation(), "bob.ci.0000000000")
+	w.addOrphan("lost", b.Installation(), "bob.ci.0000000000")
 	w.Clock.Advance(30 * time.Minute)
 	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "DeleteUser" {
@@ -104,7 +105,6 @@ func TestARemovalIsToldByTheNextSweep(t *testing.T) {
 	}
 }
 
-// The brokers sweep by themselves, and share it.
 func TestBrokersSweepByThemselves(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -113,7 +113,7 @@ func TestBrokersSweepByThemselves(t *testing.T) {
 	w.Broker(quick)
 	w.Put(b, lessortest.Secret)
 	w.Lease("ci", "{}")
-	w.stray("lost", b.Installation(), "bob.ci.0000000000")
+	w.addOrphan("lost", b.Installation(), "bob.ci.0000000000")
 	w.Eventually("it is gone", func() bool {
 		w.Clock.Advance(10 * time.Minute) // one that is under way may have begun before it was lost
 		_, there := w.Sim.User("lost")
@@ -122,9 +122,9 @@ func TestBrokersSweepByThemselves(t *testing.T) {
 	w.WaitEvents("bob.ci.0000000000", messages.EventOrphanRemoved)
 }
 
-// A lease bucket that was restored from a backup does not know the newer users: that
-// looks like a mass of orphans, and none of them is touched without a person's word.
-func TestMassesOfUnknownUsersAreLeftToAPerson(t *testing.T) {
+// TestManyOrphansWaitForAnOperator: a lease bucket that was restored from a backup does
+// not know the newer users.
+func TestManyOrphansWaitForAnOperator(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	b := w.Broker()
@@ -153,15 +153,14 @@ func TestMassesOfUnknownUsersAreLeftToAPerson(t *testing.T) {
 	w.WaitNoUsers()
 }
 
-// AWS refuses: the sweep says so, and the next one tries again.
-func TestWhatASweepCanNotRemoveIsTold(t *testing.T) {
+func TestSweepReportsWhatItCouldNotRemove(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	b := w.Broker()
 	w.Put(b, lessortest.Secret)
 	w.Lease("ci", "{}")
 	for i := range 2 {
-		w.stray(fmt.Sprintf("lost%d", i), b.Installation(), fmt.Sprintf("bob.ci.000000000%d", i))
+		w.addOrphan(fmt.Sprintf("lost%d", i), b.Installation(), fmt.Sprintf("bob.ci.000000000%d", i))
 	}
 	w.Clock.Advance(30 * time.Minute)
 	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
@@ -175,6 +174,27 @@ func TestWhatASweepCanNotRemoveIsTold(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 	w.Sim.SetHook(nil)
+	if s := w.sweep(""); len(s.Orphans) != 1 || !s.Orphans[0].Removed {
+		t.Fatalf("%+v", s)
+	}
+}
+
+// TestUserNamedByAnUnreadableRecordIsNoOrphan: the user's tags name a lease without a
+// record.
+func TestUserNamedByAnUnreadableRecordIsNoOrphan(t *testing.T) {
+	w := newWorld(t)
+	b := w.Broker()
+	w.Put(b, lessortest.Secret)
+	w.Lease("ci", "{}")
+	w.addOrphan("Moved", b.Installation(), "bob.ci.0000000000")
+	kv := w.Bucket(w.Namespace.LeaseBucket())
+	_, err := kv.PutString(w.Context(), "bob.ci.1111111111", `{"v":2,"user":{"name":"moved"}}`)
+	w.NoError(err)
+	w.Clock.Advance(30 * time.Minute)
+	if s := w.sweep(""); s.Error != "" || len(s.Orphans) != 0 {
+		t.Fatalf("%+v", s)
+	}
+	w.NoError(kv.Delete(w.Context(), "bob.ci.1111111111"))
 	if s := w.sweep(""); len(s.Orphans) != 1 || !s.Orphans[0].Removed {
 		t.Fatalf("%+v", s)
 	}

@@ -25,7 +25,7 @@ func TestProblemOfTellsWhatPassesFromWhatIsRefused(t *testing.T) {
 		{api(10_047, "insufficient storage resources available"), bucket.ProblemNoRoom, true},
 		{api(10_002, "resource limits exceeded for account"), bucket.ProblemNoRoom, true},
 		{api(10_077, "maximum bytes exceeded"), bucket.ProblemNoRoom, true},
-		{api(10_077, "maximum messages per subject exceeded"), bucket.ProblemNoRoom, true}, // callers ask IsPending first
+		{api(10_077, "maximum messages per subject exceeded"), bucket.ProblemNoRoom, true}, // callers ask IsSubjectFull first
 		{api(10_003, "bad request"), bucket.ProblemOther, false},
 		{jetstream.ErrStreamNotFound, bucket.ProblemMissing, true},
 		{jetstream.ErrNoStreamResponse, bucket.ProblemMissing, true},

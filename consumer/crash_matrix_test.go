@@ -1,0 +1,144 @@
+package consumer_test
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/lessorhq/lessor/consumer/lessortest"
+	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/iamsim"
+)
+
+// scenario is an operation during which a broker may crash.
+type scenario struct {
+	name string
+	// begin brings the world to where the broker may die from, and returns the
+	// lease that it is about, if there is one already.
+	begin func(w *world) messages.Reply
+	// act starts what is watched, and returns where its answer comes; nil where
+	// nobody gets one.
+	act func(w *world, lease messages.Reply) *nats.Subscription
+	// check looks at the world once another broker has taken over and the answer
+	// is there.
+	check func(w *world, lease, answer messages.Reply)
+	// refuse are the calls of the broker that AWS fails to carry out, for one run; nil:
+	// none.
+	refuse func() func(iamsim.Call) bool
+	// signsWith is Crash.SignsWith, if brokers share a key; nil: they do not.
+	signsWith func(w *world) func(keyID string) bool
+	// died looks at the world when the broker is dead and no other there yet; nil: at
+	// nothing.
+	died func(w *world, lease messages.Reply)
+	// late looks at the world when everything has been undone; nil: at nothing.
+	late func(w *world)
+	// effects is the least number of effects there must be: a scenario that does
+	// nothing proves nothing.
+	effects int
+}
+
+// run plays the scenario on a broker that c may end, and returns the effects that there
+// were.
+func (s scenario) run(t *testing.T, m *lessortest.Crash) []string {
+	w := newWorld(t)
+	first := w.Broker()
+	w.Put(first, lessortest.Secret)
+	w.Put(first, extraSecret)
+	w.sessionRole()
+	w.Sim.AddPolicy("arn:aws:iam::123456789012:policy/extra", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sqs:*","Resource":"*"}]}`)
+	lease := s.begin(w)
+	w.WaitQueuesEmpty()
+	first.Close()
+
+	if s.refuse != nil {
+		m.Fail = s.refuse()
+	}
+	if s.signsWith != nil {
+		m.SignsWith = s.signsWith(w)
+	}
+	victim := w.CrashingBroker(m, quickMaintenance)
+	m.Arm()
+	answers := s.act(w, lease)
+	if m.At > 0 {
+		w.waitCrash(m, 0)
+		victim.Kill()
+		m.Close()
+		if s.died != nil {
+			s.died(w, lease)
+		}
+		w.Broker(quickMaintenance)
+	} else if answers == nil {
+		w.waitCrash(m, s.effects)
+	}
+	var answer messages.Reply
+	if answers != nil {
+		answer, _ = w.Answer(answers)
+	}
+	s.check(w, lease, answer)
+	if answers != nil {
+		w.WantOneKey(answers, answer)
+	}
+	w.WaitQueuesEmpty()
+	victim.Kill()
+	m.Close()
+	w.RevokeAll()
+	if s.late != nil {
+		s.late(w)
+	}
+	return m.Effects()
+}
+
+// waitCrash waits until the broker has crashed, or has had at least so many effects and
+// has nothing left to do: not every run has as many effects as the first.
+func (w *world) waitCrash(m *lessortest.Crash, least int) {
+	w.T.Helper()
+	since, effects := time.Now(), 0
+	w.Eventually("the broker dies or finishes", func() bool {
+		if n := len(m.Effects()); n > effects || !w.QueuesAreEmpty() {
+			since, effects = time.Now(), n
+		}
+		return m.Crashed() || effects >= least && time.Since(since) > time.Second
+	})
+}
+
+// TestBrokerCanCrashAtEveryEffect ends a broker before and after each effect that it
+// has on NATS and AWS, starts another, and checks that the outcome is right. The
+// effects are counted in a run without a crash.
+func TestBrokerCanCrashAtEveryEffect(t *testing.T) {
+	t.Parallel()
+	var points atomic.Int64
+	t.Cleanup(func() { t.Logf("%d points at which a broker was killed", points.Load()) })
+	slots := make(chan struct{}, pointsAtOnce)
+	for _, s := range scenarios {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			effects := s.run(t, &lessortest.Crash{At: 0, After: false})
+			if len(effects) < s.effects {
+				t.Fatalf("only %d effects were seen: %q", len(effects), effects)
+			}
+			var alive sync.WaitGroup
+			for n := 1; n <= len(effects); n++ {
+				for i, after := range []bool{false, true} {
+					if (2*n+i)%pointsStep != 0 {
+						continue // the race detector looks for other things
+					}
+					slots <- struct{}{}
+					alive.Go(func() {
+						defer func() { <-slots }()
+						m := &lessortest.Crash{At: n, After: after}
+						t.Run(m.String(), func(t *testing.T) {
+							s.run(t, m)
+							if m.Crashed() {
+								points.Add(1)
+							}
+						})
+					})
+				}
+			}
+			alive.Wait()
+		})
+	}
+}
