@@ -30,7 +30,7 @@ func loadDefinition(t *testing.T, text string) messages.DynamicSecret {
 }
 
 func TestTheSampleSecretsLoad(t *testing.T) {
-	loadDefinition(t, string(sandbox.DemoSecret))
+	loadDefinition(t, sandbox.DemoYAML())
 	var files []secretfile.File
 	for _, dir := range []string{"../../deploy/secrets", "../../deploy/secrets/samples"} {
 		found, err := secretfile.ReadFolder(dir)

@@ -179,7 +179,7 @@ func TestShownSecretIsNoMoreThanItself(t *testing.T) {
 
 // FuzzShownSecret: what get prints can be put again, and is the same.
 func FuzzShownSecret(f *testing.F) {
-	f.Add(sandbox.DemoSecret)
+	f.Add([]byte(sandbox.DemoYAML()))
 	f.Add([]byte(ownKey))
 	f.Add([]byte("name: x\ntags: {'a: b': \"- c\\n  \\n d\", '': 'null', \"<&>\": '#', 'on': \"\\u2028\\t\"}\naws: {inline_policy: {a: {}, b: [], c: {d: [{e: 1.50, f: 100000000000000000000}]}, 'g:': null}}\n"))
 	f.Add([]byte("name: x\ntags: {a: \"  leading\\n\\n   \\nblanks  \\n\\n\", b: \"\\n\"}\n"))
@@ -219,7 +219,7 @@ func TestSecretList(t *testing.T) {
 	o.says(cli.ExitOK, "", "lessor secret put", "secret", "list")
 	o.says(cli.ExitOK, `{"kind":"secrets","secrets":[]}`+"\n", "", "secret", "list", "--json")
 	o.OK(t, "secret", "put", written(t, withKey(o.Principal("lessor", ""))))
-	o.putFile(string(sandbox.DemoSecret))
+	o.putFile(sandbox.DemoYAML())
 	o.put("name: old\naws: {region: eu-central-1}\n")
 	o.lease("old")
 	o.Refuse("DeleteUser")

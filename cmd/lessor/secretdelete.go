@@ -61,7 +61,7 @@ A secret that comes from a file can be deleted when its file is gone.`,
 
 // confirm asks the person at the terminal, if there is one.
 func (d *deleteCmd) confirm(ctx context.Context, env *cli.Environment, name string) error {
-	if d.yes || !env.HasTerminal(env.Stdin) {
+	if d.yes || !env.IsTerminal(env.Stdin) {
 		return nil
 	}
 	_, _ = fmt.Fprintf(env.Stderr, "Delete the dynamic secret %s and revoke all its leases? [y/N] ", name) // an unseen question is answered with no
