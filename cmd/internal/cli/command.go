@@ -72,6 +72,16 @@ func Argument(name string) cobra.PositionalArgs {
 	}
 }
 
+// OptionalArgument requires at most one argument, which errors call name.
+func OptionalArgument(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return Usagef(`%s takes one %s, not %d; see "%s --help"`, cmd.Name(), name, len(args), cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
 // NoArguments requires that there are no arguments.
 func NoArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
