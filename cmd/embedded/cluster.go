@@ -14,23 +14,23 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// ClusterOptions say how a cluster is started; the zero value will do.
+// ClusterOptions configure a [Cluster]. The zero value is usable.
 type ClusterOptions struct {
-	// Log takes the servers' logs; the zero value discards them.
+	// Log receives the servers' logs; the zero value discards them.
 	Log zerolog.Logger
 	// Durable is [Options.Durable], for every node.
 	Durable bool
-	// Timeout is how long to wait until the nodes agree; 0 is
+	// Timeout bounds the wait for a JetStream leader and for all nodes to be current; 0 is
 	// [DefaultStartTimeout].
 	Timeout time.Duration
-	// Configure changes each node's options last; nil changes nothing.
+	// Configure changes each node's options before it starts; nil changes nothing.
 	Configure func(*server.Options)
 }
 
-// Cluster is several servers with JetStream in one process, on loopback
-// addresses that stay theirs over a restart.
+// Cluster is several servers with JetStream in one process. Each keeps its loopback
+// addresses over a restart.
 type Cluster struct {
-	Nodes []*Server // nil where a node is stopped
+	Nodes []*Server // nil for a node that is stopped
 
 	clients []string // host:port for clients, by node
 	routes  []string // host:port for routes, by node
@@ -38,9 +38,9 @@ type Cluster struct {
 	options ClusterOptions
 }
 
-// StartCluster starts n nodes that keep their data in folders n1, n2, … of dir,
-// and returns when they have elected a JetStream leader and all are up to date.
-// Stop it with [Cluster.Close]; dir stays.
+// StartCluster starts n nodes that keep their data in folders n1, n2, … of dir. It
+// returns when they have elected a JetStream leader and all are current. [Cluster.Close]
+// stops it and leaves dir.
 func StartCluster(n int, dir string, o ClusterOptions) (*Cluster, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultStartTimeout
@@ -63,8 +63,8 @@ func StartCluster(n int, dir string, o ClusterOptions) (*Cluster, error) {
 	return c, nil
 }
 
-// URLs are the addresses of all nodes for clients, separated by commas as
-// nats.Connect takes them, node i's first.
+// URLs returns the addresses of all nodes for clients, separated by commas as
+// [nats.Connect] takes them. Node i comes first.
 func (c *Cluster) URLs(i int) string {
 	urls := make([]string, 0, len(c.clients))
 	for k := range c.clients {
@@ -73,8 +73,8 @@ func (c *Cluster) URLs(i int) string {
 	return strings.Join(urls, ",")
 }
 
-// Connect connects to node i, or, where that is stopped, to the next one. The
-// connection goes over when its node stops.
+// Connect connects to node i, or to the next one if node i is stopped. The connection
+// moves to another node when its node stops.
 func (c *Cluster) Connect(i int, opts ...nats.Option) (*nats.Conn, error) {
 	all := append([]nats.Option{
 		nats.DontRandomize(), nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond),
@@ -82,7 +82,7 @@ func (c *Cluster) Connect(i int, opts ...nats.Option) (*nats.Conn, error) {
 	return nats.Connect(c.URLs(i), all...)
 }
 
-// Stop shuts node i down. The others go on as long as they are a majority.
+// Stop shuts node i down. JetStream works as long as the other nodes are a majority.
 func (c *Cluster) Stop(i int) {
 	if c.Nodes[i] != nil {
 		c.Nodes[i].Close()
@@ -90,8 +90,8 @@ func (c *Cluster) Stop(i int) {
 	}
 }
 
-// Restart starts node i again on its store and its addresses, stopping it first
-// where it runs, and returns when all running nodes are up to date.
+// Restart stops node i, if it is running, and starts it on the same store and addresses.
+// It returns when all running nodes are current.
 func (c *Cluster) Restart(i int) error {
 	c.Stop(i)
 	if err := c.start(i); err != nil {
@@ -113,7 +113,7 @@ func (c *Cluster) start(i int) error {
 		ServerName: name, StoreDir: filepath.Join(c.dir, name), Listen: c.clients[i],
 		Durable: c.options.Durable, StartTimeout: c.options.Timeout, Log: c.options.Log,
 		Configure: func(o *server.Options) {
-			// Both came from the listener that found the address free.
+			// The address came from a listener, so it has a valid port.
 			host, port, _ := hostPort(c.routes[i])
 			o.Cluster = server.ClusterOpts{Name: "lessor", Host: host, Port: port}
 			for _, r := range c.routes {
@@ -131,19 +131,20 @@ func (c *Cluster) start(i int) error {
 	return nil
 }
 
-// wait returns when the running nodes have a JetStream leader that sees all of
-// them, and all are up to date. The servers tell nobody when that is so.
+// wait returns when the running nodes have a JetStream leader that sees all of them, and
+// all are current. It polls: the servers announce neither.
 func (c *Cluster) wait() error {
 	running := slices.DeleteFunc(slices.Clone(c.Nodes), func(s *Server) bool { return s == nil })
 	for deadline := time.Now().Add(c.options.Timeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if settled(running) {
+		if current(running) {
 			return nil
 		}
 	}
-	return fmt.Errorf("the cluster's %d running nodes had no JetStream leader with everybody up to date within %s", len(running), c.options.Timeout)
+	return fmt.Errorf("the cluster's %d running nodes had no JetStream leader, or were not all current, within %s", len(running), c.options.Timeout)
 }
 
-func settled(nodes []*Server) bool {
+// current reports whether the nodes have a leader that sees all of them, and all are current.
+func current(nodes []*Server) bool {
 	led := false
 	for _, s := range nodes {
 		if !s.nats.JetStreamIsCurrent() {

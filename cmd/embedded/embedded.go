@@ -1,14 +1,13 @@
-// Package embedded runs the real NATS server with JetStream inside this
-// process: for `lessor serve --embedded`, for the dev and demo commands, and for
-// tests. It is nats-server itself, not an imitation, so what holds here holds
-// for a server of one's own.
+// Package embedded runs the NATS server with JetStream inside this process: for
+// `lessor serve --embedded`, for the dev and demo commands, and for tests. It is
+// nats-server itself, not an imitation.
 //
-// A [Server] keeps its data in a folder. The NATS server takes no lock on it and
-// would let a second one write to the same files, so [Start] takes one: it is
-// released by [Server.Close], and by the operating system when the process dies.
+// A [Server] keeps its data in a folder. The NATS server does not lock that folder, and
+// two servers would write to the same files, so [Start] locks it. [Server.Close] releases
+// the lock; if the process dies, the operating system does.
 //
-// A [Cluster] is several servers in one process with routes between them, for
-// tests of what happens when one of them goes away.
+// A [Cluster] is several servers in one process with routes between them, for tests in
+// which one of them stops.
 package embedded
 
 import (
@@ -23,37 +22,37 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// DefaultStartTimeout is how long [Start] waits for the server to be ready where
-// [Options] do not say. It takes milliseconds; what takes long is reading a
-// large store back after a crash.
+// DefaultStartTimeout is how long [Start] waits for the server to be ready unless
+// [Options] say otherwise. A start takes milliseconds, but longer if the server must
+// recover a large store after a crash.
 const DefaultStartTimeout = 30 * time.Second
 
-// Options say how a server is started. Their zero value is a server for a test:
-// in-process connections only, and a store that [Server.Close] removes.
+// Options configure a [Server]. The zero value is a server for a test: it accepts
+// in-process connections only, and [Server.Close] removes its store.
 type Options struct {
 	// ServerName is the server's name, in logs and in a cluster; "" is
 	// "lessor-embedded".
 	ServerName string
-	// StoreDir is the folder that keeps the data. It is made, for this user
-	// alone, where it is missing. "" is a temporary folder that Close removes.
+	// StoreDir is the folder of the data. If it is missing, it is created for this user
+	// only. "" is a temporary folder that Close removes.
 	StoreDir string
-	// Listen is the host and port for clients, such as "127.0.0.1:4222"; port 0
-	// picks a free one ([Server.URL] tells it). "" listens nowhere: only
-	// [Server.Connect] reaches the server.
+	// Listen is the host and port for clients, such as "127.0.0.1:4222". Port 0 is any
+	// free port; [Server.URL] returns it. "" does not listen: only [Server.Connect]
+	// reaches the server.
 	Listen string
-	// Durable has every write flushed to the disk before it is acknowledged.
-	// Without it a crash of the process loses nothing, a power cut up to two
-	// minutes.
+	// Durable makes the server flush every write to the disk before it acknowledges it.
+	// Without it a crash of the process loses nothing, but a power failure loses up to two
+	// minutes of writes.
 	Durable bool
-	// LockTimeout is how long to wait for a store that another process holds,
-	// which a successor needs while its predecessor shuts down. 0 does not wait.
+	// LockTimeout is how long to wait for a store that another process has open, such as
+	// a predecessor that is shutting down. 0 does not wait.
 	LockTimeout time.Duration
 	// StartTimeout is how long to wait for the server to be ready; 0 is
 	// [DefaultStartTimeout].
 	StartTimeout time.Duration
-	// Log takes the server's own log; the zero value discards it.
+	// Log receives the server's log; the zero value discards it.
 	Log zerolog.Logger
-	// Configure changes the server's options last, for instance to give it
+	// Configure changes the server's options before it starts, for instance to add
 	// accounts. nil changes nothing.
 	Configure func(*server.Options)
 }
@@ -63,12 +62,13 @@ type Server struct {
 	nats      *server.Server
 	listens   bool
 	lock      *os.File
-	temporary string // folder to remove, or ""
+	temporary string // the folder that Close removes, or ""
 	closing   sync.Once
 }
 
-// Start starts a server and returns when it takes connections and JetStream is
-// ready. The error is [ErrStoreInUse] where another process has the folder open.
+// Start starts a server and returns when it accepts connections and JetStream is ready.
+// It returns an error with [ErrStoreInUse] in its chain if another process has the store
+// open.
 func Start(o Options) (*Server, error) {
 	opts, err := o.server()
 	if err != nil {
@@ -88,8 +88,8 @@ func Start(o Options) (*Server, error) {
 	return s, nil
 }
 
-// start locks the store and runs the server on it. What it leaves behind on an
-// error, Close removes.
+// start locks the store and runs the server on it. After an error the caller must call
+// Close.
 func (s *Server) start(opts *server.Options, o Options) error {
 	var err error
 	if s.lock, err = lockStore(opts.StoreDir, o.LockTimeout); err != nil {
@@ -122,7 +122,7 @@ func (s *Server) start(opts *server.Options, o Options) error {
 	return nil
 }
 
-// URL is the address for clients, or "" where the server does not listen.
+// URL returns the address for clients, or "" if the server does not listen.
 func (s *Server) URL() string {
 	if !s.listens {
 		return ""
@@ -130,12 +130,12 @@ func (s *Server) URL() string {
 	return s.nats.ClientURL()
 }
 
-// Durable says whether every write is flushed to the disk before it is acknowledged, as
-// the running server has it.
+// Durable reports whether the running server flushes every write to the disk before it
+// acknowledges it.
 func (s *Server) Durable() bool { return s.nats.JetStreamConfig().SyncAlways }
 
-// Connect connects to the server inside the process, whether it listens or not.
-// Such a connection does not find the server again after a restart.
+// Connect connects to the server inside the process, whether it listens or not. Such a
+// connection does not survive a restart of the server.
 func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	if s.nats == nil {
 		return nil, errors.New("the embedded NATS server is not running")
@@ -143,8 +143,8 @@ func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	return nats.Connect(s.nats.ClientURL(), append([]nats.Option{nats.InProcessServer(s.nats)}, opts...)...)
 }
 
-// Close shuts the server down, waits until it has, and lets go of the store. It
-// may be called more than once. Drain connections before.
+// Close shuts the server down, waits until that is done, and releases the store. It may
+// be called more than once. Drain connections first.
 func (s *Server) Close() {
 	s.closing.Do(func() {
 		if s.nats != nil {
@@ -155,7 +155,7 @@ func (s *Server) Close() {
 			_ = s.lock.Close() // which releases the lock
 		}
 		if s.temporary != "" {
-			_ = os.RemoveAll(s.temporary) // only temporary data; the system clears it too
+			_ = os.RemoveAll(s.temporary) // a temporary folder; the system removes it too
 		}
 	})
 }

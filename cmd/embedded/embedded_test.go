@@ -19,7 +19,7 @@ import (
 	"github.com/lessorhq/lessor/cmd/embedded"
 )
 
-// start starts a server that the test's end closes.
+// start starts a server until the end of the test.
 func start(t *testing.T, o embedded.Options) *embedded.Server {
 	t.Helper()
 	s, err := embedded.Start(o)
@@ -30,7 +30,7 @@ func start(t *testing.T, o embedded.Options) *embedded.Server {
 	return s
 }
 
-// bucket connects to the server and opens a bucket there, made where missing.
+// bucket connects to the server and opens a bucket, which is created if it is missing.
 func bucket(t *testing.T, connect func(...nats.Option) (*nats.Conn, error), replicas int) jetstream.KeyValue {
 	t.Helper()
 	nc, err := connect()
@@ -104,7 +104,7 @@ func TestStoreOpenedTwice(t *testing.T) {
 		t.Fatalf("error %v does not say that %s is in use", err, dir)
 	}
 
-	// Who is willing to wait gets it when the first lets go.
+	// A server that waits gets the store when the first one is closed.
 	type result struct {
 		s   *embedded.Server
 		err error
@@ -146,7 +146,7 @@ func TestListen(t *testing.T) {
 	}
 }
 
-// lockedBuffer is a buffer that the server's goroutines may write to at once.
+// lockedBuffer is a buffer for concurrent use.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -197,8 +197,8 @@ func TestClusterSurvivesANode(t *testing.T) {
 	put(t, kv, "a", "1")
 
 	c.Stop(0) // the connection's own node
-	// What was sent to the old node is lost: write until the connection has gone
-	// over and the bucket has a leader.
+	// Messages to the old node are lost: write until the connection has moved and the
+	// bucket has a leader.
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		_, err = kv.PutString(ctx, "b", "2")

@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// ErrStoreInUse is in the chain of [Start]'s error where another process, or
-// another server of this one, has the store open.
+// ErrStoreInUse is in the chain of [Start]'s error if another process, or another server
+// in this process, has the store open.
 var ErrStoreInUse = errors.New("in use")
 
-// lockFile is the file in a store whose lock says that the store is open. It
-// stays when the lock goes: removing it would let two processes lock two files
-// of one name.
+// lockFile is the file in a store that is locked while the store is open. It is never
+// removed: otherwise two processes could lock two files of the same name.
 const lockFile = "lessor.lock"
 
-// lockRetry is how often a held lock is tried again; nobody tells when it goes.
+// lockRetry is the wait between two attempts to get the lock. Its release is not
+// announced.
 const lockRetry = 50 * time.Millisecond
 
-// lockStore makes the folder where it is missing and locks it, waiting up to
-// wait for whoever holds it. Closing the file releases the lock.
+// lockStore creates the folder if it is missing and locks it. It waits up to wait for
+// another process to release the lock. Closing the file releases the lock.
 func lockStore(dir string, wait time.Duration) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("the NATS server's store: %w", err)

@@ -9,9 +9,8 @@ import (
 	"syscall"
 )
 
-// tryLock opens the file and takes its lock, or returns ErrStoreInUse. The lock
-// belongs to the open file: it also keeps out this process itself, and it ends
-// with the process.
+// tryLock opens the file and locks it, or returns ErrStoreInUse. The lock belongs to the
+// open file: it excludes this process too, and it ends with the process.
 func tryLock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -6,12 +6,12 @@ import (
 	"syscall"
 )
 
-// errSharingViolation is Windows' word for a file that somebody opened for
-// himself.
+// errSharingViolation is the error for a file that another process has opened without
+// sharing.
 const errSharingViolation = syscall.Errno(32)
 
-// tryLock opens the file so that nobody else may, or returns ErrStoreInUse. It
-// ends with the process.
+// tryLock opens the file without sharing, or returns ErrStoreInUse. The lock ends with the
+// process.
 func tryLock(path string) (*os.File, error) {
 	name, err := syscall.UTF16PtrFromString(path)
 	if err != nil {

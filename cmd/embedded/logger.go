@@ -8,9 +8,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// logger writes the NATS server's log to zerolog. A fatal line ends nothing here,
-// unlike in the nats-server program, so it is kept for whoever waits for the
-// server's start.
+// logger writes the NATS server's log to zerolog. Unlike in the nats-server program a
+// fatal line does not end the process, so the first one is kept for [Server.start].
 type logger struct {
 	log   zerolog.Logger
 	debug bool
@@ -25,8 +24,8 @@ func newLogger(log zerolog.Logger) *logger {
 	}
 }
 
-// Noticef is for debugging: the program that embeds the server says itself that
-// it runs, and where. The banner is a picture, and left out.
+// Noticef logs at the debug level: the program that embeds the server logs itself that
+// and where it runs. Lines of the banner, which have no letters, are left out.
 func (l *logger) Noticef(format string, v ...any) {
 	if line := fmt.Sprintf(format, v...); strings.ContainsFunc(line, unicode.IsLetter) {
 		l.log.Debug().Msg(line)

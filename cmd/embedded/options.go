@@ -8,17 +8,17 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// defaultServerName names a server that has no other name.
+// defaultServerName is the name of a server if [Options] have none.
 const defaultServerName = "lessor-embedded"
 
-// server translates the options into the NATS server's own.
+// server returns the options as those of the NATS server.
 func (o Options) server() (*server.Options, error) {
 	opts := &server.Options{
 		ServerName: o.ServerName,
 		JetStream:  true,
 		StoreDir:   o.StoreDir,
 		SyncAlways: o.Durable,
-		NoSigs:     true, // signals are the program's business
+		NoSigs:     true, // the program handles signals
 		DontListen: o.Listen == "",
 	}
 	if opts.ServerName == "" {
@@ -36,8 +36,8 @@ func (o Options) server() (*server.Options, error) {
 	return opts, nil
 }
 
-// hostPort reads an address to listen on. Port 0 is any free one, as in net.Listen;
-// the NATS server takes 0 for its default and -1 for any.
+// hostPort parses an address to listen on. Port 0 is any free port, as in [net.Listen];
+// for the NATS server 0 is its default port and -1 is any.
 func hostPort(listen string) (string, int, error) {
 	host, p, err := net.SplitHostPort(listen)
 	if err != nil {

@@ -28,7 +28,7 @@ func newAuditCmd(env *cli.Environment) *cobra.Command {
 	return cmd
 }
 
-// auditCmd is the command that verifies the event stream.
+// auditCmd is the command that verifies the events.
 type auditCmd struct {
 	cli.Connection
 	json    bool
@@ -41,17 +41,17 @@ func newAuditVerifyCmd(env *cli.Environment) *cobra.Command {
 	var a auditCmd
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Look for events that were changed, forged or removed",
-		Long: `Read all events that are kept and verify them. Every broker signs what it tells, with
-a key that is made of its key file; an event that was changed or slipped in has no such
-signature. Events that are missing leave a gap in the stream's numbers. Where the
-stream's beginning or end was cut off, the brokers' marks in the state bucket tell,
-of which there is one a minute: what was told since the last may be missed.
+		Short: "Find events that were changed, forged or removed",
+		Long: `Read and verify all stored events. Brokers sign events with a key that is derived from
+their key file, so an event that was changed or forged has no valid signature. Missing
+events leave a gap in the sequence numbers of the stream. If its first or last events
+were removed, the brokers' marks in the state bucket show it. There is one mark a
+minute: a removal of events since the last mark may not be found.
 
-The command exits with 1 where it finds something. It prints the number of the last
-event: note it where those who run NATS can't reach, and give it to the next
-verification with --at-least. Whoever has the key file and may do everything in NATS
-can make up a whole history that this command finds nothing wrong with.`,
+The command exits with 1 if it finds something. It prints the sequence number of the
+last event. Store that number out of reach of the administrators of NATS, and give it
+to the next verification with --at-least. With the key file and all permissions in
+NATS, a complete false history can be made that passes this verification.`,
 		Example: `  lessor audit keys --key-file broker.key > audit.keys
   lessor audit verify --key "$(cat audit.keys)"
   lessor audit verify --key-file broker.key --at-least 48113
@@ -70,9 +70,9 @@ can make up a whole history that this command finds nothing wrong with.`,
 	}
 	a.Register(cmd)
 	cmd.Flags().BoolVar(&a.json, "json", false, "print the result as JSON")
-	cmd.Flags().StringSliceVar(&a.keys, "key", nil, "an audit `key`, as lessor audit keys prints; may be repeated")
-	cmd.Flags().StringVar(&a.keyFile, "key-file", "", "the brokers' key `file`, in the place of --key")
-	cmd.Flags().Uint64Var(&a.atLeast, "at-least", 0, "`number` of an event that there was")
+	cmd.Flags().StringSliceVar(&a.keys, "key", nil, "audit `key`, as printed by lessor audit keys; may be repeated")
+	cmd.Flags().StringVar(&a.keyFile, "key-file", "", "the brokers' key `file`, instead of --key")
+	cmd.Flags().Uint64Var(&a.atLeast, "at-least", 0, "sequence `number` of an event that existed")
 	return cmd
 }
 
@@ -80,10 +80,10 @@ func newAuditKeysCmd(env *cli.Environment) *cobra.Command {
 	var keyFile string
 	cmd := &cobra.Command{
 		Use:   "keys",
-		Short: "Print the keys that verify events",
-		Long: `Print the public keys that verify what brokers with a key file sign, one a line, the
-newest first. They are no secret and open nothing. Keep those of a key that you take
-out of the key file for as long as its events are kept.`,
+		Short: "Print the public keys that verify events",
+		Long: `Print the public keys for the signatures of brokers with this key file, one a line, the
+newest first. They are not secret. If a key is removed from the key file, keep its
+public key as long as its events are stored.`,
 		Example: `  lessor audit keys --key-file broker.key`,
 		Args:    cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error {
@@ -107,7 +107,7 @@ out of the key file for as long as its events are kept.`,
 	return cmd
 }
 
-// auditKeys are the keys that the flags name.
+// auditKeys returns the keys of the flags.
 func (a *auditCmd) auditKeys() ([]messages.AuditKey, error) {
 	switch {
 	case a.keyFile == "" && len(a.keys) == 0:
@@ -135,6 +135,7 @@ func (a *auditCmd) auditKeys() ([]messages.AuditKey, error) {
 	return keys, nil
 }
 
+// run verifies the events, and returns an error if there are findings.
 func (a *auditCmd) run(ctx context.Context, env *cli.Environment, keys []messages.AuditKey) error {
 	js, ns, err := a.Streams(env, "lessor audit")
 	if err != nil {
@@ -150,18 +151,19 @@ func (a *auditCmd) run(ctx context.Context, env *cli.Environment, keys []message
 		show = func(w io.Writer, r client.Audit) error { return json.NewEncoder(w).Encode(r) }
 	}
 	if err := show(env.Stdout, result); err != nil {
-		return fmt.Errorf("print what was found: %w", err)
+		return fmt.Errorf("print the findings: %w", err)
 	}
 	switch n := len(result.Findings); n {
 	case 0:
 		return nil
 	case 1:
-		return fmt.Errorf("the audit trail is not whole: 1 finding")
+		return fmt.Errorf("the audit trail is not valid: 1 finding")
 	default:
-		return fmt.Errorf("the audit trail is not whole: %d findings", n)
+		return fmt.Errorf("the audit trail is not valid: %d findings", n)
 	}
 }
 
+// showAudit prints the findings, and the range of events.
 func showAudit(w io.Writer, r client.Audit) error {
 	for _, f := range r.Findings {
 		where := "-"

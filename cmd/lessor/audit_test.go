@@ -17,10 +17,10 @@ import (
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-// TestAuditVerify verifies what a broker's process told, before and after somebody
-// meddles with it.
-func TestAuditVerify(t *testing.T) {
-	s := newSite(t)
+// TestAuditVerifyFindsForgedAndMissingEvents verifies the events of a broker, and then
+// finds a forged one.
+func TestAuditVerifyFindsForgedAndMissingEvents(t *testing.T) {
+	s := newProcesses(t)
 	_, x := s.serve()
 	lease := x.Reply(t, "request", "ci", "--identity", "alice")
 	x.OK(t, "revoke", lease.Lease.Name, "--identity", "alice")
@@ -30,7 +30,7 @@ func TestAuditVerify(t *testing.T) {
 	key := strings.TrimSpace(x.OK(t, "audit", "keys", "--key-file", keyFile))
 	out := x.OK(t, "audit", "verify", "--key", key)
 	if !strings.Contains(out, "events, 1 to ") || !strings.Contains(out, "marks") {
-		t.Errorf("it says %s", out)
+		t.Errorf("it prints %s", out)
 	}
 	var result client.Audit
 	if err := json.Unmarshal([]byte(x.OK(t, "audit", "verify", "--key-file", keyFile, "--json")), &result); err != nil || result.Events < 4 {
@@ -39,7 +39,7 @@ func TestAuditVerify(t *testing.T) {
 	events := x.OK(t, "events", "--no-follow", "--type", "command")
 	if lines := strings.Split(strings.TrimSpace(events), "\n"); len(lines) != 2 || !strings.Contains(lines[0], "secret-check asked  by=kim  secret=ci") ||
 		!strings.Contains(lines[1], "secret-check done  by=kim") {
-		t.Errorf("the events tell %s", events)
+		t.Errorf("the events are %s", events)
 	}
 
 	js, err := jetstream.New(x.Connect(t))
@@ -56,7 +56,7 @@ func TestAuditVerify(t *testing.T) {
 	}
 }
 
-func TestAuditRefusesBeforeConnecting(t *testing.T) {
+func TestAuditRefusesWrongFlags(t *testing.T) {
 	seed, err := messages.NewKey()
 	if err != nil {
 		t.Fatal(err)

@@ -16,23 +16,23 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// shell is a terminal of a shell with these variables.
+// shell returns a terminal with these environment variables.
 func shell(variables map[string]string) clitest.Terminal {
 	return clitest.Terminal{Root: newRootCmd, Variables: variables}
 }
 
-// at is a terminal whose commands reach this NATS server, with a clock that goes.
+// at returns a terminal whose commands connect to this NATS server, with the real time.
 func at(url string) clitest.Terminal {
 	x := shell(map[string]string{"NATS_URL": url})
 	x.Clock = time.Now
 	return x
 }
 
-// cannedBroker answers the front door with one lease of alice's, and keeps what
-// it was asked. The tests that run the real broker are elsewhere.
+// cannedBroker answers API requests with one lease of alice's. It returns a terminal, its
+// connection, and the requests. Other tests run the real broker.
 func cannedBroker(t *testing.T) (clitest.Terminal, *nats.Conn, chan *nats.Msg) {
 	t.Helper()
-	// Contexts of the person who runs the test are none of its business.
+	// Don't use the nats contexts of the user who runs the test.
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	s, err := embedded.Start(embedded.Options{Listen: "127.0.0.1:0"})
 	if err != nil {
@@ -44,9 +44,9 @@ func cannedBroker(t *testing.T) (clitest.Terminal, *nats.Conn, chan *nats.Msg) {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	asked := make(chan *nats.Msg, 10)
+	requests := make(chan *nats.Msg, 10)
 	_, err = nc.Subscribe("lessor.api.>", func(m *nats.Msg) {
-		asked <- m
+		requests <- m
 		data, err := cannedReply(strings.Split(m.Subject, ".")).Encode()
 		if err == nil {
 			err = nc.PublishMsg(&nats.Msg{Subject: m.Reply, Reply: "lessor.confirm.alice.ci.01.tok", Data: data})
@@ -58,9 +58,10 @@ func cannedBroker(t *testing.T) (clitest.Terminal, *nats.Conn, chan *nats.Msg) {
 	if err != nil || nc.Flush() != nil {
 		t.Fatal(err)
 	}
-	return shell(map[string]string{"NATS_URL": s.URL()}), nc, asked
+	return shell(map[string]string{"NATS_URL": s.URL()}), nc, requests
 }
 
+// cannedReply returns the reply to a request on this subject.
 func cannedReply(subject []string) messages.Reply {
 	lease := &messages.Lease{
 		Name: "alice.ci.01", Identity: "alice", Secret: "ci", ID: "01", State: messages.StateActive, Username: "lessor-alice-1",
@@ -83,8 +84,9 @@ func cannedReply(subject []string) messages.Reply {
 	}
 }
 
-func TestRefusedBeforeConnecting(t *testing.T) {
-	// Nobody listens there: whoever tries to connect fails with another code.
+// TestWrongFlagsAreRefusedBeforeConnecting runs commands of requesters.
+func TestWrongFlagsAreRefusedBeforeConnecting(t *testing.T) {
+	// No server listens there: a command that tries to connect has another exit code.
 	x := shell(map[string]string{"NATS_URL": "nats://127.0.0.1:1"})
 	for args, want := range map[string]string{
 		"request":                                   "takes one SECRET",
@@ -110,13 +112,13 @@ func TestRefusedBeforeConnecting(t *testing.T) {
 		"renew alice.ci.01 -i bob":                  "belongs to",
 		"revoke":                                    "takes one LEASE",
 		"show a.b.C":                                "LEASE",
-		"list more -i alice":                        "no argument",
+		"list more -i alice":                        "no arguments",
 		"list -i alice --state gone":                "provisioning, active",
 		"list -i alice --secret A":                  "--secret may have",
 		"list -i alice --limit -1":                  "--limit",
 		"events --type gone":                        "issued, confirmed",
 		"events --since yesterday":                  "--since",
-		"events --since 2026-11-22T22:00:01Z":       "still to come",
+		"events --since 2026-11-22T22:00:01Z":       "in the future",
 		"events --lease alice":                      "--lease",
 		"events --nonsense":                         "events --help",
 		"nonsense":                                  "lessor --help",
@@ -132,13 +134,13 @@ func TestRefusedBeforeConnecting(t *testing.T) {
 	}
 }
 
-// failingWriter is a standard output that is gone.
+// failingWriter is a standard output that was closed.
 type failingWriter struct{}
 
 func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
 
-func TestCommands(t *testing.T) {
-	x, _, asked := cannedBroker(t)
+func TestRequesterCommands(t *testing.T) {
+	x, _, requests := cannedBroker(t)
 	for args, want := range map[string]struct{ stdout, subject, body string }{
 		"renew alice.ci.01 --ttl 1h --clamp":       {"expires          2026-11-22T22:59:00Z (in 59m)\n", "lessor.api.renew.alice.ci.01", `{"ttl":"1h","clamp":true}`},
 		"revoke alice.ci.01 --reason done":         {"lease            alice.ci.01\n", "lessor.api.revoke.alice.ci.01", `{"reason":"done"}`},
@@ -153,13 +155,13 @@ func TestCommands(t *testing.T) {
 			t.Errorf("lessor %s: exit code %d, %s\n%s", args, code, stderr, stdout)
 			continue
 		}
-		if m := <-asked; m.Subject != want.subject || string(m.Data) != want.body {
+		if m := <-requests; m.Subject != want.subject || string(m.Data) != want.body {
 			t.Errorf("lessor %s: sent %s %s", args, m.Subject, m.Data)
 		}
 	}
 }
 
-func TestErrorsSayWhatNext(t *testing.T) {
+func TestErrorsSayWhatToDo(t *testing.T) {
 	x, _, _ := cannedBroker(t)
 	_, stderr, code := x.Run(t.Context(), "request", "prod", "-i", "alice")
 	if want := "lessor: secret_not_found: there is no dynamic secret \"prod\"; ask the broker's operator for the secret's name\n"; code != cli.ExitFailed || stderr != want {
@@ -172,7 +174,7 @@ func TestErrorsSayWhatNext(t *testing.T) {
 	}
 }
 
-// decode reads JSON that the program printed.
+// decode parses JSON that a command printed.
 func decode(t *testing.T, data string) map[string]any {
 	t.Helper()
 	var v map[string]any

@@ -27,12 +27,12 @@ func newDemoCmd(env *cli.Environment) *cobra.Command {
 	verbose := false
 	cmd := &cobra.Command{
 		Use:     "demo",
-		Short:   "Tell the life of a lease, with everything in one process",
+		Short:   "Show the life of a lease, with everything in one process",
 		GroupID: tryouts,
-		Long: `Run NATS, a simulated AWS account and a broker in this process, and lead leases
-through their life: issued, used, renewed, expired, revoked, and cleaned up where
-nobody waits. It needs nothing but this program, touches no network but loopback,
-and leaves nothing behind. It exits with 0 only if every step held.`,
+		Long: `Run NATS, a simulated AWS account and a broker in this process, and show the life of
+leases: they are issued, used, renewed, revoked, they expire, and they are removed if
+they can't be delivered. The demo needs only this program, uses only the loopback
+network, and leaves nothing behind. It exits with 0 only if every step succeeds.`,
 		Example: "  lessor demo",
 		Args:    cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -43,14 +43,14 @@ and leaves nothing behind. It exits with 0 only if every step held.`,
 	return cmd
 }
 
-// demoTimeout is when a demo that hangs gives up.
+// demoTimeout bounds the demo.
 const demoTimeout = time.Minute
 
-// demo is the story and what it is told about.
+// demo runs the steps of the demo.
 type demo struct {
 	out   io.Writer
 	s     *sandbox.Sandbox
-	nc    *nats.Conn // alice's
+	nc    *nats.Conn // of alice
 	js    jetstream.JetStream
 	ns    messages.Namespace
 	steps int
@@ -77,23 +77,23 @@ func runDemo(cmdCtx context.Context, env *cli.Environment, verbose bool) error {
 		return err
 	}
 	d.say("A NATS server with JetStream, a broker and a simulated AWS account (IAM and STS at %s) run in this process.", s.AWS.URL)
-	if err := d.tell(ctx); err != nil {
+	if err := d.run(ctx); err != nil {
 		if cmdCtx.Err() != nil {
 			return fmt.Errorf("the demo was interrupted at step %d", d.steps)
 		}
 		return fmt.Errorf("the demo failed at step %d: %w", d.steps, err)
 	}
-	d.say("\nEvery step held. Next: \"go run ./cmd/lessor dev\" keeps all this up, and says what to try.")
+	d.say("\nEvery step succeeded. Next: \"go run ./cmd/lessor dev\" keeps all this running, and prints what to try.")
 	return nil
 }
 
-// tell is the story.
-func (d *demo) tell(ctx context.Context) error {
+// run runs all steps.
+func (d *demo) run(ctx context.Context) error {
 	issued, err := d.issue(ctx)
 	if err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context, messages.Reply) error{d.use, d.renew, d.refuse, d.expire, d.revoke, d.nobody, d.remains} {
+	for _, step := range []func(context.Context, messages.Reply) error{d.use, d.renew, d.refuse, d.expire, d.revoke, d.undelivered, d.remains} {
 		if err := step(ctx, issued); err != nil {
 			return err
 		}
@@ -102,7 +102,7 @@ func (d *demo) tell(ctx context.Context) error {
 }
 
 func (d *demo) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(d.out, format+"\n", args...) // a story that nobody hears is no failure
+	_, _ = fmt.Fprintf(d.out, format+"\n", args...) // the demo does not fail if its output is closed
 }
 
 func (d *demo) step(title string) {
@@ -110,7 +110,7 @@ func (d *demo) step(title string) {
 	d.say("\n%d. %s", d.steps, title)
 }
 
-// publish puts a message on a stream, with a reply subject for the answer.
+// publish stores a message in a stream, with a reply subject.
 func (d *demo) publish(ctx context.Context, subject, body, replyTo string) error {
 	msg := nats.NewMsg(subject)
 	msg.Data = []byte(body)
@@ -120,8 +120,8 @@ func (d *demo) publish(ctx context.Context, subject, body, replyTo string) error
 	return err
 }
 
-// ask publishes a message and shows the answer, its secrets masked.
-func (d *demo) ask(ctx context.Context, subject, body string) (messages.Reply, error) {
+// request publishes a message and shows the reply.
+func (d *demo) request(ctx context.Context, subject, body string) (messages.Reply, error) {
 	sub, err := d.nc.SubscribeSync(d.nc.NewInbox())
 	if err != nil {
 		return messages.Reply{}, err
@@ -132,7 +132,7 @@ func (d *demo) ask(ctx context.Context, subject, body string) (messages.Reply, e
 	}
 	msg, err := sub.NextMsgWithContext(ctx)
 	if err != nil {
-		return messages.Reply{}, fmt.Errorf("no answer: %w", err)
+		return messages.Reply{}, fmt.Errorf("no reply: %w", err)
 	}
 	reply, err := messages.DecodeReply(msg.Data)
 	if err != nil {
@@ -142,7 +142,7 @@ func (d *demo) ask(ctx context.Context, subject, body string) (messages.Reply, e
 	return reply, nil
 }
 
-// show tells what an answer says, with its secret masked.
+// show prints a reply with its secret key masked.
 func (d *demo) show(r messages.Reply) {
 	d.say("   ← %s", r.Kind)
 	if e := r.Error; e != nil {
@@ -150,7 +150,7 @@ func (d *demo) show(r messages.Reply) {
 	}
 	if l := r.Lease; l != nil {
 		d.say("       lease    %s", l.Name)
-		d.say("       state    %s, until %s, with renewals at most until %s", l.State, clock(l.ExpiresAt), clock(l.MaxExpiresAt))
+		d.say("       state    %s, until %s, with renewals until %s at most", l.State, clock(l.ExpiresAt), clock(l.MaxExpiresAt))
 	}
 	if c := r.Credentials; c != nil {
 		d.say("       user     %s", c.Username)
@@ -162,14 +162,14 @@ func clock(t time.Time) string { return t.Format("15:04:05") }
 
 func (d *demo) issue(ctx context.Context) (messages.Reply, error) {
 	d.step("alice publishes a request on a JetStream subject, and gets an access key on her reply subject")
-	reply, err := d.ask(ctx, d.ns.Request("alice", "demo"), `{"ttl":"5m"}`)
+	reply, err := d.request(ctx, d.ns.Request("alice", "demo"), `{"ttl":"5m"}`)
 	if err == nil && reply.Kind != messages.KindCredentials {
 		err = fmt.Errorf("no credentials came: %s", reply.Kind)
 	}
 	return reply, err
 }
 
-// identity asks STS who the key's holder is.
+// identity returns the ARN of a key's user, from STS.
 func (d *demo) identity(ctx context.Context, c *messages.Credentials) (string, error) {
 	out, err := sts.New(sts.Options{
 		Region: c.Region, BaseEndpoint: aws.String(d.s.AWS.URL), RetryMaxAttempts: 1,
@@ -200,31 +200,31 @@ func (d *demo) renew(ctx context.Context, issued messages.Reply) error {
 	if err != nil {
 		return err
 	}
-	reply, err := d.ask(ctx, d.ns.Renew(name), `{"ttl":"20m"}`)
+	reply, err := d.request(ctx, d.ns.Renew(name), `{"ttl":"20m"}`)
 	if err != nil {
 		return err
 	}
 	if reply.Kind != messages.KindRenewed || !reply.Lease.ExpiresAt.After(issued.Lease.ExpiresAt) {
-		return fmt.Errorf("the lease's end has not moved: %s", reply.Kind)
+		return fmt.Errorf("the end of the lease has not changed: %s", reply.Kind)
 	}
 	return nil
 }
 
 func (d *demo) refuse(ctx context.Context, _ messages.Reply) error {
-	d.step("She asks for more time than the secret allows, and is told so")
-	reply, err := d.ask(ctx, d.ns.Request("alice", "demo"), `{"ttl":"2d"}`)
+	d.step("She requests more time than the secret allows, and gets an error")
+	reply, err := d.request(ctx, d.ns.Request("alice", "demo"), `{"ttl":"2d"}`)
 	if err != nil {
 		return err
 	}
 	if reply.Error == nil || reply.Error.Code != messages.CodeTTLExceedsMax {
-		return fmt.Errorf("that was not refused: %s", reply.Kind)
+		return fmt.Errorf("the request was not refused: %s", reply.Kind)
 	}
 	return nil
 }
 
 func (d *demo) expire(ctx context.Context, _ messages.Reply) error {
-	d.step("A lease of three seconds runs out by itself")
-	reply, err := d.ask(ctx, d.ns.Request("alice", "demo"), `{"ttl":"3s"}`)
+	d.step("A lease of three seconds expires")
+	reply, err := d.request(ctx, d.ns.Request("alice", "demo"), `{"ttl":"3s"}`)
 	if err != nil {
 		return err
 	}
@@ -232,7 +232,7 @@ func (d *demo) expire(ctx context.Context, _ messages.Reply) error {
 		return fmt.Errorf("no credentials came: %s", reply.Kind)
 	}
 	if _, err := d.identity(ctx, reply.Credentials); err != nil {
-		return fmt.Errorf("the key does not work before its end: %w", err)
+		return fmt.Errorf("the key does not work before the end of the lease: %w", err)
 	}
 	if err := d.ended(ctx, reply.Lease.Name, messages.ReasonExpired); err != nil {
 		return err
@@ -241,12 +241,12 @@ func (d *demo) expire(ctx context.Context, _ messages.Reply) error {
 }
 
 func (d *demo) revoke(ctx context.Context, issued messages.Reply) error {
-	d.step("She is done before her time, and revokes the first lease")
+	d.step("She no longer needs the first lease, and revokes it")
 	name, err := messages.ParseLeaseName(issued.Lease.Name)
 	if err != nil {
 		return err
 	}
-	reply, err := d.ask(ctx, d.ns.Revoke(name), `{"reason":"job done"}`)
+	reply, err := d.request(ctx, d.ns.Revoke(name), `{"reason":"job done"}`)
 	if err != nil {
 		return err
 	}
@@ -256,8 +256,8 @@ func (d *demo) revoke(ctx context.Context, issued messages.Reply) error {
 	return d.refusedBySTS(ctx, issued.Credentials)
 }
 
-func (d *demo) nobody(ctx context.Context, _ messages.Reply) error {
-	d.step("Somebody asks and goes away before the answer: the key is made, reaches nobody, and is removed")
+func (d *demo) undelivered(ctx context.Context, _ messages.Reply) error {
+	d.step("A requester disconnects before the reply: the key can't be delivered, and is deleted")
 	before, err := d.events(ctx)
 	if err != nil {
 		return err
@@ -277,14 +277,14 @@ func (d *demo) nobody(ctx context.Context, _ messages.Reply) error {
 			}
 		}
 		if err := retry.Sleep(ctx, 100*time.Millisecond); err != nil {
-			return errors.New("the lease that nobody got is still there")
+			return errors.New("the lease that was not delivered is not revoked")
 		}
 	}
 }
 
-// remains shows what is left: the event log, and nothing in AWS.
+// remains shows what is left: the events, and no users in AWS.
 func (d *demo) remains(ctx context.Context, _ messages.Reply) error {
-	d.step("What is left: the event log, and nothing in AWS")
+	d.step("What is left: the events, and no users in AWS")
 	all, err := d.events(ctx)
 	if err != nil {
 		return err
@@ -295,7 +295,7 @@ func (d *demo) remains(ctx context.Context, _ messages.Reply) error {
 	users := d.s.Sim.Users()
 	d.say("   IAM users: %d", len(users))
 	if len(users) > 0 {
-		return fmt.Errorf("AWS still holds %s", users[0].Name)
+		return fmt.Errorf("AWS still has %s", users[0].Name)
 	}
 	if len(all) == 0 {
 		return errors.New("there are no events")
@@ -303,7 +303,7 @@ func (d *demo) remains(ctx context.Context, _ messages.Reply) error {
 	return nil
 }
 
-// ended waits for the event that says that a lease is over, for that reason.
+// ended waits for the event about the end of a lease, which must have this reason.
 func (d *demo) ended(ctx context.Context, lease string, reason messages.Reason) error {
 	for {
 		all, err := d.events(ctx)
@@ -312,9 +312,9 @@ func (d *demo) ended(ctx context.Context, lease string, reason messages.Reason) 
 		}
 		for _, e := range all {
 			if e.Subject == lease && e.Type == "lessor.lease.revoked" {
-				d.say("   %s: revoked, because it %s", e.Time.Format("15:04:05.000"), e.Data.Reason)
+				d.say("   %s: revoked, reason: %s", e.Time.Format("15:04:05.000"), e.Data.Reason)
 				if e.Data.Reason != reason {
-					return fmt.Errorf("it ended because it was %s", e.Data.Reason)
+					return fmt.Errorf("the reason is %s", e.Data.Reason)
 				}
 				return nil
 			}
@@ -325,19 +325,20 @@ func (d *demo) ended(ctx context.Context, lease string, reason messages.Reason) 
 	}
 }
 
+// refusedBySTS checks that a key does not work any more.
 func (d *demo) refusedBySTS(ctx context.Context, c *messages.Credentials) error {
 	_, err := d.identity(ctx, c)
 	if err == nil {
 		return fmt.Errorf("STS still accepts the key %s", c.AccessKeyID)
 	}
 	if !strings.Contains(err.Error(), "InvalidClientTokenId") {
-		return fmt.Errorf("STS refuses the key for another reason: %w", err)
+		return fmt.Errorf("STS refuses the key with another error: %w", err)
 	}
 	d.say("   STS refuses the key %s: InvalidClientTokenId", c.AccessKeyID)
 	return nil
 }
 
-// events returns all events so far.
+// events returns all stored events.
 func (d *demo) events(ctx context.Context) ([]messages.Event, error) {
 	var all []messages.Event
 	for e, err := range client.Events(ctx, d.js, d.ns, client.EventFilter{}) {

@@ -17,33 +17,32 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// demoSteps are what the demo tells.
+// demoSteps are the steps of the demo.
 var demoSteps = []string{
 	"1. alice publishes a request",
 	"2. She uses it",
 	"3. She renews",
-	"4. She asks for more time than the secret allows",
+	"4. She requests more time than the secret allows",
 	"5. A lease of three seconds",
-	"6. She is done before her time",
-	"7. Somebody asks and goes away",
+	"6. She no longer needs the first lease",
+	"7. A requester disconnects before the reply",
 	"8. What is left",
 }
 
-// secretShape is what a secret access key looks like: forty characters of
-// base64, and none beside them.
+// secretShape matches what looks like a secret access key: forty characters of base64.
 var secretShape = regexp.MustCompile(`(?:^|[^A-Za-z0-9/+])[A-Za-z0-9/+]{40}(?:$|[^A-Za-z0-9/+])`)
 
-func TestDemo(t *testing.T) {
+func TestDemoShowsAllSteps(t *testing.T) {
 	t.Parallel()
 	stdout, stderr, code := shell(nil).Run(t.Context(), "demo", "--verbose")
 	if code != cli.ExitOK {
 		t.Fatalf("exit code %d: %s\n%s", code, stderr, stdout)
 	}
 	rest := stdout
-	for _, step := range append(demoSteps, "IAM users: 0", "Every step held") {
-		_, after, told := strings.Cut(rest, step)
-		if !told {
-			t.Fatalf("%q is not told, or not in its place:\n%s", step, stdout)
+	for _, step := range append(demoSteps, "IAM users: 0", "Every step succeeded") {
+		_, after, found := strings.Cut(rest, step)
+		if !found {
+			t.Fatalf("%q is missing or in the wrong place:\n%s", step, stdout)
 		}
 		rest = after
 	}
@@ -53,7 +52,7 @@ func TestDemo(t *testing.T) {
 	if !strings.Contains(stderr, `"message":`) {
 		t.Error("--verbose shows no log")
 	}
-	_, secret := iamsim.New(iamsim.Options{}).AddPrincipal("somebody")
+	_, secret := iamsim.New(iamsim.Options{}).AddPrincipal("other")
 	if !secretShape.MatchString("secret " + secret + ".") {
 		t.Fatalf("a secret of %d characters would not be found", len(secret))
 	}
@@ -64,7 +63,7 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// stopOn ends the program when it has said these words.
+// stopOn calls stop when these words were written.
 type stopOn struct {
 	clitest.Buffer
 	words string
@@ -79,7 +78,7 @@ func (s *stopOn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func TestDemoSaysWhichStepFailed(t *testing.T) {
+func TestDemoNamesTheStepThatFailed(t *testing.T) {
 	t.Parallel()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -90,23 +89,22 @@ func TestDemoSaysWhichStepFailed(t *testing.T) {
 	if code != cli.ExitFailed || stderr != "lessor: the demo was interrupted at step 3\n" || strings.Count(stderr, "\n") != 1 {
 		t.Errorf("exit code %d, %q", code, stderr)
 	}
-	if strings.Contains(out.String(), "4. ") || strings.Contains(out.String(), "Every step held") {
-		t.Errorf("it goes on:\n%s", out)
+	if strings.Contains(out.String(), "4. ") || strings.Contains(out.String(), "Every step succeeded") {
+		t.Errorf("it continues:\n%s", out)
 	}
 }
 
-// TestDemoShowsWhatAWSHolds tells the story over an account in which somebody
-// else has a user: only the last step can't hold. The simulator says which keys
-// it issued; none is in what was told or logged.
-func TestDemoShowsWhatAWSHolds(t *testing.T) {
+// TestDemoFailsIfUsersAreLeft runs the demo in an account with another user: only the last
+// step fails. No issued secret key is printed or logged.
+func TestDemoFailsIfUsersAreLeft(t *testing.T) {
 	t.Parallel()
-	var told, log clitest.Buffer
+	var printed, log clitest.Buffer
 	s, err := sandbox.Start(t.Context(), sandbox.Options{MinTTL: messages.Duration(time.Second), Log: zerolog.New(&log)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() }) // everything in it is thrown away
-	d := &demo{out: &told, s: s}
+	d := &demo{out: &printed, s: s}
 	if d.nc, err = s.NATS.Connect(); err != nil {
 		t.Fatal(err)
 	}
@@ -114,17 +112,17 @@ func TestDemoShowsWhatAWSHolds(t *testing.T) {
 	if d.js, err = jetstream.New(d.nc); err != nil {
 		t.Fatal(err)
 	}
-	s.Sim.AddUser("somebody-else", "/", nil)
-	if err := d.tell(t.Context()); err == nil || d.steps != len(demoSteps) || !strings.Contains(err.Error(), "AWS still holds somebody-else") {
-		t.Errorf("step %d: %v\n%s", d.steps, err, &told)
+	s.Sim.AddUser("other-user", "/", nil)
+	if err := d.run(t.Context()); err == nil || d.steps != len(demoSteps) || !strings.Contains(err.Error(), "AWS still has other-user") {
+		t.Errorf("step %d: %v\n%s", d.steps, err, &printed)
 	}
 	secrets := s.Sim.IssuedSecrets()
 	if len(secrets) != 3 {
-		t.Errorf("AWS issued %d keys, the story has three", len(secrets))
+		t.Errorf("AWS issued %d keys, the demo leases three", len(secrets))
 	}
 	for _, secret := range secrets {
-		if strings.Contains(told.String(), secret) || strings.Contains(log.String(), secret) {
-			t.Errorf("a secret is told:\n%s%s", &told, &log)
+		if strings.Contains(printed.String(), secret) || strings.Contains(log.String(), secret) {
+			t.Errorf("a secret key is shown:\n%s%s", &printed, &log)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// devCmd is the command that keeps a sandbox up.
+// devCmd is the command that runs a sandbox.
 type devCmd struct {
 	sandbox.Options
 	level string
@@ -23,13 +23,13 @@ func newDevCmd(env *cli.Environment) *cobra.Command {
 	var d devCmd
 	cmd := &cobra.Command{
 		Use:     "dev",
-		Short:   "Keep everything up in one process: NATS, a simulated AWS, a broker",
+		Short:   "Run NATS, a simulated AWS account and a broker in one process",
 		GroupID: tryouts,
-		Long: `Keep everything up in one process, to try things from another terminal: a NATS
-server, a simulated AWS account, a broker, and a dynamic secret named demo.
+		Long: `Run a NATS server, a simulated AWS account and a broker with a dynamic secret named demo
+in one process, to try commands from another terminal.
 
-With --store, leases stay over a restart. The simulated account does not: their
-users are gone from it, as if somebody had removed them by hand.`,
+With --store, leases survive a restart. The simulated account does not: the users of
+these leases are missing, as if they had been deleted by hand.`,
 		Example: `  lessor dev
   # in another terminal
   lessor request demo --identity alice`,
@@ -39,8 +39,8 @@ users are gone from it, as if somebody had removed them by hand.`,
 	f := cmd.Flags()
 	f.StringVar(&d.NATSListen, "listen", "127.0.0.1:4222", "`address` of the NATS server")
 	f.StringVar(&d.IAMListen, "iam-listen", "127.0.0.1:4599", "`address` of the simulated IAM and STS")
-	f.StringVar(&d.IAMEndpoint, "iam-endpoint", "", "`URL` of another IAM and STS instead of the simulated; its credentials are the SDK's")
-	f.StringVar(&d.Store, "store", "", "`folder` that keeps the state (default: a temporary one)")
+	f.StringVar(&d.IAMEndpoint, "iam-endpoint", "", "`URL` of another IAM and STS instead of the simulated ones, with the credentials of the AWS SDK")
+	f.StringVar(&d.Store, "store", "", "`folder` of the state (default: a temporary one)")
 	f.StringVar(&d.level, "log-level", "warn", "debug, info, warn or error")
 	d.MinTTL = messages.Duration(time.Second)
 	f.Var(&d.MinTTL, "min-ttl", "shortest lease")
@@ -48,6 +48,7 @@ users are gone from it, as if somebody had removed them by hand.`,
 	return cmd
 }
 
+// run runs the sandbox until ctx ends.
 func (d *devCmd) run(ctx context.Context, env *cli.Environment) error {
 	level, err := zerolog.ParseLevel(d.level)
 	if err != nil {
@@ -71,7 +72,7 @@ func (d *devCmd) run(ctx context.Context, env *cli.Environment) error {
 	return nil
 }
 
-// devText is what dev says. Its arguments: the URLs of NATS and of AWS.
+// devText is what dev prints. Its arguments are the URLs of NATS and of AWS.
 const devText = `NATS    %[1]s
 AWS     %[2]s (IAM and STS)
 secret  demo
@@ -93,5 +94,5 @@ To use a leased key, as the aws command would:
   eval "$(go run ./cmd/lessor request demo --identity alice --output env)"
   AWS_ENDPOINT_URL=%[2]s aws sts get-caller-identity
 
-Ctrl-C ends it.
+Stop it with Ctrl-C.
 `

@@ -27,8 +27,8 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// dev starts dev on free ports and waits until it has said what to try.
-func dev(t *testing.T, s *site, args ...string) (p *clitest.Process, said string, x clitest.Terminal) {
+// startDev starts dev on free ports and waits until it has printed what to try.
+func startDev(t *testing.T, s *processes, args ...string) (p *clitest.Process, printed string, x clitest.Terminal) {
 	t.Helper()
 	for _, flag := range []string{"--listen", "--iam-listen"} {
 		if !slices.Contains(args, flag) {
@@ -36,12 +36,12 @@ func dev(t *testing.T, s *site, args ...string) (p *clitest.Process, said string
 		}
 	}
 	p = s.start(nil, append([]string{"dev"}, args...)...)
-	p.Says(p.Stdout, "Ctrl-C ends it.")
-	said = p.Stdout.String()
-	return p, said, at(submatch(t, said, `(?m)^  export NATS_URL=(\S+)$`))
+	p.Says(p.Stdout, "Stop it with Ctrl-C.")
+	printed = p.Stdout.String()
+	return p, printed, at(submatch(t, printed, `(?m)^  export NATS_URL=(\S+)$`))
 }
 
-// submatch returns what the expression's group matches in text.
+// submatch returns what the group of the expression matches in the text.
 func submatch(t *testing.T, text, expression string) string {
 	t.Helper()
 	found := regexp.MustCompile(expression).FindStringSubmatch(text)
@@ -51,23 +51,22 @@ func submatch(t *testing.T, text, expression string) string {
 	return found[1]
 }
 
-// TestDevSaysWhatWorks runs every command that dev prints, just as it prints
-// them.
-func TestDevSaysWhatWorks(t *testing.T) {
+// TestCommandsThatDevPrintsWork runs every command that dev prints.
+func TestCommandsThatDevPrintsWork(t *testing.T) {
 	t.Parallel()
-	p, said, x := dev(t, newSite(t))
+	p, printed, x := startDev(t, newProcesses(t))
 	for _, line := range []string{"NATS    " + x.Variables["NATS_URL"], "secret  demo"} {
-		if !strings.Contains(said, line+"\n") {
-			t.Errorf("it does not say %q:\n%s", line, said)
+		if !strings.Contains(printed, line+"\n") {
+			t.Errorf("it does not print %q:\n%s", line, printed)
 		}
 	}
-	commands := regexp.MustCompile(`go run \./cmd/lessor ([^)\n]*)`).FindAllStringSubmatch(said, -1)
+	commands := regexp.MustCompile(`go run \./cmd/lessor ([^)\n]*)`).FindAllStringSubmatch(printed, -1)
 	ran := map[string]string{}
 	for _, c := range commands {
 		args := strings.Fields(c[1])
 		ran[args[0]] = x.OK(t, args...)
 		if strings.HasSuffix(c[1], "--output env") {
-			awsTakes(t, ran[args[0]], submatch(t, said, `AWS_ENDPOINT_URL=(\S+) aws sts get-caller-identity`))
+			checkExports(t, ran[args[0]], submatch(t, printed, `AWS_ENDPOINT_URL=(\S+) aws sts get-caller-identity`))
 		}
 	}
 	if got := slices.Sorted(maps.Keys(ran)); !slices.Equal(got, []string{"events", "list", "request"}) {
@@ -76,7 +75,7 @@ func TestDevSaysWhatWorks(t *testing.T) {
 	if !strings.Contains(ran["list"], "alice.demo.") || !strings.Contains(ran["events"], "issued") {
 		t.Errorf("list and events:\n%s%s", ran["list"], ran["events"])
 	}
-	requests := regexp.MustCompile(`nats req (?:--timeout 30s )?(\S+) '(.*)'`).FindAllStringSubmatch(said, -1)
+	requests := regexp.MustCompile(`nats req (?:--timeout 30s )?(\S+) '(.*)'`).FindAllStringSubmatch(printed, -1)
 	if len(requests) != 2 {
 		t.Errorf("it names %d plain requests", len(requests))
 	}
@@ -89,8 +88,8 @@ func TestDevSaysWhatWorks(t *testing.T) {
 	}
 }
 
-// awsTakes asks STS who the holder of the printed key is, from a shell.
-func awsTakes(t *testing.T, exports, endpoint string) {
+// checkExports checks that a shell with these exports has a key that AWS accepts.
+func checkExports(t *testing.T, exports, endpoint string) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "sh", "-c", exports+`printf '%s %s' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY"`).Output()
 	if err != nil {
@@ -103,8 +102,7 @@ func awsTakes(t *testing.T, exports, endpoint string) {
 	}
 }
 
-// oneReply sends a plain NATS request and makes sure that one reply comes, and
-// no more.
+// oneReply sends a plain NATS request and checks that there is exactly one reply.
 func oneReply(t *testing.T, nc *nats.Conn, subject, body string) messages.Reply {
 	t.Helper()
 	inbox, err := nc.SubscribeSync(nc.NewInbox())
@@ -122,19 +120,19 @@ func oneReply(t *testing.T, nc *nats.Conn, subject, body string) messages.Reply 
 	if err != nil || r.Kind == messages.KindError {
 		t.Fatalf("%s: %v: %s", subject, err, msg.Data)
 	}
-	// Nothing announces that no more comes. An acknowledgement of the stream
-	// would have come before the worker's reply.
+	// Nothing announces that there are no more replies. An acknowledgement of the stream
+	// would come before the worker's reply.
 	if more, err := inbox.NextMsg(300 * time.Millisecond); !errors.Is(err, nats.ErrTimeout) {
 		t.Errorf("%s: another reply: %v, %v", subject, more, err)
 	}
 	return r
 }
 
-func TestRequesterCommandsAgainstDev(t *testing.T) {
+func TestRequesterCommandsWithABroker(t *testing.T) {
 	t.Parallel()
-	_, said, x := dev(t, newSite(t))
-	endpoint := submatch(t, said, `(?m)^AWS     (\S+) `)
-	takes := func(id, secret string) {
+	_, printed, x := startDev(t, newProcesses(t))
+	endpoint := submatch(t, printed, `(?m)^AWS     (\S+) `)
+	accepts := func(id, secret string) {
 		t.Helper()
 		if _, err := callerIdentity(t.Context(), endpoint, id, secret); err != nil {
 			t.Errorf("STS: %v", err)
@@ -142,21 +140,21 @@ func TestRequesterCommandsAgainstDev(t *testing.T) {
 	}
 
 	text := x.OK(t, "request", "demo", "-i", "alice", "--ttl", "5m", "--label", "job=7")
-	takes(submatch(t, text, `access key id +(\S+)`), submatch(t, text, `secret access key +(\S+)`))
+	accepts(submatch(t, text, `access key id +(\S+)`), submatch(t, text, `secret access key +(\S+)`))
 	first := submatch(t, text, `lease +(\S+)`)
 	var process struct{ AccessKeyId, SecretAccessKey string }
 	if err := json.Unmarshal([]byte(x.OK(t, "request", "demo", "-i", "alice", "-o", "credential-process")), &process); err != nil {
 		t.Fatal(err)
 	}
-	takes(process.AccessKeyId, process.SecretAccessKey)
+	accepts(process.AccessKeyId, process.SecretAccessKey)
 	for _, args := range [][]string{{"--json"}, {"--output", "json"}, {"--json", "--sealed"}, {"--json", "--ready-within", "10s"}, {"--json", "--confirm=false"}} {
 		out := x.OK(t, append([]string{"request", "demo", "-i", "alice"}, args...)...)
 		r, err := messages.DecodeReply([]byte(out))
 		if err != nil {
 			t.Fatalf("%q: %v: %s", args, err, out)
 		}
-		takes(r.Credentials.AccessKeyID, r.Credentials.SecretAccessKey.Reveal())
-		if asked := slices.Contains(args, "--ready-within"); asked != (r.Ready != nil) || asked && !*r.Ready {
+		accepts(r.Credentials.AccessKeyID, r.Credentials.SecretAccessKey.Reveal())
+		if waits := slices.Contains(args, "--ready-within"); waits != (r.Ready != nil) || waits && !*r.Ready {
 			t.Errorf("%q: ready is %v", args, r.Ready)
 		}
 	}
@@ -176,7 +174,7 @@ func TestRequesterCommandsAgainstDev(t *testing.T) {
 		t.Errorf("revoke: %+v", l)
 	}
 	if _, err := callerIdentity(t.Context(), endpoint, submatch(t, text, `access key id +(\S+)`), submatch(t, text, `secret access key +(\S+)`)); err == nil {
-		t.Error("STS takes a revoked key")
+		t.Error("STS accepts a revoked key")
 	}
 	var types []string
 	for line := range strings.Lines(x.OK(t, "events", "--no-follow", "--lease", first)) {
@@ -186,23 +184,23 @@ func TestRequesterCommandsAgainstDev(t *testing.T) {
 		t.Errorf("events: %q, not %q", types, want)
 	}
 	if _, stderr, code := x.Run(t.Context(), "renew", first); code != cli.ExitFailed || !strings.Contains(stderr, "lease_ended") {
-		t.Errorf("renew what has ended: %d, %s", code, stderr)
+		t.Errorf("renew an ended lease: %d, %s", code, stderr)
 	}
 	if _, stderr, code := x.Run(t.Context(), "request", "demo", "-i", "alice", "--ttl", "2h"); code != cli.ExitFailed || !strings.Contains(stderr, "a shorter --ttl") {
-		t.Errorf("too long: %d, %s", code, stderr)
+		t.Errorf("a ttl that is too long: %d, %s", code, stderr)
 	}
 }
 
-// TestDevKeepsItsStore restarts dev on its store. The AWS account is the site's,
-// since a simulated one of dev's own would be another after the restart.
-func TestDevKeepsItsStore(t *testing.T) {
+// TestDevKeepsLeasesInItsStore restarts dev on its store. The AWS account is the test's,
+// since dev's simulated account does not survive a restart.
+func TestDevKeepsLeasesInItsStore(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newProcesses(t)
 	endpoint := s.variables["AWS_ENDPOINT_URL"]
-	delete(s.variables, "AWS_ENDPOINT_URL") // the flag says it
-	p, said, x := dev(t, s, "--store", s.store, "--iam-endpoint", endpoint)
-	if !strings.Contains(said, endpoint) {
-		t.Errorf("it does not name its endpoint %s:\n%s", endpoint, said)
+	delete(s.variables, "AWS_ENDPOINT_URL") // the flag is used
+	p, printed, x := startDev(t, s, "--store", s.store, "--iam-endpoint", endpoint)
+	if !strings.Contains(printed, endpoint) {
+		t.Errorf("it does not name its endpoint %s:\n%s", endpoint, printed)
 	}
 	lease := x.Reply(t, "request", "demo", "-i", "alice").Lease
 	if n := s.sim.UserCount(); n != 1 {
@@ -210,7 +208,7 @@ func TestDevKeepsItsStore(t *testing.T) {
 	}
 	p.Stop()
 
-	p, _, x = dev(t, s, "--store", s.store, "--iam-endpoint", endpoint)
+	p, _, x = startDev(t, s, "--store", s.store, "--iam-endpoint", endpoint)
 	if all := x.Reply(t, "list", "-i", "alice").Leases; len(all) != 1 || all[0].Name != lease.Name || !all[0].ExpiresAt.Equal(lease.ExpiresAt) {
 		t.Errorf("after the restart: %+v, not %+v", all, lease)
 	}
@@ -221,15 +219,15 @@ func TestDevKeepsItsStore(t *testing.T) {
 	}
 	events := x.OK(t, "events", "--no-follow", "--json")
 	p.Stop()
-	s.leaves(s.store, events, lease.AccessKeyID)
+	s.searchAll(s.store, events, lease.AccessKeyID)
 }
 
-// TestDevSaysWhoIsInTheWay starts dev where another is.
-func TestDevSaysWhoIsInTheWay(t *testing.T) {
+// TestDevNamesWhatIsInUse starts dev twice on the same store and addresses.
+func TestDevNamesWhatIsInUse(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newProcesses(t)
 	store, listen, iam := t.TempDir(), clitest.FreeAddress(t), clitest.FreeAddress(t)
-	dev(t, s, "--store", store, "--listen", listen, "--iam-listen", iam)
+	startDev(t, s, "--store", store, "--listen", listen, "--iam-listen", iam)
 	const free = "127.0.0.1:0"
 	for name, tt := range map[string]struct {
 		args []string
@@ -249,14 +247,14 @@ func TestDevSaysWhoIsInTheWay(t *testing.T) {
 			}
 			for _, words := range tt.want {
 				if !strings.Contains(stderr, words) {
-					t.Errorf("it does not say %q: %s", words, stderr)
+					t.Errorf("it does not print %q: %s", words, stderr)
 				}
 			}
 		})
 	}
 }
 
-// callerIdentity asks STS who holds a key.
+// callerIdentity returns the ARN of a key's user, from STS.
 func callerIdentity(ctx context.Context, endpoint, id, secret string) (string, error) {
 	if id == "" || secret == "" {
 		return "", fmt.Errorf("there is no key: %q", id)

@@ -8,26 +8,25 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// durationFlag adds a flag that takes lessor's durations. Zero means that it was
-// not given.
+// durationFlag adds a flag for one of lessor's durations. Zero means that it was not given.
 func durationFlag(cmd *cobra.Command, d *messages.Duration, name, help string) {
-	cmd.Flags().Var((*someTime)(d), name, help)
-	cmd.Flags().Lookup(name).DefValue = "" // or the help would show "0s" as the default
+	cmd.Flags().Var((*positiveDuration)(d), name, help)
+	cmd.Flags().Lookup(name).DefValue = "" // without this the help shows "0s" as the default
 }
 
-// someTime is a duration flag that is not zero where it is given: whoever means the
-// default leaves it away.
-type someTime messages.Duration
+// positiveDuration is the value of a duration flag, which can't be zero.
+type positiveDuration messages.Duration
 
-func (d *someTime) String() string { return messages.Duration(*d).String() }
+// String is described at [pflag.Value], as are Type and Set.
+func (d *positiveDuration) String() string { return messages.Duration(*d).String() }
 
-func (d *someTime) Type() string { return "duration" }
+func (d *positiveDuration) Type() string { return "duration" }
 
-func (d *someTime) Set(s string) error {
+func (d *positiveDuration) Set(s string) error {
 	v, err := messages.ParseDuration(s)
 	if err == nil && v == 0 {
-		err = errors.New("0s is no time; leave the flag away for the default")
+		err = errors.New("the duration is 0s; leave out the flag for the default")
 	}
-	*d = someTime(v)
+	*d = positiveDuration(v)
 	return err
 }

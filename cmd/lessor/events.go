@@ -16,7 +16,7 @@ import (
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-// eventTypes are the types that --type takes.
+// eventTypes are the values of --type.
 var eventTypes = []messages.EventType{
 	messages.EventIssued, messages.EventConfirmed, messages.EventUndelivered, messages.EventRenewed, messages.EventExpiring,
 	messages.EventRevoked, messages.EventFailed, messages.EventRevokeFailed, messages.EventRejected, messages.EventOrphanRemoved, messages.EventCommand,
@@ -34,16 +34,15 @@ func newEventsCmd(env *cli.Environment) *cobra.Command {
 	var e eventsCmd
 	cmd := &cobra.Command{
 		Use:   "events",
-		Short: "Follow what happens to leases",
-		Long: `Print the events about leases, one a line, from the stream that keeps them, and
-then those that come. Without --identity and --lease it is everybody's.
+		Short: "Print and follow the events about leases",
+		Long: `Print the stored events about leases, one a line, and then new ones. Without --identity
+and --lease it prints the events of all identities.
 
-It reads the stream itself, and so needs a connection to the broker's account with
-the right to.`,
-		Example: `  # what happens from now on
+The command reads the event stream itself, so the connection must be allowed to.`,
+		Example: `  # new events
   lessor events --since 0s
 
-  # why leases failed in the last day, for a program
+  # why leases failed in the last day, as JSON
   lessor events --since 1d --type failed --type rejected --no-follow --json`,
 		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -56,15 +55,16 @@ the right to.`,
 	}
 	e.register(cmd)
 	cmd.Flags().Lookup("identity").Usage = "only events about the leases of this `identity` [$LESSOR_IDENTITY]"
-	cmd.Flags().Lookup("json").Usage = "print the events as they are in the stream, CloudEvents in JSON"
-	cmd.Flags().StringVar(&e.since, "since", "", "a `time` (RFC 3339) or how long ago (1h, 7d) to begin (default: all that is kept)")
+	cmd.Flags().Lookup("json").Usage = "print the events as they are stored, CloudEvents in JSON"
+	cmd.Flags().StringVar(&e.since, "since", "", "`time` (RFC 3339) or age (1h, 7d) of the first event (default: all stored events)")
 	cmd.Flags().StringVar(&e.lease, "lease", "", "only events about this lease, `name`d <identity>.<secret>.<id>")
 	cmd.Flags().StringArrayVar(&e.types, "type", nil, "only events of this `type`; may be repeated: "+typeNames())
-	cmd.Flags().BoolVar(&e.follow, "follow", true, "go on with the events that come")
-	cmd.Flags().BoolVar(&e.noFollow, "no-follow", false, "end with the last event that is there")
+	cmd.Flags().BoolVar(&e.follow, "follow", true, "continue with new events")
+	cmd.Flags().BoolVar(&e.noFollow, "no-follow", false, "stop after the last stored event")
 	return cmd
 }
 
+// typeNames returns the values of --type for help and errors.
 func typeNames() string {
 	names := make([]string, len(eventTypes))
 	for i, t := range eventTypes {
@@ -73,7 +73,7 @@ func typeNames() string {
 	return strings.Join(names, ", ")
 }
 
-// filter checks the flags and translates them.
+// filter checks the flags and returns the filter.
 func (e *eventsCmd) filter(env *cli.Environment) (client.EventFilter, error) {
 	f := client.EventFilter{Follow: e.follow && !e.noFollow}
 	switch {
@@ -108,7 +108,7 @@ func (e *eventsCmd) filter(env *cli.Environment) (client.EventFilter, error) {
 	return f, err
 }
 
-// sinceTime reads a time, or how long ago it was.
+// sinceTime parses a time, or how long ago it was.
 func sinceTime(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
@@ -121,11 +121,12 @@ func sinceTime(s string, now time.Time) (time.Time, error) {
 		return t, cli.Usagef("--since is %q; it must be a time such as 2026-11-22T22:00:00Z, or how long ago, such as 1h or 7d", s)
 	}
 	if t.After(now) {
-		return t, cli.Usagef("--since is %s; that is still to come", s)
+		return t, cli.Usagef("--since is %s, which is in the future", s)
 	}
 	return t, nil
 }
 
+// run prints the events that pass the filter.
 func (e *eventsCmd) run(ctx context.Context, env *cli.Environment, f client.EventFilter) error {
 	js, ns, err := e.Streams(env, "lessor events")
 	if err != nil {
@@ -147,7 +148,7 @@ func (e *eventsCmd) run(ctx context.Context, env *cli.Environment, f client.Even
 	return nil
 }
 
-// showEvent prints an event on one line: when, what, which lease, and why.
+// showEvent prints an event on one line: time, type, lease and details.
 func showEvent(w io.Writer, e messages.Event) error {
 	line := fmt.Sprintf("%s  %-14s  %s", e.Time.UTC().Format(time.RFC3339), e.Type[strings.LastIndexByte(e.Type, '.')+1:], e.Subject)
 	for _, d := range []struct{ name, value string }{
@@ -158,10 +159,10 @@ func showEvent(w io.Writer, e messages.Event) error {
 		}
 	}
 	if c := e.Data.Command; c != nil {
-		line += commandWords(*c)
+		line += commandText(*c)
 	}
 	if e.Data.Omitted > 0 {
-		line += fmt.Sprintf("  %d more were refused", e.Data.Omitted)
+		line += fmt.Sprintf("  and %d more refusals", e.Data.Omitted)
 	}
 	if e.Data.Error != nil {
 		line += fmt.Sprintf("  error=%q", e.Data.Error)
@@ -170,8 +171,8 @@ func showEvent(w io.Writer, e messages.Event) error {
 	return err
 }
 
-// commandWords are what an operator wanted.
-func commandWords(c messages.Command) string {
+// commandText returns the details of an operator's command.
+func commandText(c messages.Command) string {
 	line := fmt.Sprintf("  %s %s", c.Name, c.Outcome)
 	for _, d := range []struct{ name, value string }{
 		{"by", c.By}, {"secret", c.Secret}, {"lease", c.Lease}, {"identity", c.Identity},

@@ -14,7 +14,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// stopAt ends the program when it has written so many lines.
+// stopAt calls stop when so many lines were written.
 type stopAt struct {
 	clitest.Buffer
 	lines int
@@ -29,7 +29,7 @@ func (s *stopAt) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func TestEvents(t *testing.T) {
+func TestEventsCommandFiltersAndFollows(t *testing.T) {
 	x, nc, _ := cannedBroker(t)
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -42,7 +42,7 @@ func TestEvents(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: ns.EventStream(), Subjects: []string{ns.EventFilter()}, AllowDirect: true}); err != nil {
 		t.Fatal(err)
 	}
-	tell := func(lease string, kind messages.EventType, d messages.EventData) {
+	emit := func(lease string, kind messages.EventType, d messages.EventData) {
 		t.Helper()
 		l, err := messages.ParseLeaseName(lease)
 		if err != nil {
@@ -56,9 +56,9 @@ func TestEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tell("alice.ci.01", messages.EventIssued, messages.EventData{})
-	tell("bob.ci.02", messages.EventFailed, messages.EventData{Error: messages.Errorf(messages.CodeProviderDenied, "no right to iam:CreateUser")})
-	tell("alice.ci.01", messages.EventRevoked, messages.EventData{Reason: messages.ReasonRequested, Note: "done"})
+	emit("alice.ci.01", messages.EventIssued, messages.EventData{})
+	emit("bob.ci.02", messages.EventFailed, messages.EventData{Error: messages.Errorf(messages.CodeProviderDenied, "no right to iam:CreateUser")})
+	emit("alice.ci.01", messages.EventRevoked, messages.EventData{Reason: messages.ReasonRequested, Note: "done"})
 
 	all := `2026-11-22T22:00:00Z  issued          alice.ci.01
 2026-11-22T22:00:00Z  failed          bob.ci.02  error="provider_denied: no right to iam:CreateUser"

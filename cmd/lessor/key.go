@@ -19,12 +19,12 @@ func newKeyCmd(env *cli.Environment) *cobra.Command {
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "new",
-		Short: "Make a key for --key-file",
+		Short: "Create a key for --key-file",
 		Long: `Print a new key for the broker's --key-file.
 
-The key protects credentials that wait for their delivery. Every replica needs the
-same file. To change the key, put the new one on the first line and keep the old
-one below it until no lease is older: the first line seals, all of them open.`,
+The key seals credentials until they are delivered. All replicas need the same file. To
+change the key, put the new key on the first line and keep the old one below it until
+no lease is older: the first key seals, and all keys open.`,
 		Example: `  (umask 077; lessor key new > broker.key)
   lessor serve --key-file broker.key --secrets ./secrets`,
 		Args: cli.NoArguments,

@@ -23,12 +23,12 @@ func newListCmd(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List an identity's leases",
-		Long: `List the identity's leases: those that are alive, or those in one state. Leases that
-ended are known for 24 hours.`,
+		Long: `List the identity's live leases, or those in one state. Leases that have ended are
+listed for 24 hours.`,
 		Example: `  lessor list --identity alice
   lessor list -i alice --secret ci --state failed --json
 
-  # for operators: whosever they are, those that could not be revoked
+  # for operators: leases of all identities that could not be revoked
   lessor list --failed`,
 		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -65,14 +65,14 @@ ended are known for 24 hours.`,
 	}
 	r.register(cmd)
 	cmd.Flags().StringVar(&secret, "secret", "", "only leases of this `secret`")
-	cmd.Flags().StringVar(&in, "state", "", "only leases in this `state`: provisioning, active, revoking, revoked or failed (default: all alive)")
-	cmd.Flags().BoolVar(&failed, "failed", false, "for operators: leases that could not be revoked and are tried again, and records that can't be read, of all identities unless --identity")
-	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many; 0 is all")
+	cmd.Flags().StringVar(&in, "state", "", "only leases in this `state`: provisioning, active, revoking, revoked or failed (default: live leases)")
+	cmd.Flags().BoolVar(&failed, "failed", false, "for operators: leases that could not be revoked, and records that can't be read; of all identities unless --identity is given")
+	cmd.Flags().IntVar(&limit, "limit", 0, "the most leases to list; 0: all")
 	return cmd
 }
 
-// listFailed lists what an operator must know of: the leases that could not be
-// revoked when it was last tried, and why; and the records that can't be read.
+// listFailed lists, as an operator, the leases whose last teardown failed, and the records
+// that can't be read.
 func (r *requester) listFailed(ctx context.Context, env *cli.Environment, secret, in string, limit int) error {
 	if in != "" {
 		return cli.Usagef("--failed and --state exclude each other")
@@ -93,7 +93,7 @@ func (r *requester) listFailed(ctx context.Context, env *cli.Environment, secret
 	var bad []messages.UnreadableRecord
 	for first := true; ; first = false {
 		var page []messages.Lease
-		err := o.ask(ctx, env, "", func(ctx context.Context, a *client.Admin) (err error) {
+		err := o.request(ctx, env, "", func(ctx context.Context, a *client.Admin) (err error) {
 			if first {
 				if bad, err = a.Unreadable(ctx, q); err != nil {
 					return err
@@ -117,7 +117,7 @@ func (r *requester) listFailed(ctx context.Context, env *cli.Environment, secret
 		return json.NewEncoder(env.Stdout).Encode(leaseList{messages.KindLeases, leases, bad})
 	}
 	if len(leases) == 0 {
-		env.Note("there is no lease that could not be revoked")
+		env.Note("no leases could not be revoked")
 	} else {
 		t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
 		_, _ = fmt.Fprintln(t, "LEASE\tUSERNAME\tACCESS KEY ID\tWHY") // errors come with Flush
@@ -131,28 +131,28 @@ func (r *requester) listFailed(ctx context.Context, env *cli.Environment, secret
 	return printUnreadable(env.Stdout, bad)
 }
 
-// printUnreadable prints a table of the records that can't be read, if there are any.
+// printUnreadable prints a table of the records that can't be read, unless there are none.
 func printUnreadable(w io.Writer, bad []messages.UnreadableRecord) error {
 	if len(bad) == 0 {
 		return nil
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "RECORD THAT CAN'T BE READ\tREVISION\tWHY") // errors come with Flush
+	_, _ = fmt.Fprintln(t, "UNREADABLE RECORD\tREVISION\tWHY") // errors come with Flush
 	for _, u := range bad {
 		_, _ = fmt.Fprintf(t, "%s\t%d\t%s\n", cli.OneLine(u.Key), u.Revision, cli.OneLine(u.Why))
 	}
 	return t.Flush()
 }
 
-// leaseList is all pages as one reply. It is not a messages.Reply: that leaves out an
-// empty list, and scripts loop over it.
+// leaseList is all pages as one reply. Unlike a [messages.Reply] it has an empty list if
+// there are no leases, for scripts.
 type leaseList struct {
 	Kind       string                      `json:"kind"`
 	Leases     []messages.Lease            `json:"leases"`
 	Unreadable []messages.UnreadableRecord `json:"unreadable,omitempty"`
 }
 
-// checkList refuses a filter that the broker would.
+// checkList returns a usage error for a filter that the broker would refuse.
 func checkList(q messages.ListRequest) error {
 	if q.Secret != "" {
 		if err := cli.CheckToken("--secret", q.Secret); err != nil {
@@ -164,7 +164,7 @@ func checkList(q messages.ListRequest) error {
 		return cli.FlagError("--state", err)
 	}
 	if _, err := messages.DecodeListRequest(body); err != nil {
-		return cli.FlagError("--state", err) // the rest is checked
+		return cli.FlagError("--state", err) // the secret is checked already
 	}
 	return nil
 }
@@ -175,7 +175,7 @@ func (r *requester) printLeases(env *cli.Environment, leases []messages.Lease) e
 		return json.NewEncoder(env.Stdout).Encode(leaseList{Kind: messages.KindLeases, Leases: leases})
 	}
 	if len(leases) == 0 {
-		env.Note("%s has no leases that are alive, or none as asked for; those that have ended: --state revoked, --state failed", r.identity)
+		env.Note("%s has no such leases; for leases that have ended use --state revoked or --state failed", r.identity)
 		return nil
 	}
 	t := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
@@ -186,7 +186,7 @@ func (r *requester) printLeases(env *cli.Environment, leases []messages.Lease) e
 	return t.Flush()
 }
 
-// end is when a lease ends, or has ended.
+// end returns when a lease ends or has ended.
 func end(l messages.Lease, now time.Time) string {
 	if l.State.Ended() {
 		return cli.Until(l.EndedAt, now)

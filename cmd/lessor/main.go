@@ -1,9 +1,8 @@
-// Command lessor leases AWS IAM users over NATS: the broker that makes and
-// removes them, and what a requester needs on the command line.
+// Command lessor leases AWS IAM users over NATS. It is the broker, and the commands of
+// requesters and operators.
 //
-// Every command is a function that takes the [environment] it runs in and
-// returns a cobra command, so that a test runs the program as a user does,
-// without a process.
+// Each command is a function that takes its [cli.Environment] and returns a cobra command,
+// so that tests run commands without a process.
 package main
 
 import (

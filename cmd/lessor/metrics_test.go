@@ -25,7 +25,7 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// samples are the values on a metrics page.
+// samples returns the values on a metrics page.
 func samples(t *testing.T, page string) map[string]float64 {
 	t.Helper()
 	all := map[string]float64{}
@@ -44,11 +44,11 @@ func samples(t *testing.T, page string) map[string]float64 {
 	return all
 }
 
-// TestMetricsCountWhatHappens does everything once that is counted.
-func TestMetricsCountWhatHappens(t *testing.T) {
+// TestMetricsCountEverything does once everything that is counted.
+func TestMetricsCountEverything(t *testing.T) {
 	t.Parallel()
 	m := broker.NewMetrics("v1.2.3")
-	o := newOffice(t, clitest.Options{Called: m.Called, Configure: func(c *consumer.Config) {
+	o := newDeployment(t, clitest.Options{Called: m.Called, Configure: func(c *consumer.Config) {
 		c.Meter, c.MinTTL, c.Sweep.Grace, c.MaintainEvery = m, messages.Duration(time.Second), time.Nanosecond, time.Millisecond
 		c.NoRespondersWait = 50 * time.Millisecond
 	}})
@@ -81,7 +81,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 				return
 			}
 		}
-		t.Fatalf("never right:\n%s\n%s", wrong, page)
+		t.Fatalf("wrong for too long:\n%s\n%s", wrong, page)
 	}
 	shows(map[string]float64{`lessor_leases{state="active"}`: 0, "lessor_failed_revocations": 0, "lessor_unreadable_records": 0, "lessor_held": 0,
 		"lessor_orphans_held": 0, `lessor_orphans_total{outcome="removed"}`: 0})
@@ -90,7 +90,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 	o.OK(t, "renew", first.Lease.Name, "--ttl", "2h")
 	o.OK(t, "request", "ci", "-i", "alice", "--ttl", "1s")
 	if _, _, code := o.Run(t.Context(), "request", "nothing", "-i", "alice"); code != cli.ExitFailed {
-		t.Error("a secret that there is not is leased")
+		t.Error("a missing secret is leased")
 	}
 	shows(map[string]float64{
 		`lessor_messages_total{outcome="issued",verb="request"}`:                  3,
@@ -105,15 +105,15 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 		`lessor_build_info{goversion="` + goVersion(page) + `",version="v1.2.3"}`: 1,
 	})
 
-	// What fails, and is tried again until it does not.
+	// A teardown that fails and is retried.
 	o.Refuse("DeleteUser")
 	_, _, _ = o.Run(t.Context(), "revoke", first.Lease.Name)
 	shows(map[string]float64{"lessor_failed_revocations": 1, "lessor_revocation_failures_total": 1, `lessor_leases{state="revoking"}`: 1,
 		`lessor_aws_calls_total{action="DeleteUser",outcome="refused"}`: 1})
-	o.relent(first)
+	o.allowAll(first)
 	shows(map[string]float64{"lessor_failed_revocations": 0, `lessor_messages_total{outcome="revoked",verb="revoke"}`: 2, `lessor_leases{state="revoking"}`: 0})
 
-	// What can't be read, what no lease knows, and what waits for a person.
+	// Unreadable records, orphans, and orphans that wait for an operator.
 	nc := o.Connect(t)
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -143,18 +143,18 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 	if text, status := clitest.Probe(address, "/readyz"); status != http.StatusOK || !strings.Contains(text, "held: a test") {
 		t.Errorf("ready is %d, %s", status, text)
 	}
-	o.says(cli.ExitFailed, "suspiciously many", "", "sweep")
+	o.expect(cli.ExitFailed, "there are many", "", "sweep")
 	shows(map[string]float64{"lessor_orphans_held": 1})
-	o.says(cli.ExitFailed, "1 users are known to no lease", "is held", "restore")
-	o.says(cli.ExitFailed, `"held":true`, "", "restore", "--json")
-	o.says(cli.ExitOK, "not held any more", "", "restore", "--apply")
+	o.expect(cli.ExitFailed, "1 users are orphaned", "is active", "restore")
+	o.expect(cli.ExitFailed, `"held":true`, "", "restore", "--json")
+	o.expect(cli.ExitOK, "the restore guard is lifted", "", "restore", "--apply")
 	shows(map[string]float64{"lessor_held": 0, "lessor_orphans_held": 0, `lessor_orphans_total{outcome="removed"}`: 2})
-	o.says(cli.ExitOK, "the lease bucket is not held", "", "restore", "--apply")
-	o.says(cli.ExitOK, "alice.ci.damaged  ", "", "list", "--failed")
-	o.says(cli.ExitOK, `"unreadable":[{"key":"alice.ci.damaged","revision":`, "", "list", "--failed", "--json")
+	o.expect(cli.ExitOK, "the restore guard is not active", "", "restore", "--apply")
+	o.expect(cli.ExitOK, "alice.ci.damaged  ", "", "list", "--failed")
+	o.expect(cli.ExitOK, `"unreadable":[{"key":"alice.ci.damaged","revision":`, "", "list", "--failed", "--json")
 
-	// AWS says that it is too much, and does not answer; nobody takes a delivery; a
-	// message comes again.
+	// AWS throttles, and does not answer; a delivery has no responders; a message is
+	// redelivered.
 	var throttled, dropped atomic.Bool
 	o.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		switch {
@@ -166,7 +166,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 		return iamsim.Verdict{}
 	})
 	msg := nats.NewMsg(messages.Namespace{}.Request("alice", "ci"))
-	msg.Header.Set(messages.HeaderReplyTo, "_INBOX.nobody")
+	msg.Header.Set(messages.HeaderReplyTo, "_INBOX.none")
 	if _, err := js.PublishMsg(t.Context(), msg); err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 	if _, err := js.Publish(t.Context(), "lessor.revoke.alice.ci.damaged", nil); err != nil {
 		t.Fatal(err)
 	}
-	clitest.Eventually(t, "a message comes again", func() bool {
+	clitest.Eventually(t, "a message is redelivered", func() bool {
 		page, _ = clitest.Probe(address, "/metrics")
 		return samples(t, page)[`lessor_redeliveries_total{verb="revoke"}`] > 1
 	})
@@ -186,7 +186,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 	for name := range samples(t, page) {
 		for _, word := range []string{"alice", "bob", "nothing\"", second.Lease.ID, second.Lease.Username, second.Lease.AccessKeyID} {
 			if strings.Contains(name, word) && !strings.Contains(name, `outcome="nothing"`) {
-				t.Errorf("%s has what a requester chooses: %s", name, word)
+				t.Errorf("%s has a value that a requester chooses: %s", name, word)
 			}
 		}
 	}
@@ -197,17 +197,17 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 	}
 }
 
-// goVersion is the version of Go that the page tells.
+// goVersion returns the version of Go on the page.
 func goVersion(page string) string {
 	_, after, _ := strings.Cut(page, `lessor_build_info{goversion="`)
 	version, _, _ := strings.Cut(after, `"`)
 	return version
 }
 
-// TestServeShowsMetrics is about the program as it is run.
-func TestServeShowsMetrics(t *testing.T) {
+// TestServeServesMetrics checks the metrics of a broker process.
+func TestServeServesMetrics(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newProcesses(t)
 	p, x := s.serve("--health", "127.0.0.1:0")
 	lease := x.Reply(t, "request", "ci", "-i", "alice")
 	x.OK(t, "revoke", lease.Lease.Name)
@@ -219,5 +219,5 @@ func TestServeShowsMetrics(t *testing.T) {
 	s.pages = append(s.pages, page)
 	events := x.OK(t, "events", "--no-follow", "--json")
 	p.Stop()
-	s.leaves(s.store, events, lease.Lease.AccessKeyID)
+	s.searchAll(s.store, events, lease.Lease.AccessKeyID)
 }

@@ -21,20 +21,20 @@ func newNATSConfigCmd(env *cli.Environment) *cobra.Command {
 	var c natsConfigCmd
 	cmd := &cobra.Command{
 		Use:     "nats-config FILE",
-		Short:   "Make the NATS servers' configuration: accounts, users and their rights",
+		Short:   "Make the NATS servers' configuration: accounts, users and permissions",
 		GroupID: operators,
-		Long: `Make the configuration of the NATS servers from a short list of who uses lessor and
-what each may lease: an account for the brokers, one for auditors, and one for each
-operator and each requester, with the least rights that will do.
+		Long: `Make the configuration of the NATS servers from a list of the identities that use lessor
+and of what each may lease: an account for the brokers, one for auditors, and one for
+each operator and each requester, with the least permissions that work.
 
-Users authenticate with nkeys, or with --jwt by JWTs that scoped signing keys have
-signed. Without --out, what the accounts may is printed, and no key is made: as the
-servers' configuration, or as what the accounts' JWTs say. With --out a folder gets
-everything, private keys readable by this user alone; keys that are in it are kept,
-so that the command may be run again after a change.
+Users authenticate with nkeys, or with --jwt by JWTs of scoped signing keys. Without
+--out the accounts are printed, as the servers' configuration or as the claims of the
+accounts' JWTs, and no keys are created. With --out everything is written to a folder;
+only this user can read the private keys. Keys in the folder are kept, so the command
+can be run again after a change.
 
-Of what is in the folder the servers need lessor.conf and what it includes, and
-nothing that is below keys and creds.`,
+The NATS servers need lessor.conf and the files that it includes, and nothing of the
+folders keys and creds.`,
 		Example: `  lessor nats-config identities.yaml --out nats
   nats-server -c nats/lessor.conf
   lessor serve --nkey nats/keys/broker-broker.nk --inbox-prefix _INBOX_broker --key-file broker.key
@@ -47,21 +47,22 @@ nothing that is below keys and creds.`,
 		Args: cli.Argument("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error { return c.run(env, args[0]) },
 	}
-	cmd.Flags().StringVar(&c.out, "out", "", "`folder` to write everything to (default: print what has no keys)")
+	cmd.Flags().StringVar(&c.out, "out", "", "`folder` to write everything to (default: print the accounts without keys)")
 	cmd.Flags().BoolVar(&c.jwt, "jwt", false, "users have JWTs, signed by their account's scoped signing key")
 	return cmd
 }
 
+// run prints the accounts, or writes them with their keys.
 func (c *natsConfigCmd) run(env *cli.Environment, file string) error {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	people, err := natsconfig.ParseIdentities(data)
+	identities, err := natsconfig.ParseIdentities(data)
 	if err != nil {
 		return cli.Usagef("%s: %w", file, err)
 	}
-	accounts, err := people.Accounts()
+	accounts, err := identities.Accounts()
 	if err != nil {
 		return err
 	}
@@ -84,6 +85,6 @@ func (c *natsConfigCmd) run(env *cli.Environment, file string) error {
 	if err := write(c.out, accounts); err != nil {
 		return fmt.Errorf("--out: %w", err)
 	}
-	env.Note("%s and what it includes are for the servers; each file below keys and creds is for its one user", filepath.Join(c.out, natsconfig.ConfFile))
+	env.Note("%s and what it includes are for the servers; each file in keys and creds is for one user", filepath.Join(c.out, natsconfig.ConfFile))
 	return nil
 }

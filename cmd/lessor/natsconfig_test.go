@@ -24,7 +24,7 @@ import (
 // identitiesFile is the shipped list of identities.
 const identitiesFile = "../../deploy/nats/identities.yaml"
 
-// natsConfigModes are the further flags of nats-config, and the folder with what is shipped.
+// natsConfigModes are the flags of nats-config, by the folder with the shipped files.
 var natsConfigModes = map[string][]string{"static": nil, "jwt": {"--jwt"}}
 
 // TestShippedNATSConfigIsUpToDate makes the configuration of the shipped list again: it is
@@ -55,7 +55,7 @@ func TestShippedNATSConfigIsUpToDate(t *testing.T) {
 	}
 }
 
-// anyKey is an nkey, public or a seed, or a JWT.
+// anyKey matches an nkey, public or seed, or a JWT.
 var anyKey = regexp.MustCompile(`\bS?[OAU][A-Z2-7]{50,}|eyJ[A-Za-z0-9_-]{10}`)
 
 // TestNATSConfigKeepsKeys makes the configuration twice, with another requester the
@@ -99,14 +99,14 @@ func TestNATSConfigKeepsKeys(t *testing.T) {
 		}
 		after := once("alice: [ci], bob: all")
 		if after["/"+natsconfig.ConfFile] != own {
-			t.Errorf("%s is another", natsconfig.ConfFile)
+			t.Errorf("%s has changed", natsconfig.ConfFile)
 		}
 		private := 0
 		for path, text := range before {
 			if seeds.MatchString(text) && strings.HasSuffix(path, ".nk") {
 				private++
 				if after[path] != text {
-					t.Errorf("%s is another", path)
+					t.Errorf("%s has changed", path)
 				}
 			}
 		}
@@ -121,8 +121,8 @@ func TestNATSConfigKeepsKeys(t *testing.T) {
 	}
 }
 
-// TestAReloadIsEnough adds a requester, and takes one away, while the server runs.
-func TestAReloadIsEnough(t *testing.T) {
+// TestReloadPutsANewConfigInForce adds a requester, and removes one, while the server runs.
+func TestReloadPutsANewConfigInForce(t *testing.T) {
 	t.Parallel()
 	for _, mode := range [][]string{nil, {"--jwt"}} {
 		dir := t.TempDir()
@@ -150,7 +150,7 @@ func TestAReloadIsEnough(t *testing.T) {
 		ok(err)
 		s.Start()
 		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-		enters := func(user string) bool {
+		connects := func(user string) bool {
 			t.Helper()
 			auth := nats.UserCredentials(filepath.Join(dir, "creds", "requester-"+user+".creds"))
 			if mode == nil {
@@ -164,18 +164,18 @@ func TestAReloadIsEnough(t *testing.T) {
 			return err == nil
 		}
 		configure("bob: all")
-		if !enters("alice") || enters("bob") {
+		if !connects("alice") || connects("bob") {
 			t.Errorf("%q: before the reload", mode)
 		}
 		ok(s.Reload())
-		if enters("alice") || !enters("bob") {
+		if connects("alice") || !connects("bob") {
 			t.Errorf("%q: after the reload", mode)
 		}
 	}
 }
 
-// TestBadIdentities has lists of people that would give somebody more than is meant.
-func TestBadIdentities(t *testing.T) {
+// TestWrongIdentitiesAreRefused has lists that would give more permissions than intended.
+func TestWrongIdentitiesAreRefused(t *testing.T) {
 	t.Parallel()
 	for text, says := range map[string]string{
 		"":                                               "brokers",
@@ -246,14 +246,14 @@ func (c configuredServer) flags(role, user string) []string {
 	return append(flags, "--nkey", filepath.Join(c.dir, "keys", role+"-"+user+".nk"))
 }
 
-// TestCommandsWithAccounts runs the program itself, broker and all, with what
-// nats-config made.
+// TestCommandsWithAccounts runs a broker, and commands of each role, with the configuration
+// of nats-config.
 func TestCommandsWithAccounts(t *testing.T) {
 	t.Parallel()
 	for mode, flags := range natsConfigModes {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			nats, s, keyFile := startConfigured(t, flags), newSite(t), newKeyFile(t)
+			nats, s, keyFile := startConfigured(t, flags), newProcesses(t), newKeyFile(t)
 			p := s.start(nil, append([]string{"serve", "--key-file", keyFile, "--secrets", s.secrets}, nats.flags("broker", "broker")...)...)
 			p.Logs("broker is up")
 			as := func(role, user string, args ...string) string {
@@ -261,14 +261,14 @@ func TestCommandsWithAccounts(t *testing.T) {
 				return at("").OK(t, append(args, nats.flags(role, user)...)...)
 			}
 			alice := func(args ...string) string { t.Helper(); return as("requester", "alice", args...) }
-			said := alice("request", "ci", "-i", "alice", "--sealed")
-			name := submatch(t, said, `lease +(\S+)`)
+			printed := alice("request", "ci", "-i", "alice", "--sealed")
+			name := submatch(t, printed, `lease +(\S+)`)
 			clitest.Eventually(t, "it is confirmed", func() bool {
 				return strings.Contains(as("auditor", "audrey", "events", "--no-follow"), "confirmed")
 			})
 			alice("renew", name, "--ttl", "2h")
 			if !strings.Contains(alice("list", "-i", "alice")+alice("show", name), name) {
-				t.Error("her lease is not shown")
+				t.Error("the lease is not shown")
 			}
 			alice("revoke", name)
 			as("operator", "olga", "secret", "check", "ci", "--operator", "olga")
@@ -286,7 +286,7 @@ func TestCommandsWithAccounts(t *testing.T) {
 			}
 			_, stderr, code := shell(nil).Run(t.Context(), append([]string{"request", "prod", "-i", "alice"}, nats.flags("requester", "alice")...)...)
 			if code != cli.ExitFailed || !strings.Contains(stderr, "NATS does not allow this connection requests as alice") {
-				t.Errorf("what she may not: exit code %d, %s", code, stderr)
+				t.Errorf("a secret that alice may not lease: exit code %d, %s", code, stderr)
 			}
 			p.Stop()
 			if log := p.Stderr.String(); strings.Contains(log, "Violation") {
@@ -296,5 +296,5 @@ func TestCommandsWithAccounts(t *testing.T) {
 	}
 }
 
-// seeds finds private keys.
+// seeds matches private keys.
 var seeds = regexp.MustCompile(`\bS[OAU][A-Z2-7]{50,}`)

@@ -11,24 +11,24 @@ import (
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-// awsTimeout is how long to wait for an answer for which the broker makes calls
-// to AWS, one by one.
+// awsTimeout is how long to wait for a reply for which the broker makes many calls to AWS.
 const awsTimeout = 2 * time.Minute
 
-// operator is what the commands that ask the admin service have in common.
+// operator has the flags that the commands of operators share.
 type operator struct {
 	cli.Connection
 	json bool
-	name string // "": one of those who may do everything
+	name string // "": the connection may use the admin service without a name
 }
 
+// register adds the flags to a command.
 func (o *operator) register(cmd *cobra.Command) {
 	o.Connection.Register(cmd)
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON, as it is on the wire")
-	cmd.Flags().StringVar(&o.name, "operator", "", "ask under this `name`, which NATS must allow: the events tell it [$LESSOR_OPERATOR]")
+	cmd.Flags().StringVar(&o.name, "operator", "", "`name` of the operator, which events show; NATS must allow it [$LESSOR_OPERATOR]")
 }
 
-// registerSlow is register for a command that has to do with AWS.
+// registerSlow is register for a command that makes the broker call AWS.
 func (o *operator) registerSlow(cmd *cobra.Command) {
 	o.register(cmd)
 	o.Timeout = awsTimeout
@@ -43,9 +43,9 @@ func (o *operator) checkNamed(env *cli.Environment, name string) error {
 	return o.Check(env)
 }
 
-// ask connects and asks the admin service something. While that lasts, a person
-// at a terminal reads what is going on, unless waiting is "".
-func (o *operator) ask(ctx context.Context, env *cli.Environment, waiting string, do func(context.Context, *client.Admin) error) error {
+// request connects to NATS and calls do with a client of the admin service. Until do
+// returns, a terminal shows waiting, unless that is "".
+func (o *operator) request(ctx context.Context, env *cli.Environment, waiting string, do func(context.Context, *client.Admin) error) error {
 	ns, err := o.Namespace()
 	if err != nil {
 		return err
@@ -74,7 +74,17 @@ func (o *operator) ask(ctx context.Context, env *cli.Environment, waiting string
 	return nil
 }
 
-// source is where a dynamic secret is changed.
+// fetch is operator.request for a do that returns a value.
+func fetch[T any](ctx context.Context, o *operator, env *cli.Environment, waiting string, do func(context.Context, *client.Admin) (T, error)) (T, error) {
+	var value T
+	err := o.request(ctx, env, waiting, func(ctx context.Context, a *client.Admin) (err error) {
+		value, err = do(ctx, a)
+		return err
+	})
+	return value, err
+}
+
+// source returns where a dynamic secret comes from.
 func source(s messages.SecretInfo) string {
 	if s.Source == "" {
 		return "operator"

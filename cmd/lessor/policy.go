@@ -18,7 +18,7 @@ import (
 	"github.com/lessorhq/lessor/provider/awsiam/definition"
 )
 
-// policyCmd is the command that prints the broker's own policies.
+// policyCmd is the command that prints the IAM policies of the broker.
 type policyCmd struct {
 	operator
 	file, account, installation      string
@@ -34,8 +34,8 @@ const (
 	leasedRole  = string(definition.TrustLeasedRole)
 )
 
-// policyFlags are the flags that do not go with every value of --trust, and those
-// with which they go; "" is without it.
+// policyFlags has the values of --trust with which a flag can be used; "" is without
+// --trust. Other flags can be used with any value.
 var policyFlags = map[string][]string{
 	"installation":    {""},
 	"principal":       {"", assumeRole, leasedRole},
@@ -44,7 +44,7 @@ var policyFlags = map[string][]string{
 	"service-account": {irsa, podIdentity},
 }
 
-// accountNumber is the number of an AWS account.
+// accountNumber matches the number of an AWS account.
 var accountNumber = regexp.MustCompile(`^[0-9]{12}$`)
 
 func newPolicyCmd(env *cli.Environment) *cobra.Command {
@@ -53,29 +53,24 @@ func newPolicyCmd(env *cli.Environment) *cobra.Command {
 		Use:     "policy [NAME]",
 		Short:   "Print the IAM policy that the broker needs",
 		GroupID: operators,
-		Long: `Print the IAM policy that the broker needs for a dynamic secret, and nothing beyond it:
-one that is stored, by its name, or one in a file (--file), for which no broker has to
-run.
+		Long: `Print the least IAM policy that the broker needs for a dynamic secret: a stored one by its
+name, or one in a file (--file), which works without a broker.
 
-With --trust, print the trust policy of the role that the broker uses: to be assumed
-(assume-role), to be taken by a service account on EKS (irsa), or by EKS Pod Identity
-(pod-identity); or that of a role whose sessions are leased (leased-role).`,
+With --trust, print the trust policy of the role that the broker uses: a role that it
+assumes (assume-role), a role for a service account on EKS (irsa), or for EKS Pod
+Identity (pod-identity); or the trust policy of a role whose sessions are leased
+(leased-role).`,
 		Example: `  lessor policy ci > ci-policy.json
   lessor policy --file ci.yaml --account 123456789012
 
-  # whom the broker's role trusts
+  # trust policies of the broker's role
   lessor policy --trust assume-role --principal arn:aws:iam::123456789012:user/lessor --external-id my-project
   lessor policy --trust irsa --account 123456789012 --oidc-provider oidc.eks.eu-central-1.amazonaws.com/id/EXAMPLE --service-account lessor/broker
   lessor policy --trust pod-identity --service-account lessor/broker
 
-  # whom a role trusts whose sessions are leased
+  # trust policy of a role whose sessions are leased
   lessor policy deploy --trust leased-role --principal arn:aws:iam::123456789012:role/lessor`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return cli.Usagef(`policy takes one NAME, and got %d; see "%s --help"`, len(args), cmd.CommandPath())
-			}
-			return nil
-		},
+		Args: cli.OptionalArgument("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := strings.Join(args, "")
 			if err := p.checkUse(cmd, env, name, len(args) > 0); err != nil {
@@ -87,17 +82,17 @@ With --trust, print the trust policy of the role that the broker uses: to be ass
 	p.Connection.Register(cmd)
 	f := cmd.Flags()
 	f.StringVar(&p.file, "file", "", "`file` with the definition, in YAML or JSON; - is the standard input")
-	f.StringVar(&p.account, "account", "", "`number` of the AWS account (default: the one that the broker knows)")
-	f.StringVar(&p.installation, "installation", "", "only for users of the installation with this `id` (default: the broker's, if it is asked)")
+	f.StringVar(&p.account, "account", "", "`number` of the AWS account (default: the account that the broker knows)")
+	f.StringVar(&p.installation, "installation", "", "only for users of the installation with this `id` (default: the broker's installation, with NAME)")
 	f.StringVar(&p.trust, "trust", "", "print the trust policy for this `way` of authenticating, assume-role, irsa or pod-identity, or that of a leased-role")
-	f.StringVar(&p.principal, "principal", "", "`ARN` of who assumes the role; without --trust: of the broker's user, for the method access_key")
-	f.StringVar(&p.externalID, "external-id", "", "`id` that must come with it (default: the one that the definition has, or the broker sends)")
+	f.StringVar(&p.principal, "principal", "", "`ARN` of the principal that assumes the role; without --trust: of the broker's user, for the method access_key")
+	f.StringVar(&p.externalID, "external-id", "", "external `id` that is required (default: that of the definition or the broker)")
 	f.StringVar(&p.oidcProvider, "oidc-provider", "", "`host` and path of the cluster's issuer, for irsa")
 	f.StringVar(&p.podsServiceAccount, "service-account", "", "`namespace/name` of the broker's service account, for irsa and pod-identity")
 	return cmd
 }
 
-// checkUse refuses what makes no sense together.
+// checkUse returns a usage error for flags that contradict each other.
 func (p *policyCmd) checkUse(cmd *cobra.Command, env *cli.Environment, name string, named bool) error {
 	if cmd.Flags().Changed("trust") && !slices.Contains([]string{assumeRole, irsa, podIdentity, leasedRole}, p.trust) {
 		return cli.Usagef("--trust is %q; it may be assume-role, irsa, pod-identity or leased-role", p.trust)
@@ -105,7 +100,7 @@ func (p *policyCmd) checkUse(cmd *cobra.Command, env *cli.Environment, name stri
 	var err error
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if with, some := policyFlags[f.Name]; err == nil && some && !slices.Contains(with, p.trust) {
-			err = cli.Usagef("--%s does not go %s", f.Name, p.use())
+			err = cli.Usagef("--%s can't be used %s", f.Name, p.use())
 		}
 	})
 	switch {
@@ -114,7 +109,7 @@ func (p *policyCmd) checkUse(cmd *cobra.Command, env *cli.Environment, name stri
 	case named && p.file != "":
 		return cli.Usagef("NAME and --file exclude each other")
 	case p.trust == "" && !named && p.file == "":
-		return cli.Usagef("which dynamic secret is not said; give its NAME, or the --file with its definition")
+		return cli.Usagef("the dynamic secret is missing; give its NAME, or the --file with its definition")
 	case p.trust == "" && p.file != "" && p.account == "":
 		return cli.Usagef("--file needs --account, the number of the AWS account")
 	case p.account != "" && !accountNumber.MatchString(p.account):
@@ -125,7 +120,7 @@ func (p *policyCmd) checkUse(cmd *cobra.Command, env *cli.Environment, name stri
 	return nil
 }
 
-// use is how the command is used, for errors.
+// use returns how the command is used, for errors.
 func (p *policyCmd) use() string {
 	if p.trust == "" {
 		return "without --trust"
@@ -133,6 +128,7 @@ func (p *policyCmd) use() string {
 	return "with --trust " + p.trust
 }
 
+// run prints the policy.
 func (p *policyCmd) run(ctx context.Context, env *cli.Environment, name string) error {
 	s, err := p.definition(ctx, env, name)
 	if err != nil {
@@ -144,7 +140,7 @@ func (p *policyCmd) run(ctx context.Context, env *cli.Environment, name string) 
 	case p.trust != "":
 		document, err = p.trustOf(s, account)
 	case account == "":
-		return fmt.Errorf("the broker does not know the AWS account of %s yet; say it with --account, or run: lessor secret check %s", name, name)
+		return fmt.Errorf("the broker does not know the AWS account of %s yet; name it with --account, or run: lessor secret check %s", name, name)
 	default:
 		document, err = p.permissionsOf(s, account)
 	}
@@ -155,8 +151,8 @@ func (p *policyCmd) run(ctx context.Context, env *cli.Environment, name string) 
 	return err
 }
 
-// definition reads the definition from the file or asks the broker for it, where
-// either is named.
+// definition returns the definition from the file or from the broker, or none if neither is
+// named.
 func (p *policyCmd) definition(ctx context.Context, env *cli.Environment, name string) (messages.SecretInfo, error) {
 	switch {
 	case p.file != "":
@@ -168,7 +164,7 @@ func (p *policyCmd) definition(ctx context.Context, env *cli.Environment, name s
 	return messages.SecretInfo{}, nil
 }
 
-// permissionsOf is the policy with the rights that a definition needs.
+// permissionsOf returns the policy with the permissions that a definition needs.
 func (p *policyCmd) permissionsOf(s messages.SecretInfo, account string) (json.RawMessage, error) {
 	o := definition.PermissionOptions{Account: account, Installation: cmp.Or(p.installation, s.Installation), Principal: p.principal}
 	if own := s.Connection.ARN; o.Principal == "" && account == s.Connection.Account && strings.Contains(own, ":user/") {
@@ -177,7 +173,7 @@ func (p *policyCmd) permissionsOf(s messages.SecretInfo, account string) (json.R
 	return definition.Permissions(s.Definition, o)
 }
 
-// trustOf is the trust policy of the broker's role.
+// trustOf returns the trust policy that --trust chooses.
 func (p *policyCmd) trustOf(s messages.SecretInfo, account string) (json.RawMessage, error) {
 	external := cmp.Or(s.Connection.ExternalID, s.Definition.AWS.Auth.ExternalID)
 	if p.trust == leasedRole {
@@ -190,7 +186,8 @@ func (p *policyCmd) trustOf(s messages.SecretInfo, account string) (json.RawMess
 	})
 }
 
-// wrongFlag makes a usage error of one about an option, which has its flag's name.
+// wrongFlag returns a usage error for an error about an option, whose name is that of its
+// flag.
 func (p *policyCmd) wrongFlag(err error) error {
 	var e *messages.Error
 	if errors.As(err, &e) && e.Code == messages.CodeInvalidRequest {

@@ -16,18 +16,18 @@ import (
 
 func TestPolicyOfAStoredSecret(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t, clitest.Options{})
+	o := newDeployment(t, clitest.Options{})
 	definition := withKey(o.Principal("lessor", ""))
 	o.put(definition)
-	o.put(strings.Replace(withKey("AKIAQQQQQQQQQQQQQQQQ", "none-of-AWS"), "name: ci", "name: unknown", 1)) // nobody's
-	o.says(cli.ExitFailed, "", "--account, or run: lessor secret check unknown\n", "policy", "unknown")
-	o.says(cli.ExitOK, "arn:aws:iam::210987654321:user/lessor/ci/*", "", "policy", "ci", "--account", "210987654321")
+	o.put(strings.Replace(withKey("AKIAQQQQQQQQQQQQQQQQ", "none-of-AWS"), "name: ci", "name: unknown", 1)) // an unknown key
+	o.expect(cli.ExitFailed, "", "--account, or run: lessor secret check unknown\n", "policy", "unknown")
+	o.expect(cli.ExitOK, "arn:aws:iam::210987654321:user/lessor/ci/*", "", "policy", "ci", "--account", "210987654321")
 	o.OK(t, "secret", "check", "ci")
 	for args, want := range map[string]string{
 		"policy ci":                        "arn:aws:iam::123456789012:user/lessor/ci/*",
 		"policy ci --account 210987654321": "arn:aws:iam::210987654321:user/lessor/ci/*",
 		"policy ci --installation here":    `"here"`,
-		// Whose key it rotates the broker knows.
+		// The broker knows which user's key it rotates.
 		"policy ci --timeout 20s": `"arn:aws:iam::123456789012:user/lessor"`,
 	} {
 		stdout, stderr, code := o.Run(t.Context(), strings.Fields(args)...)
@@ -35,24 +35,23 @@ func TestPolicyOfAStoredSecret(t *testing.T) {
 			t.Errorf("lessor %s: exit code %d, %s%s", args, code, stdout, stderr)
 		}
 	}
-	o.says(cli.ExitFailed, "", "lessor secret list", "policy", "gone")
+	o.expect(cli.ExitFailed, "", "lessor secret list", "policy", "gone")
 }
 
-// TestThePolicyIsEnough: whoever has what policy prints can do all that a broker
-// does for the definition, its own key included; and it prints the same wherever
-// the definition is.
-func TestThePolicyIsEnough(t *testing.T) {
+// TestPolicyIsEnough uses a broker whose permissions are those that the policy command
+// prints. The command prints the same policy for a stored definition and for a file.
+func TestPolicyIsEnough(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t, clitest.Options{})
+	o := newDeployment(t, clitest.Options{})
 	const account, arn = "123456789012", "arn:aws:iam::123456789012:user/lessor"
-	policy := o.OK(t, "policy", "--file", written(t, ownKey), "--account", account, "--principal", arn)
-	file := written(t, withKey(o.Principal("lessor", policy)))
-	o.says(cli.ExitOK, "all allowed", "", "secret", "put", file)
-	o.says(cli.ExitOK, "ok", "", "secret", "check", "ci")
+	policy := o.OK(t, "policy", "--file", definitionFile(t, ownKey), "--account", account, "--principal", arn)
+	file := definitionFile(t, withKey(o.Principal("lessor", policy)))
+	o.expect(cli.ExitOK, "all allowed", "", "secret", "put", file)
+	o.expect(cli.ExitOK, "ok", "", "secret", "check", "ci")
 	here := o.Reply(t, "secret", "get", "ci").Secret.Installation
 	filed := o.OK(t, "policy", "--file", file, "--account", account, "--principal", arn, "--installation", here)
 	if stored := o.OK(t, "policy", "ci"); stored != filed || !strings.Contains(stored, here) {
-		t.Errorf("by its name it is\n%s\nand with --file\n%s", stored, filed)
+		t.Errorf("by name it is\n%s\nwith --file it is\n%s", stored, filed)
 	}
 	lease := o.lease("ci").Lease.Name
 	o.OK(t, "renew", lease, "--ttl", "2h")
@@ -67,7 +66,7 @@ func TestThePolicyIsEnough(t *testing.T) {
 	}
 }
 
-// TestPolicyWithoutABroker needs no NATS.
+// TestPolicyWithoutABroker uses only files and flags.
 func TestPolicyWithoutABroker(t *testing.T) {
 	t.Parallel()
 	x := shell(map[string]string{"NATS_URL": "nats://127.0.0.1:1"})
@@ -101,9 +100,9 @@ func TestPolicyWithoutABroker(t *testing.T) {
 	}
 }
 
-// TestTheGuidesCommandsPrintWhatItShows runs every policy command of docs/aws.md
-// that needs no broker, and looks for what it prints in the block behind it.
-func TestTheGuidesCommandsPrintWhatItShows(t *testing.T) {
+// TestPolicyCommandsOfTheGuide runs every policy command of docs/aws.md that needs no broker.
+// It must print the block that follows the command.
+func TestPolicyCommandsOfTheGuide(t *testing.T) {
 	t.Parallel()
 	guide, err := os.ReadFile("../../docs/aws.md")
 	if err != nil {

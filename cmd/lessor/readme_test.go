@@ -16,7 +16,7 @@ import (
 	"github.com/lessorhq/lessor/provider/awsiam/definition"
 )
 
-// loadDefinition loads a definition as serve does.
+// loadDefinition parses and checks a definition as serve does.
 func loadDefinition(t *testing.T, text string) messages.DynamicSecret {
 	t.Helper()
 	d, err := secretfile.Parse([]byte(text))
@@ -29,8 +29,8 @@ func loadDefinition(t *testing.T, text string) messages.DynamicSecret {
 	return d
 }
 
-func TestTheSampleSecretsLoad(t *testing.T) {
-	loadDefinition(t, string(sandbox.DemoSecret))
+func TestSampleSecretsAreValid(t *testing.T) {
+	loadDefinition(t, sandbox.DemoYAML())
 	var files []secretfile.File
 	for _, dir := range []string{"../../deploy/secrets", "../../deploy/secrets/samples"} {
 		found, err := secretfile.ReadFolder(dir)
@@ -61,11 +61,10 @@ func TestTheSampleSecretsLoad(t *testing.T) {
 	}
 }
 
-// isDefinition says whether a block of YAML is one of lessor's: it has a name and
-// says something about AWS.
+// isDefinition matches a block of YAML with a definition: it has a name and an aws field.
 var isDefinition = regexp.MustCompile(`(?ms)^name:.*^aws:`)
 
-func TestTheDocumentsDefinitionsLoad(t *testing.T) {
+func TestDefinitionsInTheDocsAreValid(t *testing.T) {
 	files, err := filepath.Glob("../../docs/*.md")
 	if err != nil || len(files) == 0 {
 		t.Fatal(err, "or no files")
@@ -81,11 +80,11 @@ func TestTheDocumentsDefinitionsLoad(t *testing.T) {
 		}
 	}
 	if found < 4 {
-		t.Errorf("only %d definitions were found", found)
+		t.Errorf("found only %d definitions", found)
 	}
 }
 
-func TestTheReadmesSecretIsTheSample(t *testing.T) {
+func TestSecretInTheReadmeIsTheSample(t *testing.T) {
 	sample, err := os.ReadFile("../../deploy/secrets/ci.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +102,7 @@ func TestTheReadmesSecretIsTheSample(t *testing.T) {
 	}
 }
 
-func TestTheReadmesProgramCompiles(t *testing.T) {
+func TestProgramInTheReadmeCompiles(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "main.go")
 	if err := os.WriteFile(file, []byte(clitest.FirstCodeBlock(t, "../../README.md", "go")), 0o600); err != nil {
 		t.Fatal(err)
@@ -113,7 +112,7 @@ func TestTheReadmesProgramCompiles(t *testing.T) {
 	}
 }
 
-func TestTheReadmesRequestDecodes(t *testing.T) {
+func TestRequestInTheReadmeDecodes(t *testing.T) {
 	body := regexp.MustCompile("XAB…").ReplaceAllString(clitest.FirstCodeBlock(t, "../../README.md", "json"), "XA5QRZTHYEPXTQBEV7WP2RY4JJ2S5ISCIQAX7T3L4FA5ZRTOTH2HIAMH")
 	if _, err := messages.DecodeLeaseRequest([]byte(body)); err != nil {
 		t.Fatal(err)

@@ -14,9 +14,9 @@ func newRenewCmd(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "renew LEASE",
 		Short: "Move the end of a lease",
-		Long: `Move the end of a lease, named <identity>.<secret>.<id>, to --ttl from now. It never
-becomes earlier than it is, and never later than the secret's max_ttl after the
-lease was issued: that is an error unless --clamp takes what is left.`,
+		Long: `Move the end of a lease, named <identity>.<secret>.<id>, to --ttl from now. The end
+never becomes earlier. It can't be later than the secret's max_ttl after the lease
+was issued: that is an error, or with --clamp the end is the latest possible.`,
 		Example: `  lessor renew alice.ci.06ct3v… --ttl 1h
   lessor renew alice.ci.06ct3v… --ttl 8h --clamp`,
 		Args: cli.Argument("LEASE"),
@@ -28,6 +28,6 @@ lease was issued: that is an error unless --clamp takes what is left.`,
 	}
 	r.registerOwner(cmd)
 	durationFlag(cmd, &renew.TTL, "ttl", "how long the lease lasts from now, such as 15m, 1h (default: the secret's)")
-	cmd.Flags().BoolVar(&renew.Clamp, "clamp", false, "take the longest time the lease allows where --ttl is above it")
+	cmd.Flags().BoolVar(&renew.Clamp, "clamp", false, "use the latest possible end if --ttl is longer")
 	return cmd
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-// outputs are the forms in which credentials are printed.
+// outputs are the formats of --output.
 var outputs = map[string]func(io.Writer, client.Issued, time.Time) error{
 	"text":               printText,
 	"env":                printEnv,
@@ -24,7 +24,7 @@ var outputs = map[string]func(io.Writer, client.Issued, time.Time) error{
 	"credential-process": printCredentialProcess,
 }
 
-// requestCmd is the command that asks for a lease.
+// requestCmd is the command that requests a lease.
 type requestCmd struct {
 	requester
 	ttl, readyWithin messages.Duration
@@ -32,8 +32,8 @@ type requestCmd struct {
 	labels           []string
 	key, output      string
 
-	// What prepare makes of the flags.
-	ask     messages.LeaseRequest
+	// Made of the flags by prepare.
+	body    messages.LeaseRequest
 	options []client.RequestOption
 	print   func(io.Writer, client.Issued, time.Time) error
 }
@@ -42,22 +42,22 @@ func newRequestCmd(env *cli.Environment) *cobra.Command {
 	var r requestCmd
 	cmd := &cobra.Command{
 		Use:   "request SECRET",
-		Short: "Ask for a lease and print its access key",
-		Long: `Ask for a lease of a dynamic secret and print its access key.
+		Short: "Request a lease and print its access key",
+		Long: `Request a lease of a dynamic secret and print its access key.
 
-The key is told once. It dies when the lease ends, or with "lessor revoke".
-Delivery is confirmed; where this command dies before it has the key, the broker
-revokes the lease by itself.
+The key is delivered once. It is deleted when the lease ends, or by "lessor revoke".
+The command confirms the delivery; if it is killed before that, the broker revokes
+the lease.
 
 The NATS server and credentials are given as to the nats command: by flags,
-variables, or one of its contexts.`,
+environment variables, or one of its contexts.`,
 		Example: `  # a key for 15 minutes, in the shell's environment
   eval "$(lessor request ci --identity alice --ttl 15m --output env)"
 
-  # sealed on its way, and only when AWS accepts the key
+  # sealed in transit, and delivered when AWS accepts the key
   lessor request ci -i alice --sealed --ready-within 20s
 
-  # in ~/.aws/config; each call of an SDK is a lease of its own, so keep it short
+  # in ~/.aws/config; each call is a lease of its own, so keep it short
   credential_process = lessor request ci -i alice --ttl 15m --output credential-process`,
 		Args: cli.Argument("SECRET"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -70,15 +70,15 @@ variables, or one of its contexts.`,
 	r.register(cmd)
 	durationFlag(cmd, &r.ttl, "ttl", "how long the lease lasts, such as 90s, 15m, 1h, 7d (default: the secret's)")
 	durationFlag(cmd, &r.readyWithin, "ready-within", "wait up to this long for AWS to accept the key, at most "+messages.MaxReadyWithin.String())
-	cmd.Flags().BoolVar(&r.sealed, "sealed", false, "have the key sealed so that nobody between can read it")
+	cmd.Flags().BoolVar(&r.sealed, "sealed", false, "seal the key, so that only this command can read it")
 	cmd.Flags().BoolVar(&r.confirm, "confirm", true, "confirm the delivery")
 	cmd.Flags().StringArrayVar(&r.labels, "label", nil, "`key=value` to keep with the lease; may be repeated")
-	cmd.Flags().StringVar(&r.key, "idempotency-key", "", "one key, one lease: repeating the command with it is safe")
+	cmd.Flags().StringVar(&r.key, "idempotency-key", "", "`key` with which the command can be repeated and still gets one lease")
 	cmd.Flags().StringVarP(&r.output, "output", "o", "text", "text, env, json or credential-process")
 	return cmd
 }
 
-// prepare checks everything that can be checked before connecting.
+// prepare checks the flags before the command connects.
 func (r *requestCmd) prepare(env *cli.Environment, secret string) error {
 	if err := r.asIdentity(env); err != nil {
 		return err
@@ -105,7 +105,7 @@ func (r *requestCmd) prepare(env *cli.Environment, secret string) error {
 	if err != nil {
 		return err
 	}
-	r.ask = messages.LeaseRequest{TTL: r.ttl, Confirm: r.confirm, ReadyWithin: r.readyWithin, Labels: labels}
+	r.body = messages.LeaseRequest{TTL: r.ttl, Confirm: r.confirm, ReadyWithin: r.readyWithin, Labels: labels}
 	r.options = []client.RequestOption{client.IdempotencyKey(r.key)}
 	if r.sealed {
 		r.options = append(r.options, client.Sealed())
@@ -113,7 +113,7 @@ func (r *requestCmd) prepare(env *cli.Environment, secret string) error {
 	return nil
 }
 
-// parseLabels reads key=value pairs, with the limits that the broker has.
+// parseLabels parses key=value pairs. It has the limits of the broker.
 func parseLabels(pairs []string) (map[string]string, error) {
 	if len(pairs) == 0 {
 		return nil, nil
@@ -139,18 +139,19 @@ func parseLabels(pairs []string) (map[string]string, error) {
 	return labels, nil
 }
 
+// run requests the lease and prints it. If it can't be printed, run revokes it.
 func (r *requestCmd) run(ctx context.Context, env *cli.Environment, secret string) error {
 	c, closeClient, err := r.client(env)
 	if err != nil {
 		return err
 	}
 	defer closeClient()
-	issued, err := c.Request(ctx, secret, r.ask, r.options...)
+	issued, err := c.Request(ctx, secret, r.body, r.options...)
 	if err != nil {
 		return err
 	}
 	if err := r.print(env.Stdout, issued, env.Now()); err != nil {
-		// Nobody has the key: don't leave it alive.
+		// Nothing can use the key: revoke it.
 		if _, revokeErr := c.Revoke(context.WithoutCancel(ctx), issued.Lease.Name, "could not be printed"); revokeErr != nil {
 			return fmt.Errorf("print the key: %w; the lease %s could not be revoked either: %w", err, issued.Lease.Name, revokeErr)
 		}
@@ -160,12 +161,12 @@ func (r *requestCmd) run(ctx context.Context, env *cli.Environment, secret strin
 		env.Note("AWS did not accept the key within %s; it may do so in a few seconds", r.readyWithin)
 	}
 	if r.output == "text" {
-		env.Note("end it with: lessor revoke %s", issued.Lease.Name)
+		env.Note("revoke it with: lessor revoke %s", issued.Lease.Name)
 	}
 	return nil
 }
 
-// printText prints what a person wants to see.
+// printText prints a table.
 func printText(w io.Writer, i client.Issued, now time.Time) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	cli.Row(t, "lease", i.Lease.Name)
@@ -178,8 +179,8 @@ func printText(w io.Writer, i client.Issued, now time.Time) error {
 	return t.Flush()
 }
 
-// printEnv prints lines for a shell. A session token left over from other
-// credentials would make AWS refuse these, so it is unset.
+// printEnv prints commands for a shell. The session token of other credentials is unset,
+// since AWS would refuse these with it.
 func printEnv(w io.Writer, i client.Issued, _ time.Time) error {
 	lines := []string{
 		"export AWS_ACCESS_KEY_ID=" + quote(i.Credentials.AccessKeyID),
@@ -200,15 +201,15 @@ func printEnv(w io.Writer, i client.Issued, _ time.Time) error {
 // quote quotes a value for a POSIX shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// printJSON prints the delivery as on the wire, opened where it was sealed.
+// printJSON prints the delivery as on the wire; a sealed one is opened.
 func printJSON(w io.Writer, i client.Issued, _ time.Time) error {
 	return cli.WriteReply(w, messages.Reply{Kind: messages.KindCredentials, Lease: &i.Lease, Credentials: &i.Credentials, Ready: i.Ready})
 }
 
-// printCredentialProcess prints what AWS's SDKs read from a credential_process
+// printCredentialProcess prints the JSON that the AWS SDKs read from a credential_process
 // (https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html).
 func printCredentialProcess(w io.Writer, i client.Issued, _ time.Time) error {
-	return json.NewEncoder(w).Encode(struct { // #nosec G117 -- to give the SDK the credentials is what it is for
+	return json.NewEncoder(w).Encode(struct { // #nosec G117 -- it gives the SDK the credentials
 		Version         int
 		AccessKeyID     string `json:"AccessKeyId"`
 		SecretAccessKey string

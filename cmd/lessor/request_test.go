@@ -11,7 +11,7 @@ import (
 )
 
 func TestRequestOutputs(t *testing.T) {
-	x, nc, asked := cannedBroker(t)
+	x, nc, requests := cannedBroker(t)
 	x.Variables["LESSOR_IDENTITY"] = "alice"
 	confirmed, err := nc.SubscribeSync("lessor.confirm.>")
 	if err != nil || nc.Flush() != nil {
@@ -39,10 +39,10 @@ expires            2026-11-22T22:59:00Z (in 59m)
 `; text != want {
 		t.Errorf("got\n%swant\n%s", text, want)
 	}
-	m := <-asked
+	m := <-requests
 	r, err := messages.DecodeLeaseRequest(m.Data)
 	if err != nil || r.TTL.Std() != 15*time.Minute || !r.Confirm || r.ReadyWithin.Std() != 20*time.Second || r.Labels["job"] != "7" || r.Labels["branch"] != "a=b" {
-		t.Errorf("asked for %s: %v", m.Data, err)
+		t.Errorf("requested %s: %v", m.Data, err)
 	}
 	if m.Header.Get(messages.HeaderIdempotencyKey) != "k" {
 		t.Errorf("headers %v", m.Header)
@@ -65,7 +65,7 @@ expires            2026-11-22T22:59:00Z (in 59m)
 	}
 }
 
-func TestSealedAnsweredInClear(t *testing.T) {
+func TestSealedRequestRefusesKeyInClear(t *testing.T) {
 	x, _, _ := cannedBroker(t)
 	stdout, stderr, code := x.Run(t.Context(), "request", "ci", "-i", "alice", "--sealed")
 	if code != cli.ExitFailed || stdout != "" || !strings.Contains(stderr, "in clear") {
@@ -73,15 +73,15 @@ func TestSealedAnsweredInClear(t *testing.T) {
 	}
 }
 
-func TestUnprintedKeyIsRevoked(t *testing.T) {
-	x, _, asked := cannedBroker(t)
+func TestLeaseIsRevokedIfItsKeyCantBePrinted(t *testing.T) {
+	x, _, requests := cannedBroker(t)
 	x.Stdout = failingWriter{}
 	_, stderr, code := x.Run(t.Context(), "request", "ci", "-i", "alice")
 	if code != cli.ExitFailed || !strings.Contains(stderr, "was revoked") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
-	<-asked
-	if m := <-asked; m.Subject != "lessor.api.revoke.alice.ci.01" {
-		t.Errorf("asked for %s", m.Subject)
+	<-requests
+	if m := <-requests; m.Subject != "lessor.api.revoke.alice.ci.01" {
+		t.Errorf("requested %s", m.Subject)
 	}
 }

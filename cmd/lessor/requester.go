@@ -14,24 +14,25 @@ import (
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-// requester is what the commands of requesters have in common.
+// requester has the flags that the commands of requesters share.
 type requester struct {
 	cli.Connection
 	identity string
 	json     bool
 }
 
+// register adds the flags to a command.
 func (r *requester) register(cmd *cobra.Command) {
 	r.Connection.Register(cmd)
 	cmd.GroupID = requesters
-	cmd.Flags().StringVarP(&r.identity, "identity", "i", "", "who asks; NATS must allow it [$LESSOR_IDENTITY]")
+	cmd.Flags().StringVarP(&r.identity, "identity", "i", "", "`identity` of the requester; NATS must allow it [$LESSOR_IDENTITY]")
 	cmd.Flags().BoolVar(&r.json, "json", false, "print JSON, as it is on the wire")
 }
 
-// registerOwner is register for a command about a lease.
+// registerOwner is register for a command about one lease.
 func (r *requester) registerOwner(cmd *cobra.Command) {
 	r.register(cmd)
-	cmd.Flags().Lookup("identity").Usage = "who asks (default: as the lease's name says)"
+	cmd.Flags().Lookup("identity").Usage = "`identity` of the requester (default: the identity in the lease's name)"
 }
 
 // asIdentity checks the flags of a command that needs --identity.
@@ -40,7 +41,7 @@ func (r *requester) asIdentity(env *cli.Environment) error {
 		r.identity = env.Getenv("LESSOR_IDENTITY")
 	}
 	if r.identity == "" {
-		return cli.Usagef("who asks is not said; name it with --identity or LESSOR_IDENTITY")
+		return cli.Usagef("the identity is missing; name it with --identity or LESSOR_IDENTITY")
 	}
 	if err := cli.CheckToken("--identity", r.identity); err != nil {
 		return err
@@ -48,20 +49,20 @@ func (r *requester) asIdentity(env *cli.Environment) error {
 	return r.Check(env)
 }
 
-// asOwner checks the flags of a command about a lease. Its name says who asks.
+// asOwner checks the flags of a command about one lease, whose name has the identity.
 func (r *requester) asOwner(env *cli.Environment, lease string) error {
 	l, err := messages.ParseLeaseName(lease)
 	if err != nil {
 		return cli.FlagError("LEASE", err)
 	}
 	if r.identity != "" && r.identity != l.Identity {
-		return cli.Usagef("--identity is %q, but the lease belongs to %q; leave the flag away", r.identity, l.Identity)
+		return cli.Usagef("--identity is %q, but the lease belongs to %q; leave out the flag", r.identity, l.Identity)
 	}
 	r.identity = l.Identity
 	return r.Check(env)
 }
 
-// client connects. The function it returns closes the connection.
+// client connects to NATS. The function that it returns closes the connection.
 func (r *requester) client(env *cli.Environment) (*client.Client, func(), error) {
 	ns, err := r.Namespace()
 	if err != nil {
@@ -79,8 +80,7 @@ func (r *requester) client(env *cli.Environment) (*client.Client, func(), error)
 	return c, nc.Close, nil
 }
 
-// withLease does something about a lease as its owner, and prints what the lease
-// is then.
+// withLease calls do as the owner of a lease, and prints the lease that it returns.
 func (r *requester) withLease(env *cli.Environment, name, kind string, do func(*client.Client) (messages.Lease, error)) error {
 	if err := r.asOwner(env, name); err != nil {
 		return err
@@ -97,7 +97,7 @@ func (r *requester) withLease(env *cli.Environment, name, kind string, do func(*
 	return r.printLease(env, kind, l)
 }
 
-// printLease prints a lease for a person, or as the reply that brought it.
+// printLease prints a lease as a table, or as a reply of this kind.
 func (r *requester) printLease(env *cli.Environment, kind string, l messages.Lease) error {
 	if r.json {
 		return cli.WriteReply(env.Stdout, messages.Reply{Kind: kind, Lease: &l})
@@ -125,7 +125,7 @@ func (r *requester) printLease(env *cli.Environment, kind string, l messages.Lea
 	return t.Flush()
 }
 
-// state is a lease's state, and why it ends.
+// state returns a lease's state, with the reason of its end if there is one.
 func state(l messages.Lease) string {
 	if l.Reason == "" {
 		return string(l.State)
@@ -133,7 +133,7 @@ func state(l messages.Lease) string {
 	return fmt.Sprintf("%s (%s)", l.State, l.Reason)
 }
 
-// labels are a lease's labels in the order of their keys.
+// labels returns a lease's labels in the order of their keys.
 func labels(l messages.Lease) string {
 	var pairs []string
 	for _, k := range slices.Sorted(maps.Keys(l.Labels)) {

@@ -21,16 +21,16 @@ func newRestoreCmd(env *cli.Environment) *cobra.Command {
 	var apply bool
 	cmd := &cobra.Command{
 		Use:     "restore",
-		Short:   "See what a lease bucket restored from a backup would end, and let it",
+		Short:   "Show and lift the restore guard",
 		GroupID: operators,
-		Long: `A lease bucket that was restored from a backup is held: leases that are over by what
-it says may have been renewed since, and users that it does not know may be in use.
-No lease that it has from the backup expires, and no user is swept, until this command
-is given with --apply. New leases, renewals and revocations work meanwhile.
+		Long: `After the lease bucket was restored from a backup, the restore guard is active: leases
+that have expired by the backup may have been renewed since, and users without a lease
+in the backup may be in use. Until this command is run with --apply, no lease from the
+backup expires and no user is swept. New leases, renewals and revocations work.
 
-Without --apply, show what would go. With it, leases of which an event tells a later
-end get that, the others end, and users that no lease knows are removed, however many.
-The command exits with 1 while the bucket is held.`,
+Without --apply, show what would be removed. With --apply, leases with an event about a
+later end get that end, the other expired leases end, and all orphaned users are
+removed. The command exits with 1 while the guard is active.`,
 		Example: `  lessor restore
   lessor restore --apply`,
 		Args: cli.NoArguments,
@@ -38,17 +38,15 @@ The command exits with 1 while the bucket is held.`,
 			if err := o.Check(env); err != nil {
 				return err
 			}
-			var r messages.Restore
-			err := o.ask(cmd.Context(), env, "comparing the backup with AWS", func(ctx context.Context, a *client.Admin) (err error) {
-				r, err = a.Restore(ctx, apply)
-				return err
+			r, err := fetch(cmd.Context(), &o, env, "comparing the backup with AWS", func(ctx context.Context, a *client.Admin) (messages.Restore, error) {
+				return a.Restore(ctx, apply)
 			})
 			if err != nil {
 				return err
 			}
 			var left error
 			if r.Guarded {
-				left = errors.New("the lease bucket is held; let it go on with --apply")
+				left = errors.New("the restore guard is active; lift it with --apply")
 			} else {
 				left = leftover(r.Sweeps)
 			}
@@ -59,30 +57,31 @@ The command exits with 1 while the bucket is held.`,
 		},
 	}
 	o.registerSlow(cmd)
-	cmd.Flags().BoolVar(&apply, "apply", false, "let leases expire again, and remove the users that no lease knows")
+	cmd.Flags().BoolVar(&apply, "apply", false, "lift the guard: let leases expire, and remove orphaned users")
 	return cmd
 }
 
+// printRestore prints the state of the guard, the leases and the orphans.
 func printRestore(w io.Writer, r messages.Restore, now time.Time) error {
 	switch {
 	case !r.Guarded && !r.Applied:
-		_, err := fmt.Fprintln(w, "the lease bucket is not held")
+		_, err := fmt.Fprintln(w, "the restore guard is not active")
 		return err
 	case r.Guarded:
-		_, _ = fmt.Fprintf(w, "held since %s: %s\n", cli.Until(r.Since, now), cli.OneLine(r.Why)) // errors come with what follows
+		_, _ = fmt.Fprintf(w, "the restore guard is active since %s: %s\n", cli.Until(r.Since, now), cli.OneLine(r.Why)) // the last write returns the error
 	default:
-		_, _ = fmt.Fprintln(w, "not held any more")
+		_, _ = fmt.Fprintln(w, "the restore guard is lifted")
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintf(t, "\n%d leases are over by their records\n", r.Due)
+	_, _ = fmt.Fprintf(t, "\n%d leases have expired by their records\n", r.Due)
 	for _, l := range r.Leases {
 		end := "ends"
 		if !l.RenewedUntil.IsZero() {
-			end = "an event tells of a renewal until " + cli.Until(l.RenewedUntil, now)
+			end = "renewed by an event until " + cli.Until(l.RenewedUntil, now)
 		}
 		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", l.Name, l.Username, cli.Until(l.ExpiresAt, now), end)
 	}
-	_, _ = fmt.Fprintf(t, "\n%d users are known to no lease\n", r.Orphans)
+	_, _ = fmt.Fprintf(t, "\n%d users are orphaned\n", r.Orphans)
 	if err := t.Flush(); err != nil {
 		return err
 	}

@@ -13,59 +13,53 @@ import (
 
 func newRetryCmd(env *cli.Environment) *cobra.Command {
 	var o operator
-	var order messages.LeaseCommand
+	var command messages.LeaseCommand
 	cmd := &cobra.Command{
 		Use:     "retry [LEASE]",
-		Short:   "Try again now to revoke what could not be revoked",
+		Short:   "Retry failed revocations now",
 		GroupID: operators,
-		Long: `Have the broker try again now to revoke the leases that could not be revoked: one, an
-identity's, a secret's, or all. It does so by itself, at growing intervals up to an
-hour; this is for when you have just mended what was in the way.`,
+		Long: `Make the broker retry now to revoke the leases whose revocation failed: one lease, those of
+an identity or a secret, or all. The broker retries by itself, at intervals that grow
+up to an hour; use this command after you have removed the cause.`,
 		Example: `  lessor list --failed
   lessor retry
   lessor retry --secret ci`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return cli.Usagef(`retry takes one LEASE, and got %d; see "%s --help"`, len(args), cmd.CommandPath())
-			}
-			return nil
-		},
+		Args: cli.OptionalArgument("LEASE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				order.Lease = args[0]
+				command.Lease = args[0]
 			}
-			if err := checkOrder(messages.AdminLeaseRetry, order); err != nil {
+			if err := checkCommand(messages.AdminLeaseRetry, command); err != nil {
 				return err
 			}
 			if err := o.Check(env); err != nil {
 				return err
 			}
-			var n int
-			err := o.ask(cmd.Context(), env, "", func(ctx context.Context, a *client.Admin) (err error) {
-				n, err = a.RetryLeases(ctx, order)
-				return err
+			n, err := fetch(cmd.Context(), &o, env, "", func(ctx context.Context, a *client.Admin) (int, error) {
+				return a.RetryLeases(ctx, command)
 			})
 			if err != nil {
 				return err
 			}
-			return o.printOrdered(env, n)
+			return o.printRetried(env, n)
 		},
 	}
 	o.register(cmd)
-	cmd.Flags().StringVar(&order.Identity, "identity", "", "only this `identity`'s leases")
-	cmd.Flags().StringVar(&order.Secret, "secret", "", "only leases of this `secret`")
+	cmd.Flags().StringVar(&command.Identity, "identity", "", "only this `identity`'s leases")
+	cmd.Flags().StringVar(&command.Secret, "secret", "", "only leases of this `secret`")
 	return cmd
 }
 
-// checkOrder refuses what the broker would.
-func checkOrder(v messages.AdminVerb, order messages.LeaseCommand) error {
-	if err := order.Check(v); err != nil {
+// checkCommand returns a usage error for a command that the broker would refuse.
+func checkCommand(v messages.AdminVerb, command messages.LeaseCommand) error {
+	if err := command.Check(v); err != nil {
 		return cli.Usagef("%s", messages.AsError(err).Message)
 	}
 	return nil
 }
 
-func (o *operator) printOrdered(env *cli.Environment, n int) error {
+// printRetried prints the number of leases that are retried.
+func (o *operator) printRetried(env *cli.Environment, n int) error {
 	if o.json {
 		return cli.WriteReply(env.Stdout, messages.Reply{Kind: messages.KindAccepted, Accepted: &messages.Accepted{Leases: n}})
 	}
@@ -73,6 +67,6 @@ func (o *operator) printOrdered(env *cli.Environment, n int) error {
 	if n == 1 {
 		what = "lease is"
 	}
-	_, err := fmt.Fprintf(env.Stdout, "%d %s tried again\n", n, what)
+	_, err := fmt.Fprintf(env.Stdout, "%d %s retried\n", n, what)
 	return err
 }

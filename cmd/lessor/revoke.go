@@ -17,14 +17,14 @@ func newRevokeCmd(env *cli.Environment) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "revoke LEASE",
-		Short: "End a lease now",
-		Long: `End a lease, named <identity>.<secret>.<id>: its access key and its IAM user are
-deleted. The command returns when that is done. Where it stops waiting before, the
-broker goes on. A lease that has ended already is no error.`,
+		Short: "Revoke a lease",
+		Long: `Revoke a lease, named <identity>.<secret>.<id>: its access key and its IAM user are
+deleted. The command returns when access has ended. If it stops waiting before that,
+the broker continues. It is not an error if the lease has ended already.`,
 		Example: `  lessor revoke alice.ci.06ct3v…
   lessor revoke alice.ci.06ct3v… --reason "job 1234 finished"
 
-  # for operators: give up one that can't be revoked; the sweep looks for its user
+  # for operators: give up a lease that can't be revoked; the sweep removes its user
   lessor revoke alice.ci.06ct3v… --force --reason "the account is closed"`,
 		Args: cli.Argument("LEASE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -40,12 +40,12 @@ broker goes on. A lease that has ended already is no error.`,
 		},
 	}
 	r.registerOwner(cmd)
-	cmd.Flags().BoolVar(&force, "force", false, "for operators: drop a lease that could not be revoked; the brokers go on looking for its user")
-	cmd.Flags().StringVar(&reason, "reason", "", "`text` to keep with the lease and show in its events")
+	cmd.Flags().BoolVar(&force, "force", false, "for operators: give up a lease that could not be revoked; the sweep continues to look for its user")
+	cmd.Flags().StringVar(&reason, "reason", "", "`text` to store with the lease and show in its events")
 	return cmd
 }
 
-// giveUp drops a lease that could not be revoked.
+// giveUp gives up a lease that could not be revoked, as an operator.
 func (r *requester) giveUp(ctx context.Context, env *cli.Environment, lease, reason string) error {
 	if _, err := messages.ParseLeaseName(lease); err != nil {
 		return cli.FlagError("LEASE", err)
@@ -54,10 +54,8 @@ func (r *requester) giveUp(ctx context.Context, env *cli.Environment, lease, rea
 	if err := o.Check(env); err != nil {
 		return err
 	}
-	var l messages.Lease
-	err := o.ask(ctx, env, "", func(ctx context.Context, a *client.Admin) (err error) {
-		l, err = a.GiveUpLease(ctx, lease, reason)
-		return err
+	l, err := fetch(ctx, &o, env, "", func(ctx context.Context, a *client.Admin) (messages.Lease, error) {
+		return a.GiveUpLease(ctx, lease, reason)
 	})
 	if err != nil {
 		return err

@@ -11,11 +11,12 @@ func newSecretCmd(env *cli.Environment) *cobra.Command {
 		Use:     "secret",
 		Short:   "Put, show, check and delete dynamic secrets",
 		GroupID: operators,
-		Long: `Put, show, check and delete dynamic secrets: the recipes of which leases are made.
+		Long: `Put, show, check and delete dynamic secrets: the definitions of the IAM users that are
+leased.
 
-They are kept by the broker. A secret that comes from a file in its --secrets folder
-is changed there, and not with these commands. The connection to NATS must be to the
-broker's own account, or to an operator's, with --operator.`,
+The broker stores them. A secret that comes from a file in the broker's --secrets folder
+is changed there, not with these commands. The connection must be to the broker's own
+NATS account, or to an operator's account with --operator.`,
 		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -19,10 +19,10 @@ func newSecretCheckCmd(env *cli.Environment) *cobra.Command {
 	var o operator
 	cmd := &cobra.Command{
 		Use:   "check NAME",
-		Short: "Try a dynamic secret out at AWS",
-		Long: `Have the broker make every call at AWS that a lease of the dynamic secret needs, and
-take back what it made. The command shows what came of each call, and exits with 1
-where something is missing.`,
+		Short: "Check a dynamic secret at AWS",
+		Long: `Make the broker do a dry run: every AWS call that a lease of the dynamic secret needs,
+and the removal of what they created. The command shows the result of each call, and
+exits with 1 if one failed.`,
 		Example: `  lessor secret check ci
   lessor secret check ci --json | jq '.check.calls[] | select(.ok | not)'`,
 		Args: cli.Argument("NAME"),
@@ -30,10 +30,8 @@ where something is missing.`,
 			if err := o.checkNamed(env, args[0]); err != nil {
 				return err
 			}
-			var c messages.SecretCheck
-			err := o.ask(cmd.Context(), env, "trying "+args[0]+" out at AWS", func(ctx context.Context, a *client.Admin) (err error) {
-				c, err = a.CheckSecret(ctx, args[0])
-				return err
+			c, err := fetch(cmd.Context(), &o, env, "checking "+args[0]+" at AWS", func(ctx context.Context, a *client.Admin) (messages.SecretCheck, error) {
+				return a.CheckSecret(ctx, args[0])
 			})
 			if err != nil {
 				return err
@@ -45,6 +43,7 @@ where something is missing.`,
 	return cmd
 }
 
+// printChecked prints a check as a table or as JSON.
 func (o *operator) printChecked(env *cli.Environment, c messages.SecretCheck) error {
 	if o.json {
 		return cli.WriteReply(env.Stdout, messages.Reply{Kind: messages.KindCheck, Check: &c})
@@ -52,7 +51,7 @@ func (o *operator) printChecked(env *cli.Environment, c messages.SecretCheck) er
 	return printCheck(env.Stdout, c)
 }
 
-// printCheck prints what came of each call, and what else there is to know.
+// printCheck prints the result of each call, and the notes.
 func printCheck(w io.Writer, c messages.SecretCheck) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(c.Calls) > 0 {
@@ -72,8 +71,8 @@ func printCheck(w io.Writer, c messages.SecretCheck) error {
 	return t.Flush()
 }
 
-// result is what came of a call: for one that was denied, what AWS would have to
-// allow and on what.
+// result returns the result of a call. For a call that AWS denied, it has the missing
+// permission.
 func result(c messages.CheckedCall) string {
 	switch {
 	case c.OK:
@@ -83,10 +82,10 @@ func result(c messages.CheckedCall) string {
 	case c.Action != "":
 		return "denied: " + c.Action
 	}
-	return "failed: " + cli.OneLine(cmp.Or(c.Error, "it is not known why"))
+	return "failed: " + cli.OneLine(cmp.Or(c.Error, "no reason is known"))
 }
 
-// failure is the error for a check that did not go well.
+// failure returns the error of a check that failed.
 func failure(c messages.SecretCheck) error {
 	if c.OK {
 		return nil
@@ -96,15 +95,16 @@ func failure(c messages.SecretCheck) error {
 	case len(missing) == 0 && c.Error != "":
 		return fmt.Errorf("the check of %s failed: %s", c.Name, c.Error)
 	case len(missing) == 0:
-		return fmt.Errorf("the check of %s failed, and the broker does not say why; its log may", c.Name)
+		return fmt.Errorf("the check of %s failed for no known reason; see the broker's log", c.Name)
 	}
-	next := "mend the definition, or what it names at AWS"
+	next := "correct the definition, or what it names at AWS"
 	if slices.ContainsFunc(missing, func(c messages.CheckedCall) bool { return c.Action != "" }) {
-		next = "lessor policy " + c.Name + " prints the rights that it needs"
+		next = "lessor policy " + c.Name + " prints the permissions that it needs"
 	}
 	return fmt.Errorf("%s does not work at AWS: %d of %d calls failed; %s", c.Name, len(missing), len(c.Calls), next)
 }
 
+// printNotes prints the notes about a definition.
 func printNotes(w io.Writer, notes []string) {
 	for _, n := range notes {
 		cli.Row(w, "note", cli.OneLine(n))

@@ -15,8 +15,8 @@ import (
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-// deletionPace is the wait between two questions how far a deletion is.
-const deletionPace = time.Second
+// deletionInterval is the wait between two requests for the state of a deletion.
+const deletionInterval = time.Second
 
 // deleteCmd is the command that deletes a dynamic secret.
 type deleteCmd struct {
@@ -29,14 +29,14 @@ func newSecretDeleteCmd(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete NAME",
 		Short: "Delete a dynamic secret and revoke its leases",
-		Long: `Delete a dynamic secret: it gives no more leases, those it gave are revoked, and when
-the last one is gone, so is the definition. The command waits for that, however long
-it takes (--timeout is for the broker's answers); where it stops waiting, the broker
-goes on, and the same command tells how far it is.
+		Long: `Delete a dynamic secret: no more leases are issued, its leases are revoked, and then the
+definition is deleted. The command waits until that is done, without a limit (--timeout
+is for single replies of the broker). If it stops waiting, the broker continues, and
+the same command shows how far the deletion is.
 
-With --force the definition goes at once. The leases are revoked all the same.
+With --force the definition is deleted at once. The leases are revoked all the same.
 
-A secret that comes from a file can be deleted when its file is gone.`,
+A secret that comes from a file can be deleted after its file was removed.`,
 		Example: `  lessor secret delete ci
   lessor secret delete ci --yes --no-wait`,
 		Args: cli.Argument("NAME"),
@@ -47,27 +47,27 @@ A secret that comes from a file can be deleted when its file is gone.`,
 			if err := d.confirm(cmd.Context(), env, args[0]); err != nil {
 				return err
 			}
-			return d.ask(cmd.Context(), env, "", func(ctx context.Context, a *client.Admin) error {
+			return d.request(cmd.Context(), env, "", func(ctx context.Context, a *client.Admin) error {
 				return d.run(ctx, env, a, args[0])
 			})
 		},
 	}
 	d.register(cmd)
-	cmd.Flags().BoolVar(&d.force, "force", false, "drop the definition without waiting until its leases are gone")
-	cmd.Flags().BoolVarP(&d.yes, "yes", "y", false, "don't ask; without a terminal nobody is asked anyway")
-	cmd.Flags().BoolVar(&d.noWait, "no-wait", false, "begin the deletion, and don't wait for its end")
+	cmd.Flags().BoolVar(&d.force, "force", false, "delete the definition without waiting for its leases")
+	cmd.Flags().BoolVarP(&d.yes, "yes", "y", false, "don't ask for confirmation; without a terminal there is no question")
+	cmd.Flags().BoolVar(&d.noWait, "no-wait", false, "start the deletion and don't wait for its end")
 	return cmd
 }
 
-// confirm asks the person at the terminal, if there is one.
+// confirm asks for a confirmation, if standard input is a terminal.
 func (d *deleteCmd) confirm(ctx context.Context, env *cli.Environment, name string) error {
-	if d.yes || !env.HasTerminal(env.Stdin) {
+	if d.yes || !env.IsTerminal(env.Stdin) {
 		return nil
 	}
-	_, _ = fmt.Fprintf(env.Stderr, "Delete the dynamic secret %s and revoke all its leases? [y/N] ", name) // an unseen question is answered with no
+	_, _ = fmt.Fprintf(env.Stderr, "Delete the dynamic secret %s and revoke all its leases? [y/N] ", name) // without an answer nothing is deleted
 	answer := make(chan string, 1)
-	go func() { // a terminal can't be told to stop waiting
-		line, _ := bufio.NewReader(env.Stdin).ReadString('\n') // what can't be read is no yes
+	go func() { // a read from a terminal can't be cancelled
+		line, _ := bufio.NewReader(env.Stdin).ReadString('\n') // an error is not a yes
 		answer <- strings.ToLower(strings.TrimSpace(line))
 	}()
 	select {
@@ -80,20 +80,20 @@ func (d *deleteCmd) confirm(ctx context.Context, env *cli.Environment, name stri
 	return errors.New("nothing was deleted")
 }
 
-// run deletes, and waits until the secret is gone.
+// run starts the deletion and waits for its end.
 func (d *deleteCmd) run(ctx context.Context, env *cli.Environment, a *client.Admin, name string) error {
 	p := env.Progress()
 	defer p.Clear()
-	told := ""
+	reported := ""
 	for begun := false; ; begun = true {
 		now, err := a.DeleteSecret(ctx, name, d.force)
 		switch {
 		case begun && messages.IsCode(err, messages.CodeSecretNotFound):
-			now, err = messages.SecretDeletion{Name: name, Done: true}, nil // gone between two questions
+			now, err = messages.SecretDeletion{Name: name, Done: true}, nil // the deletion has ended since the last request
 		case err != nil && begun:
 			return d.left(ctx, name, err)
 		case err != nil && ctx.Err() != nil:
-			return fmt.Errorf("interrupted; it is not known whether the deletion of %s has begun; lessor secret get %s tells", name, name)
+			return fmt.Errorf("interrupted; it is not known whether the deletion of %s has begun; lessor secret get %s shows it", name, name)
 		case err != nil:
 			return err
 		}
@@ -102,29 +102,29 @@ func (d *deleteCmd) run(ctx context.Context, env *cli.Environment, a *client.Adm
 			return d.print(env, now)
 		}
 		p.Show("%s: %s", name, remaining(now))
-		if now.Error != "" && now.Error != told { // that it does not get on is worth a line in a pipe, too
-			told = now.Error
+		if now.Error != "" && now.Error != reported { // a failure is noted without a terminal, too
+			reported = now.Error
 			p.Clear()
-			env.Note("%s: %s; the broker goes on trying", name, remaining(now))
+			env.Note("%s: %s; the broker keeps trying", name, remaining(now))
 		}
 		select {
 		case <-ctx.Done():
 			return d.left(ctx, name, ctx.Err())
-		case <-time.After(deletionPace):
+		case <-time.After(deletionInterval):
 		}
 	}
 }
 
-// left is the error of a command that stops waiting for a deletion that goes on.
+// left returns the error of a command that stops waiting for a deletion.
 func (d *deleteCmd) left(ctx context.Context, name string, err error) error {
-	again := fmt.Sprintf(`the broker goes on deleting %s; "lessor secret delete %s" tells how far it is`, name, name)
+	again := fmt.Sprintf(`the broker continues to delete %s; "lessor secret delete %s" shows how far it is`, name, name)
 	if ctx.Err() != nil {
 		return errors.New("stopped waiting; " + again)
 	}
 	return fmt.Errorf("%w; %s", err, again)
 }
 
-// remaining is what is left of a deletion.
+// remaining returns what is left of a deletion.
 func remaining(d messages.SecretDeletion) string {
 	text := fmt.Sprintf("%d leases left", d.Leases)
 	if d.Leases == 1 {
@@ -139,6 +139,7 @@ func remaining(d messages.SecretDeletion) string {
 	return text
 }
 
+// print prints the state of a deletion.
 func (d *deleteCmd) print(env *cli.Environment, now messages.SecretDeletion) error {
 	if d.json {
 		return cli.WriteReply(env.Stdout, messages.Reply{Kind: messages.KindDeletion, Deletion: &now})
@@ -146,7 +147,7 @@ func (d *deleteCmd) print(env *cli.Environment, now messages.SecretDeletion) err
 	text := "is being deleted, " + remaining(now)
 	switch {
 	case now.Done && now.Leases > 0:
-		text = "is deleted; " + remaining(now) + ", which the broker goes on revoking"
+		text = "is deleted; " + remaining(now) + ", which the broker continues to revoke"
 	case now.Done:
 		text = "is deleted"
 	}

@@ -22,8 +22,8 @@ func newSecretGetCmd(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get NAME",
 		Short: "Show a dynamic secret",
-		Long: `Show a dynamic secret's definition in YAML, to be edited and put again, and above it,
-in comments, how it stands. A secret access key is never shown.`,
+		Long: `Show a dynamic secret: its definition in YAML, which can be edited and put again, after
+comments with its state. A secret access key is never shown.`,
 		Example: `  lessor secret get ci > ci.yaml
   lessor secret get ci --json | jq .secret.revision`,
 		Args: cli.Argument("NAME"),
@@ -42,17 +42,16 @@ in comments, how it stands. A secret access key is never shown.`,
 	return cmd
 }
 
-// secret asks the broker for a dynamic secret.
-func (o *operator) secret(ctx context.Context, env *cli.Environment, name string) (s messages.SecretInfo, err error) {
-	err = o.ask(ctx, env, "", func(ctx context.Context, a *client.Admin) (err error) {
-		s, err = a.Secret(ctx, name)
-		return err
+// secret requests a dynamic secret from the broker.
+func (o *operator) secret(ctx context.Context, env *cli.Environment, name string) (messages.SecretInfo, error) {
+	return fetch(ctx, o, env, "", func(ctx context.Context, a *client.Admin) (messages.SecretInfo, error) {
+		return a.Secret(ctx, name)
 	})
-	return s, err
 }
 
+// printSecret prints a dynamic secret as YAML or as JSON.
 func (o *operator) printSecret(env *cli.Environment, s messages.SecretInfo) error {
-	s.Definition.AWS.Auth.SecretAccessKey = messages.Sensitive{} // there is none; and if there were, its mask could be put again
+	s.Definition.AWS.Auth.SecretAccessKey = messages.Sensitive{} // the broker sends none; a mask could be put as a key
 	if o.json {
 		return cli.WriteReply(env.Stdout, messages.Reply{Kind: messages.KindSecret, Secret: &s})
 	}
@@ -61,7 +60,7 @@ func (o *operator) printSecret(env *cli.Environment, s messages.SecretInfo) erro
 		return err
 	}
 	var b bytes.Buffer
-	for _, line := range standing(env, s) {
+	for _, line := range details(env, s) {
 		b.WriteString("# " + cli.OneLine(line) + "\n")
 	}
 	if err := writeYAML(&b, definition, ""); err != nil {
@@ -71,8 +70,8 @@ func (o *operator) printSecret(env *cli.Environment, s messages.SecretInfo) erro
 	return err
 }
 
-// standing is what is known of a dynamic secret besides its definition.
-func standing(env *cli.Environment, s messages.SecretInfo) []string {
+// details returns what is known of a dynamic secret besides its definition.
+func details(env *cli.Environment, s messages.SecretInfo) []string {
 	var lines []string
 	add := func(name, value string) {
 		if value != "" {
@@ -100,8 +99,8 @@ func standing(env *cli.Environment, s messages.SecretInfo) []string {
 	return lines
 }
 
-// writeYAML writes a JSON object as YAML with its fields in their order, which a
-// YAML library would not keep: a definition begins with its name.
+// writeYAML writes a JSON object as YAML and keeps the order of its fields, so that a
+// definition begins with its name. The YAML library would sort them.
 func writeYAML(w io.Writer, object []byte, indent string) error {
 	d := json.NewDecoder(bytes.NewReader(object))
 	if _, err := d.Token(); err != nil {
@@ -116,7 +115,7 @@ func writeYAML(w io.Writer, object []byte, indent string) error {
 		if err := d.Decode(&value); err != nil {
 			return err
 		}
-		name, _ := key.(string) // JSON has no other keys
+		name, _ := key.(string) // keys are strings in JSON
 		if err := writeField(w, name, value, indent); err != nil {
 			return err
 		}
@@ -124,11 +123,12 @@ func writeYAML(w io.Writer, object []byte, indent string) error {
 	return nil
 }
 
+// writeField writes one field of an object.
 func writeField(w io.Writer, name string, value json.RawMessage, indent string) error {
 	nested := bytes.HasPrefix(value, []byte("{")) && !bytes.Equal(value, []byte("{}"))
 	whole := map[string]json.RawMessage{name: value}
 	if nested {
-		whole[name] = json.RawMessage("null") // the library writes the key, and what is in it comes below
+		whole[name] = json.RawMessage("null") // only the key is written here; the fields follow
 	}
 	field, err := json.Marshal(whole)
 	if err != nil {

@@ -17,8 +17,8 @@ func newSecretListCmd(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the dynamic secrets",
-		Long: `List the dynamic secrets. The account is known once the broker has asked AWS, as for a
-put, a check or a lease.`,
+		Long: `List the dynamic secrets. The account is known after the broker has used AWS for the
+secret: for a put, a check or a lease.`,
 		Example: `  lessor secret list
   lessor secret list --json | jq -r '.secrets[].name'`,
 		Args: cli.NoArguments,
@@ -26,10 +26,8 @@ put, a check or a lease.`,
 			if err := o.Check(env); err != nil {
 				return err
 			}
-			var secrets []messages.SecretInfo
-			err := o.ask(cmd.Context(), env, "", func(ctx context.Context, a *client.Admin) (err error) {
-				secrets, err = a.Secrets(ctx)
-				return err
+			secrets, err := fetch(cmd.Context(), &o, env, "", func(ctx context.Context, a *client.Admin) ([]messages.SecretInfo, error) {
+				return a.Secrets(ctx)
 			})
 			if err != nil {
 				return err
@@ -41,9 +39,10 @@ put, a check or a lease.`,
 	return cmd
 }
 
+// printSecrets prints dynamic secrets as a table or as JSON.
 func (o *operator) printSecrets(env *cli.Environment, secrets []messages.SecretInfo) error {
 	if o.json {
-		// An empty list is there, and empty: scripts loop over it.
+		// The list is printed even if it is empty, for scripts.
 		return cli.WriteReply(env.Stdout, messages.Reply{Kind: messages.KindSecrets, Secrets: append([]messages.SecretInfo{}, secrets...)})
 	}
 	if len(secrets) == 0 {

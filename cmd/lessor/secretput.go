@@ -25,20 +25,20 @@ func newSecretPutCmd(env *cli.Environment) *cobra.Command {
 		Use:   "put FILE",
 		Short: "Store a dynamic secret",
 		Long: `Store the dynamic secret that is defined in a file, in YAML or JSON; - is the standard
-input. The broker first makes every call that a lease needs at AWS, and takes back
-what it made; where one of them is refused, nothing is stored, and the command shows
-what is missing.
+input. The broker first does a dry run: every AWS call that a lease needs, and the
+removal of what they created. If a call is refused, nothing is stored, and the command
+shows what is missing.
 
-What leases there are stay as they are; a new definition is for those that come.
+Existing leases don't change; a new definition is for new leases.
 
-A secret access key in the file is kept by the broker, sealed, and never shown again.`,
+The broker stores a secret access key in the file sealed, and never shows it.`,
 		Example: `  lessor secret put ci.yaml
 
-  # change what is there, and nothing that somebody else has changed since
+  # change it, unless another operator has changed it since
   lessor secret get ci > ci.yaml
   lessor secret put ci.yaml --revision 7
 
-  # without asking AWS
+  # without a check at AWS
   sed 's/24h/12h/' ci.yaml | lessor secret put - --no-check`,
 		Args: cli.Argument("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -57,13 +57,13 @@ A secret access key in the file is kept by the broker, sealed, and never shown a
 		},
 	}
 	o.registerSlow(cmd)
-	cmd.Flags().Uint64Var(&revision, "revision", 0, "store it only where it has this revision now; 0: only where there is none yet (default: store it in any case)")
-	cmd.Flags().BoolVar(&noCheck, "no-check", false, "store it without trying it out at AWS")
+	cmd.Flags().Uint64Var(&revision, "revision", 0, "store it only if this is the present `revision`; 0: only if there is none (default: store it in any case)")
+	cmd.Flags().BoolVar(&noCheck, "no-check", false, "store it without a check at AWS")
 	return cmd
 }
 
-// readDefinition reads a definition from a file, or from the standard input. What
-// is wrong with it is said without what stands in it: that may be a secret key.
+// readDefinition reads a definition from a file, or from standard input. Its errors contain
+// no text of the definition, which may be a secret key.
 func readDefinition(env *cli.Environment, path string) (messages.DynamicSecret, error) {
 	var data []byte
 	var err error
@@ -79,7 +79,7 @@ func readDefinition(env *cli.Environment, path string) (messages.DynamicSecret, 
 	defer clear(data)
 	d, err := secretfile.Parse(data)
 	if err == nil {
-		err = definition.Check(d) // the broker does, too, but does not know the file
+		err = definition.Check(d) // the broker checks it too, but its errors can't name the file
 	}
 	if err != nil {
 		return d, cli.FlagError(path, err)
@@ -87,15 +87,14 @@ func readDefinition(env *cli.Environment, path string) (messages.DynamicSecret, 
 	return d, nil
 }
 
+// put stores a definition and prints the result.
 func (o *operator) put(ctx context.Context, env *cli.Environment, put messages.SecretPut) error {
-	waiting := "trying it out at AWS"
+	waiting := "checking it at AWS"
 	if put.NoCheck {
 		waiting = ""
 	}
-	var stored client.PutResult
-	err := o.ask(ctx, env, waiting, func(ctx context.Context, a *client.Admin) (err error) {
-		stored, err = a.PutSecret(ctx, put)
-		return err
+	stored, err := fetch(ctx, o, env, waiting, func(ctx context.Context, a *client.Admin) (client.PutResult, error) {
+		return a.PutSecret(ctx, put)
 	})
 	if err != nil && (stored.Check == nil || !messages.IsCode(err, messages.CodeCheckFailed)) {
 		return err
@@ -103,8 +102,8 @@ func (o *operator) put(ctx context.Context, env *cli.Environment, put messages.S
 	return cmp.Or(o.printStored(env, stored, err), err)
 }
 
-// printStored prints what came of a put, which may be that it was refused after
-// it had been tried out.
+// printStored prints the result of a put. refusal is the error of a definition whose check
+// failed, or nil.
 func (o *operator) printStored(env *cli.Environment, stored client.PutResult, refusal error) error {
 	switch {
 	case o.json && refusal != nil:
@@ -126,11 +125,11 @@ func (o *operator) printStored(env *cli.Environment, stored client.PutResult, re
 		cli.Row(t, "checked", fmt.Sprintf("%d calls at AWS, all allowed", len(c.Calls)))
 		cli.Row(t, "error", cli.OneLine(c.Error))
 	}
-	printNotes(t, s.Notes) // the check's are the same
+	printNotes(t, s.Notes) // the notes of the check are the same
 	return t.Flush()
 }
 
-// revisionOf is the revision after a put, and whether it is a new one.
+// revisionOf returns the revision after a put, and whether the put changed something.
 func revisionOf(s messages.SecretInfo) string {
 	if !s.Changed {
 		return fmt.Sprintf("%d (nothing has changed)", s.Revision)

@@ -15,21 +15,18 @@ func newSecretRotateKeyCmd(env *cli.Environment) *cobra.Command {
 	var o operator
 	cmd := &cobra.Command{
 		Use:   "rotate-key NAME",
-		Short: "Give the broker a new access key of its own",
-		Long: `Have the broker make itself a new access key, where the dynamic secret's method is
-access_key, and delete the old one when AWS accepts the new. Nobody sees the new
-secret access key. Every dynamic secret and every lease on the same connection goes
-on with it.`,
+		Short: "Rotate the broker's own access key",
+		Long: `Make the broker create a new access key for itself, if the dynamic secret's method is
+access_key, and delete the old key when AWS accepts the new one. The new secret access
+key is never shown. All dynamic secrets and leases of the same connection use it.`,
 		Example: "  lessor secret rotate-key ci",
 		Args:    cli.Argument("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.checkNamed(env, args[0]); err != nil {
 				return err
 			}
-			var s messages.SecretInfo
-			err := o.ask(cmd.Context(), env, "waiting for AWS to accept the new key", func(ctx context.Context, a *client.Admin) (err error) {
-				s, err = a.RotateKey(ctx, args[0])
-				return err
+			s, err := fetch(cmd.Context(), &o, env, "waiting for AWS to accept the new key", func(ctx context.Context, a *client.Admin) (messages.SecretInfo, error) {
+				return a.RotateKey(ctx, args[0])
 			})
 			if err != nil {
 				return err
@@ -41,6 +38,7 @@ on with it.`,
 	return cmd
 }
 
+// printRotated prints the new key's id.
 func (o *operator) printRotated(env *cli.Environment, s messages.SecretInfo) error {
 	if o.json {
 		return cli.WriteReply(env.Stdout, messages.Reply{Kind: messages.KindSecret, Secret: &s})

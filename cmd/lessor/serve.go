@@ -42,25 +42,24 @@ func newServeCmd(env *cli.Environment) *cobra.Command {
 		Use:     "serve",
 		Short:   "Run a broker",
 		GroupID: operators,
-		Long: `Run a broker: it makes IAM users for those who ask, and removes them when their
-leases end. Any number of brokers may run on the same NATS account.
+		Long: `Run a broker: it creates IAM users for leases, and deletes them when the leases end. Any
+number of brokers can run on the same NATS account.
 
-NATS is an account of a server or cluster of yours with JetStream, given as to the
-nats command, or a server inside this process (--embedded). Streams and buckets are
-made where they are missing.
+NATS is an account with JetStream on your servers, given as to the nats command, or a
+server inside this process (--embedded). Missing streams and buckets are created.
 
-AWS is reached as the AWS SDK's environment says: AWS_PROFILE, AWS_ACCESS_KEY_ID,
-a role of the machine or pod; AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_IAM and
-AWS_ENDPOINT_URL_STS are honoured, but not by the SDK itself where it comes by a role
-with a web identity token: a definition's aws.auth.method irsa does.
+The AWS credentials are those of the AWS SDK's environment: AWS_PROFILE,
+AWS_ACCESS_KEY_ID, a role of the machine or pod. AWS_ENDPOINT_URL,
+AWS_ENDPOINT_URL_IAM and AWS_ENDPOINT_URL_STS are used, except by the SDK for a role
+with a web identity token; a definition's aws.auth.method irsa uses them.
 
-Changes in the --secrets folder are taken up within seconds, and at once on SIGHUP. A
-definition whose file has gone stays in force until it is deleted.`,
-		Example: `  # on NATS servers of yours
+Changes in the --secrets folder are put into force within seconds, and at once on
+SIGHUP. A definition whose file was removed stays in force until it is deleted.`,
+		Example: `  # on your NATS servers
   (umask 077; lessor key new > broker.key)
   lessor serve --server nats://nats.example.com --creds broker.creds --key-file broker.key --secrets ./secrets
 
-  # with everything in one process
+  # with NATS in the same process
   lessor serve --embedded --store /var/lib/lessor --listen 127.0.0.1:4222 --secrets ./secrets`,
 		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -74,21 +73,21 @@ definition whose file has gone stays in force until it is deleted.`,
 	f := cmd.Flags()
 	f.BoolVar(&s.embedded, "embedded", false, "run a NATS server in this process; needs --store")
 	f.StringVar(&s.store, "store", "", "`folder` of the embedded server's data and of the broker's key")
-	f.StringVar(&s.listen, "listen", "", "`address` at which the embedded server takes clients (default: none)")
-	f.BoolVar(&s.durable, "durable", false, "embedded server: every write is on the disk before it counts")
-	f.BoolVar(&s.group, "group-commit", false, "NATS flushes every write to the disk (sync_interval: always): commit together what is written at once; --durable does")
-	f.StringVar(&s.keyFile, "key-file", "", "`file` with the broker's key (default with --embedded: made in the store)")
-	f.StringVar(&s.secrets, "secrets", "", "`folder` with one YAML file a dynamic secret; changes in it are taken up")
-	f.StringVar(&s.projectID, "project-id", "", "external `id` for the roles that the broker assumes, where a definition names none")
+	f.StringVar(&s.listen, "listen", "", "`address` at which the embedded server accepts clients (default: none)")
+	f.BoolVar(&s.durable, "durable", false, "make the embedded server flush every write to the disk")
+	f.BoolVar(&s.group, "group-commit", false, "commit concurrent writes as one batch, for NATS servers that flush every write to the disk (sync_interval: always); --durable does so")
+	f.StringVar(&s.keyFile, "key-file", "", "`file` with the broker's key (default with --embedded: one that is created in the store)")
+	f.StringVar(&s.secrets, "secrets", "", "`folder` with one YAML file a dynamic secret; changes are put into force")
+	f.StringVar(&s.projectID, "project-id", "", "external `id` for the roles that the broker assumes, unless the definition has one")
 	f.Var(&s.minTTL, "min-ttl", "shortest lease")
-	f.DurationVar(&s.confirmWithin, "confirm-within", 10*time.Second, "how long a requester who promised it may take to confirm a delivery")
-	f.Var(&s.expiringBefore, "expiring-before", "announce leases (event expiring) this long before they end; 0s: not at all")
-	f.IntVar(&s.perMinute, "max-requests-per-minute", 0, "leases that one identity may begin of one secret in a minute, where the secret has no limit; 0: no limit")
-	f.IntVar(&s.workers, "workers", 128, "requests, and revocations, handled at once")
-	f.Float64Var(&s.awsRate, "aws-rate", 0, "most calls a second to one AWS account; 0: as many as AWS takes")
-	f.DurationVar(&s.sweepEvery, "sweep-every", time.Hour, "how often AWS is searched for users that no lease knows")
-	f.IntVar(&s.replicas, "replicas", 0, "copies that JetStream keeps: 1, 3 or 5 (default: 1 for new streams, and what existing ones have)")
-	f.BoolVar(&s.restored, "restored", false, "everything was restored from a backup: hold what the lease bucket says until \"lessor restore --apply\"")
+	f.DurationVar(&s.confirmWithin, "confirm-within", 10*time.Second, "how long a requester may take to confirm a delivery, if it requested that")
+	f.Var(&s.expiringBefore, "expiring-before", "emit the event expiring this long before a lease ends; 0s: never")
+	f.IntVar(&s.perMinute, "max-requests-per-minute", 0, "leases of one secret that an identity may request in a minute, unless the secret has a limit; 0: no limit")
+	f.IntVar(&s.workers, "workers", 128, "requests, and revocations, handled at the same time")
+	f.Float64Var(&s.awsRate, "aws-rate", 0, "most calls a second to one AWS account; 0: as many as AWS accepts")
+	f.DurationVar(&s.sweepEvery, "sweep-every", time.Hour, "how often AWS is searched for orphaned users")
+	f.IntVar(&s.replicas, "replicas", 0, "replicas of the streams and buckets: 1, 3 or 5 (default: 1 for new ones; existing ones don't change)")
+	f.BoolVar(&s.restored, "restored", false, "everything was restored from a backup: activate the restore guard until \"lessor restore --apply\"")
 	f.StringVar(&s.health, "health", "", "`address` for /healthz, /readyz and /metrics (default: none)")
 	f.StringVar(&s.level, "log-level", "info", "debug, info, warn or error")
 	s.minTTL = messages.Duration(time.Minute)
@@ -96,7 +95,7 @@ definition whose file has gone stays in force until it is deleted.`,
 	return cmd
 }
 
-// check refuses what makes no sense, before anything is started.
+// check returns a usage error for flags that are wrong or contradict each other.
 func (s *serveCmd) check(env *cli.Environment) error {
 	switch {
 	case s.embedded && s.store == "":
@@ -131,11 +130,11 @@ func (s *serveCmd) check(env *cli.Environment) error {
 	}
 	if s.secrets != "" {
 		if info, err := os.Stat(s.secrets); err != nil || !info.IsDir() {
-			return cli.Usagef("--secrets %s is no folder that can be read; make it, or name another", s.secrets)
+			return cli.Usagef("--secrets %s is not a readable folder; create it, or name another", s.secrets)
 		}
 	}
 	if s.embedded {
-		s.Server = "embedded" // so that NATS_URL is not looked at
+		s.Server = "embedded" // so that NATS_URL is not used
 	}
 	return s.Connection.Check(env)
 }
@@ -146,7 +145,7 @@ const maxExternalID = 1224
 
 var externalIDGrammar = regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]+$`)
 
-// isExternalID says whether AWS takes an external id.
+// isExternalID reports whether AWS accepts an external id.
 func isExternalID(id string) bool {
 	return len(id) >= 2 && len(id) <= maxExternalID && externalIDGrammar.MatchString(id)
 }

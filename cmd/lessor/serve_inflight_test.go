@@ -21,23 +21,24 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// inFlight is how many requests the only broker has in its hands when it dies.
+// inFlight is how many requests the broker handles when it is killed.
 const inFlight = 32
 
-// crowd is as many requesters, each with an identity of its own, that listen to the
-// end. Every second one confirms.
+// crowd is that many requesters, each with its own identity. They stay subscribed. Every
+// second one promises to confirm.
 type crowd struct {
-	mu   sync.Mutex
-	keys map[string]map[string]bool // that each got, by identity
-	wild []string                   // what else they were told
-	more chan struct{}              // one more has its key
+	mu     sync.Mutex
+	keys   map[string]map[string]bool // delivered, by identity
+	others []string                   // other replies
+	more   chan struct{}              // one more requester has a key
 }
 
-func (c *crowd) ask(t *testing.T, nc *nats.Conn, i int) {
+// request sends the request of requester i.
+func (c *crowd) request(t *testing.T, nc *nats.Conn, i int) {
 	t.Helper()
 	identity := fmt.Sprintf("alice%d", i)
 	inbox := nc.NewInbox()
-	_, err := nc.Subscribe(inbox, func(m *nats.Msg) { c.hear(identity, m) })
+	_, err := nc.Subscribe(inbox, func(m *nats.Msg) { c.receive(identity, m) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,15 +48,16 @@ func (c *crowd) ask(t *testing.T, nc *nats.Conn, i int) {
 	}
 }
 
-func (c *crowd) hear(identity string, m *nats.Msg) {
+// receive handles a reply.
+func (c *crowd) receive(identity string, m *nats.Msg) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r, err := messages.DecodeReply(m.Data)
 	if err != nil || r.Kind != messages.KindCredentials {
-		c.wild = append(c.wild, fmt.Sprintf("%s: %s %s", identity, m.Data, m.Header.Get("Status")))
+		c.others = append(c.others, fmt.Sprintf("%s: %s %s", identity, m.Data, m.Header.Get("Status")))
 		return
 	}
-	_ = m.Respond(nil) // who has not promised it may, too
+	_ = m.Respond(nil) // requesters may confirm without a promise
 	if c.keys[identity] == nil {
 		c.keys[identity] = map[string]bool{}
 		c.more <- struct{}{}
@@ -63,72 +65,73 @@ func (c *crowd) hear(identity string, m *nats.Msg) {
 	c.keys[identity][r.Credentials.AccessKeyID] = true
 }
 
-// has says whether the identity got that key and no other.
+// has reports whether the identity was delivered this key and no other.
 func (c *crowd) has(identity, key string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.keys[identity]) == 1 && c.keys[identity][key]
 }
 
-// TestTheOnlyBrokerDiesWithRequestsInFlight kills it at several moments, with 32
-// requests in its hands, and starts it again. Then no user may be without a lease, and
-// no lease without somebody who has its key.
-func TestTheOnlyBrokerDiesWithRequestsInFlight(t *testing.T) {
+// TestOnlyBrokerIsKilledWithRequestsInFlight kills the broker at several moments while it
+// handles 32 requests, and starts it again. Then each user has a lease, and the requester
+// of each lease has its key.
+func TestOnlyBrokerIsKilledWithRequestsInFlight(t *testing.T) {
 	t.Parallel()
 	for name, m := range map[string]struct {
-		action string // from this call on ...
-		nth    int    // ... AWS carries out what it is asked for, and the broker does not hear of it
-		heard  int    // or: it dies when so many have their keys
+		action    string // from this call on ...
+		nth       int    // ... AWS carries out the call and does not answer
+		delivered int    // or: the broker is killed when so many keys are delivered
 	}{
-		"users are made":           {action: "CreateUser", nth: inFlight},
+		"users are created":        {action: "CreateUser", nth: inFlight},
 		"half of them have rights": {action: "AttachUserPolicy", nth: inFlight / 2},
 		"half of them have keys":   {action: "CreateAccessKey", nth: inFlight / 2},
-		"some keys are delivered":  {heard: inFlight / 4},
+		"some keys are delivered":  {delivered: inFlight / 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t)
+			s := newProcesses(t)
 			server, err := embedded.Start(embedded.Options{StoreDir: t.TempDir(), Listen: "127.0.0.1:0"})
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(server.Close)
 			args := []string{"serve", "--server", server.URL(), "--key-file", newKeyFile(t), "--secrets", s.secrets, "--confirm-within", "1m"}
-			dies := s.start(nil, args...)
-			dies.Logs("broker is up")
+			killed := s.start(nil, args...)
+			killed.Logs("broker is up")
 
 			reached := make(chan struct{})
-			s.sim.SetHook(holdFrom(m.action, m.nth, reached))
+			s.sim.SetHook(withholdAnswers(m.action, m.nth, reached))
 			c := &crowd{keys: map[string]map[string]bool{}, more: make(chan struct{}, inFlight)}
 			nc := at(server.URL()).Connect(t)
 			for i := range inFlight {
-				c.ask(t, nc, i)
+				c.request(t, nc, i)
 			}
-			for range m.heard {
+			for range m.delivered {
 				clitest.Awaits(t, c.more, "a key is delivered")
 			}
-			if m.heard == 0 {
+			if m.delivered == 0 {
 				clitest.Awaits(t, reached, name)
 			}
-			dies.Kill()
+			killed.Kill()
 			s.sim.SetHook(nil)
 			again := s.start(nil, args...)
-			for range inFlight - m.heard {
+			for range inFlight - m.delivered {
 				select {
 				case <-c.more:
 				case <-time.After(2 * clitest.Patience):
-					t.Fatalf("not everybody is served within a minute: %v", c.wild)
+					t.Fatalf("not all requests are answered within a minute: %v", c.others)
 				}
 			}
-			s.settled(server, c)
+			s.checkLeases(server, c)
 			again.Stop()
 		})
 	}
 }
 
-// holdFrom has AWS gather all the requests at their first call, and from the nth call
-// of an action on carry out what it is asked for, and not answer.
-func holdFrom(action string, nth int, reached chan struct{}) func(context.Context, iamsim.Call) iamsim.Verdict {
+// withholdAnswers returns a hook of the simulator. It blocks CreateUser until all requests
+// have called it. From the nth call of an action on it carries the calls out and does not
+// answer.
+func withholdAnswers(action string, nth int, reached chan struct{}) func(context.Context, iamsim.Call) iamsim.Verdict {
 	var mu sync.Mutex
 	counts, all := map[string]int{}, make(chan struct{})
 	return func(ctx context.Context, call iamsim.Call) iamsim.Verdict {
@@ -155,9 +158,9 @@ func holdFrom(action string, nth int, reached chan struct{}) func(context.Contex
 	}
 }
 
-// settled waits until every lease's delivery is, and compares AWS, the records and
-// what the requesters have.
-func (s *site) settled(server *embedded.Server, c *crowd) {
+// checkLeases waits until every delivery is settled, and compares the users in AWS, the
+// records and the delivered keys.
+func (s *processes) checkLeases(server *embedded.Server, c *crowd) {
 	s.t.Helper()
 	js, err := jetstream.New(at(server.URL()).Connect(s.t))
 	if err != nil {
@@ -186,7 +189,7 @@ func (s *site) settled(server *embedded.Server, c *crowd) {
 	}
 	for _, rec := range alive {
 		if !c.has(rec.Identity, rec.AccessKeyID) {
-			s.t.Errorf("lease %s is alive, and its requester does not have its key", rec.Name())
+			s.t.Errorf("the requester of the live lease %s does not have its key", rec.Name())
 		}
 		if !users[strings.ToLower(rec.User.Name)] {
 			s.t.Errorf("lease %s has no user", rec.Name())
@@ -194,6 +197,6 @@ func (s *site) settled(server *embedded.Server, c *crowd) {
 		delete(users, strings.ToLower(rec.User.Name))
 	}
 	if len(users) != 0 || len(alive) != inFlight {
-		s.t.Errorf("%d leases for %d requests, and users without a lease: %v; told: %v", len(alive), inFlight, users, c.wild)
+		s.t.Errorf("%d leases for %d requests, and users without a lease: %v; other replies: %v", len(alive), inFlight, users, c.others)
 	}
 }

@@ -16,16 +16,17 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// inHand counts the users that each broker is about to make, by the key with
-// which it calls AWS, and holds them.
-type inHand struct {
+// createUsers counts the calls of CreateUser by the access key of the broker, and blocks
+// them.
+type createUsers struct {
 	mu      sync.Mutex
 	callers map[string]int
 	more    chan struct{}
 	release chan struct{}
 }
 
-func (h *inHand) hold(ctx context.Context, c iamsim.Call) iamsim.Verdict {
+// block is a hook of the simulator.
+func (h *createUsers) block(ctx context.Context, c iamsim.Call) iamsim.Verdict {
 	if c.Action == "CreateUser" {
 		h.mu.Lock()
 		h.callers[c.AccessKeyID]++
@@ -36,25 +37,25 @@ func (h *inHand) hold(ctx context.Context, c iamsim.Call) iamsim.Verdict {
 		}
 		select {
 		case <-h.release:
-		case <-ctx.Done(): // the broker is dead; AWS carries out what it was asked for
+		case <-ctx.Done(): // the broker was killed; AWS carries out the call
 		}
 	}
 	return iamsim.Verdict{}
 }
 
-func (h *inHand) of(variables map[string]string) int {
+// of returns the number of calls of the broker with these variables.
+func (h *createUsers) of(variables map[string]string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.callers[variables["AWS_ACCESS_KEY_ID"]]
 }
 
-// TestReplicasShareAndSucceedOneAnother has two processes at one NATS server. One
-// is killed while AWS is making the users for half of the requests, and makes
-// them nevertheless: the worst moment there is.
-func TestReplicasShareAndSucceedOneAnother(t *testing.T) {
+// TestReplicaTakesOverFromAKilledOne runs two brokers at one NATS server. One is killed
+// while AWS creates the users for half of the requests; AWS creates them all the same.
+func TestReplicaTakesOverFromAKilledOne(t *testing.T) {
 	t.Parallel()
 	const requests, each = 20, 10
-	s := newSite(t)
+	s := newProcesses(t)
 	store := t.TempDir()
 	server, err := embedded.Start(embedded.Options{StoreDir: store, Listen: "127.0.0.1:0"})
 	if err != nil {
@@ -62,18 +63,18 @@ func TestReplicasShareAndSucceedOneAnother(t *testing.T) {
 	}
 	t.Cleanup(server.Close)
 	x := at(server.URL())
-	hand := &inHand{callers: map[string]int{}, more: make(chan struct{}, 1), release: make(chan struct{})}
-	release := sync.OnceFunc(func() { close(hand.release) })
+	calls := &createUsers{callers: map[string]int{}, more: make(chan struct{}, 1), release: make(chan struct{})}
+	release := sync.OnceFunc(func() { close(calls.release) })
 	t.Cleanup(release)
-	s.sim.SetHook(hand.hold)
+	s.sim.SetHook(calls.block)
 
-	// Each has as many workers as make half of the requests.
+	// Each has workers for half of the requests.
 	args := []string{"serve", "--server", server.URL(), "--key-file", newKeyFile(t), "--secrets", s.secrets,
 		"--replicas", "1", "--workers", "10", "--confirm-within", "1m"}
 	one, two := s.principal("one"), s.principal("two")
-	dies, lives := s.start(one, args...), s.start(two, args...)
-	dies.Logs("broker is up")
-	lives.Logs("broker is up")
+	killed, other := s.start(one, args...), s.start(two, args...)
+	killed.Logs("broker is up")
+	other.Logs("broker is up")
 
 	alice, err := client.New(x.Connect(t), client.Options{Identity: "alice", Timeout: 2 * clitest.Patience})
 	if err != nil {
@@ -89,14 +90,14 @@ func TestReplicasShareAndSucceedOneAnother(t *testing.T) {
 			}
 		})
 	}
-	for timeout := time.After(clitest.Patience); hand.of(one) < each || hand.of(two) < each; {
+	for timeout := time.After(clitest.Patience); calls.of(one) < each || calls.of(two) < each; {
 		select {
-		case <-hand.more:
+		case <-calls.more:
 		case <-timeout:
-			t.Fatalf("one has %d in hand, two has %d", hand.of(one), hand.of(two))
+			t.Fatalf("broker one has called CreateUser %d times, broker two %d times", calls.of(one), calls.of(two))
 		}
 	}
-	dies.Kill()
+	killed.Kill()
 	release()
 	all.Wait()
 	if t.Failed() {
@@ -122,17 +123,17 @@ func TestReplicasShareAndSucceedOneAnother(t *testing.T) {
 	}
 	all.Wait()
 	if users := s.sim.Users(); len(users) != 0 {
-		t.Errorf("AWS holds %d users: %+v", len(users), users[0])
+		t.Errorf("AWS has %d users: %+v", len(users), users[0])
 	}
 	events := x.OK(t, "events", "--no-follow", "--json")
 	for _, kind := range []string{"issued", "revoked"} {
 		if n := strings.Count(events, `"type":"lessor.lease.`+kind+`"`); n != requests {
-			t.Errorf("%d leases were told to be %s, not %d", n, kind, requests)
+			t.Errorf("%d events %s, want %d", n, kind, requests)
 		}
 	}
-	lives.Stop()
-	dies.LogIsJSON()
-	lives.LogIsJSON()
+	other.Stop()
+	killed.LogIsJSON()
+	other.LogIsJSON()
 	server.Close()
-	s.leaves(store, events, issued[0].Credentials.AccessKeyID)
+	s.searchAll(store, events, issued[0].Credentials.AccessKeyID)
 }

@@ -27,11 +27,11 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// TestServeGoesOnAfterItsEnd leases with one process, and renews and revokes with
-// those that come after it: after an end in good order, and after SIGKILL.
-func TestServeGoesOnAfterItsEnd(t *testing.T) {
+// TestLeasesSurviveARestart leases with one broker, and renews and revokes with its
+// successors: after a graceful stop, and after SIGKILL.
+func TestLeasesSurviveARestart(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newProcesses(t)
 	p, x := s.serve("--durable", "--log-level", "debug")
 	if durable := p.Logs("embedded NATS server")["durable"]; durable != true {
 		t.Errorf("durable is %v", durable)
@@ -40,14 +40,14 @@ func TestServeGoesOnAfterItsEnd(t *testing.T) {
 	first := x.Reply(t, "request", "ci", "-i", "alice", "--label", "job=1")
 	p.Stop()
 
-	// From here it is a store as it is by default: both kinds read the other's.
+	// From here the store is not durable. Both kinds of server can read the store.
 	p, x = s.serve("--log-level", "debug")
 	renewed := x.Reply(t, "renew", first.Lease.Name, "--ttl", "2h").Lease
 	if renewed.Renewals != 1 || !renewed.ExpiresAt.After(first.Lease.ExpiresAt) || renewed.Labels["job"] != "1" {
 		t.Errorf("renewed after SIGTERM: %+v", renewed)
 	}
 	second := x.Reply(t, "request", "ci", "-i", "alice")
-	clitest.Eventually(t, "the second lease is told", func() bool {
+	clitest.Eventually(t, "the event of the second lease is stored", func() bool {
 		return strings.Contains(x.OK(t, "events", "--no-follow", "--lease", second.Lease.Name), "  issued  ")
 	})
 	p.Kill()
@@ -78,14 +78,14 @@ func TestServeGoesOnAfterItsEnd(t *testing.T) {
 		t.Errorf("%d leases were issued", got)
 	}
 	p.Stop()
-	for _, p := range s.processes {
+	for _, p := range s.started {
 		p.LogIsJSON()
 	}
-	s.leaves(s.store, events, first.Lease.AccessKeyID)
+	s.searchAll(s.store, events, first.Lease.AccessKeyID)
 }
 
-// brokerKey reads the key in the store, which is for nobody else.
-func (s *site) brokerKey() []byte {
+// brokerKey reads the key in the store, which only this user may read.
+func (s *processes) brokerKey() []byte {
 	s.t.Helper()
 	path := filepath.Join(s.store, keyfile.Name)
 	info, err := os.Stat(path)
@@ -105,7 +105,7 @@ func (s *site) brokerKey() []byte {
 	return data
 }
 
-// publish puts a request on its stream, its answer for an inbox of nc.
+// publish stores a request in its stream, with an inbox of nc as reply subject.
 func publish(t *testing.T, nc *nats.Conn, js jetstream.JetStream, identity string) *nats.Subscription {
 	t.Helper()
 	inbox, err := nc.SubscribeSync(nc.NewInbox())
@@ -120,12 +120,12 @@ func publish(t *testing.T, nc *nats.Conn, js jetstream.JetStream, identity strin
 	return inbox
 }
 
-// delivered waits for credentials.
+// delivered waits for a delivery.
 func delivered(t *testing.T, inbox *nats.Subscription) messages.Reply {
 	t.Helper()
 	msg, err := inbox.NextMsg(clitest.Patience)
 	if err != nil {
-		t.Fatalf("no answer: %v", err)
+		t.Fatalf("no reply: %v", err)
 	}
 	r, err := messages.DecodeReply(msg.Data)
 	if err != nil || r.Kind != messages.KindCredentials {
@@ -134,16 +134,16 @@ func delivered(t *testing.T, inbox *nats.Subscription) messages.Reply {
 	return r
 }
 
-// TestServeFinishesWhatItHas ends a broker that waits for a slow AWS. The request
-// in its hand is answered; the one that comes too late waits for the next broker.
-func TestServeFinishesWhatItHas(t *testing.T) {
+// TestServeFinishesTasksInProgress stops a broker that waits for a slow AWS. The request in
+// progress is answered; one that is stored later is handled by the next broker.
+func TestServeFinishesTasksInProgress(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newProcesses(t)
 	s.sim.SetFaults(iamsim.Faults{Latency: time.Second})
-	asked := make(chan string, 10)
+	created := make(chan string, 10)
 	s.sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 		if c.Action == "CreateUser" {
-			asked <- c.User
+			created <- c.User
 		}
 		return iamsim.Verdict{}
 	})
@@ -155,18 +155,18 @@ func TestServeFinishesWhatItHas(t *testing.T) {
 		t.Fatal(err)
 	}
 	inTime := publish(t, nc, js, "alice")
-	if user := <-asked; !strings.Contains(user, "alice") {
-		t.Fatalf("AWS is asked for %s", user)
+	if user := <-created; !strings.Contains(user, "alice") {
+		t.Fatalf("AWS creates %s", user)
 	}
 	p.Signal(syscall.SIGTERM)
-	p.Logs("stopping: finishing what is in hand")
-	// That nobody waits for requests any more, the server says itself.
+	p.Logs("stopping; finishing the tasks in progress")
+	// The server reports whether the broker still pulls requests.
 	n := messages.Namespace{}
 	cons, err := js.Consumer(t.Context(), n.Stream(messages.VerbRequest), n.Consumer(messages.VerbRequest))
 	if err != nil {
 		t.Fatal(err)
 	}
-	clitest.Eventually(t, "no worker waits for requests", func() bool {
+	clitest.Eventually(t, "the broker pulls no requests", func() bool {
 		info, err := cons.Info(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -175,7 +175,7 @@ func TestServeFinishesWhatItHas(t *testing.T) {
 	})
 	tooLate := publish(t, nc, js, "bob")
 	if _, err := nc.Request("lessor.api.list.alice", nil, clitest.Patience); !errors.Is(err, nats.ErrNoResponders) {
-		t.Errorf("the front door of a broker that stops: %v", err)
+		t.Errorf("the API of a broker that stops: %v", err)
 	}
 	first := delivered(t, inTime)
 	if code := p.Exit(); code != cli.ExitOK {
@@ -183,7 +183,7 @@ func TestServeFinishesWhatItHas(t *testing.T) {
 	}
 	p.Logs("stopped")
 	if strings.Contains(p.Stderr.String(), `"level":"warn"`) {
-		t.Errorf("not everything was finished:\n%s", p.Stderr)
+		t.Errorf("not all tasks were finished:\n%s", p.Stderr)
 	}
 	if users := s.sim.Users(); len(users) != 1 || users[0].Name != first.Credentials.Username {
 		t.Errorf("AWS has %+v", users)
@@ -196,16 +196,16 @@ func TestServeFinishesWhatItHas(t *testing.T) {
 	p.LogIsJSON()
 }
 
-// TestServeReportsBadDefinitions has one good file among bad ones.
-func TestServeReportsBadDefinitions(t *testing.T) {
+// TestServeLogsWrongDefinitions has one valid file among wrong ones.
+func TestServeLogsWrongDefinitions(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newProcesses(t)
 	bad := map[string]struct{ definition, says string }{
 		"ttl.yaml":    {strings.Replace(ciSecret, "max_ttl: 24h", "max_ttl: soon", 1), "max_ttl"},
 		"typo.yml":    {strings.Replace(ciSecret, "path:", "pathh:", 1), "pathh"},
 		"policy.json": {`{"name":"policy","aws":{"inline_policy":{"Version":"2012-10-17","Statement":[{"Effect":"Perhaps"}]}}}`, "aws.inline_policy"},
 		"broken.yaml": {"name: [broken", "line 1"},
-		"one.yaml":    {"name: two\n", "other.yaml"}, // and which is meant nobody knows
+		"one.yaml":    {"name: two\n", "other.yaml"}, // none of the two is used
 		"other.yaml":  {"name: two\n", "one.yaml"},
 	}
 	for file, b := range bad {
@@ -233,15 +233,15 @@ func TestServeReportsBadDefinitions(t *testing.T) {
 	}
 	x.OK(t, "request", "ci", "-i", "alice")
 	if _, stderr, code := x.Run(t.Context(), "request", "policy", "-i", "alice"); code != cli.ExitFailed || !strings.Contains(stderr, "secret_not_found") {
-		t.Errorf("a bad definition is used: %d, %s", code, stderr)
+		t.Errorf("a wrong definition is used: %d, %s", code, stderr)
 	}
 	p.Stop()
 }
 
-// TestServeSaysWhetherItIsReady takes from a broker what it needs.
-func TestServeSaysWhetherItIsReady(t *testing.T) {
+// TestReadinessFollowsNATS stops the NATS server of a broker, and deletes its bucket.
+func TestReadinessFollowsNATS(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newProcesses(t)
 	options := embedded.Options{StoreDir: t.TempDir(), Listen: clitest.FreeAddress(t)}
 	server := clitest.StartNATS(t, options)
 	t.Cleanup(func() { server.Close() }) // the last one
@@ -249,7 +249,7 @@ func TestServeSaysWhetherItIsReady(t *testing.T) {
 	health := clitest.FreeAddress(t)
 	p := s.start(nil, "serve", "--server", server.URL(), "--key-file", newKeyFile(t), "--secrets", s.secrets, "--health", health)
 	if _, status := clitest.Probe(health, "/readyz"); status != 0 && !strings.Contains(p.Stderr.String(), `"message":"health"`) {
-		t.Errorf("an answer before the broker has started: %d", status)
+		t.Errorf("a reply before the broker was started: %d", status)
 	}
 	p.Logs("broker is up")
 	expect := func(when string, ready int, reason string) {
@@ -285,12 +285,12 @@ func TestServeSaysWhetherItIsReady(t *testing.T) {
 	expect("without its bucket", http.StatusServiceUnavailable, "lease")
 	p.Stop()
 	if text, status := clitest.Probe(health, "/healthz"); status != 0 {
-		t.Errorf("after its end: %d, %s", status, text)
+		t.Errorf("after the stop: %d, %s", status, text)
 	}
 	p.LogIsJSON()
 }
 
-// newKeyFile is the file that "key new" makes.
+// newKeyFile writes a file with the output of "key new".
 func newKeyFile(t testing.TB) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "broker.key")
@@ -300,11 +300,10 @@ func newKeyFile(t testing.TB) string {
 	return file
 }
 
-// TestServeLeavesAStoreToItsHolder starts a second broker on a store, and on an
-// address.
-func TestServeLeavesAStoreToItsHolder(t *testing.T) {
+// TestServeNamesWhatIsInUse starts a second broker on the same store and addresses.
+func TestServeNamesWhatIsInUse(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newProcesses(t)
 	address := clitest.FreeAddress(t)
 	p, x := s.serve("--listen", address, "--health", "127.0.0.1:0")
 	health := fmt.Sprint(p.Logs("health")["address"])
@@ -328,7 +327,7 @@ func TestServeLeavesAStoreToItsHolder(t *testing.T) {
 			}
 			for _, words := range tt.want {
 				if !strings.Contains(last, words) {
-					t.Errorf("it does not say %q: %s", words, last)
+					t.Errorf("no %q in: %s", words, last)
 				}
 			}
 		})

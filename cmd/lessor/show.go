@@ -13,8 +13,8 @@ func newShowCmd(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show LEASE",
 		Short: "Show a lease",
-		Long: `Show a lease, named <identity>.<secret>.<id>. Its secret access key is not shown: that
-is told once, on delivery. Leases that ended are known for 24 hours.`,
+		Long: `Show a lease, named <identity>.<secret>.<id>. Its secret access key is not shown: it is
+only in the delivery. Leases that have ended are known for 24 hours.`,
 		Example: `  lessor show alice.ci.06ct3v…
   lessor show alice.ci.06ct3v… --json | jq -r .lease.state`,
 		Args: cli.Argument("LEASE"),

@@ -20,16 +20,15 @@ func newSweepCmd(env *cli.Environment) *cobra.Command {
 	var apply bool
 	cmd := &cobra.Command{
 		Use:     "sweep",
-		Short:   "Find IAM users that no lease knows, and remove them",
+		Short:   "Find and remove orphaned IAM users",
 		GroupID: operators,
-		Long: `Compare the IAM users of this installation with the leases, in every AWS account that
-leases have been in, and remove the users that no lease knows. The brokers do that by
-themselves every hour.
+		Long: `Compare the IAM users of this installation with the leases, in every AWS account that has
+had leases, and remove the orphans: users without a lease. The brokers do that every
+hour.
 
-More than ten at once in an account are suspicious: a lease bucket that was restored
-from a backup does not know the users that were made since; one that is known to be
-restored ("lessor restore") makes every such user suspicious. They are shown, and
-removed only with --apply. The command exits with 1 where users are left.`,
+If an account has more than ten orphans, or the restore guard is active ("lessor
+restore"), orphans are only shown: they may be users that were created after a backup
+of the lease bucket. --apply removes them. The command exits with 1 if users are left.`,
 		Example: `  lessor sweep
   lessor sweep --apply`,
 		Args: cli.NoArguments,
@@ -37,10 +36,8 @@ removed only with --apply. The command exits with 1 where users are left.`,
 			if err := o.Check(env); err != nil {
 				return err
 			}
-			var sweeps []messages.Sweep
-			err := o.ask(cmd.Context(), env, "comparing AWS with the leases", func(ctx context.Context, a *client.Admin) (err error) {
-				sweeps, err = a.Sweep(ctx, apply)
-				return err
+			sweeps, err := fetch(cmd.Context(), &o, env, "comparing AWS with the leases", func(ctx context.Context, a *client.Admin) ([]messages.Sweep, error) {
+				return a.Sweep(ctx, apply)
 			})
 			if err != nil {
 				return err
@@ -52,13 +49,14 @@ removed only with --apply. The command exits with 1 where users are left.`,
 		},
 	}
 	o.registerSlow(cmd)
-	cmd.Flags().BoolVar(&apply, "apply", false, "remove them also where they are suspiciously many")
+	cmd.Flags().BoolVar(&apply, "apply", false, "remove orphans also if there are many or the restore guard is active")
 	return cmd
 }
 
+// printSweeps prints the sweep of each connection, and the orphans.
 func printSweeps(w io.Writer, sweeps []messages.Sweep) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "CONNECTION\tACCOUNT\tUSERS\tUNKNOWN\tRESULT") // errors come with Flush
+	_, _ = fmt.Fprintln(t, "CONNECTION\tACCOUNT\tUSERS\tORPHANS\tRESULT") // errors come with Flush
 	for _, s := range sweeps {
 		_, _ = fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\n", s.Connection, cli.OrDash(s.Account), s.Users, len(s.Orphans), swept(s))
 	}
@@ -68,7 +66,7 @@ func printSweeps(w io.Writer, sweeps []messages.Sweep) error {
 	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, s := range sweeps {
 		for _, x := range s.Orphans {
-			result := "left alone"
+			result := "not removed"
 			switch {
 			case x.Removed:
 				result = "removed"
@@ -81,26 +79,26 @@ func printSweeps(w io.Writer, sweeps []messages.Sweep) error {
 	return t.Flush()
 }
 
-// swept is what came of a sweep.
+// swept returns the result of a sweep.
 func swept(s messages.Sweep) string {
 	switch {
 	case s.Error != "":
 		return cli.OneLine(s.Error)
 	case s.AwaitsConsent:
-		return "left alone: suspiciously many, or the lease bucket was restored (lessor restore); see whether they are nobody's, and remove them with --apply"
+		return "not removed: there are many, or the restore guard is active (lessor restore); check the users, and remove them with --apply"
 	}
 	return "ok"
 }
 
-// leftover is an error where users are left, or where it is not known.
+// leftover returns an error if users are left or a sweep failed.
 func leftover(sweeps []messages.Sweep) error {
 	for _, s := range sweeps {
 		if s.Error != "" || s.AwaitsConsent {
-			return errors.New("not everything is swept")
+			return errors.New("not all orphans are removed")
 		}
 		for _, x := range s.Orphans {
 			if !x.Removed {
-				return errors.New("not everything is swept")
+				return errors.New("not all orphans are removed")
 			}
 		}
 	}

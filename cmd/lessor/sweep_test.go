@@ -12,9 +12,9 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-func TestSweepOfACleanAccount(t *testing.T) {
+func TestSweepOfAnAccountWithoutOrphans(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t, clitest.Options{})
+	o := newDeployment(t, clitest.Options{})
 	o.put(plain)
 	lease := o.lease("ci").Lease.Name
 	out := o.OK(t, "sweep")
@@ -22,10 +22,10 @@ func TestSweepOfACleanAccount(t *testing.T) {
 		t.Errorf("it prints\n%s", out)
 	}
 	o.OK(t, "revoke", lease)
-	o.says(cli.ExitOK, `{"kind":"sweep","sweeps":[{"connection":"`, "", "sweep", "--json", "--apply")
+	o.expect(cli.ExitOK, `{"kind":"sweep","sweeps":[{"connection":"`, "", "sweep", "--json", "--apply")
 }
 
-func TestSweepSaysWhatIsLeft(t *testing.T) {
+func TestSweepShowsWhatIsLeft(t *testing.T) {
 	at := time.Date(2026, 11, 22, 22, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
 		sweep messages.Sweep
@@ -34,7 +34,7 @@ func TestSweepSaysWhatIsLeft(t *testing.T) {
 	}{
 		{messages.Sweep{Connection: "default-us-east-1", Users: 3}, []string{"default-us-east-1  -        3      0        ok"}, false},
 		{messages.Sweep{Connection: "c", Orphans: []messages.Orphan{{Username: "lost", Lease: "a.b.c", CreatedAt: at, Removed: true}}}, []string{"lost  a.b.c  2026-11-22 22:00  removed"}, false},
-		{messages.Sweep{Connection: "c", AwaitsConsent: true, Orphans: []messages.Orphan{{Username: "lost", CreatedAt: at}}}, []string{"suspiciously many", "--apply", "left alone"}, true},
+		{messages.Sweep{Connection: "c", AwaitsConsent: true, Orphans: []messages.Orphan{{Username: "lost", CreatedAt: at}}}, []string{"there are many", "--apply", "not removed"}, true},
 		{messages.Sweep{Connection: "c", Orphans: []messages.Orphan{{Username: "lost", CreatedAt: at, Error: "AWS answered\nDeleteUser"}}}, []string{"AWS answered; DeleteUser"}, true},
 		{messages.Sweep{Connection: "c", Error: "AWS is away"}, []string{"AWS is away"}, true},
 	} {

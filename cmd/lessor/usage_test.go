@@ -9,9 +9,9 @@ import (
 	"github.com/lessorhq/lessor/cmd/internal/clitest"
 )
 
-// TestBadCommandLines has what TestRefusedBeforeConnecting does not: the commands
-// of operators, and what shows only when it is tried.
-func TestBadCommandLines(t *testing.T) {
+// TestWrongCommandLines has the commands of operators, and errors that show only when the
+// command runs. See also TestWrongFlagsAreRefusedBeforeConnecting.
+func TestWrongCommandLines(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	good, bad := filepath.Join(dir, "good.key"), filepath.Join(dir, "bad.key")

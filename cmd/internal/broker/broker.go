@@ -1,3 +1,6 @@
+// Package broker runs a broker: a consumer and a scheduler on one NATS connection, their
+// metrics and the addresses for health checks. [Serve] does everything that the serve
+// command does; [Start] is for programs that connect to NATS themselves.
 package broker
 
 import (
@@ -10,18 +13,19 @@ import (
 	"github.com/lessorhq/lessor/scheduler"
 )
 
-// StopTimeout is how long a broker that stops may take to finish what it holds:
-// no longer than AWS may take for one lease.
+// StopTimeout is how long a broker that stops may take to finish its tasks in progress: as
+// long as AWS may take for one lease.
 const StopTimeout = 30 * time.Second
 
-// Broker is a consumer and a scheduler at work.
+// Broker is a consumer and its scheduler.
 type Broker struct {
 	*consumer.Consumer
 	Scheduler *scheduler.Scheduler
 }
 
-// Start starts a scheduler and a consumer, and waits for NATS as long as ctx allows.
-// Before any request is handled, prepare puts the definitions that requests may name.
+// Start starts a scheduler and a consumer with these settings. It waits while NATS is not
+// ready, until ctx ends. prepare is called before the first message is handled; it stores
+// the definitions that requests may name.
 func Start(ctx context.Context, cfg consumer.Config, prepare func(context.Context, *consumer.Secrets) error) (*Broker, error) {
 	s, err := scheduler.New(scheduler.Config{Conn: cfg.Conn, Namespace: cfg.Namespace, Log: cfg.Log, Now: cfg.Now})
 	if err != nil {
@@ -44,26 +48,27 @@ func Start(ctx context.Context, cfg consumer.Config, prepare func(context.Contex
 	return &Broker{Consumer: c, Scheduler: s}, nil
 }
 
-// abandon stops a consumer that has not got far. Why it was given up is the error to
-// tell.
+// abandon stops a consumer after a failed start. The caller returns why the start failed,
+// so an error of the stop is dropped.
 func abandon(c *consumer.Consumer) {
 	ctx, cancel := context.WithTimeout(context.Background(), StopTimeout)
 	defer cancel()
 	_ = c.Stop(ctx)
 }
 
-// Stop takes no new work and finishes what is in hand.
+// Stop stops pulling messages and finishes the tasks in progress, until ctx ends.
 func (b *Broker) Stop(ctx context.Context) error {
 	b.Scheduler.Stop()
 	return b.Consumer.Stop(ctx)
 }
 
-// Ready returns nil if the broker can do all its work.
+// Ready returns nil if the broker can do all its work, and otherwise what is wrong.
 func (b *Broker) Ready(ctx context.Context) error {
 	return errors.Join(b.Healthy(ctx), b.Scheduler.Healthy())
 }
 
-// GroupCommit is from how many writes on they are committed together.
+// GroupCommit is the consumer's setting for NATS servers that flush every write to the disk
+// (flushed), and for others.
 func GroupCommit(flushed bool) int {
 	if flushed {
 		return consumer.DefaultGroup

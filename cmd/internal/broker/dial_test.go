@@ -13,8 +13,7 @@ import (
 	"github.com/lessorhq/lessor/cmd/embedded"
 )
 
-// TestWhatAWaitMends tells errors of a connection that is made, from a server too.
-func TestWhatAWaitMends(t *testing.T) {
+func TestTemporaryErrorsOfAConnectionAttempt(t *testing.T) {
 	t.Parallel()
 	crowded, err := embedded.Start(embedded.Options{Listen: "127.0.0.1:0", Configure: func(o *server.Options) { o.MaxConn = 1 }})
 	if err != nil {
@@ -28,8 +27,8 @@ func TestWhatAWaitMends(t *testing.T) {
 	t.Cleanup(first.Close)
 	_, noRoom := nats.Connect(crowded.URL())
 	for _, tt := range []struct {
-		err   error
-		mends bool
+		err       error
+		temporary bool
 	}{
 		{noRoom, true},
 		{nats.ErrNoServers, true},
@@ -42,12 +41,12 @@ func TestWhatAWaitMends(t *testing.T) {
 		{&net.OpError{Op: "write", Err: errors.New("reset")}, true},
 		{&net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}, false},
 		{&net.OpError{Op: "local error", Err: errors.New("tls: bad record MAC")}, false},
-		{nats.ErrAuthorization, false}, // but for a moment
+		{nats.ErrAuthorization, false}, // see authPatience
 		{nats.ErrSecureConnRequired, false},
-		{errors.New("what nobody expects"), false},
+		{errors.New("unexpected"), false},
 	} {
-		if tt.err == nil || mayCome(fmt.Errorf("connect: %w", tt.err)) != tt.mends {
-			t.Errorf("a wait mends %v: not %t", tt.err, tt.mends)
+		if tt.err == nil || isTemporary(fmt.Errorf("connect: %w", tt.err)) != tt.temporary {
+			t.Errorf("%v: temporary is not %t", tt.err, tt.temporary)
 		}
 	}
 }

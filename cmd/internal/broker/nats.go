@@ -8,8 +8,8 @@ import (
 	"github.com/lessorhq/lessor/cmd/embedded"
 )
 
-// StartNATS starts a NATS server in this process. If it can't use its address, the
-// error says which flag chooses another.
+// StartNATS starts a NATS server in this process. If the server can't listen on its
+// address, the error names the flag --listen.
 func StartNATS(o embedded.Options) (*embedded.Server, error) {
 	s, err := embedded.Start(o)
 	if err == nil || errors.Is(err, embedded.ErrStoreInUse) || !strings.Contains(err.Error(), "listen") {

@@ -10,31 +10,34 @@ import (
 	"time"
 )
 
-// readiness is what /readyz says of a broker, from before it is one.
-type readiness struct {
+// Readiness is the readiness of a broker, from before it is started. It is safe for
+// concurrent use.
+type Readiness struct {
 	mu     sync.Mutex
-	broker *Broker // nil until it is up
-	why    error   // what the start waits for
+	broker *Broker // nil until Up
+	why    error   // what the start is waiting for
 }
 
-func NewReadiness() *readiness { return &readiness{why: errors.New("starting")} }
+// NewReadiness returns the readiness of a broker that is not started.
+func NewReadiness() *Readiness { return &Readiness{why: errors.New("starting")} }
 
-// Waiting says what the start waits for.
-func (r *readiness) Waiting(why error) {
+// Waiting records what the start is waiting for.
+func (r *Readiness) Waiting(why error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.why = fmt.Errorf("starting: %w", why)
 }
 
-// Up says that the broker is up.
-func (r *readiness) Up(b *Broker) {
+// Up records that the broker is started.
+func (r *Readiness) Up(b *Broker) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.broker = b
 }
 
-// ready returns what is wrong, or nil, and then, if much is held after a restore, why.
-func (r *readiness) ready(ctx context.Context) (held string, err error) {
+// ready returns an error if the broker is not ready. If it is, and the restore guard is
+// active, it returns why that is.
+func (r *Readiness) ready(ctx context.Context) (guarded string, err error) {
 	r.mu.Lock()
 	b, why := r.broker, r.why
 	r.mu.Unlock()
@@ -44,19 +47,19 @@ func (r *readiness) ready(ctx context.Context) (held string, err error) {
 	if err := b.Ready(ctx); err != nil {
 		return "", err
 	}
-	if held, err = b.Held(ctx); err != nil {
-		return "", nil // it serves all the same
+	if guarded, err = b.Held(ctx); err != nil {
+		return "", nil // the broker works all the same
 	}
-	return held, nil
+	return guarded, nil
 }
 
-// ReadyTimeout bounds the answer to a question for the broker's health.
+// ReadyTimeout bounds one readiness check.
 const ReadyTimeout = 3 * time.Second
 
-// ServeHealth answers on addr: /healthz as long as the process works at all, /readyz
-// if the broker can do its work now, and otherwise 503 with what is wrong, and
-// /metrics. The function it returns ends it.
-func ServeHealth(addr string, state *readiness, metrics http.Handler) (stop func(), at string, err error) {
+// ServeHealth serves /healthz, /readyz and /metrics on addr and returns the address.
+// /healthz is 200 as long as the process runs. /readyz is 200 if the broker is ready, and
+// otherwise 503 with what is wrong. stop ends the server.
+func ServeHealth(addr string, state *Readiness, metrics http.Handler) (stop func(), at string, err error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, "", fmt.Errorf("--health: %w; choose another address", err)
@@ -66,16 +69,15 @@ func ServeHealth(addr string, state *readiness, metrics http.Handler) (stop func
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), ReadyTimeout)
 		defer cancel()
-		held, err := state.ready(ctx)
+		guarded, err := state.ready(ctx)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		_, _ = fmt.Fprintln(w, "ok") // whoever asked has gone, or not
-		// It serves all the same: a broker that is taken out of service because of
-		// this would not serve those who have done nothing.
-		if held != "" {
-			_, _ = fmt.Fprintf(w, "held: %s; see \"lessor restore\"\n", held)
+		_, _ = fmt.Fprintln(w, "ok") // an error means that the client has gone
+		// A broker whose restore guard is active is ready: it serves new requests.
+		if guarded != "" {
+			_, _ = fmt.Fprintf(w, "held: %s; see \"lessor restore\"\n", guarded)
 		}
 	})
 	mux.Handle("GET /metrics", metrics)

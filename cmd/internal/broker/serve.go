@@ -20,28 +20,30 @@ import (
 	"github.com/lessorhq/lessor/provider/awsiam"
 )
 
-// ServeOptions configure [serve].
+// ServeOptions configure [Serve]. Either Dial or Embedded must be set.
 type ServeOptions struct {
-	// dial connects to a NATS server that runs elsewhere. It is not used with embedded.
+	// Dial connects to a NATS server that runs elsewhere.
 	Dial func(...nats.Option) (*nats.Conn, error)
-	// embedded runs a NATS server in this process; nil does not.
+	// Embedded runs a NATS server in this process.
 	Embedded *embedded.Options
-	// keyFile is the file with the broker's key; "" is the key in the embedded server's
-	// store, which is created if it is missing.
+	// KeyFile is the file with the broker's key. "" is the key in the store of the embedded
+	// server, which is created if it is missing.
 	KeyFile string
-	// secrets is the folder with the definitions; "" is none.
+	// Secrets is the folder with the definitions; "" is none. Changes in it are put into
+	// force within seconds, and at once on SIGHUP.
 	Secrets string
-	// health is the address of /healthz, /readyz and /metrics; "" serves none of them.
+	// Health is the address of /healthz, /readyz and /metrics; "" serves none of them.
 	Health string
-	// awsRate is the most calls a second to one AWS account; 0 is no limit.
+	// AWSRate is the most calls a second to one AWS account; 0 is no limit.
 	AWSRate float64
-	// config has the consumer's settings. serve fills in the connection, the keys, the
-	// provider, the log, the meter and the clock.
+	// Config has the settings of the consumer. Serve sets Conn, Keys, Provider, Meter, Log,
+	// Now and Waiting.
 	Config consumer.Config
-	// version is the version of the program, for the metrics.
+	// Version is the version of the program, for the metrics.
 	Version string
-	// now is the broker's clock; nil is time.Now.
+	// Now is the broker's clock; nil is time.Now.
 	Now func() time.Time
+	// Log receives the log; the zero value discards it.
 	Log zerolog.Logger
 }
 
@@ -58,12 +60,8 @@ func Serve(ctx context.Context, o ServeOptions) error {
 		o.Log.Info().Str("address", at).Msg("health")
 	}
 	nc, keys, closeNATS, err := o.nats(ctx, state.Waiting)
-	if ctx.Err() != nil && err != nil {
-		o.Log.Info().Err(err).Msg("stopped before it was up")
-		return nil
-	}
 	if err != nil {
-		return err
+		return o.notStarted(ctx, err)
 	}
 	defer closeNATS()
 	hangups := make(chan os.Signal, 1)
@@ -72,36 +70,42 @@ func Serve(ctx context.Context, o ServeOptions) error {
 		defer signal.Stop(hangups)
 	}
 	b, folder, err := o.start(ctx, nc, keys, state, counts)
-	if ctx.Err() != nil && err != nil {
-		o.Log.Info().Err(err).Msg("stopped before it was up")
-		return nil
-	}
 	if err != nil {
-		return err
+		return o.notStarted(ctx, err)
 	}
 	state.Up(b)
 	counts.Watch(b.Scheduler.Counts)
 	o.Log.Info().Str("installation", b.Installation()).Msg("broker is up")
 	if folder != nil {
-		look := time.NewTicker(secretfile.FollowInterval)
-		defer look.Stop()
-		folder.Follow(ctx, look.C, hangups)
+		ticker := time.NewTicker(secretfile.FollowInterval)
+		defer ticker.Stop()
+		folder.Follow(ctx, ticker.C, hangups)
 	}
 	<-ctx.Done()
-	o.Log.Info().Msg("stopping: finishing what is in hand")
+	o.Log.Info().Msg("stopping; finishing the tasks in progress")
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), StopTimeout)
 	defer cancel()
 	if err := b.Stop(stopping); err != nil {
-		o.Log.Warn().Err(err).Msg("not everything could be finished; it goes on with the next broker")
+		o.Log.Warn().Err(err).Msg("not all tasks could be finished; they are redelivered to the next broker")
 	}
 	o.Log.Info().Msg("stopped")
 	return nil
 }
 
-// start starts the broker, with the definitions of the folder in force.
-func (o ServeOptions) start(ctx context.Context, nc *nats.Conn, keys *messages.Keyring, state *readiness, counts *Metrics) (*Broker, *secretfile.Folder, error) {
+// notStarted returns the error of a start. It returns nil if the broker was stopped
+// during the start.
+func (o ServeOptions) notStarted(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	o.Log.Info().Err(err).Msg("stopped before the broker was up")
+	return nil
+}
+
+// start starts the broker with the definitions of the folder.
+func (o ServeOptions) start(ctx context.Context, nc *nats.Conn, keys *messages.Keyring, state *Readiness, counts *Metrics) (*Broker, *secretfile.Folder, error) {
 	aws := awsiam.New(awsiam.Options{Rate: o.AWSRate, Log: o.Log, Now: o.Now, OnCall: counts.Called})
-	introduce(ctx, aws, o.Log)
+	logPrincipal(ctx, aws, o.Log)
 	cfg := o.Config
 	cfg.Conn, cfg.Keys, cfg.Provider, cfg.Meter, cfg.Log, cfg.Now, cfg.Waiting = nc, keys, aws, counts, o.Log, o.Now, state.Waiting
 	var folder *secretfile.Folder
@@ -115,35 +119,35 @@ func (o ServeOptions) start(ctx context.Context, nc *nats.Conn, keys *messages.K
 	return b, folder, err
 }
 
-// introduce says who the broker is at AWS, or that it is nobody. Without AWS it
-// starts all the same: leases that end are revoked when AWS is back.
-func introduce(ctx context.Context, aws *awsiam.Provider, log zerolog.Logger) {
-	ctx, cancel := context.WithTimeout(ctx, introduceTimeout)
+// logPrincipal logs as which principal AWS knows the broker. A broker starts without AWS
+// too: leases that end are revoked when AWS is available again.
+func logPrincipal(ctx context.Context, aws *awsiam.Provider, log zerolog.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, principalTimeout)
 	defer cancel()
-	var me provider.Principal
+	var principal provider.Principal
 	account, err := aws.Connect(ctx, provider.ConnectionOf(messages.DynamicSecret{}.WithDefaults(), ""))
 	if err == nil {
-		me, err = account.Identify(ctx)
+		principal, err = account.Identify(ctx)
 	}
 	if err != nil {
-		log.Error().Err(err).Msg("AWS does not know the broker; set AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role")
+		log.Error().Err(err).Msg("the broker has no valid AWS credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role")
 		return
 	}
-	log.Info().Str("account", me.Account).Str("arn", me.ARN).Msg("AWS")
+	log.Info().Str("account", principal.Account).Str("arn", principal.ARN).Msg("AWS")
 }
 
-// introduceTimeout bounds the question at AWS who the broker is.
-const introduceTimeout = 5 * time.Second
+// principalTimeout bounds the call to AWS for the broker's principal.
+const principalTimeout = 5 * time.Second
 
-// nats connects to NATS, as soon as it is there, or starts it, and reads the broker's
-// key.
-func (o ServeOptions) nats(ctx context.Context, waits func(error)) (*nats.Conn, *messages.Keyring, func(), error) {
+// nats connects to NATS, or starts it, and reads the broker's key. It waits for a NATS
+// server that runs elsewhere until ctx ends.
+func (o ServeOptions) nats(ctx context.Context, waiting func(error)) (*nats.Conn, *messages.Keyring, func(), error) {
 	if o.Embedded == nil {
 		keys, err := keyfile.Read(o.KeyFile)
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		nc, err := waitFor(ctx, o.Log, waits, func() (*nats.Conn, error) { return o.Dial(ConnOptions(o.Log)...) })
+		nc, err := dialUntilReady(ctx, o.Log, waiting, func() (*nats.Conn, error) { return o.Dial(ConnOptions(o.Log)...) })
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -171,6 +175,7 @@ func (o ServeOptions) nats(ctx context.Context, waits func(error)) (*nats.Conn, 
 	return nc, keys, func() { nc.Close(); server.Close() }, nil
 }
 
+// embeddedKeys reads the broker's key if NATS is embedded.
 func (o ServeOptions) embeddedKeys() (*messages.Keyring, error) {
 	if o.KeyFile != "" {
 		return keyfile.Read(o.KeyFile)

@@ -11,17 +11,19 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Main runs a program as the process that it is, and exits.
+// Main runs a program in this process and exits. SIGINT and SIGTERM end the context of the
+// command; a second signal ends the process at once.
 func Main(program string, newRoot func(*Environment) *cobra.Command) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	context.AfterFunc(ctx, stop)
 	env := System(program)
 	code := Run(ctx, env, newRoot(env), os.Args[1:])
 	stop()
 	os.Exit(code)
 }
 
-// Run runs a program's root command and returns the exit code.
+// Run runs a program's root command with these arguments and returns the exit code. It
+// writes the error, if there is one, to standard error on one line.
 func Run(ctx context.Context, env *Environment, root *cobra.Command, args []string) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -37,10 +39,10 @@ func Run(ctx context.Context, env *Environment, root *cobra.Command, args []stri
 	return ExitFailed
 }
 
-// NewRoot returns a program's root command without subcommands.
+// NewRoot makes a command a program's root command.
 func NewRoot(env *Environment, root *cobra.Command) *cobra.Command {
 	root.Version = Version()
-	root.SilenceErrors = true // Run prints them, on one line
+	root.SilenceErrors = true // Run prints them
 	root.SilenceUsage = true
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
@@ -51,7 +53,7 @@ func NewRoot(env *Environment, root *cobra.Command) *cobra.Command {
 	return root
 }
 
-// Version is the module's version that the program was built from.
+// Version returns the version of the module that the program was built from.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
@@ -60,20 +62,30 @@ func Version() string {
 	return info.Main.Version
 }
 
-// Argument demands exactly one argument and names it.
+// Argument requires exactly one argument, which errors call name.
 func Argument(name string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != 1 {
-			return Usagef(`%s takes one %s, and got %d; see "%s --help"`, cmd.Name(), name, len(args), cmd.CommandPath())
+			return Usagef(`%s takes one %s, not %d; see "%s --help"`, cmd.Name(), name, len(args), cmd.CommandPath())
 		}
 		return nil
 	}
 }
 
-// NoArguments demands that there are none.
+// OptionalArgument requires at most one argument, which errors call name.
+func OptionalArgument(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return Usagef(`%s takes one %s, not %d; see "%s --help"`, cmd.Name(), name, len(args), cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// NoArguments requires that there are no arguments.
 func NoArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return Usagef(`%s takes no argument, and got %q; see "%s --help"`, cmd.Name(), args[0], cmd.CommandPath())
+		return Usagef(`%s takes no arguments; %q is one; see "%s --help"`, cmd.Name(), args[0], cmd.CommandPath())
 	}
 	return nil
 }

@@ -13,8 +13,9 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Connection is how to reach NATS, in the words of the nats command: its flags,
-// its variables and its contexts.
+// Connection is how to reach NATS. It has the flags, variables and contexts of the nats
+// command. A connection whose Server and Context are "" uses the selected context, or
+// [nats.DefaultURL].
 type Connection struct {
 	Server, Context             string
 	creds, nkey                 string
@@ -24,7 +25,7 @@ type Connection struct {
 	Timeout                     time.Duration
 }
 
-// setting is a flag of a connection and the variable that stands in for it.
+// setting is a flag of a connection and the environment variable of its default.
 type setting struct {
 	into                   *string
 	flag, short, env, help string
@@ -33,7 +34,7 @@ type setting struct {
 func (c *Connection) settings() []setting {
 	return []setting{
 		{&c.Server, "server", "s", "NATS_URL", "NATS server `URL`s, separated by commas (default " + nats.DefaultURL + ")"},
-		{&c.Context, "context", "", "NATS_CONTEXT", "`name` of a context of the nats command; the selected one where no server is named"},
+		{&c.Context, "context", "", "NATS_CONTEXT", "`name` of a context of the nats command (default: the selected one, unless a server is given)"},
 		{&c.creds, "creds", "", "NATS_CREDS", "credentials `file`"},
 		{&c.nkey, "nkey", "", "NATS_NKEY", "`file` with a user's nkey seed"},
 		{&c.user, "user", "", "NATS_USER", "user `name`"},
@@ -57,10 +58,11 @@ func (c *Connection) Register(cmd *cobra.Command) {
 		}
 		cmd.Flags().StringVarP(s.into, s.flag, s.short, "", help)
 	}
-	cmd.Flags().DurationVar(&c.Timeout, "timeout", 30*time.Second, "how long to wait for an answer")
+	cmd.Flags().DurationVar(&c.Timeout, "timeout", 30*time.Second, "how long to wait for a reply")
 }
 
-// Check fills in what the variables say and refuses what can't be.
+// Check takes defaults from the environment variables. It returns a usage error if the
+// flags contradict each other.
 func (c *Connection) Check(env *Environment) error {
 	for _, s := range c.settings() {
 		if *s.into == "" && s.env != "" {
@@ -80,7 +82,7 @@ func (c *Connection) Check(env *Environment) error {
 	return err
 }
 
-// Namespace is the installation that --prefix chooses.
+// Namespace returns the namespace that --prefix chooses, or a usage error.
 func (c *Connection) Namespace() (messages.Namespace, error) {
 	ns, err := messages.NewNamespace(c.base)
 	if err != nil {
@@ -89,7 +91,8 @@ func (c *Connection) Namespace() (messages.Namespace, error) {
 	return ns, nil
 }
 
-// Dial connects, once check was content. The name is shown by NATS's own tools.
+// Dial connects to NATS. Check must have succeeded. The name is the name of the connection
+// in the NATS server's monitoring.
 func (c *Connection) Dial(env *Environment, name string, options ...nats.Option) (*nats.Conn, error) {
 	settings, err := c.natsContext()
 	if err != nil {
@@ -98,20 +101,20 @@ func (c *Connection) Dial(env *Environment, name string, options ...nats.Option)
 	all := append([]nats.Option{
 		nats.Name(name), nats.Timeout(min(c.Timeout, connectTimeout)),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			if !errors.Is(err, nats.ErrPermissionViolation) { // the client tells of those itself
+			if !errors.Is(err, nats.ErrPermissionViolation) { // the client returns those as errors
 				env.Note("NATS: %s", err)
 			}
 		}),
 	}, options...)
 	nc, err := settings.Connect(all...)
 	if err != nil {
-		return nil, refused(err, settings.ServerURL())
+		return nil, dialError(err, settings.ServerURL())
 	}
 	return nc, nil
 }
 
-// Streams connects a command that reads streams itself, which are where the flags say.
-// The connection is the result's, for the caller to close.
+// Streams connects to NATS for a command that reads streams itself. The caller closes the
+// connection of the result.
 func (c *Connection) Streams(env *Environment, name string) (jetstream.JetStream, messages.Namespace, error) {
 	ns, err := c.Namespace()
 	if err != nil {
@@ -133,9 +136,9 @@ func (c *Connection) Streams(env *Environment, name string) (jetstream.JetStream
 	return js, ns, err
 }
 
-// natsContext puts flags over a context of the nats command's. The selected
-// context counts only where no server is named: its credentials are not for any
-// other server.
+// natsContext returns the settings of the flags over those of a context of the nats
+// command. The selected context is used only if the flags name no server: its credentials
+// must not be sent to another server.
 func (c *Connection) natsContext() (*natscontext.Context, error) {
 	authenticates := c.creds+c.nkey+c.user+c.token != ""
 	flags := []natscontext.Option{
@@ -147,10 +150,10 @@ func (c *Connection) natsContext() (*natscontext.Context, error) {
 	load := c.Context != "" || c.Server == "" && natscontext.SelectedContext() != ""
 	saved, err := natscontext.New(c.Context, load, flags...)
 	if err != nil {
-		return nil, fmt.Errorf(`NATS context %q: %w; "nats context ls" shows the contexts there are`, c.Context, err)
+		return nil, fmt.Errorf(`NATS context %q: %w; "nats context ls" lists the contexts`, c.Context, err)
 	}
 	if load && authenticates {
-		// A context has one way to authenticate, and it would go before the flags'.
+		// A context has one way to authenticate, and it takes precedence over the flags.
 		saved, err = natscontext.New("", false, append([]natscontext.Option{
 			natscontext.WithServerURL(saved.ServerURL()), natscontext.WithCertificate(saved.Certificate()),
 			natscontext.WithKey(saved.Key()), natscontext.WithCA(saved.CA()),
@@ -164,5 +167,5 @@ func (c *Connection) natsContext() (*natscontext.Context, error) {
 	return saved, nil
 }
 
-// connectTimeout bounds the making of a connection; an answer may take longer.
+// connectTimeout bounds a connection attempt; a reply may take longer.
 const connectTimeout = 5 * time.Second

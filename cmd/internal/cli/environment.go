@@ -10,22 +10,22 @@ import (
 	"time"
 )
 
-// Environment is all that the program sees of the world outside NATS and the
-// files that its flags name.
+// Environment is what a program uses of the process around it, apart from NATS and the
+// files that its flags name. It is safe for concurrent use.
 type Environment struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 	Now            func() time.Time
-	// Terminal says whether a person sits at the other end of a stream; nil:
-	// nobody does.
+	// Terminal reports whether a stream is a terminal; nil: no stream is.
 	Terminal func(stream any) bool
-	// Program is the program's name, which begins each note; "" is "lessor".
+	// Program is the name of the program, with which each note begins; "" is "lessor".
 	Program string
 
-	notes sync.Mutex // NATS reports errors from its own goroutines
+	notes sync.Mutex // notes come from NATS's goroutines, too
 }
 
+// System returns the environment of this process.
 func System(program string) *Environment {
 	return &Environment{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Now: time.Now, Terminal: isTerminal,
@@ -33,8 +33,7 @@ func System(program string) *Environment {
 	}
 }
 
-// isTerminal says whether a stream is a terminal: a character device, and not the
-// one that stands for nothing.
+// isTerminal reports whether a stream is a character device other than the null device.
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	if !ok {
@@ -48,14 +47,13 @@ func isTerminal(stream any) bool {
 	return err != nil || !os.SameFile(info, null)
 }
 
-// HasTerminal is Terminal, for environments that have none.
-func (e *Environment) HasTerminal(stream any) bool { return e.Terminal != nil && e.Terminal(stream) }
+// IsTerminal reports whether a stream of the environment is a terminal.
+func (e *Environment) IsTerminal(stream any) bool { return e.Terminal != nil && e.Terminal(stream) }
 
-// Note writes a line for the person at the terminal, who may have sent the
-// output elsewhere.
+// Note writes one line to standard error. Line breaks in it become "; ".
 func (e *Environment) Note(format string, args ...any) {
 	e.notes.Lock()
 	defer e.notes.Unlock()
 	line := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; ")
-	_, _ = fmt.Fprintln(e.Stderr, cmp.Or(e.Program, "lessor")+": "+line) // nowhere else to say that this failed
+	_, _ = fmt.Fprintln(e.Stderr, cmp.Or(e.Program, "lessor")+": "+line) // there is no other place to report the error
 }

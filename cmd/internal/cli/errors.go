@@ -10,19 +10,20 @@ import (
 // Exit codes.
 const (
 	ExitOK     = 0
-	ExitFailed = 1 // what was asked for did not work
-	ExitUsage  = 2 // what was asked for makes no sense
+	ExitFailed = 1 // the command failed
+	ExitUsage  = 2 // the command line is wrong
 )
 
-// usageError is a command that makes no sense, found before anything was done.
+// usageError is an error of the command line, found before the command did anything.
 type usageError struct{ error }
 
 func (u usageError) Unwrap() error { return u.error }
 
+// Usagef returns an error for which [Run] returns ExitUsage.
 func Usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// FlagError makes err, about the value of a flag or an argument, a usage error
-// that names it. The code of an [messages.Error] means nothing there.
+// FlagError returns a usage error about the value of a flag or an argument. The code of a
+// [messages.Error] is left out.
 func FlagError(name string, err error) error {
 	var e *messages.Error
 	if errors.As(err, &e) {
@@ -31,7 +32,8 @@ func FlagError(name string, err error) error {
 	return Usagef("%s: %w", name, err)
 }
 
-// CheckToken refuses a flag or an argument that is no subject token.
+// CheckToken returns a usage error if the value of a flag or an argument is not one
+// subject token.
 func CheckToken(name, value string) error {
 	if err := messages.CheckToken(name, value); err != nil {
 		return usageError{errors.New(messages.AsError(err).Message)}

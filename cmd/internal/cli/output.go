@@ -9,15 +9,15 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Row writes a line of a table, unless its value is empty. Errors come with the
-// table's Flush.
+// Row writes a line of a table, unless its value is empty. The table's Flush returns the
+// error, if there is one.
 func Row(w io.Writer, name, value string) {
 	if value != "" {
 		_, _ = fmt.Fprintf(w, "%s\t%s\n", name, value)
 	}
 }
 
-// Until writes a time and how far it is from now, or "" for no time.
+// Until returns a time and how far it is from now, or "" for the zero time.
 func Until(t, now time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -33,10 +33,10 @@ func Until(t, now time.Time) string {
 	return fmt.Sprintf("%s (in %s)", stamp, messages.Duration(d))
 }
 
-// OneLine keeps a text in its row.
+// OneLine returns a text with "; " for each line break.
 func OneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ") }
 
-// OrDash fills the cell of a table that would be empty.
+// OrDash returns the text, or "-" if it is empty.
 func OrDash(s string) string {
 	if s == "" {
 		return "-"
@@ -44,7 +44,7 @@ func OrDash(s string) string {
 	return s
 }
 
-// WriteReply prints a reply as it is on the wire.
+// WriteReply writes a reply as it is on the wire, and a line break.
 func WriteReply(w io.Writer, r messages.Reply) error {
 	data, err := r.Encode()
 	if err != nil {

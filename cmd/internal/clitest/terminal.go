@@ -28,8 +28,8 @@ type Terminal struct {
 	Stdin     string
 	// Interactive is whether a user sits at the terminal.
 	Interactive bool
-	// Stdout takes the output; nil returns it from Run.
-	Stdout io.Writer
+	// Stdout and Stderr take the output; nil returns it from Run.
+	Stdout, Stderr io.Writer
 	// Clock is the time; nil stands still at [Now].
 	Clock func() time.Time
 }
@@ -45,6 +45,9 @@ func (x Terminal) Run(ctx context.Context, args ...string) (stdout, stderr strin
 	}
 	if x.Stdout != nil {
 		env.Stdout = x.Stdout
+	}
+	if x.Stderr != nil {
+		env.Stderr = x.Stderr
 	}
 	if x.Clock != nil {
 		env.Now = x.Clock

@@ -1,3 +1,4 @@
+// Package keyfile reads and creates the files with the broker's own key.
 package keyfile
 
 import (
@@ -11,14 +12,14 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Name is the broker's key in the store of an embedded server.
+// Name is the name of the key file in the store of an embedded NATS server.
 const Name = "broker.key"
 
-// Read reads a key file.
+// Read reads a key file. Its errors never show the key.
 func Read(path string) (*messages.Keyring, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf(`the broker's key: %w; make one with "lessor key new > FILE"`, err)
+		return nil, fmt.Errorf(`the broker's key: %w; create one with "lessor key new > FILE"`, err)
 	}
 	defer clear(data)
 	keys, err := messages.ParseKeyring(data)
@@ -28,7 +29,7 @@ func Read(path string) (*messages.Keyring, error) {
 	return keys, nil
 }
 
-// New returns a new key that is stored nowhere.
+// New returns a new key that is not stored.
 func New() (*messages.Keyring, error) {
 	seed, err := messages.NewKey()
 	if err != nil {
@@ -37,8 +38,8 @@ func New() (*messages.Keyring, error) {
 	return messages.ParseKeyring(seed)
 }
 
-// ReadOrCreate reads the key in a store, and makes it on the first start, for this
-// user alone.
+// ReadOrCreate reads the key file in a store. If there is none, it creates one that only
+// this user can read.
 func ReadOrCreate(store string) (*messages.Keyring, error) {
 	path := filepath.Join(store, Name)
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {

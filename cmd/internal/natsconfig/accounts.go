@@ -1,3 +1,10 @@
+// Package natsconfig makes the configuration of NATS servers from a list of identities: an
+// account for the brokers, one for auditors, and one for each operator and each requester,
+// with the least permissions that work.
+//
+// [ParseIdentities] reads the list and [Identities.Accounts] makes the accounts of it.
+// [WriteStatic] and [WriteJWT] write a folder with the configuration, and the keys of its
+// users.
 package natsconfig
 
 import (
@@ -8,77 +15,78 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// The NATS accounts beside the requesters', each of which has its requester's name.
-// No requester can have one of these: theirs are in lower case.
+// The NATS accounts that are not a requester's. A requester's account has the requester's
+// name, which is in lower case and so can't be one of these.
 const (
 	brokerAccount  = "LESSOR"
 	auditorAccount = "AUDITORS"
 	systemAccount  = "SYS"
 )
 
-// operatorAccount is the account of an operator. Each has its own, which imports what
-// is asked under the operator's name: the events tell the name.
+// operatorAccount returns the name of an operator's account. Each operator has one, which
+// imports the admin subjects under the operator's name: events contain that name.
 func operatorAccount(name string) string { return "OPERATOR_" + name }
 
-// systemUser is the one user of the system account.
+// systemUser is the only user of the system account.
 const systemUser = "sys"
 
-// Account is an account of the NATS servers. All of its users have one role.
+// Account is a NATS account. All of its users have the same role.
 type Account struct {
 	name, role string
 	users      []string
-	// may is what a user may, who has this name. nil: everything.
+	// may returns the permissions of the user with this name; nil: the users may do
+	// everything.
 	may              func(name string) Permissions
 	jetStream        bool
-	limits           Limits // zero: none
+	limits           Limits // zero: no limits
 	exports, imports []Share
 }
 
-// Permissions are what a user may publish and subscribe to, and nothing else.
+// Permissions are the only subjects that a user may publish and subscribe to.
 type Permissions struct {
 	publish, subscribe []string
-	// answers is how many messages, and for how long, may be published to the
-	// reply subject of a message that was received. Zero: none.
+	// answers is how many messages the user may publish to the reply subject of a message
+	// that it received, and within is for how long. 0: none.
 	answers int
 	within  time.Duration
 }
 
-// Limits bound what an account may take of a server. Leaf nodes are not let in.
+// Limits bound an account's use of a server. Leaf nodes are not allowed.
 type Limits struct {
 	connections, subscriptions, payload int64
 }
 
-// Share is what an account exports to some others, or imports from another.
+// Share is an export of an account to some others, or an import from another.
 type Share struct {
 	kind    shareKind
 	subject string
-	with    []string // accounts: who may import, or whose it is
-	to      string   // the importer's subject for it; "": the same
-	// many says that a request to a service may be answered more than once.
+	with    []string // the accounts that may import it, or the exporting account
+	to      string   // the importer's local subject; "": the same
+	// many allows more than one reply to a request to a service.
 	many bool
 }
 
 type shareKind string
 
-// The kinds of what is shared.
+// The kinds of shares.
 const (
 	service shareKind = "service" // requests of the importer, answered by the exporter
 	stream  shareKind = "stream"  // messages of the exporter
 )
 
-// requesterLimits hold for each requester's account: a message of the longest body
-// with its headers, and connections for a job on many machines.
+// requesterLimits are the limits of a requester's account: payloads of the longest request
+// body with its headers, and connections for a job on many machines.
 var requesterLimits = Limits{connections: 256, subscriptions: 4096, payload: messages.MaxBody + 16<<10}
 
-// officeLimits hold for operators and auditors. The longest message puts a
-// definition.
-var officeLimits = Limits{connections: 64, subscriptions: 1024, payload: messages.MaxSecretBody + 16<<10}
+// operatorLimits are the limits of the accounts of operators and auditors. The longest
+// payload is a definition.
+var operatorLimits = Limits{connections: 64, subscriptions: 1024, payload: messages.MaxSecretBody + 16<<10}
 
-// Accounts are the accounts for these people, in an order of their own.
+// Accounts returns the NATS accounts of these identities, in a fixed order.
 //
-// Nobody but brokers has a right inside the brokers' account, because there a right
-// to publish is one to have the server publish: it answers on the reply subject that
-// a message names, and a consumer delivers to any subject, with its own authority.
+// Only brokers have permissions in the brokers' account. A permission to publish there lets
+// a user make the server publish on any subject with the server's authority: the server
+// replies on the reply subject of a message, and a consumer delivers to any subject.
 func (p Identities) Accounts() ([]Account, error) {
 	n, err := messages.NewNamespace(p.Prefix)
 	if err != nil {
@@ -86,7 +94,7 @@ func (p Identities) Accounts() ([]Account, error) {
 	}
 	brokers := Account{
 		name: brokerAccount, role: "broker", users: slices.Sorted(slices.Values(p.Brokers)), jetStream: true,
-		may: func(name string) Permissions { return brokerMay(n, name) },
+		may: func(name string) Permissions { return brokerPermissions(n, name) },
 	}
 	var others []Account
 	for name := range p.Requesters {
@@ -94,11 +102,11 @@ func (p Identities) Accounts() ([]Account, error) {
 			name: name, role: "requester", users: []string{name}, limits: requesterLimits,
 			may: func(user string) Permissions {
 				return Permissions{
-					publish: requesterAsks(n, user, p.Requesters[name]), subscribe: inbox(user),
+					publish: requesterSubjects(n, user, p.Requesters[name]), subscribe: inbox(user),
 					answers: 1, within: 2 * time.Minute, // confirmations
 				}
 			},
-			imports: imported(service, requesterAsks(n, name, p.Requesters[name])),
+			imports: imported(service, requesterSubjects(n, name, p.Requesters[name])),
 		})
 	}
 	slices.SortFunc(others, func(a, b Account) int { return strings.Compare(a.name, b.name) })
@@ -106,23 +114,23 @@ func (p Identities) Accounts() ([]Account, error) {
 	live := Share{kind: stream, subject: n.EventFilter(), with: []string{brokerAccount}}
 	for _, name := range slices.Sorted(slices.Values(p.Operators)) {
 		others = append(others, Account{
-			name: operatorAccount(name), role: "operator", users: []string{name}, limits: officeLimits,
+			name: operatorAccount(name), role: "operator", users: []string{name}, limits: operatorLimits,
 			may: func(user string) Permissions {
 				return Permissions{
-					publish:   []string{operatorAsks(n, user), eventHistory(n)},
+					publish:   []string{operatorSubjects(n, user), eventHistory(n)},
 					subscribe: append(inbox(user), n.EventFilter()),
 				}
 			},
-			imports: append(imported(service, []string{operatorAsks(n, name)}), history, live),
+			imports: append(imported(service, []string{operatorSubjects(n, name)}), history, live),
 		})
 	}
 	if len(p.Auditors) > 0 {
-		audits := verifies(n)
+		audits := auditImports(n)
 		others = append(others, Account{
-			name: auditorAccount, role: "auditor", users: slices.Sorted(slices.Values(p.Auditors)), limits: officeLimits,
+			name: auditorAccount, role: "auditor", users: slices.Sorted(slices.Values(p.Auditors)), limits: operatorLimits,
 			may: func(user string) Permissions {
 				return Permissions{
-					publish:   append(locals(audits), eventHistory(n)),
+					publish:   append(localSubjects(audits), eventHistory(n)),
 					subscribe: append(inbox(user), n.EventFilter()),
 				}
 			},
@@ -136,7 +144,7 @@ func (p Identities) Accounts() ([]Account, error) {
 	return append([]Account{brokers}, append(others, system)...), nil
 }
 
-// export shares with an account what it imports, and with nobody else.
+// export exports to an account what the account imports.
 func (a *Account) export(to Account) {
 	for _, i := range to.imports {
 		at := slices.IndexFunc(a.exports, func(e Share) bool { return e.kind == i.kind && e.subject == i.subject })
@@ -151,6 +159,7 @@ func (a *Account) export(to Account) {
 	}
 }
 
+// imported returns imports of these subjects from the brokers' account.
 func imported(kind shareKind, subjects []string) []Share {
 	var all []Share
 	for _, s := range subjects {
@@ -159,13 +168,13 @@ func imported(kind shareKind, subjects []string) []Share {
 	return all
 }
 
-// inbox are the subjects on which a user has its answers. The prefix is its own: in
-// the one that all users have, each would see the others'.
+// inbox returns the subjects on which a user receives replies. Each user has a prefix of
+// its own: with the common prefix users could read the replies to each other.
 func inbox(name string) []string { return []string{"_INBOX_" + name + ".>"} }
 
-// requesterAsks are the front door's subjects for an identity. What it may not lease
-// any more it may still give back.
-func requesterAsks(n messages.Namespace, identity string, secrets []string) []string {
+// requesterSubjects returns the API subjects of an identity. An identity may revoke and
+// read leases also of secrets that it may not lease any more.
+func requesterSubjects(n messages.Namespace, identity string, secrets []string) []string {
 	var all []string
 	for _, s := range secrets {
 		all = append(all, n.API("request", identity, s), n.API("renew", identity, s, "*"))
@@ -173,24 +182,25 @@ func requesterAsks(n messages.Namespace, identity string, secrets []string) []st
 	return append(all, n.API("revoke", identity, "*", "*"), n.API("get", identity, "*", "*"), n.API("list", identity))
 }
 
-// operatorAsks are the admin service's subjects for an operator of this name.
-func operatorAsks(n messages.Namespace, name string) string { return n.AdminAs(name, ">") }
+// operatorSubjects returns the admin subjects of the operator with this name.
+func operatorSubjects(n messages.Namespace, name string) string { return n.AdminAs(name, ">") }
 
-// verifies is what verifying the events takes: reading them, how far the stream is, and
-// the brokers' marks, which are in the state bucket. They are imported as another
-// JetStream domain: on JetStream's own subjects the server answers each account itself.
-func verifies(n messages.Namespace) []Share {
+// auditImports returns the imports for the verification of events: of the events, of the
+// state of their stream, and of the brokers' marks in the state bucket. They are imported
+// as another JetStream domain, since on JetStream's own subjects the server answers each
+// account itself.
+func auditImports(n messages.Namespace) []Share {
 	history := imported(service, []string{eventHistory(n)})
 	history[0].many = true
-	all := append(imported(service, append([]string{"$JS.API.STREAM.INFO." + n.EventStream()}, read(n.StateBucket())...)), history...)
+	all := append(imported(service, append([]string{"$JS.API.STREAM.INFO." + n.EventStream()}, readSubjects(n.StateBucket())...)), history...)
 	for i := range all {
 		all[i].to = "$JS." + n.Prefix() + ".API." + strings.TrimPrefix(all[i].subject, "$JS.API.")
 	}
 	return all
 }
 
-// locals are the importer's subjects of what it imports as something else.
-func locals(shares []Share) []string {
+// localSubjects returns the importer's local subjects of shares.
+func localSubjects(shares []Share) []string {
 	var all []string
 	for _, s := range shares {
 		all = append(all, s.to)
@@ -198,7 +208,7 @@ func locals(shares []Share) []string {
 	return all
 }
 
-// adminSubjects are the admin service's subjects for an operator of no name.
+// adminSubjects returns the admin subjects without an operator's name.
 func adminSubjects(n messages.Namespace) []string {
 	var all []string
 	for _, v := range []messages.AdminVerb{
@@ -212,7 +222,7 @@ func adminSubjects(n messages.Namespace) []string {
 	return append(all, n.AdminSweep(), n.AdminRestore(), n.AdminKey())
 }
 
-// eventHistory is the subject on which the stream of events is read, message by
-// message. Unlike a consumer it delivers nowhere but to the reply subject, which is
-// the reader's own where the reader comes by a service import.
+// eventHistory returns the subject on which the event stream is read, message by message.
+// Unlike a consumer, a direct get delivers only to the reply subject, which belongs to the
+// reader if it uses a service import.
 func eventHistory(n messages.Namespace) string { return "$JS.API.DIRECT.GET." + n.EventStream() }

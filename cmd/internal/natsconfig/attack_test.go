@@ -20,9 +20,9 @@ import (
 	"github.com/lessorhq/lessor/messages/record"
 )
 
-// siege is a NATS world with people in it: alice, who attacks, and bob.
-type siege struct {
-	*natsWorld
+// attackTest is a test world in which alice attacks bob.
+type attackTest struct {
+	*testWorld
 	alice, bob *nats.Conn
 	js         jetstream.JetStream // with the broker's rights
 	own        messages.Lease      // alice's
@@ -31,17 +31,17 @@ type siege struct {
 	revision   uint64              // of the victim's record
 }
 
-func newSiege(t *testing.T, setup natsSetup, change ...func(*server.Options)) *siege {
+func newAttackTest(t *testing.T, setup natsSetup, change ...func(*server.Options)) *attackTest {
 	t.Helper()
-	w := newNATSWorld(t, setup, change...)
+	w := newTestWorld(t, setup, change...)
 	w.serve()
-	s := &siege{natsWorld: w, alice: w.connect("requester", "alice"), bob: w.connect("requester", "bob"), js: w.inspect()}
+	s := &attackTest{testWorld: w, alice: w.connect("requester", "alice"), bob: w.connect("requester", "bob"), js: w.inspect()}
 	s.own = *s.lease(s.alice, "alice", "").Lease
 	return s
 }
 
-// next is the siege of one attack, with a victim of its own.
-func (s *siege) next() *siege {
+// next returns the test of one attack, with a lease of bob's as its victim.
+func (s *attackTest) next() *attackTest {
 	s.t.Helper()
 	if rec, _, ok := s.record(s.own.Name); !ok || rec.State != messages.StateActive {
 		s.own = *s.lease(s.alice, "alice", "").Lease
@@ -49,7 +49,7 @@ func (s *siege) next() *siege {
 	w := *s
 	r := w.lease(w.bob, "bob", "")
 	w.victim, w.key = *r.Lease, r.Credentials.AccessKeyID
-	clitest.Eventually(s.t, "the delivery is written down", func() bool {
+	clitest.Eventually(s.t, "the delivery is recorded", func() bool {
 		rec, revision, ok := w.record(w.victim.Name)
 		w.revision = revision
 		return ok && rec.Settled()
@@ -57,8 +57,8 @@ func (s *siege) next() *siege {
 	return &w
 }
 
-// record reads a lease's record as the broker does.
-func (s *siege) record(name string) (record.Record, uint64, bool) {
+// record reads a lease's record from the stream's leader.
+func (s *attackTest) record(name string) (record.Record, uint64, bool) {
 	s.t.Helper()
 	stream, err := s.js.Stream(s.t.Context(), "KV_"+s.ns.LeaseBucket())
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -74,33 +74,33 @@ func (s *siege) record(name string) (record.Record, uint64, bool) {
 	return rec, m.Sequence, err == nil
 }
 
-// victimHarmed says what has become of bob's lease, if anything has.
-func (s *siege) victimHarmed() string {
+// victimHarmed returns what has changed about bob's lease; "": nothing.
+func (s *attackTest) victimHarmed() string {
 	rec, revision, ok := s.record(s.victim.Name)
 	switch {
 	case !ok:
-		return "the record is gone, or can't be read"
+		return "the record is missing, or can't be read"
 	case revision != s.revision:
 		return fmt.Sprintf("the record was written: %s, %d renewals", rec.State, rec.Renewals)
 	}
 	if _, ok := s.sim.User(s.victim.Username); !ok {
-		return "the user is gone"
+		return "the user is deleted"
 	}
 	return ""
 }
 
-// kvVictim is the subject on which bob's record is written.
-func (s *siege) kvVictim() string { return "$KV." + s.ns.LeaseBucket() + "." + s.victim.Name }
+// kvVictim returns the subject of bob's record.
+func (s *attackTest) kvVictim() string { return "$KV." + s.ns.LeaseBucket() + "." + s.victim.Name }
 
-// door is the front door's subject about bob's lease.
-func (s *siege) door(verb string) string { return s.ns.API(verb, s.victim.Name) }
+// api returns the API's subject for bob's lease.
+func (s *attackTest) api(verb string) string { return s.ns.API(verb, s.victim.Name) }
 
-// settled waits until the broker has handled all that the streams have.
-func (s *siege) settled() {
+// settled waits until the broker has handled all messages in the streams.
+func (s *attackTest) settled() {
 	s.t.Helper()
 	l := s.lease(s.alice, "alice", "")
-	s.ask(s.alice, s.ns.API("renew", l.Lease.Name), "")
-	s.ask(s.alice, s.ns.API("revoke", l.Lease.Name), "")
+	s.request(s.alice, s.ns.API("renew", l.Lease.Name), "")
+	s.request(s.alice, s.ns.API("revoke", l.Lease.Name), "")
 	clitest.Eventually(s.t, "the streams are empty", func() bool {
 		for _, v := range []messages.Verb{messages.VerbRequest, messages.VerbRenew, messages.VerbRevoke, messages.VerbConfirm} {
 			stream, err := s.js.Stream(s.t.Context(), s.ns.Stream(v))
@@ -113,9 +113,9 @@ func (s *siege) settled() {
 	})
 }
 
-// heard listens, as somebody, and tells whether anything came. NATS may not allow
-// it to listen.
-func (s *siege) heard(nc *nats.Conn, subjects ...string) func() string {
+// listen subscribes and returns a function that returns what was received; "": nothing.
+// NATS may refuse the subscriptions.
+func (s *attackTest) listen(nc *nats.Conn, subjects ...string) func() string {
 	s.t.Helper()
 	var subs []*nats.Subscription
 	for _, subject := range subjects {
@@ -127,44 +127,44 @@ func (s *siege) heard(nc *nats.Conn, subjects ...string) func() string {
 	return func() string {
 		for _, sub := range subs {
 			if m, err := sub.NextMsg(time.Millisecond); err == nil {
-				return fmt.Sprintf("heard on %s: %.80s", m.Subject, m.Data)
+				return fmt.Sprintf("received on %s: %.80s", m.Subject, m.Data)
 			}
 		}
 		return ""
 	}
 }
 
-// is says that an answer is of a kind that it should not be.
-func (a asked) is(kind string) func() string {
+// is returns harm if the reply is of this kind.
+func (a response) is(kind string) func() string {
 	return func() string {
 		if a.reply.Kind == kind {
-			return "the answer is " + kind
+			return "the reply is " + kind
 		}
 		return ""
 	}
 }
 
-// not says that an answer is not of the kind that it should be.
-func (a asked) not(kind string) func() string {
+// not returns harm if the reply is not of this kind.
+func (a response) not(kind string) func() string {
 	return func() string {
 		if a.reply.Kind != kind {
-			return fmt.Sprintf("the answer is %q, not %q: %v", a.reply.Kind, kind, a.reply.Error)
+			return fmt.Sprintf("the reply is %q, not %q: %v", a.reply.Kind, kind, a.reply.Error)
 		}
 		return ""
 	}
 }
 
-// holds says that an answer has what should not be in it.
-func (a asked) holds(text string) func() string {
+// holds returns harm if the reply contains this text.
+func (a response) holds(text string) func() string {
 	return func() string {
 		if a.msg != nil && bytes.Contains(a.msg.Data, []byte(text)) {
-			return "the answer holds " + text
+			return "the reply contains " + text
 		}
 		return ""
 	}
 }
 
-// anyOf is the first harm of several.
+// anyOf returns the first of several harms.
 func anyOf(harms ...func() string) func() string {
 	return func() string {
 		for _, h := range harms {
@@ -176,59 +176,60 @@ func anyOf(harms ...func() string) func() string {
 	}
 }
 
-// requestAlice is the stream's own subject for alice's requests, beside the front
-// door.
+// requestAlice is the stream's subject for alice's requests, which bypasses the API.
 const requestAlice = "lessor.request.alice.ci"
 
-// aimed is a request of alice's whose acknowledgement by the stream is to go somewhere.
-func (s *siege) aimed(reply string) { s.send(s.alice, requestAlice, reply, "{}") }
+// aimed sends a request of alice's with a forged reply subject for the stream's
+// acknowledgement.
+func (s *attackTest) aimed(reply string) { s.send(s.alice, requestAlice, reply, "{}") }
 
-// forged are headers that mean something to NATS or to the broker.
-func (s *siege) forged(header ...string) asked {
-	return s.ask(s.alice, s.ns.API("request", "alice", "ci"), "", header...)
+// forged sends a request with headers that mean something to NATS or to the broker.
+func (s *attackTest) forged(header ...string) response {
+	return s.request(s.alice, s.ns.API("request", "alice", "ci"), "", header...)
 }
 
-// endedBy says that a lease has ended for a reason.
-func (s *siege) endedBy(name string, reason messages.Reason) func() string {
+// endedBy returns harm if a lease has ended for this reason.
+func (s *attackTest) endedBy(name string, reason messages.Reason) func() string {
 	return func() string {
 		if rec, _, _ := s.record(name); rec.Reason == reason {
-			return "the lease has ended, it is said, by " + string(reason)
+			return "the lease has ended with the reason " + string(reason)
 		}
 		return ""
 	}
 }
 
-// lease is a lease's name.
+// lease returns a lease's name.
 func lease(l messages.Lease) messages.LeaseName {
 	return messages.LeaseName{Identity: l.Identity, Secret: l.Secret, ID: l.ID}
 }
 
-// named asks with names that are none, and is harm where one is served.
-func (s *siege) named(nc *nats.Conn, subject func(string) string) func() string {
+// useNames sends requests with invalid names. It is harm if one gets a lease.
+func (s *attackTest) useNames(nc *nats.Conn, subject func(string) string) func() string {
 	s.t.Helper()
 	var harms []func() string
 	for _, name := range names {
-		harms = append(harms, s.ask(nc, subject(name), "").is(messages.KindCredentials))
+		harms = append(harms, s.request(nc, subject(name), "").is(messages.KindCredentials))
 	}
 	return anyOf(harms...)
 }
 
-// told is the first event on a subject, as an auditor reads it.
-func (s *siege) told(subject string) asked {
+// event reads the first event on a subject as an auditor.
+func (s *attackTest) event(subject string) response {
 	s.t.Helper()
-	return s.ask(s.connect("auditor", "audrey"), eventHistory(s.ns), fmt.Sprintf(`{"seq":1,"next_by_subj":%q}`, subject))
+	return s.request(s.connect("auditor", "audrey"), eventHistory(s.ns), fmt.Sprintf(`{"seq":1,"next_by_subj":%q}`, subject))
 }
 
-// happened is how many events the stream has.
-func (s *siege) happened() uint64 {
+// eventCount returns the number of events in the stream.
+func (s *attackTest) eventCount() uint64 {
 	s.t.Helper()
 	stream, err := s.js.Stream(s.t.Context(), s.ns.EventStream())
 	s.ok(err)
 	return stream.CachedInfo().State.Msgs
 }
 
-// orders are an operator's, under a name: one that looks, and one that does something.
-func (s *siege) orders(nc *nats.Conn, name string) func() string {
+// commands sends two of an operator's commands under a name: one that reads, and one that
+// revokes.
+func (s *attackTest) commands(nc *nats.Conn, name string) func() string {
 	s.t.Helper()
 	as := func(subject string) string {
 		if name == "" {
@@ -236,32 +237,32 @@ func (s *siege) orders(nc *nats.Conn, name string) func() string {
 		}
 		return s.ns.AdminAs(name, subject)
 	}
-	return anyOf(s.ask(nc, as(s.ns.AdminSecret(messages.AdminList)), "").is(messages.KindSecrets),
-		s.ask(nc, as(s.ns.AdminLease(messages.AdminLeaseRevoke)), `{"lease":"`+s.victim.Name+`"}`).is(messages.KindAccepted), s.victimHarmed)
+	return anyOf(s.request(nc, as(s.ns.AdminSecret(messages.AdminList)), "").is(messages.KindSecrets),
+		s.request(nc, as(s.ns.AdminLease(messages.AdminLeaseRevoke)), `{"lease":"`+s.victim.Name+`"}`).is(messages.KindAccepted), s.victimHarmed)
 }
 
-// toldOf is harm that shows in an event of an operator's command.
-func (s *siege) toldOf(operator string) func() string {
+// commandEvent returns harm if there is an event of a command by this operator.
+func (s *attackTest) commandEvent(operator string) func() string {
 	return func() string {
-		return s.told("lessor.event._admin." + operator + ".*.command").holds("lessor.admin.command")()
+		return s.event("lessor.event._admin." + operator + ".*.command").holds("lessor.admin.command")()
 	}
 }
 
-// heardAfter is harm that shows when bob has asked for a lease.
-func (s *siege) heardAfter(heard func() string) func() string {
+// afterARequest returns the harm after bob has leased a secret.
+func (s *attackTest) afterARequest(heard func() string) func() string {
 	s.t.Helper()
 	s.lease(s.bob, "bob", "")
 	return heard
 }
 
-// TestAttacks tries every attack on the configuration that nats-config makes: all are
+// TestAttacks makes every attack on the configuration that nats-config makes: all are
 // refused.
 func TestAttacks(t *testing.T) {
 	t.Parallel()
 	for _, setup := range []natsSetup{staticUsers, jwtUsers} {
 		t.Run(string(setup), func(t *testing.T) {
 			t.Parallel()
-			s, refused := newSiege(t, setup), 0
+			s, refused := newAttackTest(t, setup), 0
 			var harms []func() string
 			for _, a := range attacks() {
 				harms = append(harms, a.do(s.next()))
@@ -281,8 +282,8 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
-// TestAttacksInOneAccount tries them where everybody is in the brokers' account, and
-// makes sure which succeed there.
+// TestAttacksInOneAccount makes every attack with all users in the brokers' account, and
+// checks which of them succeed.
 func TestAttacksInOneAccount(t *testing.T) {
 	t.Parallel()
 	for setup, succeeds := range map[natsSetup]func(attack) bool{
@@ -291,15 +292,15 @@ func TestAttacksInOneAccount(t *testing.T) {
 	} {
 		t.Run(string(setup), func(t *testing.T) {
 			t.Parallel()
-			s, succeeded := newSiege(t, setup), 0
+			s, succeeded := newAttackTest(t, setup), 0
 			whole := s.t
 			for _, a := range attacks() {
 				t.Run(a.name, func(t *testing.T) {
 					s.t = t
 					defer func() { s.t = whole }()
-					what := s.next().suffer(a, succeeds(a))
+					what := s.next().attempt(a, succeeds(a))
 					if (what != "") != succeeds(a) {
-						t.Fatalf("what came of it is %q; refused by: %s", what, a.alone)
+						t.Fatalf("the harm is %q; refused by: %s", what, a.alone)
 					}
 					if what != "" {
 						succeeded++
@@ -311,9 +312,9 @@ func TestAttacksInOneAccount(t *testing.T) {
 	}
 }
 
-// suffer makes an attack, and returns what came of it when all has been handled. One
-// that should succeed may take its time.
-func (s *siege) suffer(a attack, succeeds bool) (what string) {
+// attempt makes an attack and returns its harm after everything was handled. It waits for
+// an attack that should succeed.
+func (s *attackTest) attempt(a attack, succeeds bool) (what string) {
 	s.t.Helper()
 	harm := a.do(s)
 	if succeeds {
@@ -324,9 +325,9 @@ func (s *siege) suffer(a attack, succeeds bool) (what string) {
 	return harm()
 }
 
-// TestTheAttacksAreDocumented makes sure that the documentation has the list, and what
-// comes of each attack.
-func TestTheAttacksAreDocumented(t *testing.T) {
+// TestAttacksAreDocumented checks that the documentation has the list of attacks and their
+// results.
+func TestAttacksAreDocumented(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../../docs/nats-accounts.md")
 	if err != nil {

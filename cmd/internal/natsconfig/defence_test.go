@@ -15,30 +15,30 @@ import (
 )
 
 var defences = []defence{
-	{attack: "a stream's acknowledgement sent to JetStream's API", server: func(o *server.Options) { o.NoJetStreamStrict = true }, off: func(s *siege) {
-		// It is read as an order to purge up to the message's number, which must have
-		// got beyond the records'.
+	{attack: "a stream's acknowledgement sent to JetStream's API", server: func(o *server.Options) { o.NoJetStreamStrict = true }, off: func(s *attackTest) {
+		// It is read as a purge up to the message's sequence, which must be above those of
+		// the records.
 		_, last, _ := s.record(s.victim.Name)
 		for range last + 1 {
 			s.send(s.alice, requestAlice, "", `{"no":"request"}`)
 		}
 	}},
 	{attack: "a name of 10 kB", server: func(o *server.Options) { o.MaxControlLine = 64 << 10 }},
-	{attack: "Nats-Rollup on the records", off: func(s *siege) {
+	{attack: "Nats-Rollup on the records", off: func(s *attackTest) {
 		s.set("KV_"+s.ns.LeaseBucket(), func(c *jetstream.StreamConfig) { c.AllowRollup = true })
 	}},
-	{attack: "a direct get of another's record", off: func(s *siege) {
+	{attack: "a direct get of another's record", off: func(s *attackTest) {
 		s.set("KV_"+s.ns.LeaseBucket(), func(c *jetstream.StreamConfig) { c.AllowDirect = true })
 	}},
-	{attack: "Nats-Schedule on the stream, with another's revocation as target", off: func(s *siege) {
+	{attack: "Nats-Schedule on the stream, with another's revocation as target", off: func(s *attackTest) {
 		s.set(s.ns.Stream(messages.VerbRevoke), func(c *jetstream.StreamConfig) {
 			c.AllowMsgSchedules = true
-			c.Discard, c.DiscardNewPerSubject = jetstream.DiscardOld, false // with which NATS allows none
+			c.Discard, c.DiscardNewPerSubject = jetstream.DiscardOld, false // NATS allows no schedules with it
 		})
-		// A message that waits is one that NATS may send on.
+		// NATS may send on a message that is not consumed yet.
 		_, err := s.js.PauseConsumer(s.t.Context(), s.ns.Stream(messages.VerbRevoke), s.ns.Consumer(messages.VerbRevoke), time.Now().Add(time.Hour))
 		s.ok(err)
-	}, then: func(s *siege) {
+	}, then: func(s *attackTest) {
 		stream, err := s.js.Stream(s.t.Context(), s.ns.Stream(messages.VerbRevoke))
 		s.ok(err)
 		clitest.Eventually(s.t, "NATS sends the revocation", func() bool {
@@ -48,8 +48,8 @@ var defences = []defence{
 		_, err = s.js.ResumeConsumer(s.t.Context(), s.ns.Stream(messages.VerbRevoke), s.ns.Consumer(messages.VerbRevoke))
 		s.ok(err)
 	}},
-	{attack: "an auditor deletes from the audit log", off: func(s *siege) {
-		s.stop() // it would make the stream again, as it should be
+	{attack: "an auditor deletes events", off: func(s *attackTest) {
+		s.stop() // the broker would create the stream again with its settings
 		stream, err := s.js.Stream(s.t.Context(), s.ns.EventStream())
 		s.ok(err)
 		c := stream.CachedInfo().Config
@@ -62,8 +62,8 @@ var defences = []defence{
 	}},
 }
 
-// set changes a stream's settings.
-func (s *siege) set(stream string, change func(*jetstream.StreamConfig)) {
+// set changes the settings of a stream.
+func (s *attackTest) set(stream string, change func(*jetstream.StreamConfig)) {
 	s.t.Helper()
 	have, err := s.js.Stream(s.t.Context(), stream)
 	s.ok(err)
@@ -73,9 +73,9 @@ func (s *siege) set(stream string, change func(*jetstream.StreamConfig)) {
 	s.ok(err)
 }
 
-// TestEachSettingIsNeeded switches off each setting that refuses an attack in one
-// account without permissions: then it succeeds. What else is refused there, the
-// broker itself refuses.
+// TestEachSettingIsNeeded switches off each setting that refuses an attack in one account
+// without permissions: the attack then succeeds. The other attacks that are refused there
+// are refused by the broker.
 func TestEachSettingIsNeeded(t *testing.T) {
 	t.Parallel()
 	for _, d := range defences {
@@ -89,7 +89,7 @@ func TestEachSettingIsNeeded(t *testing.T) {
 			if d.server != nil {
 				change = append(change, d.server)
 			}
-			s := newSiege(t, openAccount, change...).next()
+			s := newAttackTest(t, openAccount, change...).next()
 			if d.off != nil {
 				d.off(s)
 			}
@@ -103,7 +103,7 @@ func TestEachSettingIsNeeded(t *testing.T) {
 	for _, a := range attacks() {
 		isSetting := a.alone == byStream || a.alone == byAPI || a.alone == byServer
 		if isSetting != slices.ContainsFunc(defences, func(d defence) bool { return d.attack == a.name }) {
-			t.Errorf("%s: refused by %q, and that it is needed is not tried here", a.name, a.alone)
+			t.Errorf("%s is refused by %q, and no defence is tested", a.name, a.alone)
 		}
 	}
 }

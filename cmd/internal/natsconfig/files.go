@@ -10,13 +10,13 @@ import (
 	"github.com/lessorhq/lessor/cmd/internal/atomicfile"
 )
 
-// The files of the servers. The first is the operators' own once it is there.
+// The files for the NATS servers. ConfFile is written only if it is missing.
 const (
 	ConfFile     = "lessor.conf"
 	accountsFile = "accounts.conf"
 )
 
-// serverConf is what a server is started with.
+// serverConf is the content of ConfFile.
 const serverConf = `# A NATS server for lessor. This file is yours: "lessor nats-config" makes it where it
 # is missing, and leaves it alone after that.
 
@@ -29,8 +29,7 @@ jetstream: {store_dir: "./jetstream"}
 include "./` + accountsFile + `"
 `
 
-// writeConf writes the accounts, and what a server is started with where there is
-// none.
+// writeConf writes the accounts, and ConfFile if it is missing.
 func writeConf(dir string, accounts []byte) error {
 	if err := writeFile(filepath.Join(dir, accountsFile), accounts, 0o644); err != nil {
 		return err
@@ -42,7 +41,7 @@ func writeConf(dir string, accounts []byte) error {
 	return writeFile(path, []byte(serverConf), 0o644)
 }
 
-// writeFile replaces a file, unless it is as it should be.
+// writeFile replaces a file, unless it has this content already.
 func writeFile(path string, data []byte, mode fs.FileMode) error {
 	old, err := os.ReadFile(path)
 	if err == nil && bytes.Equal(old, data) {

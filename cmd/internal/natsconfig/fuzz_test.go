@@ -14,9 +14,8 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// FuzzParseIdentities reads anything as the list of who uses lessor. Of what is taken
-// a configuration can be made that NATS reads, and in which no requester may ask as
-// another.
+// FuzzParseIdentities parses arbitrary lists of identities. An accepted list gives a
+// configuration that NATS can read, and in which no requester may publish as another.
 func FuzzParseIdentities(f *testing.F) {
 	shipped, err := os.ReadFile(filepath.Join("..", "..", "..", "deploy", "nats", "identities.yaml"))
 	if err != nil {
@@ -59,12 +58,12 @@ func FuzzParseIdentities(f *testing.F) {
 		if read, err := conf.Parse(text); err != nil || len(read["accounts"].(map[string]any)) != len(accounts) {
 			t.Errorf("NATS reads %d accounts, %v:\n%s", len(read), err, text)
 		}
-		mayNotAskAsAnother(t, accounts)
+		checkRequesterSubjects(t, accounts)
 	})
 }
 
-// mayNotAskAsAnother fails if a requester's subjects are another's, too.
-func mayNotAskAsAnother(t *testing.T, accounts []Account) {
+// checkRequesterSubjects checks that no two requesters share a subject.
+func checkRequesterSubjects(t *testing.T, accounts []Account) {
 	t.Helper()
 	owner := map[string]string{} // of the subjects up to the identity
 	for _, a := range accounts {
@@ -84,13 +83,13 @@ func mayNotAskAsAnother(t *testing.T, accounts []Account) {
 			}
 		}
 		if in := a.may(a.name).subscribe; len(in) != 1 || in[0] != "_INBOX_"+a.name+".>" {
-			t.Errorf("%s may listen on %v", a.name, in)
+			t.Errorf("%s may subscribe to %v", a.name, in)
 		}
 	}
 }
 
-// FuzzKeyFolder reads anything as a user's key: it is one of its kind, or is left
-// alone, and no error shows it.
+// FuzzKeyFolder reads arbitrary files as a user's key. A file that is not one is left alone,
+// and no error shows its content.
 func FuzzKeyFolder(f *testing.F) {
 	const seed = "SUAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 	f.Add([]byte(""))
@@ -122,11 +121,11 @@ func FuzzKeyFolder(f *testing.F) {
 		}
 		public, err := pair.PublicKey()
 		if err != nil || !nkeys.IsValidPublicUserKey(public) {
-			t.Errorf("%q is taken: %s, %v", data, public, err)
+			t.Errorf("%q is accepted: %s, %v", data, public, err)
 		}
 		signature, err := pair.Sign([]byte("x"))
 		if err != nil || pair.Verify([]byte("x"), signature) != nil {
-			t.Errorf("%q is taken, and signs nothing: %v", data, err)
+			t.Errorf("%q is accepted, and can't sign: %v", data, err)
 		}
 	})
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Identities are who uses lessor.
+// Identities are the users of an installation of lessor, by role.
 type Identities struct {
 	Prefix     string                 `json:"prefix,omitempty"`
 	Requesters map[string]SecretNames `json:"requesters"`
@@ -21,7 +21,7 @@ type Identities struct {
 	Auditors   []string               `json:"auditors"`
 }
 
-// SecretNames are the names of dynamic secrets. "*" alone is any.
+// SecretNames are names of dynamic secrets; {"*"} is any secret.
 type SecretNames []string
 
 // UnmarshalJSON reads a list of names, or "all".
@@ -43,8 +43,8 @@ func (m *SecretNames) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// ParseIdentities reads the list. A name becomes a part of subjects, and one that
-// is a wildcard would stand for everybody, so all are checked here.
+// ParseIdentities reads a list of identities in YAML or JSON. Names become tokens of
+// subjects, and a wildcard would match every identity, so each name is checked.
 func ParseIdentities(data []byte) (Identities, error) {
 	var p Identities
 	if err := yaml.UnmarshalStrict(data, &p); err != nil {
@@ -67,16 +67,16 @@ func ParseIdentities(data []byte) (Identities, error) {
 				return p, errors.New(messages.AsError(err).Message)
 			}
 			if slices.Contains(role.users[:i], name) {
-				return p, fmt.Errorf("the %s %q is there twice", role.name, name)
+				return p, fmt.Errorf("the %s %q is listed twice", role.name, name)
 			}
 		}
 	}
 	if len(p.Brokers) == 0 {
-		return p, errors.New("brokers: there is none; name at least one")
+		return p, errors.New("brokers: there are none; name at least one")
 	}
 	for name, secrets := range p.Requesters {
 		if len(secrets) == 0 {
-			return p, fmt.Errorf(`the requester %q may lease nothing; give a list of dynamic secrets, or "all"`, name)
+			return p, fmt.Errorf(`the requester %q may lease no secrets; give a list of dynamic secrets, or "all"`, name)
 		}
 	}
 	return p, nil

@@ -26,18 +26,18 @@ import (
 
 const (
 	oldestNode = 20
-	// installTimeout is how long npm may take, and nodeTimeout a program.
+	// installTimeout bounds npm, and nodeTimeout a program.
 	installTimeout = 2 * time.Minute
 	nodeTimeout    = 2 * time.Minute
 )
 
-// javaScript is the client, with the packages that it needs.
+// javaScript is a folder with the client and the packages that it needs.
 type javaScript struct {
 	t   *testing.T
 	dir string
 }
 
-// newJavaScript installs the client in a folder of the test's.
+// newJavaScript installs the client in a temporary folder. It needs node and npm.
 func newJavaScript(t *testing.T) javaScript {
 	t.Helper()
 	j := javaScript{t: t, dir: t.TempDir()}
@@ -54,7 +54,7 @@ func newJavaScript(t *testing.T) javaScript {
 	return j
 }
 
-// copy copies what is shipped, and not what somebody installed there.
+// copy copies the shipped files, without installed packages.
 func (j javaScript) copy() {
 	j.t.Helper()
 	files, err := os.ReadDir(javaScriptFolder)
@@ -75,8 +75,8 @@ func (j javaScript) copy() {
 	}
 }
 
-// install installs exactly the packages of the lock file, from npm's cache where they
-// are in it.
+// install installs exactly the packages of the lock file, from npm's cache if they are in
+// it.
 func (j javaScript) install() {
 	j.t.Helper()
 	ctx, cancel := context.WithTimeout(j.t.Context(), installTimeout)
@@ -89,7 +89,7 @@ func (j javaScript) install() {
 
 }
 
-// command is a program in the client's folder.
+// command returns a command that runs in the client's folder.
 func (j javaScript) command(ctx context.Context, variables []string, name string, args ...string) *exec.Cmd {
 	c := exec.CommandContext(ctx, name, args...)
 	c.Dir, c.Env = j.dir, append(os.Environ(), variables...)
@@ -97,7 +97,7 @@ func (j javaScript) command(ctx context.Context, variables []string, name string
 	return c
 }
 
-// run runs a program of node's and returns what it prints.
+// run runs a program and returns what it prints.
 func (j javaScript) run(t *testing.T, variables []string, name string, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), nodeTimeout)
@@ -106,13 +106,13 @@ func (j javaScript) run(t *testing.T, variables []string, name string, args ...s
 	return string(out), err
 }
 
-// TestAClientInJavaScript leases a key with the client that docs/examples shows, by the
+// TestJavaScriptClient leases a key with the client of docs/examples, which uses the
 // official NATS packages, from a requester's account.
-func TestAClientInJavaScript(t *testing.T) {
+func TestJavaScriptClient(t *testing.T) {
 	t.Parallel()
 	j := newJavaScript(t)
 	t.Run("what is shown and what is refused", func(t *testing.T) {
-		w := newNATSWorld(t, openAccount)
+		w := newTestWorld(t, openAccount)
 		w.serveJavaScript()
 		variables := []string{"NATS_URL=" + w.server.URL()}
 		w.ok(os.WriteFile(filepath.Join(j.dir, "readme.mjs"), []byte(clitest.FirstCodeBlock(t, "../../../README.md", "js")), 0o600))
@@ -131,7 +131,7 @@ func TestAClientInJavaScript(t *testing.T) {
 		{jwtUsers, "ci", "denied"},
 	} {
 		t.Run(string(tt.setup), func(t *testing.T) {
-			w := newNATSWorld(t, tt.setup)
+			w := newTestWorld(t, tt.setup)
 			w.serveJavaScript()
 			w.leaseInJavaScript(j, tt.secret, tt.listUsers)
 			w.refusesJavaScript(j)
@@ -140,12 +140,12 @@ func TestAClientInJavaScript(t *testing.T) {
 	}
 }
 
-// serveJavaScript starts a broker that is patient with slow machines, and puts the
+// serveJavaScript starts a broker with long timeouts for slow machines, and stores the
 // definition "demo", whose users may list users.
-func (w *natsWorld) serveJavaScript() {
+func (w *testWorld) serveJavaScript() {
 	w.t.Helper()
 	w.serve(func(c *consumer.Config) { c.Timing.Confirm = time.Hour })
-	a := w.ask(w.connect("operator", "olga"), w.ns.AdminAs("olga", w.ns.AdminSecret(messages.AdminPut)),
+	a := w.request(w.connect("operator", "olga"), w.ns.AdminAs("olga", w.ns.AdminSecret(messages.AdminPut)),
 		`{"definition":{"name":"demo","aws":{"path":"/lessor/",
 		"inline_policy":{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:ListUsers","Resource":"*"}]}}}}`)
 	if a.reply.Kind != messages.KindSecret {
@@ -153,8 +153,8 @@ func (w *natsWorld) serveJavaScript() {
 	}
 }
 
-// nodeVariables are a requester's, for the example.
-func (w *natsWorld) nodeVariables(requester string) []string {
+// nodeVariables returns the environment of the example for a requester.
+func (w *testWorld) nodeVariables(requester string) []string {
 	variable, file := "NATS_NKEY", filepath.Join(w.dir, "keys", userKey("requester", requester)+seedSuffix)
 	if w.setup == jwtUsers {
 		variable, file = "NATS_CREDS", filepath.Join(w.dir, "creds", userKey("requester", requester)+".creds")
@@ -162,14 +162,14 @@ func (w *natsWorld) nodeVariables(requester string) []string {
 	return []string{"NATS_URL=" + w.server.URL(), variable + "=" + file, "AWS_ENDPOINT_URL=" + w.aws.URL}
 }
 
-// leaseInJavaScript has the example lease, use, renew and revoke a key, and looks from
-// outside while it is at it.
-func (w *natsWorld) leaseInJavaScript(j javaScript, secret, listUsers string) {
+// leaseInJavaScript runs the example, which leases, uses, renews and revokes a key, and
+// checks each step.
+func (w *testWorld) leaseInJavaScript(j javaScript, secret, listUsers string) {
 	w.t.Helper()
 	heard := w.overhear()
 	calls, goOn := make(chan iamsim.Call, 1), make(chan struct{})
 	w.sim.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == "ListUsers" && !c.Params.Has("PathPrefix") { // not the broker's
+		if c.Action == "ListUsers" && !c.Params.Has("PathPrefix") { // the broker sets it
 			calls <- c
 			select {
 			case <-goOn:
@@ -195,12 +195,12 @@ func (w *natsWorld) leaseInJavaScript(j javaScript, secret, listUsers string) {
 		w.t.Fatalf("it ended before it called AWS: %v\n%s", r.err, r.out)
 	}
 	alice, olga := w.connect("requester", "alice"), w.connect("operator", "olga")
-	leases := w.ask(alice, w.ns.API("list", "alice"), "").reply.Leases
+	leases := w.request(alice, w.ns.API("list", "alice"), "").reply.Leases
 	if len(leases) != 1 || leases[0].State != messages.StateActive || leases[0].Secret != secret || leases[0].AccessKeyID != call.AccessKeyID {
 		w.t.Fatalf("AWS was called with %s, and the leases are %+v", call.AccessKeyID, leases)
 	}
 	l := leases[0]
-	w.told(olga, l.Name, messages.EventConfirmed)
+	w.awaitEvent(olga, l.Name, messages.EventConfirmed)
 	user, _ := w.sim.User(l.Username)
 	close(goOn)
 
@@ -218,7 +218,7 @@ func (w *natsWorld) leaseInJavaScript(j javaScript, secret, listUsers string) {
 		w.t.Errorf("the lease's user is %q", user.ARN)
 	}
 	if _, there := w.sim.User(l.Username); there {
-		w.t.Error("the user is still there")
+		w.t.Error("the user is not deleted")
 	}
 	want := []messages.EventType{messages.EventIssued, messages.EventConfirmed, messages.EventRenewed, messages.EventRevoked}
 	if got := w.events(olga, l.Name); !slices.Equal(got, want) {
@@ -227,33 +227,33 @@ func (w *natsWorld) leaseInJavaScript(j javaScript, secret, listUsers string) {
 	w.noneInClear(heard, alice, r.out)
 }
 
-// ear is a subscription to all that somebody may hear.
-type ear struct {
+// listener is a subscription to everything that an account may receive.
+type listener struct {
 	who string
 	sub *nats.Subscription
 }
 
-// overhear listens to the answers in the requester's account, and, where there is a
-// witness, to everything in the brokers'.
-func (w *natsWorld) overhear() []ear {
+// overhear subscribes to the replies in the requester's account and, if there is a witness,
+// to everything in the brokers' account.
+func (w *testWorld) overhear() []listener {
 	w.t.Helper()
-	listen := func(nc *nats.Conn, who, subject string) ear {
+	listen := func(nc *nats.Conn, who, subject string) listener {
 		sub, err := nc.SubscribeSync(subject)
 		w.ok(err)
 		w.ok(sub.SetPendingLimits(-1, -1))
 		w.ok(nc.Flush())
-		return ear{who, sub}
+		return listener{who, sub}
 	}
-	ears := []ear{listen(w.connect("requester", "alice"), "alice's account", "_INBOX_alice.>")}
+	ears := []listener{listen(w.connect("requester", "alice"), "alice's account", "_INBOX_alice.>")}
 	if w.setup == staticUsers {
 		ears = append(ears, listen(w.connect("", natsWitness), "the brokers' account", ">"))
 	}
 	return ears
 }
 
-// noneInClear searches for each secret key in all that was heard until now, and in what
-// was printed. The search must be able to find one: a lease in clear.
-func (w *natsWorld) noneInClear(heard []ear, alice *nats.Conn, printed string) {
+// noneInClear checks that no sealed secret key was received or printed in clear. To show
+// that the search works, it must find the key of a lease in clear.
+func (w *testWorld) noneInClear(heard []listener, alice *nats.Conn, printed string) {
 	w.t.Helper()
 	sealed := w.sim.IssuedSecrets()
 	clear := w.lease(alice, "alice", "").Credentials.SecretAccessKey.Reveal()
@@ -279,16 +279,16 @@ func (w *natsWorld) noneInClear(heard []ear, alice *nats.Conn, printed string) {
 	}
 }
 
-// refusesJavaScript has the example ask in another's name.
-func (w *natsWorld) refusesJavaScript(j javaScript) {
+// refusesJavaScript runs the example under another identity, which NATS refuses.
+func (w *testWorld) refusesJavaScript(j javaScript) {
 	w.t.Helper()
 	users := w.sim.UserCount()
 	out, err := j.run(w.t, w.nodeVariables("alice"), "node", "example.mjs", "bob", "ci")
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(out, "Permissions Violation") {
-		w.t.Errorf("alice asks as bob: %v\n%s", err, out)
+		w.t.Errorf("alice publishes as bob: %v\n%s", err, out)
 	}
 	if w.sim.UserCount() != users {
-		w.t.Error("there is a user more")
+		w.t.Error("a user was created")
 	}
 }

@@ -11,9 +11,9 @@ import (
 // javaScriptFolder has the client in JavaScript.
 const javaScriptFolder = "../../../docs/examples/javascript"
 
-// TestTheJavaScriptLockNamesNoOtherRegistry: packages come from the public registry
-// alone, and are what they were when they were locked.
-func TestTheJavaScriptLockNamesNoOtherRegistry(t *testing.T) {
+// TestJavaScriptLockFile checks that packages come from the public registry only, and that
+// each has a checksum.
+func TestJavaScriptLockFile(t *testing.T) {
 	lock, err := os.ReadFile(filepath.Join(javaScriptFolder, "package-lock.json"))
 	if err != nil {
 		t.Fatal(err)

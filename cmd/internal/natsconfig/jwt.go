@@ -13,16 +13,17 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// operatorKey and operatorSigningKey are the names of the operator's keys. Only the
-// second one signs accounts: the first one can stay away.
+// operatorKey and operatorSigningKey are the names of the operator's keys. Only the signing
+// key signs accounts, so the other can be kept elsewhere.
 const (
 	operatorKey        = "operator"
 	operatorSigningKey = "operator-signing"
 )
 
-// WriteJWT writes the configuration of servers whose users come with JWTs. No
-// account's own key signs users: that does a signing key, which can't give them
-// more than its scope says.
+// WriteJWT writes to dir the configuration of servers whose users have JWTs, and the users'
+// credentials. Users are signed by a scoped signing key of their account and never by the
+// account's own key, so that no user can have more permissions than the scope. Keys that
+// are in dir already are kept.
 func WriteJWT(dir string, accounts []Account) error {
 	keys := keysOf(dir)
 	signer, operator, err := operatorToken(dir, keys)
@@ -42,7 +43,7 @@ func WriteJWT(dir string, accounts []Account) error {
 	}
 	defer broker.Wipe()
 	var conf bytes.Buffer
-	conf.WriteString(madeBy)
+	conf.WriteString(generatedHeader)
 	fmt.Fprintf(&conf, "operator: %s\nsystem_account: %s\nresolver: MEMORY\nresolver_preload: {\n", operator, ids[systemAccount])
 	for _, a := range accounts {
 		scope, err := keys.public("signing-"+a.name, nkeys.PrefixByteAccount)
@@ -70,11 +71,11 @@ func WriteJWT(dir string, accounts []Account) error {
 	return writeConf(dir, conf.Bytes())
 }
 
-// operatorFile has the operator's JWT.
+// operatorFile is the file with the operator's JWT.
 const operatorFile = "operator.jwt"
 
-// operatorToken is the operator's JWT, and the key that signs its accounts. The JWT is
-// kept as long as it says the same: servers do not take another with a reload.
+// operatorToken returns the operator's JWT and the key that signs accounts. A stored JWT
+// with the same claims is kept, since servers don't accept another one at a reload.
 func operatorToken(dir string, keys keyFolder) (nkeys.KeyPair, string, error) {
 	pair, err := keys.key(operatorKey, nkeys.PrefixByteOperator)
 	if err != nil {
@@ -115,7 +116,7 @@ func operatorToken(dir string, keys keyFolder) (nkeys.KeyPair, string, error) {
 	return signer, token, writeFile(path, []byte(token), 0o644)
 }
 
-// claims are what an account's JWT says, its activations apart.
+// claims returns the claims of an account's JWT without activations.
 func (a Account) claims(signingKey string, ids map[string]string) *jwt.AccountClaims {
 	c := jwt.NewAccountClaims(ids[a.name])
 	c.Name = a.name
@@ -142,7 +143,7 @@ func (a Account) claims(signingKey string, ids map[string]string) *jwt.AccountCl
 	scope := jwt.NewUserScope()
 	scope.Key, scope.Role = signingKey, a.role
 	if a.may != nil {
-		may := a.may("{{name()}}") // the server puts the user's name there
+		may := a.may("{{name()}}") // the server replaces this by the user's name
 		scope.Template.Pub.Allow.Add(may.publish...)
 		scope.Template.Sub.Allow.Add(may.subscribe...)
 		if may.answers > 0 {
@@ -153,6 +154,7 @@ func (a Account) claims(signingKey string, ids map[string]string) *jwt.AccountCl
 	return c
 }
 
+// jwt returns the kind as JWTs have it.
 func (k shareKind) jwt() jwt.ExportType {
 	if k == stream {
 		return jwt.Stream
@@ -160,14 +162,14 @@ func (k shareKind) jwt() jwt.ExportType {
 	return jwt.Service
 }
 
-// activation is the exporter's word that an account may import.
+// activation returns the token with which the exporter allows an import.
 func activation(exporter nkeys.KeyPair, importer string, i *jwt.Import) (string, error) {
 	a := jwt.NewActivationClaims(importer)
 	a.Name, a.ImportSubject, a.ImportType = string(i.Subject), i.Subject, i.Type
 	return encode(a, exporter)
 }
 
-// encode checks claims as a server would, and signs them.
+// encode validates claims as a server would, and signs them.
 func encode(c jwt.Claims, signer nkeys.KeyPair) (string, error) {
 	var r jwt.ValidationResults
 	c.Validate(&r)
@@ -177,8 +179,8 @@ func encode(c jwt.Claims, signer nkeys.KeyPair) (string, error) {
 	return c.Encode(signer)
 }
 
-// writeCreds writes a user's credentials: its JWT, which has a name and no rights of
-// its own, and its key.
+// writeCreds writes a user's credentials: its JWT, which has no permissions of its own, and
+// its key.
 func writeCreds(dir string, keys keyFolder, a Account, user, account string) error {
 	pair, err := keys.key(userKey(a.role, user), nkeys.PrefixByteUser)
 	if err != nil {
@@ -210,15 +212,16 @@ func writeCreds(dir string, keys keyFolder, a Account, user, account string) err
 	return writeFile(filepath.Join(dir, "creds", userKey(a.role, user)+".creds"), creds, 0o600)
 }
 
-// userToken is a user's JWT: the name that its account's scope puts into subjects.
+// userToken returns a user's JWT. The scope of the signing key has the permissions, with
+// the user's name in subjects.
 func userToken(signer nkeys.KeyPair, account, id, name string) (string, error) {
 	c := jwt.NewUserClaims(id)
 	c.Name, c.IssuerAccount = name, account
-	c.SetScoped(true) // its rights are the signing key's
+	c.SetScoped(true) // the permissions are those of the signing key
 	return encode(c, signer)
 }
 
-// public is the public key of that name.
+// public returns the public key with this name, which is created if it is missing.
 func (k keyFolder) public(name string, kind nkeys.PrefixByte) (string, error) {
 	pair, err := k.key(name, kind)
 	if err != nil {
@@ -228,7 +231,7 @@ func (k keyFolder) public(name string, kind nkeys.PrefixByte) (string, error) {
 	return pair.PublicKey()
 }
 
-// ClaimsText is what the accounts' JWTs say, with names in the place of keys.
+// ClaimsText returns the claims of the accounts' JWTs as JSON, with names in place of keys.
 func ClaimsText(accounts []Account) ([]byte, error) {
 	type entry struct {
 		Account string      `json:"account"`

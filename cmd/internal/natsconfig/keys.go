@@ -11,18 +11,19 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// keyFolder keeps seeds of nkeys, one a file, for this user alone.
+// keyFolder is a folder of nkey seeds, one a file, that only this user can read.
 type keyFolder struct {
 	dir string
 }
 
-// keysOf is the folder of keys of the configuration in dir.
+// keysOf returns the folder of keys of the configuration in dir.
 func keysOf(dir string) keyFolder { return keyFolder{dir: filepath.Join(dir, "keys")} }
 
-// seedSuffix is what files with a seed end in.
+// seedSuffix is the end of the names of files with a seed.
 const seedSuffix = ".nk"
 
-// key returns the key of that name, which is made where it is missing.
+// key returns the key with this name, which is created if it is missing. Its errors never
+// contain the seed.
 func (k keyFolder) key(name string, kind nkeys.PrefixByte) (nkeys.KeyPair, error) {
 	path := filepath.Join(k.dir, name+seedSuffix)
 	seed, err := os.ReadFile(path)
@@ -34,17 +35,18 @@ func (k keyFolder) key(name string, kind nkeys.PrefixByte) (nkeys.KeyPair, error
 	}
 	defer clear(seed)
 	if prefix, _, err := nkeys.DecodeSeed(bytes.TrimSpace(seed)); err != nil || prefix != kind {
-		return nil, fmt.Errorf("%s is not a seed of its kind; remove it, and another is made", path)
+		return nil, fmt.Errorf("%s is not a seed of the right kind; remove it, and a new one is created", path)
 	}
 	return nkeys.FromSeed(bytes.TrimSpace(seed))
 }
 
+// newSeed creates a key and its file.
 func newSeed(path string, kind nkeys.PrefixByte) (nkeys.KeyPair, error) {
 	pair, err := nkeys.CreatePair(kind)
 	if err != nil {
 		return nil, err
 	}
-	seed, err := pair.Seed() // the pair's own: it goes when that is wiped
+	seed, err := pair.Seed() // a slice of the pair, which Wipe overwrites
 	if err != nil {
 		return nil, err
 	}
@@ -53,5 +55,5 @@ func newSeed(path string, kind nkeys.PrefixByte) (nkeys.KeyPair, error) {
 	return pair, writeFile(path, line, 0o600)
 }
 
-// userKey is the name of a user's key, and of its credentials.
+// userKey returns the name of a user's key and credentials.
 func userKey(role, user string) string { return role + "-" + user }

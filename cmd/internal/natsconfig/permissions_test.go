@@ -22,8 +22,7 @@ import (
 	"github.com/lessorhq/lessor/scheduler"
 )
 
-// published takes note of the subjects on which anything is published in the
-// brokers' account.
+// published collects the subjects of all messages in the brokers' account.
 type published struct {
 	mu       sync.Mutex
 	subjects map[string]bool
@@ -46,15 +45,14 @@ func (p *published) has(permission string) bool {
 	return false
 }
 
-// TestABrokerNeedsWhatItMay runs a broker through its whole life with its
-// permissions: NATS refuses it nothing, and there is no permission that it does not
-// use.
-func TestABrokerNeedsWhatItMay(t *testing.T) {
+// TestBrokerNeedsExactlyItsPermissions makes a broker do everything that it can do. NATS
+// refuses it nothing, and each permission is used.
+func TestBrokerNeedsExactlyItsPermissions(t *testing.T) {
 	t.Parallel()
 	for _, setup := range []natsSetup{staticUsers, jwtUsers} {
 		t.Run(string(setup), func(t *testing.T) {
 			t.Parallel()
-			w := newNATSWorld(t, setup)
+			w := newTestWorld(t, setup)
 			seen := &published{subjects: map[string]bool{}}
 			if setup == staticUsers {
 				_, err := w.connect("", natsWitness).Subscribe(">", seen.note)
@@ -68,7 +66,7 @@ func TestABrokerNeedsWhatItMay(t *testing.T) {
 			w.stop()
 			if setup == staticUsers {
 				w.change()
-				w.serve(func(c *consumer.Config) { c.Restored = true }) // which sets right what was changed
+				w.serve(func(c *consumer.Config) { c.Restored = true }) // which restores the settings
 				w.restore(due)
 				w.fill()
 				for _, b := range []string{w.ns.LeaseBucket(), w.ns.SecretBucket(), w.ns.StateBucket()} {
@@ -78,28 +76,28 @@ func TestABrokerNeedsWhatItMay(t *testing.T) {
 			}
 			w.notViolated()
 			if setup == jwtUsers {
-				return // its permissions are the same, and have no witness
+				return // the permissions are the same
 			}
-			may := brokerMay(w.ns, "broker")
+			may := brokerPermissions(w.ns, "broker")
 			for _, p := range may.publish {
 				if !seen.has(p) {
-					t.Errorf("the broker may publish on %s and never does", p)
+					t.Errorf("the broker may publish on %s and does not need to", p)
 				}
 			}
 			for _, p := range may.subscribe {
 				if !slices.ContainsFunc(subscribed, func(s string) bool { return server.SubjectsCollide(s, p) }) {
-					t.Errorf("the broker may subscribe to %s and never does", p)
+					t.Errorf("the broker may subscribe to %s and does not need to", p)
 				}
 			}
 		})
 	}
 }
 
-// life leads leases and definitions through all that can happen to them.
-func (w *natsWorld) life() {
+// life makes a broker do everything that it can do with leases and definitions.
+func (w *testWorld) life() {
 	w.t.Helper()
 	alice, olga := w.connect("requester", "alice"), w.connect("operator", "olga")
-	is := func(a asked, kind string) messages.Reply {
+	is := func(a response, kind string) messages.Reply {
 		w.t.Helper()
 		if a.reply.Kind != kind {
 			w.t.Fatalf("%q, not %q: %+v %v", a.reply.Kind, kind, a, a.reply.Error)
@@ -115,18 +113,18 @@ func (w *natsWorld) life() {
 		if kind == "" {
 			kind = messages.KindSecret
 		}
-		return is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminSecret(v)), body), kind)
+		return is(w.request(olga, w.ns.AdminAs("olga", w.ns.AdminSecret(v)), body), kind)
 	}
 
-	// A lease that is confirmed, renewed, looked at and revoked.
-	a := w.ask(alice, w.ns.API("request", "alice", "ci"), `{"confirm":true}`)
+	// A lease that is confirmed, renewed, read and revoked.
+	a := w.request(alice, w.ns.API("request", "alice", "ci"), `{"confirm":true}`)
 	first := is(a, messages.KindCredentials).Lease.Name
 	w.ok(a.msg.Respond(nil))
-	w.told(olga, first, messages.EventConfirmed)
-	is(w.ask(alice, w.ns.API("renew", first), `{"ttl":"2h"}`), messages.KindRenewed)
-	is(w.ask(alice, w.ns.API("get", first), ""), messages.KindLease)
-	is(w.ask(alice, w.ns.API("list", "alice"), ""), messages.KindLeases)
-	is(w.ask(alice, w.ns.API("revoke", first), ""), messages.KindRevoked)
+	w.awaitEvent(olga, first, messages.EventConfirmed)
+	is(w.request(alice, w.ns.API("renew", first), `{"ttl":"2h"}`), messages.KindRenewed)
+	is(w.request(alice, w.ns.API("get", first), ""), messages.KindLease)
+	is(w.request(alice, w.ns.API("list", "alice"), ""), messages.KindLeases)
+	is(w.request(alice, w.ns.API("revoke", first), ""), messages.KindRevoked)
 
 	// One that expires, by the scheduler.
 	expires := w.lease(alice, "alice", `{"ttl":"1m"}`).Lease.Name
@@ -135,14 +133,14 @@ func (w *natsWorld) life() {
 		return slices.Contains(w.events(olga, expires), messages.EventRevoked)
 	})
 
-	// One that nobody confirms: whether a confirmation waits is looked at first.
-	unheard := w.lease(alice, "alice", `{"confirm":true}`).Lease.Name
+	// One that is not confirmed. The broker checks first whether a confirmation is stored.
+	unconfirmed := w.lease(alice, "alice", `{"confirm":true}`).Lease.Name
 	clitest.Eventually(w.t, "it is undelivered", func() bool {
 		w.pass(time.Minute)
-		return slices.Contains(w.events(olga, unheard), messages.EventUndelivered)
+		return slices.Contains(w.events(olga, unconfirmed), messages.EventUndelivered)
 	})
 
-	// A definition with a key of its own, through everything.
+	// A definition with an access key of its own.
 	id, secret := w.sim.AddPrincipal("owner")
 	definition := fmt.Sprintf(`{"name":"demo","aws":{"path":"/demo/","auth":{"method":"access_key","access_key_id":%q,"secret_access_key":%q}}}`, id, secret)
 	admin(messages.AdminPut, `{"definition":`+definition+`}`)
@@ -150,67 +148,67 @@ func (w *natsWorld) life() {
 	admin(messages.AdminList, "")
 	admin(messages.AdminCheck, `{"name":"demo"}`)
 	admin(messages.AdminRotateKey, `{"name":"demo"}`)
-	owned := is(w.ask(alice, w.ns.API("request", "alice", "demo"), ""), messages.KindCredentials)
-	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminLease(messages.AdminLeaseList)), ""), messages.KindLeases)
-	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminLease(messages.AdminLeaseRetry)), ""), messages.KindAccepted)
-	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminSweep()), ""), messages.KindSweep)
-	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminKey()), ""), messages.KindKey)
-	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminRestore()), ""), messages.KindRestore)
+	owned := is(w.request(alice, w.ns.API("request", "alice", "demo"), ""), messages.KindCredentials)
+	is(w.request(olga, w.ns.AdminAs("olga", w.ns.AdminLease(messages.AdminLeaseList)), ""), messages.KindLeases)
+	is(w.request(olga, w.ns.AdminAs("olga", w.ns.AdminLease(messages.AdminLeaseRetry)), ""), messages.KindAccepted)
+	is(w.request(olga, w.ns.AdminAs("olga", w.ns.AdminSweep()), ""), messages.KindSweep)
+	is(w.request(olga, w.ns.AdminAs("olga", w.ns.AdminKey()), ""), messages.KindKey)
+	is(w.request(olga, w.ns.AdminAs("olga", w.ns.AdminRestore()), ""), messages.KindRestore)
 	admin(messages.AdminDelete, `{"name":"demo"}`)
-	w.told(olga, owned.Lease.Name, messages.EventRevoked)
-	is(w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminLease(messages.AdminLeaseRevoke)), `{"identity":"alice"}`), messages.KindAccepted)
+	w.awaitEvent(olga, owned.Lease.Name, messages.EventRevoked)
+	is(w.request(olga, w.ns.AdminAs("olga", w.ns.AdminLease(messages.AdminLeaseRevoke)), `{"identity":"alice"}`), messages.KindAccepted)
 }
 
-// renewed is a lease of which the events tell a renewal.
-func (w *natsWorld) renewed() messages.Lease {
+// renewed returns a lease that has an event of a renewal.
+func (w *testWorld) renewed() messages.Lease {
 	w.t.Helper()
 	alice := w.connect("requester", "alice")
 	l := w.lease(alice, "alice", `{"ttl":"1m"}`).Lease
-	if a := w.ask(alice, w.ns.API("renew", l.Name), `{"ttl":"2m"}`); a.reply.Kind != messages.KindRenewed {
+	if a := w.request(alice, w.ns.API("renew", l.Name), `{"ttl":"2m"}`); a.reply.Kind != messages.KindRenewed {
 		w.t.Fatalf("%+v %v", a, a.reply.Error)
 	}
 	return *l
 }
 
-// restore has an operator look after leases that are held and would be over, and go
-// on.
-func (w *natsWorld) restore(due messages.Lease) {
+// restore lifts the restore guard as an operator. due is a lease that has expired by its
+// record.
+func (w *testWorld) restore(due messages.Lease) {
 	w.t.Helper()
 	w.pass(time.Hour)
 	olga := w.connect("operator", "olga")
 	for _, body := range []string{"", `{"apply":true}`} {
-		a := w.ask(olga, w.ns.AdminAs("olga", w.ns.AdminRestore()), body)
+		a := w.request(olga, w.ns.AdminAs("olga", w.ns.AdminRestore()), body)
 		if r := a.reply.Restore; r == nil || r.Due == 0 || r.Leases[0].Name != due.Name {
 			w.t.Fatalf("%+v %v", a, a.reply.Error)
 		}
 	}
-	w.told(olga, due.Name, messages.EventRevoked)
+	w.awaitEvent(olga, due.Name, messages.EventRevoked)
 }
 
-// told waits until an operator reads of an event.
-func (w *natsWorld) told(nc *nats.Conn, lease string, event messages.EventType) {
+// awaitEvent waits for an event about a lease.
+func (w *testWorld) awaitEvent(nc *nats.Conn, lease string, event messages.EventType) {
 	w.t.Helper()
 	clitest.Eventually(w.t, lease+" "+string(event), func() bool { return slices.Contains(w.events(nc, lease), event) })
 }
 
-// reconnect has the broker lose its connection, and waits until it works again.
-func (w *natsWorld) reconnect() {
+// reconnect breaks the broker's connection and waits until the broker works again.
+func (w *testWorld) reconnect() {
 	w.t.Helper()
 	back := w.conn.StatusChanged(nats.CONNECTED)
 	w.ok(w.conn.ForceReconnect())
 	<-back
 	w.ok(w.conn.Flush())
 	alice := w.connect("requester", "alice")
-	for range 3 { // each verb's workers find their consumers again
+	for range 3 { // until the workers of each verb have new pulls
 		l := w.lease(alice, "alice", "")
-		w.ask(alice, w.ns.API("renew", l.Lease.Name), "")
-		w.ask(alice, w.ns.API("revoke", l.Lease.Name), "")
+		w.request(alice, w.ns.API("renew", l.Lease.Name), "")
+		w.request(alice, w.ns.API("revoke", l.Lease.Name), "")
 	}
 }
 
-// subscriptions are what the brokers' account subscribes to, by the word of the
-// system account's user.
-func (w *natsWorld) subscriptions() []string {
+// subscriptions returns the subscriptions of the broker as the server reports them to the
+// system account.
+func (w *testWorld) subscriptions() []string {
 	w.t.Helper()
 	reply, err := w.connect("system", systemUser).Request("$SYS.REQ.SERVER.PING.CONNZ", []byte(`{"subscriptions":true,"auth":true}`), clitest.Patience)
 	w.ok(err)
@@ -233,8 +231,8 @@ func (w *natsWorld) subscriptions() []string {
 	return all
 }
 
-// change makes every stream another than the broker makes it.
-func (w *natsWorld) change() {
+// change changes a setting of every stream.
+func (w *testWorld) change() {
 	w.t.Helper()
 	js, err := jetstream.New(w.connect("", natsWitness))
 	w.ok(err)
@@ -252,9 +250,8 @@ func (w *natsWorld) change() {
 	}
 }
 
-// fill puts so much into the buckets that the server does not send it all at once to
-// whoever watches them.
-func (w *natsWorld) fill() {
+// fill writes so much to the buckets that the server uses flow control for watches.
+func (w *testWorld) fill() {
 	w.t.Helper()
 	js, err := jetstream.New(w.connect("", natsWitness))
 	w.ok(err)
@@ -267,20 +264,20 @@ func (w *natsWorld) fill() {
 	}
 }
 
-// TestRolesAreEnough runs worker and scheduler on connections of their own, each with
-// its role's permissions. The sweeper is the worker's, and needs no more.
-func TestRolesAreEnough(t *testing.T) {
+// TestRolesHaveEnoughPermissions runs worker and scheduler on connections of their own, each
+// with the permissions of its role. The sweeper runs in the worker and needs no more.
+func TestRolesHaveEnoughPermissions(t *testing.T) {
 	t.Parallel()
-	w := newNATSWorld(t, staticUsers)
-	worker, sweeper := workerMay(w.ns, "x"), sweeperMay(w.ns, "x")
+	w := newTestWorld(t, staticUsers)
+	worker, sweeper := workerPermissions(w.ns, "x"), sweeperPermissions(w.ns, "x")
 	for i, list := range [][]string{sweeper.publish, sweeper.subscribe} {
 		for _, p := range list {
 			if !slices.Contains([][]string{worker.publish, worker.subscribe}[i], p) {
-				t.Errorf("the sweeper may more than the worker: %s", p)
+				t.Errorf("the worker lacks a permission of the sweeper: %s", p)
 			}
 		}
 	}
-	w.serve() // which makes the streams
+	w.serve() // which creates the streams
 	lease := w.lease(w.connect("requester", "alice"), "alice", `{"ttl":"1m"}`).Lease
 	w.stop()
 

@@ -9,17 +9,18 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// keysFile has the users' public keys, which the accounts include: the rest of the
-// configuration is the same whoever makes it.
+// keysFile is the file with the users' public keys, which the accounts include. Everything
+// else depends only on the list of identities.
 const keysFile = "keys.conf"
 
-// madeBy begins what is written anew each time.
-const madeBy = `# Made by "lessor nats-config" from a list of identities: change the list, and make it
+// generatedHeader is the begin of files that are written again each time.
+const generatedHeader = `# Made by "lessor nats-config" from a list of identities: change the list, and make it
 # again.
 
 `
 
-// WriteStatic writes the configuration of servers that know their users.
+// WriteStatic writes to dir the configuration of servers that know the users' public keys,
+// and the keys. Keys that are in dir already are kept.
 func WriteStatic(dir string, accounts []Account) error {
 	keys := keysOf(dir)
 	var public bytes.Buffer
@@ -44,10 +45,10 @@ func WriteStatic(dir string, accounts []Account) error {
 	return writeConf(dir, StaticConf(accounts))
 }
 
-// StaticConf are the accounts of servers that know their users, but for their keys.
+// StaticConf returns the accounts of servers that know their users, without the keys.
 func StaticConf(accounts []Account) []byte {
 	var b bytes.Buffer
-	b.WriteString(madeBy)
+	b.WriteString(generatedHeader)
 	fmt.Fprintf(&b, "include %q\n\nsystem_account: %s\n\naccounts: {\n", "./"+keysFile, systemAccount)
 	for _, a := range accounts {
 		a.writeStatic(&b)
@@ -56,6 +57,7 @@ func StaticConf(accounts []Account) []byte {
 	return b.Bytes()
 }
 
+// writeStatic writes an account.
 func (a Account) writeStatic(b *bytes.Buffer) {
 	fmt.Fprintf(b, "  %q: {\n", a.name)
 	if a.jetStream {
@@ -92,6 +94,7 @@ func (a Account) writeStatic(b *bytes.Buffer) {
 	b.WriteString("  }\n")
 }
 
+// writeShares writes exports or imports, one a line.
 func writeShares(b *bytes.Buffer, name string, shares []Share, line func(Share) string) {
 	if len(shares) == 0 {
 		return
@@ -103,6 +106,7 @@ func writeShares(b *bytes.Buffer, name string, shares []Share, line func(Share) 
 	b.WriteString("    ]\n")
 }
 
+// writeStatic writes the permissions of a user.
 func (p Permissions) writeStatic(b *bytes.Buffer) {
 	for _, list := range []struct {
 		name     string

@@ -33,31 +33,31 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// identitiesFile is the shipped list of who uses lessor.
+// identitiesFile is the shipped list of identities.
 const identitiesFile = "../../../deploy/nats/identities.yaml"
 
-// shippedConfigs are the folders with the servers' configuration.
+// shippedConfigs are the folders of the shipped configurations.
 var shippedConfigs = map[natsSetup]string{staticUsers: "../../../deploy/nats/static", jwtUsers: "../../../deploy/nats/jwt"}
 
-// natsSetup is a way in which a NATS server knows users.
+// natsSetup is a way to configure the users of a NATS server.
 type natsSetup string
 
 const (
 	staticUsers natsSetup = "static users"
 	jwtUsers    natsSetup = "JWT users"
-	// oneAccount has the same users with the same rights, all in the brokers'
-	// account, where a requester may publish its requests to the stream as well.
+	// oneAccount has the same users with the same permissions in the brokers' account,
+	// where a requester may also publish its requests to the stream.
 	oneAccount natsSetup = "one account, with permissions"
-	// openAccount has everybody in the brokers' account, and no permissions.
+	// openAccount has all users in the brokers' account, without permissions.
 	openAccount natsSetup = "one account, without permissions"
 )
 
-// natsWorld is a NATS server with the configuration that nats-config makes of the
-// shipped list, and a broker on it at a simulated AWS account.
-type natsWorld struct {
+// testWorld is a NATS server with the configuration of the shipped list, a broker, and a
+// simulated AWS account.
+type testWorld struct {
 	t      *testing.T
 	setup  natsSetup
-	dir    string // what nats-config wrote
+	dir    string // of the configuration
 	server *embedded.Server
 	sim    *iamsim.Sim
 	aws    *iamsim.Server
@@ -65,18 +65,18 @@ type natsWorld struct {
 	broker *broker.Broker
 	conn   *nats.Conn // the broker's
 	ns     messages.Namespace
-	ahead  atomic.Int64 // of the real time, the broker's clock
+	ahead  atomic.Int64 // how far the broker's clock is ahead
 
 	mu         sync.Mutex
-	violations []string // that the broker's connections were told of
+	violations []string // permission errors of the broker's connections
 }
 
-// natsWitness is a user in the brokers' account who may do everything.
+// natsWitness is a user in the brokers' account with every permission.
 const natsWitness = "witness"
 
-func newNATSWorld(t *testing.T, setup natsSetup, change ...func(*server.Options)) *natsWorld {
+func newTestWorld(t *testing.T, setup natsSetup, change ...func(*server.Options)) *testWorld {
 	t.Helper()
-	w := &natsWorld{t: t, setup: setup, dir: t.TempDir(), sim: iamsim.New(iamsim.Options{})}
+	w := &testWorld{t: t, setup: setup, dir: t.TempDir(), sim: iamsim.New(iamsim.Options{})}
 	var err error
 	w.aws, err = w.sim.Start()
 	w.ok(err)
@@ -93,15 +93,15 @@ func newNATSWorld(t *testing.T, setup natsSetup, change ...func(*server.Options)
 	return w
 }
 
-func (w *natsWorld) ok(err error) {
+func (w *testWorld) ok(err error) {
 	w.t.Helper()
 	if err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-// configure makes the configuration as a person would.
-func (w *natsWorld) configure() {
+// configure makes the configuration.
+func (w *testWorld) configure() {
 	w.t.Helper()
 	switch w.setup {
 	case staticUsers:
@@ -114,7 +114,7 @@ func (w *natsWorld) configure() {
 	case openAccount:
 		return
 	}
-	// What is loaded is what is shipped: only the keys are of this folder.
+	// The shipped files are loaded, with the keys of this folder.
 	shipped, err := filepath.Glob(filepath.Join(shippedConfigs[w.setup], "*.conf"))
 	w.ok(err)
 	for _, file := range shipped {
@@ -124,15 +124,15 @@ func (w *natsWorld) configure() {
 	}
 }
 
-// accounts are the accounts of the shipped list.
-func (w *natsWorld) accounts() []Account {
+// accounts returns the accounts of the shipped list.
+func (w *testWorld) accounts() []Account {
 	w.t.Helper()
 	accounts, err := w.identities().Accounts()
 	w.ok(err)
 	return accounts
 }
 
-func (w *natsWorld) identities() Identities {
+func (w *testWorld) identities() Identities {
 	w.t.Helper()
 	data, err := os.ReadFile(identitiesFile)
 	w.ok(err)
@@ -141,8 +141,8 @@ func (w *natsWorld) identities() Identities {
 	return p
 }
 
-// inOneAccount are the accounts of the shipped list thrown together.
-func (w *natsWorld) inOneAccount() []Account {
+// inOneAccount returns the users of the shipped list in one account.
+func (w *testWorld) inOneAccount() []Account {
 	w.t.Helper()
 	p, accounts := w.identities(), w.accounts()
 	may := map[string]func(string) Permissions{}
@@ -155,7 +155,7 @@ func (w *natsWorld) inOneAccount() []Account {
 	}
 	one.may = func(user string) Permissions {
 		m := may[user](user)
-		for _, secret := range p.Requesters[user] { // the other way in
+		for _, secret := range p.Requesters[user] { // the way that bypasses the API
 			m.publish = append(m.publish, w.ns.Request(user, secret))
 		}
 		if user == p.Brokers[0] {
@@ -166,9 +166,8 @@ func (w *natsWorld) inOneAccount() []Account {
 	return []Account{one, accounts[len(accounts)-1]}
 }
 
-// serverOptions loads the configuration into the embedded server, as nats-server
-// would.
-func (w *natsWorld) serverOptions(o *server.Options) {
+// serverOptions loads the configuration into the embedded server.
+func (w *testWorld) serverOptions(o *server.Options) {
 	dir := o.StoreDir
 	if w.setup != openAccount {
 		w.ok(o.ProcessConfigFile(filepath.Join(w.dir, ConfFile)))
@@ -178,8 +177,8 @@ func (w *natsWorld) serverOptions(o *server.Options) {
 		if a.Name == brokerAccount {
 			o.Users = append(o.Users,
 				&server.User{Username: natsWitness, Password: natsWitness, Account: a},
-				&server.User{Username: "worker", Password: natsWitness, Account: a, Permissions: permissions(workerMay(w.ns, "worker"))},
-				&server.User{Username: "scheduler", Password: natsWitness, Account: a, Permissions: permissions(schedulerMay(w.ns, "scheduler"))})
+				&server.User{Username: "worker", Password: natsWitness, Account: a, Permissions: permissions(workerPermissions(w.ns, "worker"))},
+				&server.User{Username: "scheduler", Password: natsWitness, Account: a, Permissions: permissions(schedulerPermissions(w.ns, "scheduler"))})
 		}
 	}
 }
@@ -188,8 +187,8 @@ func permissions(p Permissions) *server.Permissions {
 	return &server.Permissions{Publish: &server.SubjectPermission{Allow: p.publish}, Subscribe: &server.SubjectPermission{Allow: p.subscribe}}
 }
 
-// as are a user's options.
-func (w *natsWorld) as(role, user string) []nats.Option {
+// as returns the connection options of a user.
+func (w *testWorld) as(role, user string) []nats.Option {
 	w.t.Helper()
 	own := nats.CustomInboxPrefix("_INBOX_" + user)
 	switch {
@@ -207,8 +206,8 @@ func (w *natsWorld) as(role, user string) []nats.Option {
 	return []nats.Option{own, key}
 }
 
-// connect connects as a user. What NATS does not allow is no error of the test's.
-func (w *natsWorld) connect(role, user string, options ...nats.Option) *nats.Conn {
+// connect connects as a user. Permission errors do not fail the test.
+func (w *testWorld) connect(role, user string, options ...nats.Option) *nats.Conn {
 	w.t.Helper()
 	options = append(append(w.as(role, user), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})), options...)
 	nc, err := nats.Connect(w.server.URL(), options...)
@@ -217,8 +216,8 @@ func (w *natsWorld) connect(role, user string, options ...nats.Option) *nats.Con
 	return nc
 }
 
-// brokerConn connects as a broker, and takes note of what NATS does not allow it.
-func (w *natsWorld) brokerConn() *nats.Conn {
+// brokerConn connects as a broker and collects permission errors.
+func (w *testWorld) brokerConn() *nats.Conn {
 	w.t.Helper()
 	nc, err := nats.Connect(w.server.URL(), append(append(broker.ConnOptions(zerolog.Nop()), w.as("broker", "broker")...),
 		nats.ReconnectWait(10*time.Millisecond), nats.ErrorHandler(w.violation))...)
@@ -227,7 +226,7 @@ func (w *natsWorld) brokerConn() *nats.Conn {
 	return nc
 }
 
-func (w *natsWorld) violation(_ *nats.Conn, _ *nats.Subscription, err error) {
+func (w *testWorld) violation(_ *nats.Conn, _ *nats.Subscription, err error) {
 	if errors.Is(err, nats.ErrPermissionViolation) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -235,19 +234,18 @@ func (w *natsWorld) violation(_ *nats.Conn, _ *nats.Subscription, err error) {
 	}
 }
 
-// notViolated checks that the brokers were allowed all that they did.
-func (w *natsWorld) notViolated() {
+// notViolated checks that the broker had no permission errors.
+func (w *testWorld) notViolated() {
 	w.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, v := range w.violations {
-		w.t.Errorf("the broker may not what it does: %s", v)
+		w.t.Errorf("NATS refuses the broker something: %s", v)
 	}
 }
 
-// serve starts the broker as serve does, but quick about what takes its time in the
-// real world.
-func (w *natsWorld) serve(change ...func(*consumer.Config)) {
+// serve starts the broker, with short intervals.
+func (w *testWorld) serve(change ...func(*consumer.Config)) {
 	w.t.Helper()
 	if w.config.Keys == nil {
 		keys, err := keyfile.New()
@@ -289,8 +287,8 @@ func (w *natsWorld) serve(change ...func(*consumer.Config)) {
 	w.t.Cleanup(w.stop)
 }
 
-// stop ends the broker in good order, if it runs.
-func (w *natsWorld) stop() {
+// stop stops the broker, if it is running.
+func (w *testWorld) stop() {
 	if w.broker == nil {
 		return
 	}
@@ -302,13 +300,14 @@ func (w *natsWorld) stop() {
 	w.broker = nil
 }
 
-func (w *natsWorld) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }
+func (w *testWorld) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }
 
-// pass has time pass for the broker.
-func (w *natsWorld) pass(d time.Duration) { w.ahead.Add(int64(d)) }
+// pass moves the broker's clock forward.
+func (w *testWorld) pass(d time.Duration) { w.ahead.Add(int64(d)) }
 
-// events are the types of a lease's events, as somebody who may reads them.
-func (w *natsWorld) events(nc *nats.Conn, lease string) []messages.EventType {
+// events returns the types of a lease's events. The connection must be allowed to read
+// them.
+func (w *testWorld) events(nc *nats.Conn, lease string) []messages.EventType {
 	w.t.Helper()
 	js, err := jetstream.New(nc)
 	w.ok(err)
@@ -322,43 +321,43 @@ func (w *natsWorld) events(nc *nats.Conn, lease string) []messages.EventType {
 	return types
 }
 
-// inspect is JetStream with a broker's rights.
-func (w *natsWorld) inspect() jetstream.JetStream {
+// inspect returns JetStream with a broker's permissions.
+func (w *testWorld) inspect() jetstream.JetStream {
 	w.t.Helper()
 	js, err := jetstream.New(w.connect("broker", "broker"))
 	w.ok(err)
 	return js
 }
 
-// asked is what came of a question.
-type asked struct {
+// response is the result of a request.
+type response struct {
 	msg     *nats.Msg
 	reply   messages.Reply
-	refused bool // by NATS, for want of a right or of anybody who listens
+	refused bool // by NATS: a permission is missing, or there are no responders
 }
 
-// ask sends a message with a reply subject of the connection's own and waits for the
-// answer. Where NATS does not allow it, it says so before it answers a flush.
-func (w *natsWorld) ask(nc *nats.Conn, subject, body string, header ...string) asked {
+// request sends a request and waits for the reply. If NATS refuses the message, it reports that
+// before it answers a flush.
+func (w *testWorld) request(nc *nats.Conn, subject, body string, header ...string) response {
 	w.t.Helper()
 	inbox, err := nc.SubscribeSync(nc.NewInbox())
 	w.ok(err)
 	defer func() { _ = inbox.Unsubscribe() }()
 	if w.send(nc, subject, inbox.Subject, body, header...) {
-		return asked{refused: true}
+		return response{refused: true}
 	}
 	msg, err := inbox.NextMsg(clitest.Patience)
 	if errors.Is(err, nats.ErrNoResponders) {
-		return asked{refused: true}
+		return response{refused: true}
 	}
 	w.ok(err)
-	a := asked{msg: msg}
-	_ = json.Unmarshal(msg.Data, &a.reply) // what JetStream answers is none
+	a := response{msg: msg}
+	_ = json.Unmarshal(msg.Data, &a.reply) // a reply of JetStream is not one
 	return a
 }
 
-// send sends a message, and says whether NATS refuses it.
-func (w *natsWorld) send(nc *nats.Conn, subject, reply, body string, header ...string) (refused bool) {
+// send sends a message and reports whether NATS refuses it.
+func (w *testWorld) send(nc *nats.Conn, subject, reply, body string, header ...string) (refused bool) {
 	w.t.Helper()
 	before := nc.LastError()
 	msg := &nats.Msg{Subject: subject, Reply: reply, Data: []byte(body), Header: nats.Header{}}
@@ -371,10 +370,10 @@ func (w *natsWorld) send(nc *nats.Conn, subject, reply, body string, header ...s
 	return err != before && errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), "Publish")
 }
 
-// lease leases a secret by the front door.
-func (w *natsWorld) lease(nc *nats.Conn, identity, body string, header ...string) messages.Reply {
+// lease leases the secret ci through the API.
+func (w *testWorld) lease(nc *nats.Conn, identity, body string, header ...string) messages.Reply {
 	w.t.Helper()
-	a := w.ask(nc, w.ns.API("request", identity, "ci"), body, header...)
+	a := w.request(nc, w.ns.API("request", identity, "ci"), body, header...)
 	if a.reply.Kind != messages.KindCredentials {
 		w.t.Fatalf("%s gets no lease: %+v %v", identity, a, a.reply.Error)
 	}

@@ -1,3 +1,5 @@
+// Package sandbox runs NATS, a simulated AWS account and a broker in one process: for the
+// demo and dev commands, the benchmark and tests.
 package sandbox
 
 import (
@@ -23,45 +25,63 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// DemoSecret is the definition that dev and demo lease.
-//
 //go:embed demo.yaml
-var DemoSecret []byte
+var demoYAML string
 
-// Sandbox is everything in one process: NATS, an AWS account that is simulated,
-// and a broker.
+// DemoYAML returns the definition that the demo and dev commands lease, as text.
+func DemoYAML() string { return demoYAML }
+
+// Demo returns the definition that the demo and dev commands lease.
+func Demo() (messages.DynamicSecret, error) { return secretfile.Parse([]byte(demoYAML)) }
+
+// Sandbox is NATS, a simulated AWS account and a broker in one process.
 type Sandbox struct {
-	NATS       *embedded.Server
-	Sim        *iamsim.Sim    // nil where AWS is elsewhere
-	AWS        *iamsim.Server // nil likewise
-	AWSOptions awsiam.Options // how to reach AWS, here or elsewhere
-	keys       *messages.Keyring
-	Broker     *broker.Broker
-	close      []func() error
+	NATS       *embedded.Server // nil if Options.Connect is set
+	Sim        *iamsim.Sim      // nil if Options.IAMEndpoint is set
+	AWS        *iamsim.Server   // the simulator's server; nil if Options.IAMEndpoint is set
+	AWSOptions awsiam.Options   // how the brokers reach AWS
+	Broker     *broker.Broker   // the first broker
+
+	keys  *messages.Keyring
+	close []func() error
 }
 
-// Options say where things are. Zero values: in memory, in a temporary
-// folder, on any port.
+// Options configure a [Sandbox]. The zero value keeps everything in memory and in a
+// temporary folder, and uses any free ports.
 type Options struct {
-	Store, NATSListen, IAMListen, IAMEndpoint string
-	MinTTL                                    messages.Duration
-	Log                                       zerolog.Logger
-
-	Durable bool           // every write of the NATS server's is flushed to the disk
-	Account iamsim.Options // the simulated AWS account
-	// furnish puts into it what the sample does not need; nil puts nothing.
+	// Store is the folder of the NATS server's data and the broker's key; "" is a temporary
+	// folder.
+	Store string
+	// NATSListen is the address of the NATS server; "" accepts connections from this
+	// process only.
+	NATSListen string
+	// IAMListen is the address of the simulated IAM and STS; "" is any loopback address.
+	IAMListen string
+	// IAMEndpoint is the URL of another IAM and STS, with the credentials of the AWS SDK;
+	// "" simulates them.
+	IAMEndpoint string
+	// MinTTL is the shortest lease; 0 is the broker's default.
+	MinTTL messages.Duration
+	// Log receives the log; the zero value discards it.
+	Log zerolog.Logger
+	// Durable makes the NATS server flush every write to the disk.
+	Durable bool
+	// Account configures the simulated AWS account.
+	Account iamsim.Options
+	// Furnish adds to the simulated AWS account what other definitions than the demo's need;
+	// nil adds nothing.
 	Furnish func(*iamsim.Sim)
-	// connect reaches a NATS server that runs already; nil: one is started.
+	// Connect connects to a NATS server that runs already; nil starts one.
 	Connect func(...nats.Option) (*nats.Conn, error)
-	// prepare puts the definitions; nil puts the sample.
+	// Prepare stores the definitions; nil stores the demo's.
 	Prepare func(context.Context, *consumer.Secrets) error
-	// called hears of the calls to AWS; nil: nobody does.
+	// Called is called for each attempt of a call to AWS; nil is not called.
 	Called func(action string, result awsiam.CallResult)
-	// change has the last word on the broker's settings; nil changes nothing.
+	// Configure changes the settings of each broker before it starts; nil changes nothing.
 	Configure func(*consumer.Config)
 }
 
-// Start starts the sandbox.
+// Start starts a sandbox.
 func Start(ctx context.Context, o Options) (*Sandbox, error) {
 	s := &Sandbox{}
 	if err := s.start(ctx, o); err != nil {
@@ -114,7 +134,7 @@ func (s *Sandbox) startNATS(o Options) error {
 	return nil
 }
 
-// AddBroker starts a broker, or one more. It stops with the sandbox.
+// AddBroker starts one more broker. Close stops it.
 func (s *Sandbox) AddBroker(ctx context.Context, o Options) (*broker.Broker, error) {
 	nc, err := o.Connect(broker.ConnOptions(o.Log)...)
 	if err != nil {
@@ -128,7 +148,7 @@ func (s *Sandbox) AddBroker(ctx context.Context, o Options) (*broker.Broker, err
 	}
 	prepare := o.Prepare
 	if prepare == nil {
-		prepare = putDemoSecret
+		prepare = putDemo
 	}
 	b, err := broker.Start(ctx, cfg, prepare)
 	if err != nil {
@@ -142,8 +162,9 @@ func (s *Sandbox) AddBroker(ctx context.Context, o Options) (*broker.Broker, err
 	return b, nil
 }
 
-func putDemoSecret(ctx context.Context, secrets *consumer.Secrets) error {
-	d, err := secretfile.Parse(DemoSecret)
+// putDemo stores the demo's definition.
+func putDemo(ctx context.Context, secrets *consumer.Secrets) error {
+	d, err := Demo()
 	if err != nil {
 		return err
 	}
@@ -151,7 +172,7 @@ func putDemoSecret(ctx context.Context, secrets *consumer.Secrets) error {
 	return err
 }
 
-// simulate starts the simulated AWS account, with what the sample secret needs.
+// simulate starts the simulated AWS account, with what the demo's definition needs.
 func (s *Sandbox) simulate(o Options) error {
 	s.Sim = iamsim.New(o.Account)
 	s.Sim.AddGroup("demo")

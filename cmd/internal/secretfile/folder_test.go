@@ -22,14 +22,14 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// folderTest is a folder that a broker follows, and what is logged about it.
+// folderTest is a deployment whose definitions follow a folder, and the log of that.
 type folderTest struct {
 	*secretfile.Folder
 	*clitest.Deployment
 	t    *testing.T
 	dir  string
 	log  *clitest.Buffer
-	read int // of the log
+	read int // bytes of the log that were checked
 }
 
 func newFolderTest(t *testing.T, files map[string]string) *folderTest {
@@ -73,15 +73,16 @@ func (f *folderTest) remove(name string) {
 	}
 }
 
-// logs returns what was logged since it was asked last.
+// logs returns what was logged since the last call.
 func (f *folderTest) logs() string {
 	all := f.log.String()
-	news := all[f.read:]
+	latest := all[f.read:]
 	f.read = len(all)
-	return news
+	return latest
 }
 
-// after looks twice, and checks that these words are logged, one line each.
+// after looks twice at the folder, and checks that one line with each of these texts is
+// logged.
 func (f *folderTest) after(what string, words ...string) {
 	f.t.Helper()
 	f.Look(f.t.Context(), false)
@@ -89,28 +90,30 @@ func (f *folderTest) after(what string, words ...string) {
 	f.logged(what, words...)
 }
 
+// logged checks that one line with each of these texts was logged, and no other line.
 func (f *folderTest) logged(what string, words ...string) {
 	f.t.Helper()
-	news := f.logs()
-	if strings.Count(news, "\n") != len(words) {
-		f.t.Errorf("%s: logged\n%swant %d lines", what, news, len(words))
+	lines := f.logs()
+	if strings.Count(lines, "\n") != len(words) {
+		f.t.Errorf("%s: logged\n%swant %d lines", what, lines, len(words))
 	}
 	for _, w := range words {
-		if !strings.Contains(news, w) {
-			f.t.Errorf("%s: %q is not logged:\n%s", what, w, news)
+		if !strings.Contains(lines, w) {
+			f.t.Errorf("%s: %q is not logged:\n%s", what, w, lines)
 		}
 	}
 }
 
+// has checks the names of the definitions that come from files.
 func (f *folderTest) has(what string, names ...string) {
 	f.t.Helper()
 	got, err := f.Broker.Secrets().NamesFrom(f.t.Context(), consumer.SourceFile)
 	if err != nil || !slices.Equal(got, names) {
-		f.t.Errorf("%s: from files are %q, %v; want %q", what, got, err, names)
+		f.t.Errorf("%s: the definitions from files are %q, %v; want %q", what, got, err, names)
 	}
 }
 
-func TestTheFolderIsFollowed(t *testing.T) {
+func TestFolderChangesAreStored(t *testing.T) {
 	t.Parallel()
 	f := newFolderTest(t, map[string]string{"a.yaml": "name: a\n", "b.yaml": "name: b\nmax_ttl: soon\n"})
 	f.logged("at the start", `"secret":"a","changed":true`, "b.yaml")
@@ -118,64 +121,64 @@ func TestTheFolderIsFollowed(t *testing.T) {
 
 	f.write("a.yaml", "name: a\nmax_ttl: 2h\n")
 	f.Look(t.Context(), false)
-	f.logged("seen for the first time: it may be half written")
+	f.logged("a change seen once is not stored: the file may be half written")
 	f.Look(t.Context(), false)
-	f.logged("seen twice", `"secret":"a","changed":true`)
+	f.logged("a change seen twice", `"secret":"a","changed":true`)
 	f.write("b.yaml", "name: b\nhard_expiry: later\n")
-	f.after("another mistake", "hard_expiry")
+	f.after("another error in the file", "hard_expiry")
 	f.write("b.yaml", "name: b\naws: {path: nowhere}\n")
-	f.after("a mistake that only the provider sees", "aws.path")
+	f.after("an error that the provider finds", "aws.path")
 	f.write("b.yaml", "name: b\ndefault_ttl: 30s\n")
-	f.after("a mistake that only the broker sees", "--min-ttl")
-	f.after("a mistake is told once")
+	f.after("an error that the broker finds", "--min-ttl")
+	f.after("an error is logged once")
 	f.write("b.yaml", "name: b\n")
-	f.after("mended", `"secret":"b","changed":true`)
+	f.after("the file is corrected", `"secret":"b","changed":true`)
 	f.has("both", "a", "b")
 
 	f.write("c.json", `{"name":"a"}`)
-	f.after("a name that is taken", "none of them counts", "none of them counts")
+	f.after("two files define a secret", "none is used", "none is used")
 	f.remove("a.yaml")
-	f.after("and free", `c.json","secret":"a","changed":true`)
+	f.after("one of the two is removed", `c.json","secret":"a","changed":true`)
 	f.remove("b.yaml")
-	f.after("its file has gone", "lessor secret delete")
-	f.after("that is told once")
-	f.has("the one that is left", "a")
+	f.after("the file is removed", "lessor secret delete")
+	f.after("the removal is logged once")
+	f.has("the file is removed", "a")
 	f.write("b.yaml", "name: b\n")
-	f.after("it is back, and a file's again", `"secret":"b","changed":true`)
+	f.after("the file is there again", `"secret":"b","changed":true`)
 	f.has("both again", "a", "b")
 	f.remove("b.yaml")
 	f.remove("c.json")
-	f.after("empty", "no definitions", "lessor secret delete", "lessor secret delete")
+	f.after("the folder is empty", "no definitions", "lessor secret delete", "lessor secret delete")
 	f.has("none")
 	for _, name := range []string{"a", "b"} {
 		f.lease(name) // they stay in force
 	}
 }
 
-// TestAFileThatCantBeReadIsNotGone: what it defined stays a file's.
-func TestAFileThatCantBeReadIsNotGone(t *testing.T) {
+// TestUnreadableFileKeepsItsDefinition: the definition still comes from a file.
+func TestUnreadableFileKeepsItsDefinition(t *testing.T) {
 	t.Parallel()
 	f := newFolderTest(t, map[string]string{"a.yaml": "name: a\n", "b.yaml": "name: b\n"})
 	f.logs()
 	f.write("a.yaml", "name: [a\n")
-	f.after("damaged", "a.yaml", "no file that can be used")
-	f.has("damaged", "a", "b")
+	f.after("a file is damaged", "a.yaml", "no readable file")
+	f.has("a file is damaged", "a", "b")
 	f.remove("b.yaml")
-	f.after("another has gone for sure", "lessor secret delete")
-	f.has("another has gone for sure", "a")
+	f.after("a readable file is removed", "lessor secret delete")
+	f.has("a readable file is removed", "a")
 	f.write("a.yaml", "name: a\n")
-	f.after("mended", `"secret":"a","changed":false`)
+	f.after("the file is corrected", `"secret":"a","changed":false`)
 
-	// One who starts with a file that can't be read does not know whose it is.
+	// After a start it is not known which secret an unreadable file defines.
 	f.write("a.yaml", "name: [a\n")
 	again := f.newFolder()
 	if err := again.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	f.has("after a start", "a")
+	f.has("started with an unreadable file", "a")
 }
 
-func TestTroubleIsToldOnceAndTriedAgain(t *testing.T) {
+func TestFailureIsLoggedOnceAndRetried(t *testing.T) {
 	t.Parallel()
 	f := newFolderTest(t, map[string]string{"a.yaml": "name: a\n"})
 	f.logs()
@@ -183,14 +186,14 @@ func TestTroubleIsToldOnceAndTriedAgain(t *testing.T) {
 		if err := os.Rename(f.dir, f.dir+".away"); err != nil {
 			t.Fatal(err)
 		}
-		f.after("the folder has gone", "--secrets")
+		f.after("the folder is missing", "--secrets")
 		f.after("still")
 		if err := os.Rename(f.dir+".away", f.dir); err != nil {
 			t.Fatal(err)
 		}
-		f.after("it is back, as it was")
+		f.after("the folder is there again, unchanged")
 	}
-	f.has("it is back", "a")
+	f.has("the folder is there again", "a")
 
 	f.StopNATS()
 	f.write("a.yaml", "name: a\nmax_ttl: 2h\n")
@@ -202,9 +205,9 @@ func TestTroubleIsToldOnceAndTriedAgain(t *testing.T) {
 	f.has("NATS is back", "a")
 }
 
-// TestPassingTroubleIsToldOnce: NATS has many words for not being there, and says
-// one after the other as it goes away.
-func TestPassingTroubleIsToldOnce(t *testing.T) {
+// TestUnavailableNATSIsLoggedOnce: NATS has several errors for being unavailable, and they
+// follow each other when it stops.
+func TestUnavailableNATSIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	f := newFolderTest(t, map[string]string{"a.yaml": "name: a\n"})
 	f.logs()
@@ -216,25 +219,25 @@ func TestPassingTroubleIsToldOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.write("a.yaml", "name: a\nmax_ttl: 2h\n")
-	f.after("the bucket has gone", "could not be stored; trying again", "list the dynamic secrets")
+	f.after("the bucket is deleted", "could not be stored; trying again", "list the dynamic secrets")
 	f.StopNATS()
-	f.after("NATS has gone, too")
+	f.after("NATS is stopped, too")
 	if err := os.RemoveAll(f.dir); err != nil {
 		t.Fatal(err)
 	}
-	f.after("the folder has gone, too", "--secrets")
-	f.StartNATS() // for a quick end
+	f.after("the folder is removed, too", "--secrets")
+	f.StartNATS() // so that the broker can stop
 }
 
-// TestAFileWaitsForADeletion: the definition of that name that there was goes
-// first, and its leases before it.
-func TestAFileWaitsForADeletion(t *testing.T) {
+// TestFileWaitsForADeletion: a definition that is being deleted is not replaced before it
+// and its leases are gone.
+func TestFileWaitsForADeletion(t *testing.T) {
 	t.Parallel()
 	f := newFolderTest(t, map[string]string{"a.yaml": "name: a\n", "b.yaml": "name: b\n"})
 	f.logs()
 	lease := f.lease("a")
 	f.remove("a.yaml")
-	f.after("its file has gone", "no file any more")
+	f.after("the file is removed", "the file of a dynamic secret was removed")
 	f.Refuse("DeleteUser")
 	if d, err := f.Admin().DeleteSecret(t.Context(), "a", false); err != nil || d.Done || d.Leases != 1 {
 		t.Fatalf("%+v, %v", d, err)
@@ -252,14 +255,14 @@ func TestAFileWaitsForADeletion(t *testing.T) {
 		_, err := f.Admin().Secret(t.Context(), "a")
 		return messages.IsCode(err, messages.CodeSecretNotFound)
 	})
-	f.after("it is gone", `"secret":"a","changed":true`)
-	f.has("it is gone", "a", "b")
+	f.after("the secret is deleted", `"secret":"a","changed":true`)
+	f.has("the secret is deleted", "a", "b")
 	f.lease("a")
 }
 
-// TestLinksAreFollowed changes files as Kubernetes does: they are links into a
-// folder that is a link, which is put in place at once.
-func TestLinksAreFollowed(t *testing.T) {
+// TestReplacedLinksAreChanges changes files as Kubernetes does: they are links into a
+// folder that is itself a link, which is replaced.
+func TestReplacedLinksAreChanges(t *testing.T) {
 	t.Parallel()
 	f := newFolderTest(t, nil)
 	f.logs()
@@ -275,13 +278,13 @@ func TestLinksAreFollowed(t *testing.T) {
 	if err := os.Symlink(filepath.Join("..data", "a.yaml"), filepath.Join(f.dir, "a.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	f.after("the first", `"secret":"a","changed":true`)
+	f.after("the first version", `"secret":"a","changed":true`)
 	version("..2", "name: a\nmax_ttl: 2h\n")
-	f.after("the second", `"secret":"a","changed":true`)
-	f.has("the second", "a")
+	f.after("the second version", `"secret":"a","changed":true`)
+	f.has("the second version", "a")
 }
 
-func TestHangup(t *testing.T) {
+func TestHangupStoresAndLogsEverything(t *testing.T) {
 	t.Parallel()
 	f := newFolderTest(t, map[string]string{"a.yaml": "name: a\n", "b.yaml": "name: [b\n"})
 	f.logs()
@@ -292,17 +295,17 @@ func TestHangup(t *testing.T) {
 		f.Follow(ctx, looks, hangups)
 	}()
 	hangups <- syscall.SIGHUP
-	looks <- time.Now() // taken when the hangup is done with
-	f.logged("a hangup with nothing new", "reading the definitions again", `"secret":"a","changed":false`, "b.yaml")
+	looks <- time.Now() // received after the hangup is handled
+	f.logged("a hangup without changes", "reading the definitions again", `"secret":"a","changed":false`, "b.yaml")
 	f.write("c.yaml", "name: c\n")
 	hangups <- syscall.SIGHUP
 	looks <- time.Now()
-	f.logged("what is new is taken at once", "reading", `"secret":"a"`, "b.yaml", `"secret":"c","changed":true`)
+	f.logged("a new file is stored at once", "reading", `"secret":"a"`, "b.yaml", `"secret":"c","changed":true`)
 	f.write("c.yaml", "name: c\nmax_ttl: 2h\n")
-	for range 4 { // the first may have looked before, and the last is taken when the others are done
+	for range 4 { // the first look may have been before the change; the last is received after the others
 		looks <- time.Now()
 	}
-	f.logged("a change is seen", `"secret":"c","changed":true`)
+	f.logged("a change", `"secret":"c","changed":true`)
 	cancel()
 	<-ended
 }

@@ -1,3 +1,5 @@
+// Package secretfile reads definitions of dynamic secrets from YAML and JSON files, and
+// keeps a broker's definitions in step with a folder of such files.
 package secretfile
 
 import (
@@ -17,17 +19,17 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// File is a definition and where it stands.
+// File is one file of a folder.
 type File struct {
 	Path   string
 	Secret messages.DynamicSecret
-	Err    error             // why there is no definition
-	sum    [sha256.Size]byte // of the contents, as far as they could be read
+	Err    error             // why the file defines no secret; nil: Secret is valid
+	sum    [sha256.Size]byte // of the contents; zero if they could not be read
 }
 
-// ReadFolder reads every definition in a folder: files that end in .yaml,
-// .yml or .json, one dynamic secret each. A bad file does not spoil the others.
-// The error is for the folder itself.
+// ReadFolder reads the files of a folder whose names end in .yaml, .yml or .json. Each
+// defines one dynamic secret. The error is for the folder; errors of single files are in
+// [File.Err].
 func ReadFolder(dir string) ([]File, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -46,41 +48,43 @@ func ReadFolder(dir string) ([]File, error) {
 		}
 		files = append(files, f)
 	}
-	// Which of several is meant nobody can tell: none of them counts.
+	// If several files define the same secret, none of them is used.
 	for i, f := range files {
 		if paths := names[f.Secret.Name]; f.Err == nil && len(paths) > 1 {
-			files[i].Err = fmt.Errorf("the secret %q is defined in %s; none of them counts until there is one", f.Secret.Name, strings.Join(paths, " and "))
+			files[i].Err = fmt.Errorf("the secret %q is defined in %s; none is used until only one is left", f.Secret.Name, strings.Join(paths, " and "))
 		}
 	}
 	return files, nil
 }
 
+// read reads the file into Secret, sum and Err.
 func (f *File) read() {
 	data, err := os.ReadFile(f.Path)
 	if err != nil {
 		f.Err = err
 		return
 	}
-	defer clear(data) // there may be a secret key in it
+	defer clear(data) // it may contain a secret key
 	f.sum = sha256.Sum256(data)
 	f.Secret, f.Err = Parse(data)
 }
 
-// secondDocument finds a document separator behind something that is neither blank
-// nor a comment nor a directive. In a block scalar it would be indented.
+// secondDocument matches a document separator after a line that is neither blank nor a
+// comment nor a directive. In a block scalar the separator would be indented.
 var secondDocument = regexp.MustCompile(`(?ms)^[^\s#%-][^\n]*$.*^---(\s|$)`)
 
-// oneDocument refuses what stands behind a definition in JSON: the YAML parser would
-// not look at it.
+// oneDocument returns an error if anything follows a definition in JSON, which the YAML
+// parser would ignore.
 func oneDocument(data []byte) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	if d.Decode(new(json.RawMessage)) == nil && len(bytes.TrimSpace(data[d.InputOffset():])) > 0 {
-		return errors.New("there is something behind the definition")
+		return errors.New("there is more text after the definition")
 	}
 	return nil
 }
 
-// Parse reads a definition in YAML or JSON.
+// Parse reads a definition in YAML or JSON. Its errors never contain text of the
+// definition, which may be a secret key.
 func Parse(data []byte) (messages.DynamicSecret, error) {
 	if len(data) > messages.MaxSecretBody {
 		return messages.DynamicSecret{}, fmt.Errorf("the definition has %d bytes, the limit is %d", len(data), messages.MaxSecretBody)
@@ -89,7 +93,7 @@ func Parse(data []byte) (messages.DynamicSecret, error) {
 		return messages.DynamicSecret{}, err
 	}
 	if secondDocument.Match(data) {
-		return messages.DynamicSecret{}, errors.New("there is a second document behind ---; a file has one dynamic secret")
+		return messages.DynamicSecret{}, errors.New("there is a second document after ---; a file defines one dynamic secret")
 	}
 	data, err := yaml.YAMLToJSONStrict(data)
 	if err != nil {
@@ -99,15 +103,15 @@ func Parse(data []byte) (messages.DynamicSecret, error) {
 }
 
 var (
-	// yamlReason is what the parser says in its own words, and nothing of the file.
+	// yamlReason matches messages of the parser that have no text of the file.
 	yamlReason = regexp.MustCompile(`^yaml: ((?:line \d+: )?(?:did not find|could not find|found|control characters|(?:block|mapping) [a-z ]+ not allowed) .*)$`)
-	// yamlTwice is a name that is there twice, as long as it looks like one.
+	// yamlTwice matches the message for a repeated key, if the key looks like a field name.
 	yamlTwice = regexp.MustCompile(`(line \d+: )key "([a-z_]{1,32})" already set in map`)
 	yamlLine  = regexp.MustCompile(`line \d+`)
 )
 
-// yamlError says what is wrong with a file and where, and nothing of what is in
-// it: what can't be read may be the secret key.
+// yamlError returns what is wrong with a file and on which line. It contains no text of the
+// file: what can't be parsed may be the secret key.
 func yamlError(err error) error {
 	text := err.Error()
 	if m := yamlReason.FindStringSubmatch(text); m != nil {

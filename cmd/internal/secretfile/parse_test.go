@@ -12,7 +12,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-func TestABadSecretFileDoesNotSpoilTheOthers(t *testing.T) {
+func TestWrongFileDoesNotAffectTheOthers(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"a.yaml":    "name: a\n",
@@ -35,7 +35,7 @@ func TestABadSecretFileDoesNotSpoilTheOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"a.yaml": "", "b.yml": "above max_ttl", "c.json": "", "d.yaml": "i.yaml", "i.yaml": "d.yaml", "j.json": "behind the definition", "e.yaml": "name", "f.yaml": "object", "g.yaml": "second document", "h.yaml": ""}
+	want := map[string]string{"a.yaml": "", "b.yml": "above max_ttl", "c.json": "", "d.yaml": "i.yaml", "i.yaml": "d.yaml", "j.json": "after the definition", "e.yaml": "name", "f.yaml": "object", "g.yaml": "second document", "h.yaml": ""}
 	if len(files) != len(want) {
 		t.Fatalf("%d files", len(files))
 	}
@@ -47,8 +47,9 @@ func TestABadSecretFileDoesNotSpoilTheOthers(t *testing.T) {
 	}
 }
 
-// A file that can't be read may be one with a secret key in the wrong place.
-func TestNoErrorShowsWhatIsInAFile(t *testing.T) {
+// TestErrorsShowNoTextOfTheFile: text that can't be parsed may be a secret key in the wrong
+// place.
+func TestErrorsShowNoTextOfTheFile(t *testing.T) {
 	const secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 	for text, says := range map[string]string{
 		"name: ci\naws:\n  auth:\n    secret_access_key: [" + secret + "\n":        "line ",
@@ -75,7 +76,7 @@ func TestNoErrorShowsWhatIsInAFile(t *testing.T) {
 	} {
 		_, err := secretfile.Parse([]byte(text))
 		if err == nil {
-			t.Errorf("%s is taken", text)
+			t.Errorf("%s is accepted", text)
 			continue
 		}
 		if strings.Contains(err.Error(), secret[:8]) || !strings.Contains(err.Error(), says) {
@@ -84,9 +85,9 @@ func TestNoErrorShowsWhatIsInAFile(t *testing.T) {
 	}
 }
 
-// FuzzParseSecret: what is taken can be stored and read again, and is the same.
+// FuzzParseSecret: an accepted definition can be stored and read, and stays the same.
 func FuzzParseSecret(f *testing.F) {
-	f.Add(sandbox.DemoSecret)
+	f.Add([]byte(sandbox.DemoYAML()))
 	f.Add([]byte("name: ci\nhard_expiry: off\naws: {groups: 'a, b', inline_policy: '{\"Version\":\"2012-10-17\"}'}\n"))
 	f.Add([]byte("a: &a [*a]"))
 	f.Add([]byte("? {}\n: - x"))

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lessorhq/lessor/cmd/internal/sandbox"
-	"github.com/lessorhq/lessor/cmd/internal/secretfile"
 	"github.com/lessorhq/lessor/cmd/lessor-bench/internal/timing"
 	"github.com/lessorhq/lessor/messages"
 	"github.com/lessorhq/lessor/provider/awsiam"
@@ -37,7 +36,7 @@ type User struct{ Name, key string }
 const CallsPerLease = 5
 
 func New(ctx context.Context, o awsiam.Options) (*Floor, error) {
-	d, err := secretfile.Parse(sandbox.DemoSecret)
+	d, err := sandbox.Demo()
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/lessorhq/lessor/cmd/internal/broker"
 	"github.com/lessorhq/lessor/cmd/internal/sandbox"
-	"github.com/lessorhq/lessor/cmd/internal/secretfile"
 	"github.com/lessorhq/lessor/cmd/lessor-bench/internal/floor"
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/messages"
@@ -146,7 +145,7 @@ func addRole(s *iamsim.Sim) {
 // definitions are the sample as it is, and without hard expiry. In a simulated account
 // the broker assumes a role, as it would in a real one.
 func (w *World) definitions() (hard, soft messages.DynamicSecret, err error) {
-	hard, err = secretfile.Parse(sandbox.DemoSecret)
+	hard, err = sandbox.Demo()
 	if err != nil {
 		return hard, soft, err
 	}

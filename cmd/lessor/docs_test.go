@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestTheTestsThatTheDocumentsNameExist: a claim stands on a test that there is.
-func TestTheTestsThatTheDocumentsNameExist(t *testing.T) {
+// TestTestsNamedInTheDocsExist looks for each test name of the documents in the sources.
+func TestTestsNamedInTheDocsExist(t *testing.T) {
 	defined := map[string]bool{}
 	functions := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
 	err := filepath.WalkDir(filepath.Join("..", ".."), func(path string, d fs.DirEntry, err error) error {
@@ -44,6 +44,6 @@ func TestTheTestsThatTheDocumentsNameExist(t *testing.T) {
 		}
 	}
 	if named < 30 {
-		t.Errorf("the documents name %d tests only; the search finds nothing", named)
+		t.Errorf("the documents name only %d tests: the search does not work", named)
 	}
 }

@@ -16,19 +16,19 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// site is where brokers run as processes: a simulated AWS account, a folder for
-// the store and one for definitions. It knows every process, so as to search
-// what they left behind.
-type site struct {
+// processes runs brokers as processes of their own, with a simulated AWS account, a folder
+// for the store and one for definitions. After the test it searches the store and the
+// output of every process for secret keys.
+type processes struct {
 	t              testing.TB
 	sim            *iamsim.Sim
-	variables      map[string]string // of the brokers
+	variables      map[string]string // the brokers' environment
 	store, secrets string
-	processes      []*clitest.Process
-	pages          []string // that brokers have shown
+	started        []*clitest.Process
+	pages          []string // metrics pages, which are searched too
 }
 
-// ciSecret is the definition that most tests lease.
+// ciSecret is the definition in the folder.
 const ciSecret = `name: ci
 default_ttl: 1h
 max_ttl: 24h
@@ -40,9 +40,9 @@ aws:
   inline_policy: {Version: "2012-10-17", Statement: [{Effect: Allow, Action: "s3:*", Resource: "*"}]}
 `
 
-func newSite(t testing.TB) *site {
+func newProcesses(t testing.TB) *processes {
 	t.Helper()
-	s := &site{t: t, sim: iamsim.New(iamsim.Options{}), store: filepath.Join(t.TempDir(), "store"), secrets: t.TempDir()}
+	s := &processes{t: t, sim: iamsim.New(iamsim.Options{}), store: filepath.Join(t.TempDir(), "store"), secrets: t.TempDir()}
 	s.sim.AddGroup("deployers")
 	s.sim.AddGroup("demo")
 	aws, err := s.sim.Start()
@@ -57,22 +57,22 @@ func newSite(t testing.TB) *site {
 	return s
 }
 
-// principal makes somebody whom brokers can be, as the SDK's variables.
-func (s *site) principal(name string) map[string]string {
+// principal adds a principal to the AWS account and returns its environment variables.
+func (s *processes) principal(name string) map[string]string {
 	id, secret := s.sim.AddPrincipal(name)
 	return map[string]string{"AWS_ACCESS_KEY_ID": id, "AWS_SECRET_ACCESS_KEY": secret}
 }
 
-func (s *site) define(file, definition string) {
+// define writes a file with a definition.
+func (s *processes) define(file, definition string) {
 	s.t.Helper()
 	if err := os.WriteFile(filepath.Join(s.secrets, file), []byte(definition), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
-// start starts lessor with the site's AWS account; more goes over the site's
-// variables.
-func (s *site) start(more map[string]string, args ...string) *clitest.Process {
+// start starts lessor with the variables, and with more over them.
+func (s *processes) start(more map[string]string, args ...string) *clitest.Process {
 	s.t.Helper()
 	variables := map[string]string{}
 	for _, set := range []map[string]string{s.variables, more} {
@@ -81,12 +81,12 @@ func (s *site) start(more map[string]string, args ...string) *clitest.Process {
 		}
 	}
 	p := clitest.Start(s.t, variables, args...)
-	s.processes = append(s.processes, p)
+	s.started = append(s.started, p)
 	return p
 }
 
-// serve starts a broker with everything in its process and waits until it is up.
-func (s *site) serve(args ...string) (*clitest.Process, clitest.Terminal) {
+// serve starts a broker with an embedded NATS server and waits until it is up.
+func (s *processes) serve(args ...string) (*clitest.Process, clitest.Terminal) {
 	s.t.Helper()
 	if !slices.Contains(args, "--listen") {
 		args = append(args, "--listen", "127.0.0.1:0")
@@ -96,35 +96,35 @@ func (s *site) serve(args ...string) (*clitest.Process, clitest.Terminal) {
 	return p, at(fmt.Sprint(p.Logs("embedded NATS server")["url"]))
 }
 
-// kept is all that is in a store and all that brokers wrote, by where.
-func (s *site) kept(store string) map[string][]byte {
+// output returns everything in a store and everything that brokers wrote, by place.
+func (s *processes) output(store string) map[string][]byte {
 	s.t.Helper()
-	kept := map[string][]byte{}
+	all := map[string][]byte{}
 	for i, page := range s.pages {
-		kept[fmt.Sprintf("page %d", i+1)] = []byte(page)
+		all[fmt.Sprintf("page %d", i+1)] = []byte(page)
 	}
-	for i, p := range s.processes {
+	for i, p := range s.started {
 		if p.Cmd.Args[1] == "serve" {
-			kept[fmt.Sprintf("what process %d wrote", i+1)] = []byte(p.Stdout.String() + p.Stderr.String())
+			all[fmt.Sprintf("the output of process %d", i+1)] = []byte(p.Stdout.String() + p.Stderr.String())
 		}
 	}
 	err := filepath.WalkDir(store, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		kept[path], err = os.ReadFile(path)
+		all[path], err = os.ReadFile(path)
 		return err
 	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.t.Fatal(err)
 	}
-	return kept
+	return all
 }
 
-// search looks, when the test is over and its processes have ended, for every secret
-// access key that AWS ever issued.
-func (s *site) search() {
-	for where, data := range s.kept(s.store) {
+// search searches for every secret access key that AWS issued, after the test and its
+// processes have ended.
+func (s *processes) search() {
+	for where, data := range s.output(s.store) {
 		for _, secret := range s.sim.IssuedSecrets() {
 			if leak.Contains(data, secret) {
 				s.t.Errorf("a secret access key is in %s", where)
@@ -133,19 +133,19 @@ func (s *site) search() {
 	}
 }
 
-// leaves searches for every secret access key that AWS ever issued: in the store,
-// in all that processes wrote, and in the events. The search must be able to
-// find something: what is no secret, the access key id, is in store and events.
-func (s *site) leaves(store, events string, accessKeyID string) {
+// searchAll searches the store, the output of the processes and the events for every secret
+// access key that AWS issued. To show that the search works, it must find the access key
+// id, which is not secret, in the store and in the events.
+func (s *processes) searchAll(store, events string, accessKeyID string) {
 	s.t.Helper()
-	kept := s.kept(store)
-	kept["the events"] = []byte(events)
+	all := s.output(store)
+	all["the events"] = []byte(events)
 	secrets := s.sim.IssuedSecrets()
 	if len(secrets) == 0 {
 		s.t.Error("AWS has issued no key")
 	}
 	found := 0
-	for where, data := range kept {
+	for where, data := range all {
 		if leak.Contains(data, accessKeyID) {
 			found++
 		}
@@ -156,6 +156,6 @@ func (s *site) leaves(store, events string, accessKeyID string) {
 		}
 	}
 	if found < 2 || !leak.Contains([]byte(events), accessKeyID) {
-		s.t.Errorf("the access key id is in %d places only; the search finds nothing", found)
+		s.t.Errorf("the access key id is in %d places only: the search does not work", found)
 	}
 }

@@ -19,16 +19,15 @@ import (
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-// TestOperatorsSecrets leads a dynamic secret through its life, from put to
-// delete.
-func TestOperatorsSecrets(t *testing.T) {
+// TestSecretCommandsWithABroker puts, changes, checks, leases and deletes a dynamic secret.
+func TestSecretCommandsWithABroker(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newProcesses(t)
 	p, x := s.serve()
-	fails := func(says string, args ...string) {
+	fails := func(text string, args ...string) {
 		t.Helper()
-		if stdout, stderr, code := x.Run(t.Context(), args...); code != cli.ExitFailed || !strings.Contains(stderr, says) {
-			t.Errorf("lessor %s: exit code %d, want %q:\n%s%s", strings.Join(args, " "), code, says, stdout, stderr)
+		if stdout, stderr, code := x.Run(t.Context(), args...); code != cli.ExitFailed || !strings.Contains(stderr, text) {
+			t.Errorf("lessor %s: exit code %d, want %q:\n%s%s", strings.Join(args, " "), code, text, stdout, stderr)
 		}
 	}
 	file := filepath.Join(t.TempDir(), "build.yaml")
@@ -40,7 +39,7 @@ func TestOperatorsSecrets(t *testing.T) {
 	}
 	build := strings.NewReplacer("name: ci", "name: build", "/lessor/ci/", "/lessor/build/").Replace(ciSecret)
 
-	// What does not work is not stored.
+	// A definition whose check fails is not stored.
 	write(strings.Replace(build, "groups: [deployers]", "groups: [nobody]", 1))
 	fails("check_failed", "secret", "put", file)
 	fails("lessor secret list", "secret", "get", "build")
@@ -61,7 +60,7 @@ func TestOperatorsSecrets(t *testing.T) {
 		t.Errorf("list:\n%s", list)
 	}
 
-	// What get shows can be put.
+	// The output of get can be put.
 	shown := x.OK(t, "secret", "get", "build")
 	write(strings.Replace(shown, "max_ttl: 1d", "max_ttl: 2d", 1))
 	changed := x.Reply(t, "secret", "put", file)
@@ -77,8 +76,8 @@ func TestOperatorsSecrets(t *testing.T) {
 
 	lease := x.Reply(t, "request", "build", "-i", "alice")
 	x.Reply(t, "request", "ci", "-i", "alice")
-	if said := x.OK(t, "secret", "delete", "build"); said != "build is deleted\n" {
-		t.Errorf("delete: %s", said)
+	if printed := x.OK(t, "secret", "delete", "build"); printed != "build is deleted\n" {
+		t.Errorf("delete: %s", printed)
 	}
 	if l := x.Reply(t, "show", lease.Lease.Name).Lease; l.State != messages.StateRevoked || l.Reason != messages.ReasonSecretDeleted {
 		t.Errorf("its lease: %+v", l)
@@ -89,7 +88,7 @@ func TestOperatorsSecrets(t *testing.T) {
 	fails("secret_not_found", "request", "build", "-i", "alice")
 	fails("secret_not_found", "secret", "delete", "build")
 
-	// A file's secret is the file's.
+	// A secret from a file can't be changed by a command.
 	fails("--secrets folder", "secret", "delete", "ci")
 	write(strings.Replace(ciSecret, "max_ttl: 24h", "max_ttl: 2d", 1))
 	fails("--secrets folder", "secret", "put", file, "--no-check")
@@ -97,39 +96,39 @@ func TestOperatorsSecrets(t *testing.T) {
 	p.LogIsJSON()
 }
 
-// TestServeFollowsItsSecretFiles changes the folder under a broker.
+// TestServeFollowsItsSecretFiles changes the files of a running broker.
 func TestServeFollowsItsSecretFiles(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newProcesses(t)
 	p, x := s.serve("--project-id", "my-project")
 	maxTTL := func() string { return x.Reply(t, "secret", "get", "ci").Secret.Definition.MaxTTL.String() }
 	ciWith := func(maxTTL string) string { return strings.Replace(ciSecret, "max_ttl: 24h", "max_ttl: "+maxTTL, 1) }
 	s.define("ci.yaml", ciWith("2d"))
-	clitest.Eventually(t, "the change is taken up", func() bool { return maxTTL() == "2d" })
-	const unusable = "a definition that is not used; mend the file; what was stored of it before stays in force"
+	clitest.Eventually(t, "the change is in force", func() bool { return maxTTL() == "2d" })
+	const unusable = "a definition that is not used; correct the file; the definition stored before stays in force"
 	s.define("ci.yaml", ciWith("soon"))
 	s.define("other.yaml", "name: other\n")
 	p.Logs(unusable)
-	clitest.Eventually(t, "another file is taken beside the bad one", func() bool {
+	clitest.Eventually(t, "another file is stored beside the wrong one", func() bool {
 		_, _, code := x.Run(t.Context(), "secret", "get", "other")
 		return code == cli.ExitOK
 	})
 	if got := maxTTL(); got != "2d" {
-		t.Errorf("a bad definition has made it %s", got)
+		t.Errorf("a wrong definition has changed it to %s", got)
 	}
-	// By then the folder has been looked at several times.
+	// By now the folder has been read several times.
 	if n := strings.Count(p.Stderr.String(), unusable); n != 1 {
-		t.Errorf("the bad definition is reported %d times", n)
+		t.Errorf("the wrong definition is logged %d times", n)
 	}
 	s.define("ci.yaml", ciWith("3d"))
 	p.Signal(syscall.SIGHUP)
 	p.Logs("reading the definitions again")
-	clitest.Eventually(t, "it is mended", func() bool { return maxTTL() == "3d" })
+	clitest.Eventually(t, "the corrected file is in force", func() bool { return maxTTL() == "3d" })
 
 	if err := os.Remove(filepath.Join(s.secrets, "ci.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	p.Logs("a dynamic secret has no file any more; it stays in force until it is deleted (lessor secret delete)")
+	p.Logs("the file of a dynamic secret was removed; the definition stays in force until it is deleted (lessor secret delete)")
 	x.Reply(t, "request", "ci", "-i", "alice")
 	x.OK(t, "secret", "delete", "ci")
 	if n := s.sim.UserCount(); n != 0 {
@@ -139,72 +138,71 @@ func TestServeFollowsItsSecretFiles(t *testing.T) {
 	p.LogIsJSON()
 }
 
-// TestServeKeepsAnOperatorsKey puts the access key that the broker is to use,
-// changes it under a lease that is alive, and looks for it in all that is left
-// behind.
-func TestServeKeepsAnOperatorsKey(t *testing.T) {
+// TestServeNeverShowsAnOperatorsKey puts an access key for the broker, rotates it while a
+// lease is live, and searches all output for it.
+func TestServeNeverShowsAnOperatorsKey(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newProcesses(t)
 	p, x := s.serve("--log-level", "debug")
 	id, key := s.sim.AddPrincipal("owner")
 	definition := strings.Replace(ciSecret, "name: ci", "name: own", 1) +
 		"  auth: {method: access_key, access_key_id: " + id + ", secret_access_key: '" + key + "'}\n"
-	said := x.OK(t, "secret", "put", written(t, definition)) + x.OK(t, "secret", "get", "own", "--json") +
+	printed := x.OK(t, "secret", "put", definitionFile(t, definition)) + x.OK(t, "secret", "get", "own", "--json") +
 		x.OK(t, "secret", "list", "--json") + x.OK(t, "secret", "check", "own")
 	lease := x.Reply(t, "request", "own", "-i", "alice")
 
-	// What is shown has no secret key, and can be put without.
+	// The output of get has no secret key, and can be put all the same.
 	shown := x.OK(t, "secret", "get", "own")
-	again := x.Reply(t, "secret", "put", written(t, shown), "--revision", "2")
+	again := x.Reply(t, "secret", "put", definitionFile(t, shown), "--revision", "2")
 	if again.Secret.Changed {
-		t.Errorf("put as it was shown it has changed: %+v", again.Secret)
+		t.Errorf("a put of the output has changed the secret: %+v", again.Secret)
 	}
-	x.OK(t, "secret", "put", written(t, strings.Replace(shown, "max_ttl: 1d", "max_ttl: 2d", 1)))
+	x.OK(t, "secret", "put", definitionFile(t, strings.Replace(shown, "max_ttl: 1d", "max_ttl: 2d", 1)))
 
 	rotated := x.OK(t, "secret", "rotate-key", "own")
 	owner, _ := s.sim.User("owner")
 	if len(owner.AccessKeys) != 1 || owner.AccessKeys[0].ID == id || !strings.Contains(rotated, owner.AccessKeys[0].ID) {
-		t.Errorf("AWS has the keys %+v; it says\n%s", owner.AccessKeys, rotated)
+		t.Errorf("AWS has the keys %+v; it prints\n%s", owner.AccessKeys, rotated)
 	}
 	x.OK(t, "renew", lease.Lease.Name, "--ttl", "2h")
 	x.OK(t, "revoke", lease.Lease.Name)
 	s.sim.ResetCalls()
 	next := x.Reply(t, "request", "own", "-i", "alice")
-	if by := s.maker(next.Credentials.Username); by != owner.AccessKeys[0].ID {
-		t.Errorf("after the rotation %s makes a user", by)
+	if by := s.creator(next.Credentials.Username); by != owner.AccessKeys[0].ID {
+		t.Errorf("after the rotation the user is created with the key %s", by)
 	}
 	shown += x.OK(t, "secret", "get", "own")
 	events := x.OK(t, "events", "--no-follow", "--json")
 	p.Stop()
-	said += shown + rotated
-	if !strings.Contains(said, id) || leak.Contains([]byte(said+p.Stderr.String()), key) {
-		t.Errorf("the secret access key is shown:\n%s", said)
+	printed += shown + rotated
+	if !strings.Contains(printed, id) || leak.Contains([]byte(printed+p.Stderr.String()), key) {
+		t.Errorf("the secret access key is shown:\n%s", printed)
 	}
 	for _, secret := range s.sim.IssuedSecrets() {
-		if leak.Contains([]byte(said), secret) {
+		if leak.Contains([]byte(printed), secret) {
 			t.Error("a secret access key that AWS has issued is shown")
 		}
 	}
-	s.leaves(s.store, events, lease.Lease.AccessKeyID)
+	s.searchAll(s.store, events, lease.Lease.AccessKeyID)
 }
 
-// maker is the id of the key with which a user was made.
-func (s *site) maker(user string) string {
+// creator returns the id of the key with which a user was created.
+func (s *processes) creator(user string) string {
 	s.t.Helper()
 	for _, c := range s.sim.Calls() {
 		if c.Action == "CreateUser" && c.User == user && c.Code == "" {
 			return c.AccessKeyID
 		}
 	}
-	s.t.Fatalf("nobody has made %s", user)
+	s.t.Fatalf("%s was not created", user)
 	return ""
 }
 
-// TestTwoBrokersSeeAPut has two processes at one NATS server. What one of them
-// stores, both use within a second.
-func TestTwoBrokersSeeAPut(t *testing.T) {
+// TestReplicasUseAPutWithinASecond runs two brokers at one NATS server. Both use a stored
+// definition within a second.
+func TestReplicasUseAPutWithinASecond(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newProcesses(t)
 	server, err := embedded.Start(embedded.Options{Listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
@@ -217,17 +215,17 @@ func TestTwoBrokersSeeAPut(t *testing.T) {
 		s.start(as, args...).Logs("broker is up")
 	}
 	put := func(path string) time.Time {
-		x.OK(t, "secret", "put", written(t, "name: ci\naws: {path: "+path+"}\n"), "--no-check")
+		x.OK(t, "secret", "put", definitionFile(t, "name: ci\naws: {path: "+path+"}\n"), "--no-check")
 		return time.Now()
 	}
 	alice, err := client.New(x.Connect(t), client.Options{Identity: "alice"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// both leases until each broker has made a user at this path.
+	// both requests leases until each broker has created a user with this path.
 	both := func(path string) {
 		t.Helper()
-		clitest.Eventually(t, "both brokers make users at "+path, func() bool {
+		clitest.Eventually(t, "both brokers create users with the path "+path, func() bool {
 			var all sync.WaitGroup
 			for range 4 {
 				all.Go(func() {
@@ -237,13 +235,13 @@ func TestTwoBrokersSeeAPut(t *testing.T) {
 				})
 			}
 			all.Wait()
-			makers := map[string]bool{}
+			creators := map[string]bool{}
 			for _, c := range s.sim.Calls() {
 				if c.Action == "CreateUser" && c.Params.Get("Path") == path {
-					makers[c.AccessKeyID] = true
+					creators[c.AccessKeyID] = true
 				}
 			}
-			return len(makers) == 2
+			return len(creators) == 2
 		})
 	}
 	put("/before/")
@@ -252,16 +250,15 @@ func TestTwoBrokersSeeAPut(t *testing.T) {
 	both("/after/")
 	for _, c := range s.sim.Calls() {
 		if late := c.Arrived.Sub(stored); c.Action == "CreateUser" && c.Params.Get("Path") == "/before/" && late > time.Second {
-			t.Errorf("%s after the put a broker goes by the definition before", late)
+			t.Errorf("%s after the put a broker uses the definition before", late)
 		}
 	}
 }
 
-// TestEveryWayToAuthenticate has one broker with everything in its environment
-// that the methods need. Each definition's principal has just the rights and the
-// trust that policy prints, and no other has its rights: that a lease comes says
-// who has made it.
-func TestEveryWayToAuthenticate(t *testing.T) {
+// TestEveryAuthMethod runs one broker with everything in its environment that the methods
+// need. Each definition has a principal of its own, with just the permissions and the trust
+// policy that the policy command prints.
+func TestEveryAuthMethod(t *testing.T) {
 	t.Parallel()
 	const (
 		account = "123456789012"
@@ -270,16 +267,16 @@ func TestEveryWayToAuthenticate(t *testing.T) {
 		base    = "arn:aws:iam::" + account + ":user/base"
 		project = "my-project"
 	)
-	s := newSite(t)
+	s := newProcesses(t)
 	x := shell(nil) // policy needs no broker
 	definitions := map[string]string{}
-	// define makes a definition, and returns the policy of its principal.
+	// define adds a definition, and returns the policy of its principal.
 	define := func(method, auth string) string {
 		t.Helper()
 		name := strings.ReplaceAll(method, "_", "-")
 		definitions[name] = strings.NewReplacer("name: ci", "name: "+name, "/lessor/ci/", "/lessor/"+name+"/").Replace(ciSecret) +
 			"  auth: {method: " + method + auth + "}\n"
-		return x.OK(t, "policy", "--file", written(t, definitions[name]), "--account", account)
+		return x.OK(t, "policy", "--file", definitionFile(t, definitions[name]), "--account", account)
 	}
 	role := func(name, policy string, trust ...string) {
 		t.Helper()
@@ -301,7 +298,7 @@ func TestEveryWayToAuthenticate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = node.Close() }) // it goes with the test
+	t.Cleanup(func() { _ = node.Close() }) // it ends with the test
 	ownID, ownSecret := s.sim.AddPrincipalWithPolicy("own", define("access_key", ", access_key_id: AKIAIOSFODNN7EXAMPLEEXAMPLE00, secret_access_key: geheim"))
 	definitions["access-key"] = strings.NewReplacer("AKIAIOSFODNN7EXAMPLEEXAMPLE00", ownID, "geheim", ownSecret).Replace(definitions["access-key"])
 
@@ -309,9 +306,9 @@ func TestEveryWayToAuthenticate(t *testing.T) {
 		"AWS_ACCESS_KEY_ID": id, "AWS_SECRET_ACCESS_KEY": secret,
 		"DYNAMIC_SECRET_AWS_ACCESS_KEY_ID": baseID, "DYNAMIC_SECRET_AWS_SECRET_ACCESS_KEY": baseSecret,
 		"KUBERNETES_AUTO_FETCH_SERVICE_ACCOUNT_TOKEN": "true",
-		"AWS_WEB_IDENTITY_TOKEN_FILE":                 written(t, s.sim.WebIdentityToken(issuer, "system:serviceaccount:lessor:broker", "sts.amazonaws.com", time.Hour)+"\n"),
+		"AWS_WEB_IDENTITY_TOKEN_FILE":                 definitionFile(t, s.sim.WebIdentityToken(issuer, "system:serviceaccount:lessor:broker", "sts.amazonaws.com", time.Hour)+"\n"),
 		"AWS_CONTAINER_CREDENTIALS_FULL_URI":          node.URL + "/v1/credentials",
-		"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE":      written(t, "the pod's token\n"),
+		"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE":      definitionFile(t, "the pod's token\n"),
 	} {
 		s.variables[name] = value
 	}
@@ -323,10 +320,10 @@ func TestEveryWayToAuthenticate(t *testing.T) {
 		"irsa":         {"arn:aws:sts::" + account + ":assumed-role/web/", "ASIA"},
 		"pod-identity": {"arn:aws:sts::" + account + ":assumed-role/pod/", "ASIA"},
 	} {
-		x.OK(t, "secret", "put", written(t, definitions[name]))
+		x.OK(t, "secret", "put", definitionFile(t, definitions[name]))
 		lease := x.Reply(t, "request", name, "-i", "alice")
-		if by := s.maker(lease.Credentials.Username); !strings.HasPrefix(by, want.keyID) {
-			t.Errorf("%s: the user was made with the key %s", name, by)
+		if by := s.creator(lease.Credentials.Username); !strings.HasPrefix(by, want.keyID) {
+			t.Errorf("%s: the user was created with the key %s", name, by)
 		}
 		if u, _ := s.sim.User(lease.Credentials.Username); u.Path != "/lessor/"+name+"/" {
 			t.Errorf("%s: the user is %s", name, u.ARN)
@@ -360,5 +357,5 @@ func TestEveryWayToAuthenticate(t *testing.T) {
 			t.Error("the broker's own secret key is shown")
 		}
 	}
-	s.leaves(s.store, events, lease.Lease.AccessKeyID)
+	s.searchAll(s.store, events, lease.Lease.AccessKeyID)
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// ownKey is a definition with a secret key.
+// ownKey is a definition with an access key of its own.
 const ownKey = `name: ci
 default_ttl: 1h
 max_ttl: 24h
@@ -29,34 +29,35 @@ aws:
   auth: {method: access_key, access_key_id: AKIAIOSFODNN7EXAMPLE, secret_access_key: geheim/geheim}
 `
 
-// plain is a definition that is leased with the broker's own credentials.
+// plain is a definition that uses the broker's own credentials.
 const plain = "name: ci\naws: {path: /lessor/ci/, groups: [deployers]}\n"
 
-// office is a deployment, and a terminal at which its operator sits.
-type office struct {
+// deployment is a broker in this process and a terminal that is connected to it.
+type deployment struct {
 	clitest.Terminal
 	*clitest.Deployment
 	t *testing.T
 }
 
-func newOffice(t *testing.T, o clitest.Options) *office {
+// newDeployment starts a deployment, which ends with the test.
+func newDeployment(t *testing.T, o clitest.Options) *deployment {
 	t.Helper()
 	d := clitest.NewDeployment(t, o)
-	return &office{Terminal: at(d.Server.URL()), Deployment: d, t: t}
+	return &deployment{Terminal: at(d.Server.URL()), Deployment: d, t: t}
 }
 
-// allBut is a policy with every right but some.
+// allBut returns a policy that allows everything except some actions.
 func allBut(actions string) string {
 	return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","NotAction":[` + actions + `],"Resource":"*"}]}`
 }
 
-// withKey is ownKey with a key that there is.
+// withKey returns ownKey with an existing access key.
 func withKey(id, secret string) string {
 	return strings.NewReplacer("AKIAIOSFODNN7EXAMPLE", id, "geheim/geheim", secret).Replace(ownKey)
 }
 
-// written is a file with a definition.
-func written(t *testing.T, definition string) string {
+// definitionFile writes a file with a definition.
+func definitionFile(t *testing.T, definition string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "definition.yaml")
 	if err := os.WriteFile(file, []byte(definition), 0o600); err != nil {
@@ -65,14 +66,14 @@ func written(t *testing.T, definition string) string {
 	return file
 }
 
-// put stores a definition without trying it out.
-func (o *office) put(definition string) {
+// put stores a definition without a check.
+func (o *deployment) put(definition string) {
 	o.t.Helper()
-	o.OK(o.t, "secret", "put", written(o.t, definition), "--no-check")
+	o.OK(o.t, "secret", "put", definitionFile(o.t, definition), "--no-check")
 }
 
-// putFile stores a definition as one that comes from a file.
-func (o *office) putFile(definition string) {
+// putFile stores a definition as if it came from a file.
+func (o *deployment) putFile(definition string) {
 	o.t.Helper()
 	d, err := secretfile.Parse([]byte(definition))
 	if err != nil {
@@ -83,15 +84,14 @@ func (o *office) putFile(definition string) {
 	}
 }
 
-// lease leases a secret.
-func (o *office) lease(secret string) messages.Reply {
+// lease leases a secret to alice.
+func (o *deployment) lease(secret string) messages.Reply {
 	o.t.Helper()
 	return o.Reply(o.t, "request", secret, "-i", "alice")
 }
 
-// relent has AWS refuse nothing any more. What the broker would try again in a
-// while, the end of these leases, it tries now.
-func (o *office) relent(leases ...messages.Reply) {
+// allowAll makes AWS refuse nothing any more, and retries to revoke these leases.
+func (o *deployment) allowAll(leases ...messages.Reply) {
 	o.t.Helper()
 	o.Sim.SetHook(nil)
 	for _, l := range leases {
@@ -99,15 +99,15 @@ func (o *office) relent(leases ...messages.Reply) {
 	}
 }
 
-// just is a moment that has just been.
-var just = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \((now|\d+s ago)\)`)
+// justNow matches a time within the last minute.
+var justNow = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \((now|\d+s ago)\)`)
 
-// says runs a command and checks what it prints, and that no secret key is in it.
-// Moments that have just been are "just now".
-func (o *office) says(code int, stdout, stderr string, args ...string) {
+// expect runs a command and checks its exit code, that its output contains these texts, and
+// that it contains no secret key. Times within the last minute are "just now".
+func (o *deployment) expect(code int, stdout, stderr string, args ...string) {
 	o.t.Helper()
 	out, errs, got := o.Run(o.t.Context(), args...)
-	out = just.ReplaceAllString(out, "just now")
+	out = justNow.ReplaceAllString(out, "just now")
 	if got != code || !strings.Contains(out, stdout) || !strings.Contains(errs, stderr) {
 		o.t.Errorf("lessor %s: exit code %d\n%s%s\nwant %d\n%s%s", strings.Join(args, " "), got, out, errs, code, stdout, stderr)
 	}
