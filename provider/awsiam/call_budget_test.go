@@ -271,13 +271,13 @@ func TestConnectionsToOneAccountShareItsCallBudget(t *testing.T) {
 	id, secret := b.AddPrincipal("other")
 	p := New(Options{Endpoint: b.server.URL, Credentials: static(id, secret), Backoff: func(int) time.Duration { return 0 }})
 	first, second := b.connection(p, "first"), b.connection(p, "second")
-	own := first.calls.budget.Limiter()
-	if own == second.calls.budget.Limiter() {
+	own := first.retryer.budget.Limiter()
+	if own == second.retryer.budget.Limiter() {
 		t.Fatal("two connections share a limiter before their account is known")
 	}
 	first.identify(t)
 	second.identify(t)
-	if first.calls.budget.Limiter() != own || second.calls.budget.Limiter() != own {
+	if first.retryer.budget.Limiter() != own || second.retryer.budget.Limiter() != own {
 		t.Error("two connections to one account have two limiters")
 	}
 
@@ -285,7 +285,7 @@ func TestConnectionsToOneAccountShareItsCallBudget(t *testing.T) {
 	if _, err := first.isListed(t.Context(), "/", userName); err != nil {
 		t.Fatal(err)
 	}
-	if rate := second.calls.budget.Limiter().State().Rate; math.IsInf(rate, 1) {
+	if rate := second.retryer.budget.Limiter().State().Rate; math.IsInf(rate, 1) {
 		t.Error("AWS throttles one connection, and the rate of the other is not limited")
 	}
 	// A changed connection still reaches the same account.

@@ -60,7 +60,7 @@ func TestDeliverySettlesItsOwnAttemptOnly(t *testing.T) {
 	s.save(s.at.Ended(noon))
 	s.save(s.at.Again(plan(), noon, timing))
 	s.save(s.at.Activate("AKIA2", &messages.Sealed{From: "X", Box: []byte("box")}, noon, timing))
-	if err := s.deliveries().store(t.Context(), request{}, first); err != nil {
+	if err := s.deliveries().save(t.Context(), request{}, first); err != nil {
 		t.Fatal(err)
 	}
 	if e := s.load(); e.Settled() || !e.DeliveredAt.IsZero() {
@@ -74,7 +74,7 @@ func TestDeliveryIsStoredOverOtherChanges(t *testing.T) {
 	t.Parallel()
 	s, first := activeStored(t)
 	s.save(s.at.Announce(timing))
-	if err := s.deliveries().store(t.Context(), request{}, first); err != nil {
+	if err := s.deliveries().save(t.Context(), request{}, first); err != nil {
 		t.Fatal(err)
 	}
 	if e := s.load(); e.DeliveredAt.IsZero() || !e.Announced {
@@ -86,7 +86,7 @@ func TestDeliveryDoesNotChangeALeaseInTeardown(t *testing.T) {
 	t.Parallel()
 	s, first := activeStored(t)
 	ended := s.save(s.at.End(messages.ReasonRequested, "", noon, timing))
-	if err := s.deliveries().store(t.Context(), request{}, first); err != nil {
+	if err := s.deliveries().save(t.Context(), request{}, first); err != nil {
 		t.Fatal(err)
 	}
 	if e := s.load(); e.Revision != ended.Revision {
