@@ -59,6 +59,7 @@ func TestWorkerHasOnePull(t *testing.T) {
 			c.Workers = consumer.Workers{Request: 1, Renew: 1, Revoke: 1, Confirm: 1}
 			c.Streams.PullHeartbeat = heartbeat
 		})
+		w.NoError(err)
 		w.Put(b, lessortest.Secret)
 		first := pull("at the start", lessortest.Patience)
 		return b, func() {

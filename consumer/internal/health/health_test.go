@@ -33,15 +33,15 @@ func newFixture() *fixture {
 func (f *fixture) lines(words string) int { return strings.Count(f.log.String(), words) }
 
 var (
-	noLeader = fmt.Errorf("write x: %w", &jetstream.APIError{Code: 503, ErrorCode: 10_008})
-	noRoom   = fmt.Errorf("write x: %w", &jetstream.APIError{Code: 500, ErrorCode: 10_047})
+	errNoLeader = fmt.Errorf("write x: %w", &jetstream.APIError{Code: 503, ErrorCode: 10_008})
+	errNoRoom   = fmt.Errorf("write x: %w", &jetstream.APIError{Code: 500, ErrorCode: 10_047})
 )
 
 func TestProblemIsLoggedWhenItComesChangesAndGoes(t *testing.T) {
 	t.Parallel()
 	f := newFixture()
 	for range 100 {
-		f.Report("stream X", noLeader)
+		f.Report("stream X", errNoLeader)
 	}
 	if n := f.lines("JetStream fails"); n != 1 {
 		t.Errorf("%d lines about one problem", n)
@@ -49,7 +49,7 @@ func TestProblemIsLoggedWhenItComesChangesAndGoes(t *testing.T) {
 	if err := f.Err(); err == nil || !strings.Contains(err.Error(), "stream X: "+string(bucket.ProblemNoAnswer)) {
 		t.Errorf("the health is %v", err)
 	}
-	f.Report("stream X", noRoom)
+	f.Report("stream X", errNoRoom)
 	if n := f.lines("JetStream fails"); n != 2 {
 		t.Errorf("%d lines about two problems", n)
 	}
@@ -69,7 +69,7 @@ func TestErrorsOfTheConnectionSayNothingAboutAPlace(t *testing.T) {
 	if f.Err() != nil || f.log.Len() > 0 {
 		t.Errorf("the health is %v, the log %s", f.Err(), &f.log)
 	}
-	f.Report("stream X", noRoom)
+	f.Report("stream X", errNoRoom)
 	f.Report("stream X", nats.ErrDisconnected)
 	if f.Err() == nil {
 		t.Error("a lost connection has ended a problem")
@@ -79,9 +79,9 @@ func TestErrorsOfTheConnectionSayNothingAboutAPlace(t *testing.T) {
 func TestProblemThatIsNotReportedAgainGoesStale(t *testing.T) {
 	t.Parallel()
 	f := newFixture()
-	f.Report("stream X", noRoom)
+	f.Report("stream X", errNoRoom)
 	f.now = f.now.Add(50 * time.Second)
-	f.Report("stream Y", noLeader)
+	f.Report("stream Y", errNoLeader)
 	if err := f.Err(); err == nil || strings.Count(err.Error(), "\n") != 1 {
 		t.Errorf("the health is not two problems: %v", err)
 	}
@@ -98,8 +98,8 @@ func TestWritesWorkEndsTheProblemsOfAllWrites(t *testing.T) {
 	if f.WritesFail() {
 		t.Error("a problem of a stream counts as one of a write")
 	}
-	f.Wrote("X", noRoom)
-	f.Wrote("Y", noRoom)
+	f.Wrote("X", errNoRoom)
+	f.Wrote("Y", errNoRoom)
 	if !f.WritesFail() {
 		t.Error("writes do not count as failing")
 	}
