@@ -15,11 +15,10 @@ type stall struct {
 	broker *lessortest.Broker
 	keyID  string // that the broker signs with
 
-	line    *lessortest.Line
-	paused  chan struct{}
-	once    sync.Once
-	at      func(iamsim.Call) bool
-	verdict func(iamsim.Call) iamsim.Verdict
+	line   *lessortest.Line
+	paused chan struct{}
+	once   sync.Once
+	at     func(iamsim.Call) bool
 }
 
 // newStall starts a broker that is paused at the first of its calls for which at is
