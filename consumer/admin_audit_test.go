@@ -10,7 +10,7 @@ import (
 )
 
 // commandEvents returns the events about operators' commands, one line each, in order.
-func (w *world) commandEvents() (told []string) {
+func (w *world) commandEvents() (lines []string) {
 	w.T.Helper()
 	for _, e := range w.Events("") {
 		if e.Type != "lessor.admin.command" {
@@ -25,9 +25,9 @@ func (w *world) commandEvents() (told []string) {
 		if e.Data.Error != nil {
 			line += " " + string(e.Data.Error.Code)
 		}
-		told = append(told, line[1:])
+		lines = append(lines, line[1:])
 	}
-	return told
+	return lines
 }
 
 func TestOperatorsCommandsHaveEvents(t *testing.T) {
@@ -46,7 +46,7 @@ func TestOperatorsCommandsHaveEvents(t *testing.T) {
 	as("kim", w.Namespace.AdminLease(messages.AdminLeaseRevoke), `{"lease":"bob.ci.1"}`)
 	as("kim", w.Namespace.AdminSweep(), `{"apply":true}`)
 	if r := as("Kim", w.Namespace.AdminSweep(), ""); r.Error == nil || r.Error.Code != messages.CodeInvalidSubject {
-		t.Errorf("an operator that can't be: %+v", r)
+		t.Errorf("an operator with an invalid name: %+v", r)
 	}
 	want := []string{
 		"secret-put asked ci", "secret-put done ci",
@@ -57,11 +57,11 @@ func TestOperatorsCommandsHaveEvents(t *testing.T) {
 		"sweep asked kim", "sweep done kim",
 	}
 	if have := w.commandEvents(); !slices.Equal(have, want) {
-		t.Errorf("told\n%s\nwant\n%s", strings.Join(have, "\n"), strings.Join(want, "\n"))
+		t.Errorf("the events are\n%s\nwant\n%s", strings.Join(have, "\n"), strings.Join(want, "\n"))
 	}
 	for _, e := range w.Events("") {
 		if c := e.Data.Command; c != nil && c.Name == "secret-put" && c.Outcome == messages.OutcomeDone && c.Revision == 0 {
-			t.Error("it does not tell what was put")
+			t.Error("the event has no revision")
 		}
 	}
 	w.wantFindings()
@@ -79,7 +79,7 @@ func TestCommandWithoutItsEventIsNotCarriedOut(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	if r := w.adminSecret(messages.AdminGet, `{"name":"ci"}`); r.Kind != messages.KindSecret {
-		t.Errorf("one that only looks is refused: %v", r.Error)
+		t.Errorf("a command that only reads is refused: %v", r.Error)
 	}
 	if n := w.Sim.UserCount(); n != 1 {
 		t.Errorf("%d users", n)

@@ -15,7 +15,7 @@ import (
 // waitSecretDeleted waits until a definition is deleted.
 func (w *world) waitSecretDeleted(secret string) {
 	w.T.Helper()
-	w.Eventually("the definition of "+secret+" is gone", func() bool {
+	w.Eventually("the definition of "+secret+" is deleted", func() bool {
 		w.Clock.Advance(time.Second) // a user that may be too young to be seen gets older
 		r := w.adminSecret(messages.AdminGet, `{"name":"`+secret+`"}`)
 		return r.Error != nil && r.Error.Code == messages.CodeSecretNotFound
@@ -41,15 +41,15 @@ func TestSecretDeletionEndsItsLeasesFirst(t *testing.T) {
 	for _, l := range leases {
 		rec := w.WaitState(l.Lease.Name, messages.StateRevoked)
 		if rec.Reason != messages.ReasonSecretDeleted {
-			t.Fatalf("it ended because %s", rec.Reason)
+			t.Fatalf("the lease ended because of %s", rec.Reason)
 		}
 		w.WaitEvents(l.Lease.Name, messages.EventIssued, messages.EventRevoked)
 	}
 	w.WantError(w.Request("ci", "{}"), messages.CodeSecretNotFound)
 	if _, there := w.Sim.User(other.Credentials.Username); !there || w.Sim.UserCount() != 1 {
-		t.Fatalf("%d users, and another secret's is there: %t", w.Sim.UserCount(), there)
+		t.Fatalf("%d users; the user of another secret exists: %t", w.Sim.UserCount(), there)
 	}
-	// It may be put again, and is a new one.
+	// A definition of that name can be put again.
 	w.Put(b, lessortest.Secret)
 	w.Lease("ci", "{}")
 }
@@ -65,7 +65,7 @@ func TestSecretDeletionContinuesUntilAWSAllowsIt(t *testing.T) {
 	w.WaitQueuesEmpty()
 	w.Deny("DeleteAccessKey")
 	var d *messages.SecretDeletion
-	w.Eventually("the deletion says what is in its way", func() bool {
+	w.Eventually("the deletion reports why it does not proceed", func() bool {
 		d = w.adminSecret(messages.AdminDelete, `{"name":"ci"}`).Deletion
 		return d.Failing == 1
 	})
@@ -82,7 +82,7 @@ func TestSecretDeletionContinuesUntilAWSAllowsIt(t *testing.T) {
 	b.Close()
 	w.Sim.SetHook(nil)
 	w.Broker(quickMaintenance)
-	w.Eventually("the definition is gone", func() bool {
+	w.Eventually("the definition is deleted", func() bool {
 		w.Clock.Advance(time.Second)
 		r := w.adminSecret(messages.AdminGet, `{"name":"ci"}`)
 		return r.Error != nil && r.Error.Code == messages.CodeSecretNotFound
@@ -102,7 +102,7 @@ func TestForcedDeletionRemovesTheSecretAtOnce(t *testing.T) {
 		t.Fatalf("%+v %v", r.Deletion, r.Error)
 	}
 	w.WantError(w.Request("ci", "{}"), messages.CodeSecretNotFound)
-	w.Eventually("it has failed", func() bool { rec, _ := w.Record(lease.Lease.Name); return rec.TeardownError != "" })
+	w.Eventually("the teardown has failed", func() bool { rec, _ := w.Record(lease.Lease.Name); return rec.TeardownError != "" })
 	w.Sim.SetHook(nil)
 	w.WaitRevoked(lease, messages.ReasonSecretDeleted)
 }
@@ -145,7 +145,7 @@ func TestRequestsRacingASecretDeletionLeaveNothing(t *testing.T) {
 		}
 		w.waitSecretDeleted("ci")
 		w.WaitQueuesEmpty()
-		w.Eventually("every lease is over", func() bool {
+		w.Eventually("every lease has ended", func() bool {
 			for _, rec := range w.Records() {
 				if !rec.State.Ended() {
 					return false
@@ -157,13 +157,13 @@ func TestRequestsRacingASecretDeletionLeaveNothing(t *testing.T) {
 	}
 	t.Logf("%v", codes)
 	if codes["credentials"] == 0 || codes[messages.CodeSecretDeleting]+codes[messages.CodeSecretNotFound] == 0 {
-		t.Fatal("nothing raced")
+		t.Fatal("no request raced the deletion")
 	}
 	for code := range codes {
 		switch code {
 		case "credentials", messages.CodeSecretDeleting, messages.CodeSecretNotFound, messages.CodeLeaseEnded:
 		default:
-			t.Errorf("%d were told %s", codes[code], code)
+			t.Errorf("%d answers have the code %s", codes[code], code)
 		}
 	}
 }
@@ -179,7 +179,7 @@ func TestForcedDeletionRevokesDespiteAPendingMessage(t *testing.T) {
 	lease := w.Lease("ci", "{}")
 	w.WaitQueuesEmpty()
 	b.Scheduler.Stop()
-	w.Clock.Advance(30*time.Minute - 4*time.Second) // the announcement is a little early, and comes again
+	w.Clock.Advance(30*time.Minute - 4*time.Second) // the reminder is a little early, and is redelivered
 	w.PublishReply("", w.Namespace.Revoke(w.NameOf(lease)), "", messages.HeaderDue, "soon")
 	r := w.adminSecret(messages.AdminDelete, `{"name":"ci","force":true}`)
 	if r.Kind != messages.KindDeletion || !r.Deletion.Done {
@@ -187,7 +187,7 @@ func TestForcedDeletionRevokesDespiteAPendingMessage(t *testing.T) {
 	}
 	w.Eventually("the streams are empty", w.revocationsAreEmpty)
 	if rec, _ := w.Record(lease.Lease.Name); !rec.State.Ended() {
-		t.Fatalf("the definition is gone, and the lease is %s", rec.State)
+		t.Fatalf("the definition is deleted, and the lease is %s", rec.State)
 	}
 }
 

@@ -74,7 +74,7 @@ func TestDryRunNamesDeniedCalls(t *testing.T) {
 	}
 	w.WaitNoUsers()
 	if r := w.adminSecret(messages.AdminGet, `{"name":"ci"}`); r.Error == nil || r.Error.Code != messages.CodeSecretNotFound {
-		t.Fatalf("it was stored: %+v", r)
+		t.Fatalf("the definition was stored: %+v", r)
 	}
 }
 
@@ -95,7 +95,7 @@ func TestUserLeftByADryRunIsRemoved(t *testing.T) {
 		t.Fatalf("%d users", n)
 	}
 	w.Sim.AddInlinePolicy("manager", "more", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:DeleteUser","Resource":"*"}]}`)
-	w.Eventually("the user is gone", func() bool { w.Clock.Advance(5e9); return w.Sim.UserCount() == 0 })
+	w.Eventually("the user is deleted", func() bool { w.Clock.Advance(5e9); return w.Sim.UserCount() == 0 })
 }
 
 func TestDryRunSaysWhyItCouldNotConnect(t *testing.T) {
@@ -123,7 +123,7 @@ func TestDryRunDoesNotTouchTheUserOfALease(t *testing.T) {
 	r := w.adminSecret(messages.AdminCheck, `{"name":"ci"}`)
 	t.Logf("%+v", r.Check)
 	if !w.Works(lease.Credentials) || w.Sim.UserCount() != 1 {
-		t.Fatal("the lease's key does not work any more")
+		t.Fatal("the lease's key does not work")
 	}
 	w.mustRevoke(lease)
 	w.WaitNoUsers()

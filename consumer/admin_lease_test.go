@@ -40,7 +40,7 @@ func TestOperatorListsAndRetriesFailingLeases(t *testing.T) {
 		t.Fatalf("%+v %v", r.Accepted, r.Error)
 	}
 	w.WaitState(stuck.Lease.Name, messages.StateRevoked)
-	w.Eventually("nothing fails any more", func() bool { return len(failing()) == 0 })
+	w.Eventually("no lease fails any more", func() bool { return len(failing()) == 0 })
 	w.WaitState(alive.Lease.Name, messages.StateActive)
 }
 
@@ -62,7 +62,7 @@ func TestOperatorRevokesByIdentityAndSecret(t *testing.T) {
 		}
 	}
 	w.WaitState(other.Lease.Name, messages.StateActive)
-	for body, says := range map[string]string{
+	for body, words := range map[string]string{
 		`{}`:                                  "which leases",
 		`{"lease":"a.b"}`:                     "lease",
 		`{"lease":"a.b.c","secret":"ci"}`:     "excludes",
@@ -71,7 +71,7 @@ func TestOperatorRevokesByIdentityAndSecret(t *testing.T) {
 		`{"identity":"*"}`:                    "identity",
 		`{"secret":"ci","reason":"` + strings.Repeat("x", 257) + `"}`: "reason",
 	} {
-		if r := w.adminLease(messages.AdminLeaseRevoke, body); r.Error == nil || !strings.Contains(r.Error.Message, says) {
+		if r := w.adminLease(messages.AdminLeaseRevoke, body); r.Error == nil || !strings.Contains(r.Error.Message, words) {
 			t.Errorf("%s: %+v", body, r)
 		}
 	}
@@ -85,7 +85,7 @@ func TestSweepRemovesTheUserOfALeaseThatWasGivenUp(t *testing.T) {
 	w.WaitQueuesEmpty()
 	force := `{"lease":"` + lease.Lease.Name + `","force":true,"reason":"closed"}`
 	if r := w.adminLease(messages.AdminLeaseRevoke, force); r.Error == nil || !strings.Contains(r.Error.Message, "revoke it first") {
-		t.Fatalf("a lease that is alive: %+v", r)
+		t.Fatalf("a live lease: %+v", r)
 	}
 	w.Deny("DeleteUser")
 	w.Revoke(lease)

@@ -22,7 +22,7 @@ func TestOperatorPutsGetsAndListsSecrets(t *testing.T) {
 	}
 	again := w.adminSecret(messages.AdminPut, putBody(lessortest.Secret, `,"no_check":true`))
 	if again.Secret.Changed || again.Secret.Revision != put.Secret.Revision {
-		t.Fatalf("the same once more: %+v", again.Secret)
+		t.Fatalf("put again unchanged: %+v", again.Secret)
 	}
 	got := w.adminSecret(messages.AdminGet, `{"name":"ci"}`)
 	want, err := messages.DecodeDynamicSecret([]byte(lessortest.Secret))
@@ -37,7 +37,7 @@ func TestOperatorPutsGetsAndListsSecrets(t *testing.T) {
 	}
 	w.Lease("ci", "{}")
 	if c := w.adminSecret(messages.AdminGet, `{"name":"ci"}`).Secret.Connection; c.Account != "123456789012" || !strings.HasSuffix(c.ARN, "user/broker") {
-		t.Fatalf("who the broker is: %+v", c)
+		t.Fatalf("the broker's principal: %+v", c)
 	}
 }
 
@@ -52,10 +52,10 @@ func TestInvalidAdminRequestsChangeNothing(t *testing.T) {
 	w.Put(b, lessortest.Secret)
 	before := mustJSON(w.adminSecret(messages.AdminList, "").Secrets)
 	for _, c := range []struct {
-		verb messages.AdminVerb
-		body string
-		code messages.Code
-		says string
+		verb  messages.AdminVerb
+		body  string
+		code  messages.Code
+		words string
 	}{
 		{messages.AdminPut, ``, messages.CodeInvalidRequest, "JSON"},
 		{messages.AdminPut, `{}`, messages.CodeInvalidRequest, "definition is missing"},
@@ -67,26 +67,26 @@ func TestInvalidAdminRequestsChangeNothing(t *testing.T) {
 		{messages.AdminPut, putBody(`{"name":"ci"}`, `,"revision":0,"no_check":true`), messages.CodeRevisionMismatch, "at revision"},
 		{messages.AdminPut, putBody(`{"name":"ci"}`, `,"revision":-1`), messages.CodeInvalidRequest, "revision"},
 		{messages.AdminPut, putBody(`{"name":"filed","max_leases":3}`, `,"no_check":true`), messages.CodeSecretFromFile, "file"},
-		{messages.AdminGet, `{"name":"nobody"}`, messages.CodeSecretNotFound, "nobody"},
+		{messages.AdminGet, `{"name":"missing"}`, messages.CodeSecretNotFound, "missing"},
 		{messages.AdminGet, `{"name":"*"}`, messages.CodeInvalidSubject, "name"},
 		{messages.AdminGet, `{"name":"ci","force":true}`, messages.CodeInvalidRequest, "force"},
 		{messages.AdminList, `{"x":1}`, messages.CodeInvalidRequest, "empty"},
-		{messages.AdminDelete, `{"name":"nobody"}`, messages.CodeSecretNotFound, "nobody"},
+		{messages.AdminDelete, `{"name":"missing"}`, messages.CodeSecretNotFound, "missing"},
 		{messages.AdminDelete, `{"name":"filed"}`, messages.CodeSecretFromFile, "file"},
 		{messages.AdminDelete, `{"name":"filed","force":true}`, messages.CodeSecretFromFile, "file"},
-		{messages.AdminCheck, `{"name":"nobody"}`, messages.CodeSecretNotFound, "nobody"},
+		{messages.AdminCheck, `{"name":"missing"}`, messages.CodeSecretNotFound, "missing"},
 		{messages.AdminRotateKey, `{"name":"ci"}`, messages.CodeInvalidRequest, "access_key"},
 	} {
 		r := w.adminSecret(c.verb, c.body)
-		if r.Kind != messages.KindError || r.Error.Code != c.code || !strings.Contains(r.Error.Message, c.says) {
-			t.Errorf("%s %s: %+v %v, want %s with %q", c.verb, c.body, r, r.Error, c.code, c.says)
+		if r.Kind != messages.KindError || r.Error.Code != c.code || !strings.Contains(r.Error.Message, c.words) {
+			t.Errorf("%s %s: %+v %v, want %s with %q", c.verb, c.body, r, r.Error, c.code, c.words)
 		}
 	}
 	if after := mustJSON(w.adminSecret(messages.AdminList, "").Secrets); after != before {
 		t.Fatalf("before %s, after %s", before, after)
 	}
 	if n := len(w.Sim.Calls()); n > 1 {
-		t.Fatalf("%d calls to AWS", n) // one is who the broker is
+		t.Fatalf("%d calls to AWS", n) // one may be GetCallerIdentity
 	}
 }
 
@@ -101,7 +101,7 @@ func TestOperatorsAreAnsweredOnInboxesOnly(t *testing.T) {
 		w.adminSecret(messages.AdminList, "")
 	}
 	if n := w.Logs.Count("the broker may not publish to its reply subject"); n != 6 {
-		t.Fatalf("%d were refused", n)
+		t.Fatalf("%d requests were refused", n)
 	}
 	sub, err := w.Conn.SubscribeSync("_INBOX_ops.x")
 	w.NoError(err)
@@ -121,13 +121,13 @@ func TestPutSecretCountsAtAllReplicasWithinASecond(t *testing.T) {
 		put := time.Now()
 		for _, b := range brokers {
 			b := b
-			w.Eventually("the change is known", func() bool {
+			w.Eventually("the replica has the change", func() bool {
 				d, err := b.Secrets().Get(w.Context(), "ci")
 				return err == nil && d.MaxTTL.Std() == time.Duration(30+i)*time.Hour
 			})
 		}
 		if took := time.Since(put); took > time.Second {
-			t.Fatalf("it took %s", took)
+			t.Fatalf("the change took %s", took)
 		}
 	}
 }
@@ -141,7 +141,7 @@ func TestSecretReleasedFromItsFileCanBeChangedAndDeleted(t *testing.T) {
 	_, err = b.Secrets().Put(w.Context(), d, consumer.SourceFile)
 	w.NoError(err)
 	w.NoError(b.Secrets().Release(w.Context(), "filed"))
-	w.NoError(b.Secrets().Release(w.Context(), "nobody"))
+	w.NoError(b.Secrets().Release(w.Context(), "missing"))
 	if i := w.adminSecret(messages.AdminGet, `{"name":"filed"}`).Secret; i.Source != "" || i.Definition.Name != "filed" {
 		t.Fatalf("%+v", i)
 	}
@@ -185,7 +185,7 @@ func TestPutWithSealedSecretKey(t *testing.T) {
 	}
 	stolen := strings.Replace(string(body), `"name":"ci"`, `"name":"mine"`, 1)
 	if r := w.adminSecret(messages.AdminPut, stolen); r.Error == nil || r.Error.Code != messages.CodeInvalidRequest {
-		t.Fatalf("another definition with the box: %+v", r)
+		t.Fatalf("another definition with the sealed key: %+v", r)
 	}
 	w.WantKind(w.adminSecret(messages.AdminPut, string(body)), messages.KindSecret)
 	w.Lease("ci", "{}")

@@ -11,9 +11,8 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-func TestRequestsAboveTheAPIsLimitAreAnswered(t *testing.T) { tooMany(t, 4096) }
-
-func tooMany(t *testing.T, knocks int) {
+func TestRequestsAboveTheAPIsLimitAreAnswered(t *testing.T) {
+	const requests = 4096
 	w := newWorld(t)
 	w.Put(w.Broker(), lessortest.Secret)
 	r := w.Lease("ci", `{"ttl":"1h"}`)
@@ -28,14 +27,14 @@ func tooMany(t *testing.T, knocks int) {
 	defer close(release)
 	w.Publish(w.Namespace.Renew(w.NameOf(r)), `{"ttl":"2h"}`)
 	n := w.NameOf(r)
-	for range knocks {
+	for range requests {
 		w.NoError(w.Conn.PublishRequest(w.Namespace.API("renew", n.Identity, n.Secret, n.ID), w.Conn.NewInbox(), nil))
 	}
 	w.NoError(w.Conn.Flush())
 	time.Sleep(time.Second)
 	_, err := w.Conn.Request(w.Namespace.API("get", n.Identity, n.Secret, n.ID), nil, 3*time.Second)
 	if err != nil {
-		t.Fatalf("never answered: %v; refusals logged: %d", err, w.Logs.Count("too many requests"))
+		t.Fatalf("no answer: %v; refusals logged: %d", err, w.Logs.Count("too many requests"))
 	}
 }
 
@@ -47,7 +46,7 @@ func TestFloodingIdentityDoesNotBlockOthers(t *testing.T) {
 	w.Put(w.Broker(), lessortest.Secret)
 	alices, bobs := w.requestBy("alice", false), w.requestBy("bob", false)
 	var names []string
-	for range 8 { // each lease has one pending renewal and a line of those who wait
+	for range 8 { // each lease has one pending renewal, and others that wait for it
 		names = append(names, w.requestBy("alice", false).Lease.Name)
 	}
 	names = append(names, alices.Lease.Name)
@@ -62,14 +61,14 @@ func TestFloodingIdentityDoesNotBlockOthers(t *testing.T) {
 	for i := range flood {
 		w.NoError(w.Conn.PublishRequest(w.Namespace.API("renew")+"."+names[i%len(names)], inbox, []byte(`{"ttl":"2h"}`)))
 	}
-	told := 0
-	for told < flood-share-len(names)-8 { // the others have a place, or wait on the stream
+	refused := 0
+	for refused < flood-share-len(names)-8 { // the others are admitted, or wait on the stream
 		r, _ := w.Answer(sub)
 		w.WantError(r, messages.CodeUnavailable)
 		if r.Error.RetryAfter != messages.Duration(time.Second) || !strings.Contains(r.Error.Message, "of this identity") {
 			t.Fatalf("%+v", r.Error)
 		}
-		told++
+		refused++
 	}
 	if r := w.Call(w.Conn, w.Namespace.API("get")+"."+bobs.Lease.Name, ""); r.Kind != messages.KindLease {
 		t.Fatalf("bob: %v", r.Error)

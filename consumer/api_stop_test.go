@@ -18,7 +18,7 @@ func TestRollingRestartAnswersEveryAPIRequest(t *testing.T) {
 	stop := make(chan struct{})
 	var all sync.WaitGroup
 	var mu sync.Mutex
-	lost, asked, refused := 0, 0, map[string]int{}
+	lost, sent, refused := 0, 0, map[string]int{}
 	for range 8 {
 		all.Go(func() {
 			for {
@@ -29,7 +29,7 @@ func TestRollingRestartAnswersEveryAPIRequest(t *testing.T) {
 				}
 				m, err := w.Conn.Request(w.Namespace.API("get", "alice", "ci", "nosuch"), nil, 2*time.Second)
 				mu.Lock()
-				asked++
+				sent++
 				if err != nil {
 					lost++
 				} else {
@@ -46,8 +46,8 @@ func TestRollingRestartAnswersEveryAPIRequest(t *testing.T) {
 	}
 	close(stop)
 	all.Wait()
-	t.Logf("%d asked, %d never answered, %v", asked, lost, refused)
-	if lost > 0 || refused["404"]+lost != asked {
+	t.Logf("%d requests, %d without an answer, %v", sent, lost, refused)
+	if lost > 0 || refused["404"]+lost != sent {
 		t.Fail()
 	}
 }
@@ -76,7 +76,7 @@ func TestStopEndsWaitingAPIRequests(t *testing.T) {
 	defer cancel()
 	begun := time.Now()
 	err := b.Stop(ctx)
-	t.Logf("stop took %s: %v", time.Since(begun), err)
+	t.Logf("the stop took %s: %v", time.Since(begun), err)
 	if err != nil {
 		t.Fail()
 	}
@@ -96,13 +96,13 @@ func TestStopDeliversNothingThatItInterrupts(t *testing.T) {
 		return iamsim.Verdict{}
 	})
 	sub := w.Publish(w.Namespace.Request("alice", "ci"), `{"ttl":"1h","ready_within":"30s"}`)
-	w.Eventually("active", func() bool { r := w.Records(); return len(r) == 1 && r[0].State == messages.StateActive })
+	w.Eventually("the lease is active", func() bool { r := w.Records(); return len(r) == 1 && r[0].State == messages.StateActive })
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	_ = b.Stop(ctx)
 	if m, err := sub.NextMsg(time.Second); err == nil {
 		r, _ := messages.DecodeReply(m.Data)
 		rec, _ := w.Record(r.Lease.Name)
-		t.Fatalf("delivered with ready %v after a moment of 30s; settled: %v, queue empty: %v", *r.Ready, rec.Settled(), w.QueuesAreEmpty())
+		t.Fatalf("delivered with ready %v; settled: %v, queue empty: %v", *r.Ready, rec.Settled(), w.QueuesAreEmpty())
 	}
 }

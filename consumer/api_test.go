@@ -107,11 +107,11 @@ func TestConcurrentRenewalsAreAllAnswered(t *testing.T) {
 	all.Wait()
 	rec, _ := w.Record(r.Lease.Name)
 	if left := time.Until(rec.ExpiresAt); left < 19*time.Hour+50*time.Minute || rec.Renewals != 20 {
-		t.Fatalf("after 20 renewals, the longest of 20h: %s left, %d counted", left, rec.Renewals)
+		t.Fatalf("after 20 renewals, the longest of 20h, %s are left and %d are counted", left, rec.Renewals)
 	}
 	u, _ := w.Sim.User(rec.User.Name)
 	if !strings.Contains(u.InlinePolicies["lessor"], rec.ExpiresAt.Format("2006-01-02T15:04:05Z")) {
-		t.Fatalf("AWS refuses the key at another time than %s: %s", rec.ExpiresAt, u.InlinePolicies["lessor"])
+		t.Fatalf("the Deny in the policy does not begin at %s: %s", rec.ExpiresAt, u.InlinePolicies["lessor"])
 	}
 }
 
@@ -137,7 +137,7 @@ func TestAPIListHasPages(t *testing.T) {
 		}
 		for _, l := range a.Leases {
 			if !want[l.Name] || l.Name <= after {
-				t.Fatalf("%s is not expected here", l.Name)
+				t.Fatalf("%s is not expected on this page", l.Name)
 			}
 			delete(want, l.Name)
 			after = l.Name

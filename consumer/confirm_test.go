@@ -16,7 +16,7 @@ func TestUnconfirmedLeaseIsRevoked(t *testing.T) {
 	r := w.Lease("ci", `{"confirm":true}`)
 	w.WaitQueuesEmpty()
 	if rec, _ := w.Record(r.Lease.Name); rec.Settled() || rec.State != messages.StateActive {
-		t.Fatalf("it does not wait for its confirmation: %+v", rec)
+		t.Fatalf("the delivery is not open: %+v", rec)
 	}
 	w.Clock.Advance(11 * time.Second)
 	w.WaitRevoked(r, messages.ReasonUndelivered)
@@ -71,7 +71,7 @@ func TestRepeatGetsTheSameDelivery(t *testing.T) {
 	first := w.Lease("ci", `{"confirm":true}`, messages.HeaderIdempotencyKey, "k")
 	again, msg := w.Answer(w.Publish(w.Namespace.Request("alice", "ci"), `{"confirm":true}`, messages.HeaderIdempotencyKey, "k"))
 	if again.Credentials == nil || again.Credentials.SecretAccessKey.Reveal() != first.Credentials.SecretAccessKey.Reveal() {
-		t.Fatalf("not the same: %+v", again)
+		t.Fatalf("another delivery: %+v", again)
 	}
 	w.NoError(msg.Respond(nil))
 	w.WaitEvents(first.Lease.Name, messages.EventIssued, messages.EventConfirmed)
@@ -94,10 +94,10 @@ func TestStoredConfirmationCountsIfTheRepeatedDeliveryHasNoResponders(t *testing
 	m.Arm()
 	sub := w.Publish(w.Namespace.Request("alice", "ci"), body)
 	answer, msg := w.Answer(sub)
-	w.NoError(sub.Unsubscribe()) // it has what it wants
-	w.Eventually("dead", m.Crashed)
+	w.NoError(sub.Unsubscribe()) // it has the key
+	w.Eventually("the broker has crashed", m.Crashed)
 	b.Kill()
-	for range 600 { // the confirmations' queue has a backlog
+	for range 600 { // the stream of confirmations has a backlog
 		_, err := w.JS.PublishAsync(w.Namespace.Confirm(w.NameOf(answer), "bogus"), nil)
 		w.NoError(err)
 	}
@@ -108,6 +108,6 @@ func TestStoredConfirmationCountsIfTheRepeatedDeliveryHasNoResponders(t *testing
 	w.WaitQueuesEmpty()
 	rec, _ := w.Record(answer.Lease.Name)
 	if rec.State != messages.StateActive {
-		t.Fatalf("confirmed, and %s (%s)", rec.State, rec.Reason)
+		t.Fatalf("confirmed, and the lease is %s (%s)", rec.State, rec.Reason)
 	}
 }

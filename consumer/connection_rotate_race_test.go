@@ -22,18 +22,18 @@ func TestRetiredKeyDoesNotComeBack(t *testing.T) {
 	keyID, secret := w.manager()
 	w.storeSecret(keyed("ci", keyID, secret))
 	lease := w.leaseSoon("ci")
-	held := lessortest.NewGate()
+	deletion := lessortest.NewGate()
 	w.Sim.SetHook(func(ctx context.Context, c iamsim.Call) iamsim.Verdict {
 		if isAboutItself(c, "DeleteAccessKey") {
-			held.Pass(ctx)
+			deletion.Pass(ctx)
 		}
 		return iamsim.Verdict{}
 	})
 	rotated := w.startAdmin(messages.AdminRotateKey, `{"name":"ci"}`)
-	held.WaitArrival(w.T, "the old key is deleted")
+	deletion.WaitArrival(w.T, "the old key is deleted")
 	w.storeSecret(west("west", keyID, secret))
 	w.leaseSoon("west")
-	held.Open()
+	deletion.Open()
 	if r, _ := w.Answer(rotated); r.Kind != messages.KindSecret {
 		t.Errorf("%v", r.Error)
 	}
@@ -65,12 +65,12 @@ func TestKeyMadeByAnOperatorIsNotTakenForALostOne(t *testing.T) {
 	w.storeSecret(keyed("ci", nextID, nextSecret))
 	w.Sim.ResetCalls()
 	w.Clock.Advance(3 * time.Minute)
-	w.Eventually("the rotation goes on", func() bool {
-		w.Clock.Advance(time.Second) // a try that met another change waits for its turn
+	w.Eventually("the rotation continues", func() bool {
+		w.Clock.Advance(time.Second) // an attempt that met another change is repeated later
 		return slices.ContainsFunc(w.Sim.Calls(), func(c iamsim.Call) bool { return isAboutItself(c, "CreateAccessKey") && !c.Answered.IsZero() })
 	})
 	if ids := w.managerKeys(); !slices.Contains(ids, nextID) {
-		t.Fatalf("the key that was made by hand is gone; there are %v", ids)
+		t.Fatalf("the operator's key is deleted; the keys are %v", ids)
 	}
 	w.leaseSoon("ci")
 }
@@ -179,7 +179,7 @@ func TestRotationWithADeletedNewKeyMakesAnother(t *testing.T) {
 	w.leaseSoon("ci")
 	w.Sim.SetHook(refuseNewKeys(keyID, w))
 	w.startAdmin(messages.AdminRotateKey, `{"name":"ci"}`)
-	w.Eventually("there is a new key", func() bool { return len(w.managerKeys()) == 2 && strings.Contains(w.storedConnection("ci"), `"next"`) })
+	w.Eventually("AWS has a new key", func() bool { return len(w.managerKeys()) == 2 && strings.Contains(w.storedConnection("ci"), `"next"`) })
 	for _, id := range w.managerKeys() {
 		if id != keyID {
 			w.Sim.RevokeKey(id)

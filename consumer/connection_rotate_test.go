@@ -27,10 +27,10 @@ func TestKeyIsRotatedUnderLiveLeases(t *testing.T) {
 	w.WantKind(r, messages.KindSecret)
 	next := r.Secret.Connection.AccessKeyID
 	if ids := w.managerKeys(); len(ids) != 1 || ids[0] != next || next == keyID || r.Secret.Connection.RotatedAt.IsZero() {
-		t.Fatalf("keys %v, in use %+v, before %s", ids, r.Secret.Connection, keyID)
+		t.Fatalf("keys %v, in use %+v, the first was %s", ids, r.Secret.Connection, keyID)
 	}
-	// The definition is as it was, may be put again as it was, and the old key is
-	// not taken back.
+	// The definition is unchanged and can be put again unchanged; the old key does
+	// not come back.
 	w.storeSecret(keyed("ci", keyID, secret))
 	for _, lease := range []messages.Reply{old, west} {
 		w.WantKind(w.Revoke(lease), messages.KindRevoked)
@@ -38,7 +38,7 @@ func TestKeyIsRotatedUnderLiveLeases(t *testing.T) {
 	w.WaitNoUsers()
 	w.Lease("west", "{}")
 	if r := w.adminSecret(messages.AdminRotateKey, `{"name":"west"}`); r.Kind != messages.KindSecret {
-		t.Fatalf("once more: %+v", r.Error)
+		t.Fatalf("another rotation: %+v", r.Error)
 	}
 	w.Lease("ci", "{}")
 }
@@ -60,7 +60,7 @@ func TestImpossibleRotationsAreRefused(t *testing.T) {
 	if r.Error == nil || r.Error.Code != messages.CodeProviderDenied || len(w.managerKeys()) != 1 {
 		t.Fatalf("%+v, keys %v", r.Error, w.managerKeys())
 	}
-	// Nothing was made, so there is nothing to go on with.
+	// No key was made, so there is no rotation to continue.
 	w.Sim.SetHook(nil)
 	if r = w.adminSecret(messages.AdminRotateKey, `{"name":"ci"}`); r.Kind != messages.KindSecret || len(w.managerKeys()) != 1 {
 		t.Fatalf("%+v, keys %v", r.Error, w.managerKeys())
@@ -116,7 +116,7 @@ func TestConcurrentRotationsMakeOneKey(t *testing.T) {
 		}
 	}
 	if ids := w.managerKeys(); done == 0 || len(ids) != 1 || ids[0] == keyID {
-		t.Fatalf("%d were done, keys %v", done, ids)
+		t.Fatalf("%d rotations were carried out, keys %v", done, ids)
 	}
 	w.Lease("ci", "{}")
 }
@@ -176,7 +176,7 @@ func TestRotationKeepsUnrelatedChangesOfTheConnection(t *testing.T) {
 		}
 	}
 	if paths.Load() < 4 || strings.Contains(kept, `"rotation"`) {
-		t.Errorf("written over %d times: %s", paths.Load(), kept)
+		t.Errorf("changed %d times: %s", paths.Load(), kept)
 	}
 }
 
@@ -222,9 +222,9 @@ func TestStuckRotationDoesNotDelayDeletions(t *testing.T) {
 	lease := w.leaseSoon("ci")
 	w.Sim.SetHook(refuseNewKeys(keyID, w))
 	w.startAdmin(messages.AdminRotateKey, `{"name":"keyed"}`)
-	w.Eventually("there is a new key", func() bool { return strings.Contains(w.storedConnection("keyed"), `"next"`) })
+	w.Eventually("AWS has a new key", func() bool { return strings.Contains(w.storedConnection("keyed"), `"next"`) })
 	w.Clock.Advance(3 * time.Minute)
-	w.Eventually("the rotation goes on", func() bool { return w.Logs.Contain("going on with it") })
+	w.Eventually("the rotation continues", func() bool { return w.Logs.Contain("going on with it") })
 	w.adminSecret(messages.AdminDelete, `{"name":"ci"}`)
 	w.WaitState(lease.Lease.Name, messages.StateRevoked)
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
@@ -232,7 +232,7 @@ func TestStuckRotationDoesNotDelayDeletions(t *testing.T) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatal("the deletion does not go on")
+			t.Fatal("the deletion does not proceed")
 		}
 	}
 }

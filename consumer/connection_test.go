@@ -21,14 +21,14 @@ func TestAccessKeyIsStoredSealedAndNotShown(t *testing.T) {
 	w.storeSecret(keyed("ci", keyID, secret))
 	lease := w.Lease("ci", "{}")
 	if by := w.signedBy("CreateUser"); by[keyID] != 1 || len(by) != 1 {
-		t.Fatalf("signed by %v, not by %s", by, keyID)
+		t.Fatalf("signed with %v, want %s", by, keyID)
 	}
 	got := w.adminSecret(messages.AdminGet, `{"name":"ci"}`)
 	shown := mustJSON(got)
 	if strings.Contains(shown, secret) || strings.Contains(shown, "secret_access_key") || got.Secret.Connection.AccessKeyID != keyID {
-		t.Fatalf("shown: %s", shown)
+		t.Fatalf("the answer shows %s", shown)
 	}
-	// It need not be sent again.
+	// The secret key need not be sent again.
 	if i := w.storeSecret(keyed("ci", keyID, "")); i.Changed {
 		t.Fatalf("%+v", i)
 	}
@@ -107,7 +107,7 @@ func TestBrokerInAnotherAccountEndsNoLease(t *testing.T) {
 	w.WaitRevoked(lease, messages.ReasonRequested)
 	w.WaitQueuesEmpty()
 	right.Close()
-	// Nothing is left in the first account: the second may be used.
+	// No user is left in the first account: the second can be used.
 	w.Broker(func(c *consumer.Config) {
 		c.Provider = awsiam.New(awsiam.Options{Endpoint: server.URL, Credentials: credentials.NewStaticCredentialsProvider(keyID, secret, "")})
 	})
@@ -160,15 +160,15 @@ func TestConnectionIsRemovedWithItsLastUser(t *testing.T) {
 	}
 	w.Deny("DeleteAccessKey")
 	w.adminSecret(messages.AdminDelete, `{"name":"ci","force":true}`)
-	w.Eventually("it has failed", func() bool { rec, _ := w.Record(lease.Lease.Name); return rec.TeardownError != "" })
+	w.Eventually("the teardown has failed", func() bool { rec, _ := w.Record(lease.Lease.Name); return rec.TeardownError != "" })
 	w.Clock.Advance(20 * time.Minute)
-	time.Sleep(200 * time.Millisecond) // some rounds of chores; that nothing happens gives no signal
+	time.Sleep(200 * time.Millisecond) // some rounds of maintenance; that nothing happens gives no signal
 	if !kept() {
-		t.Fatal("it has gone before its lease")
+		t.Fatal("the connection was removed before its lease ended")
 	}
 	w.Sim.SetHook(nil)
 	w.WaitRevoked(lease, messages.ReasonSecretDeleted)
-	w.Eventually("the connection is gone", func() bool { w.Clock.Advance(time.Minute); return !kept() })
+	w.Eventually("the connection is removed", func() bool { w.Clock.Advance(time.Minute); return !kept() })
 }
 
 // TestConnectionStaysWhileSomethingIsUnreadable: a record or a definition that can't be
@@ -200,9 +200,9 @@ func TestConnectionStaysWhileSomethingIsUnreadable(t *testing.T) {
 			_, err = state.PutString(w.Context(), was.Key(), "{"+unused+strings.TrimPrefix(string(was.Value()), "{"))
 			w.NoError(err)
 			w.Clock.Advance(20 * time.Minute)
-			w.Eventually("it is found to be used", func() bool {
+			w.Eventually("the connection counts as used", func() bool {
 				now, err := state.Get(w.Context(), was.Key())
-				w.NoError(err) // it is there
+				w.NoError(err) // the connection exists
 				return !strings.Contains(string(now.Value()), "unused_since")
 			})
 		})

@@ -16,27 +16,26 @@ import (
 // scenario is an operation during which a broker may crash.
 type scenario struct {
 	name string
-	// begin brings the world to where the broker may die from, and returns the
-	// lease that it is about, if there is one already.
+	// begin prepares the operation, and returns the lease that it is about, if there
+	// is one already.
 	begin func(w *world) messages.Reply
-	// act starts what is watched, and returns where its answer comes; nil where
-	// nobody gets one.
-	act func(w *world, lease messages.Reply) *nats.Subscription
-	// check looks at the world once another broker has taken over and the answer
-	// is there.
-	check func(w *world, lease, answer messages.Reply)
-	// refuse are the calls of the broker that AWS fails to carry out, for one run; nil:
+	// act starts the operation, and returns where its answer arrives; nil if there is
 	// none.
+	act func(w *world, lease messages.Reply) *nats.Subscription
+	// check checks the outcome after another broker has taken over and the answer has
+	// arrived.
+	check func(w *world, lease, answer messages.Reply)
+	// refuse returns which calls of the broker AWS answers with an error, for one run;
+	// nil: none.
 	refuse func() func(iamsim.Call) bool
 	// signsWith is Crash.SignsWith, if brokers share a key; nil: they do not.
 	signsWith func(w *world) func(keyID string) bool
-	// died looks at the world when the broker is dead and no other there yet; nil: at
-	// nothing.
-	died func(w *world, lease messages.Reply)
-	// late looks at the world when everything has been undone; nil: at nothing.
+	// crashed checks the state after the crash and before another broker starts; nil:
+	// it is not checked.
+	crashed func(w *world, lease messages.Reply)
+	// late checks what is left after everything was revoked; nil: it is not checked.
 	late func(w *world)
-	// effects is the least number of effects there must be: a scenario that does
-	// nothing proves nothing.
+	// effects is the least number of effects that a run must have.
 	effects int
 }
 
@@ -66,8 +65,8 @@ func (s scenario) run(t *testing.T, m *lessortest.Crash) []string {
 		w.waitCrash(m, 0)
 		victim.Kill()
 		m.Close()
-		if s.died != nil {
-			s.died(w, lease)
+		if s.crashed != nil {
+			s.crashed(w, lease)
 		}
 		w.Broker(quickMaintenance)
 	} else if answers == nil {
@@ -96,7 +95,7 @@ func (s scenario) run(t *testing.T, m *lessortest.Crash) []string {
 func (w *world) waitCrash(m *lessortest.Crash, least int) {
 	w.T.Helper()
 	since, effects := time.Now(), 0
-	w.Eventually("the broker dies or finishes", func() bool {
+	w.Eventually("the broker crashes or finishes", func() bool {
 		if n := len(m.Effects()); n > effects || !w.QueuesAreEmpty() {
 			since, effects = time.Now(), n
 		}
@@ -110,7 +109,7 @@ func (w *world) waitCrash(m *lessortest.Crash, least int) {
 func TestBrokerCanCrashAtEveryEffect(t *testing.T) {
 	t.Parallel()
 	var points atomic.Int64
-	t.Cleanup(func() { t.Logf("%d points at which a broker was killed", points.Load()) })
+	t.Cleanup(func() { t.Logf("a broker crashed at %d points", points.Load()) })
 	slots := make(chan struct{}, pointsAtOnce)
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {

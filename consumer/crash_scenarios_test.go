@@ -51,14 +51,14 @@ var scenarios = []scenario{{
 	},
 	effects: 14,
 }, {
-	name:  "request that nobody waits for",
+	name:  "request without responders",
 	begin: nothing,
 	act: func(w *world, _ messages.Reply) *nats.Subscription {
 		w.PublishReply(w.Conn.NewInbox(), w.Namespace.Request("alice", "ci"), `{"ttl":"1h"}`)
 		return nil
 	},
 	check: func(w *world, _, _ messages.Reply) {
-		w.Eventually("the lease is over", func() bool {
+		w.Eventually("the lease has ended", func() bool {
 			w.Clock.Advance(time.Second)
 			recs := w.Records()
 			return len(recs) == 1 && recs[0].State.Ended()
@@ -77,8 +77,8 @@ var scenarios = []scenario{{
 	},
 	check: func(w *world, _, answer messages.Reply) {
 		w.WantError(answer, messages.CodeProviderRejected)
-		w.Eventually("the lease is over", func() bool {
-			w.Clock.Advance(time.Second) // what is too young to be seen gets older
+		w.Eventually("the lease has ended", func() bool {
+			w.Clock.Advance(time.Second) // AWS may not show a young user; it is looked for until it is older
 			recs := w.Records()
 			return len(recs) == 1 && recs[0].State == messages.StateFailed
 		})
@@ -122,7 +122,7 @@ var scenarios = []scenario{{
 	check:   func(w *world, lease, _ messages.Reply) { w.WaitRevoked(lease, messages.ReasonExpired) },
 	effects: 9,
 }, {
-	// What holds the key back then is the Deny in the user's policy.
+	// The Deny in the user's policy keeps the key from being used.
 	name:  "expiry while AWS fails to delete the key",
 	begin: issue(`{"ttl":"1h"}`),
 	act: func(w *world, _ messages.Reply) *nats.Subscription {
@@ -130,12 +130,12 @@ var scenarios = []scenario{{
 		return nil
 	},
 	refuse: func() func(iamsim.Call) bool {
-		var failed atomic.Int64 // as often as one call is tried
+		var failed atomic.Int64 // as often as a call is repeated
 		return func(c iamsim.Call) bool { return c.Action == "DeleteAccessKey" && failed.Add(1) <= 4 }
 	},
-	died: func(w *world, lease messages.Reply) {
+	crashed: func(w *world, lease messages.Reply) {
 		if w.Works(lease.Credentials) {
-			w.T.Error("the key works, and nobody is there to delete it")
+			w.T.Error("the key works, and no broker runs that would delete it")
 		}
 	},
 	check:   func(w *world, lease, _ messages.Reply) { w.WaitRevoked(lease, messages.ReasonExpired) },
@@ -151,7 +151,7 @@ var scenarios = []scenario{{
 	},
 	check: func(w *world, _, answer messages.Reply) {
 		if answer.Kind != messages.KindCredentials || !w.Works(answer.Credentials) {
-			w.T.Fatalf("no session that works: %+v %v", answer, answer.Error)
+			w.T.Fatalf("no working session: %+v %v", answer, answer.Error)
 		}
 	},
 	effects: 7,
@@ -165,7 +165,7 @@ var scenarios = []scenario{{
 		return w.Publish(w.Namespace.Revoke(w.NameOf(lease)), "")
 	},
 	check: func(w *world, lease, _ messages.Reply) {
-		w.Eventually("the session is cut off", func() bool {
+		w.Eventually("the session is denied", func() bool {
 			w.Clock.Advance(time.Second)
 			rec, _ := w.Record(lease.Lease.Name)
 			return rec.SessionDenied() && !w.Works(lease.Credentials)
@@ -175,7 +175,7 @@ var scenarios = []scenario{{
 	},
 	late: func(w *world) {
 		if p := w.Sim.RolePolicies("deploy"); len(p) != 1 {
-			w.T.Fatalf("the role is left with %v", p)
+			w.T.Fatalf("the role has the policies %v", p)
 		}
 	},
 	effects: 6,
@@ -188,21 +188,21 @@ var scenarios = []scenario{{
 	},
 	check: func(w *world, lease, _ messages.Reply) {
 		if r := w.adminSecret(messages.AdminGet, `{"name":"ci"}`); r.Kind == messages.KindSecret && r.Secret.State == messages.SecretActive {
-			w.adminSecret(messages.AdminDelete, `{"name":"ci"}`) // it died before it began
+			w.adminSecret(messages.AdminDelete, `{"name":"ci"}`) // the broker crashed before it began
 		}
 		w.WaitRevoked(lease, messages.ReasonSecretDeleted)
 		w.waitSecretDeleted("ci")
 	},
 	effects: 12,
 }, {
-	name:  "check of a definition",
+	name:  "dry run of a definition",
 	begin: nothing,
 	act: func(w *world, _ messages.Reply) *nats.Subscription {
 		w.NoError(w.Conn.PublishRequest(w.Namespace.AdminSecret(messages.AdminCheck), w.Conn.NewInbox(), []byte(`{"name":"ci"}`)))
 		return nil
 	},
 	check: func(w *world, _, _ messages.Reply) {
-		w.Eventually("the check is over", func() bool {
+		w.Eventually("the dry run has ended", func() bool {
 			w.Clock.Advance(time.Second)
 			for _, rec := range w.Records() {
 				if !rec.State.Ended() {
@@ -232,12 +232,12 @@ var scenarios = []scenario{{
 	},
 	check: func(w *world, lease, _ messages.Reply) {
 		before := w.adminSecret(messages.AdminGet, `{"name":"keyed"}`).Secret.Definition.AWS.Auth.AccessKeyID
-		w.Clock.Advance(3 * time.Minute) // nobody is at it any more
-		w.Eventually("the rotation is finished", func() bool {
+		w.Clock.Advance(3 * time.Minute) // the claim of the broker that crashed has expired
+		w.Eventually("the rotation has finished", func() bool {
 			ids := w.managerKeys()
 			now := w.adminSecret(messages.AdminGet, `{"name":"keyed"}`).Secret.Connection.AccessKeyID
 			if now == before && len(ids) == 1 {
-				w.adminSecret(messages.AdminRotateKey, `{"name":"keyed"}`) // it died before it began
+				w.adminSecret(messages.AdminRotateKey, `{"name":"keyed"}`) // the broker crashed before it began
 				return false
 			}
 			return len(ids) == 1 && ids[0] == now && now != before
@@ -261,7 +261,7 @@ var scenarios = []scenario{{
 		w.Clock.Advance(2 * time.Hour)
 		w.sweep("")
 		w.WantActive(lease)
-		for i := range 2 { // once, also where who removed it died before it told
+		for i := range 2 { // once, also if the broker crashed between the removal and its event
 			w.WaitEvents(fmt.Sprintf("bob.ci.000000000%d", i), messages.EventOrphanRemoved)
 		}
 	},

@@ -39,7 +39,7 @@ func (w *world) revisions(bucket, key string) (all [][]byte) {
 	for seq := max(info.State.FirstSeq, 1); seq <= info.State.LastSeq; seq++ {
 		m, err := s.GetMsg(w.Context(), seq)
 		if err != nil {
-			continue // a revision that is gone
+			continue // a revision that was removed
 		}
 		if m.Subject == "$KV."+bucket+"."+key {
 			all = append(all, m.Data)
@@ -71,7 +71,7 @@ func TestSealedCredentialsOpenForTheRequesterOnly(t *testing.T) {
 	c, err := messages.OpenSealed(seed, r.Sealed)
 	w.NoError(err)
 	if c.Lease != r.Lease.Name || c.Identity != "alice" || !c.ExpiresAt.Equal(r.Lease.ExpiresAt) || !w.Works(&c.Credentials) {
-		t.Fatalf("the box holds something else: %+v", c)
+		t.Fatalf("the sealed contents are %+v", c)
 	}
 }
 
@@ -88,12 +88,12 @@ func TestSealedKeyLeavesTheBucketWithTheDelivery(t *testing.T) {
 		r, msg := w.Answer(w.Publish(w.Namespace.Request("alice", "ci"), body))
 		waits := w.WaitState(r.Lease.Name, messages.StateActive)
 		if waits.Sealed == nil {
-			t.Fatal("what waits is not in the record")
+			t.Fatal("the sealed key is not in the record")
 		}
 		box, err := json.Marshal(waits.Sealed.Box)
 		w.NoError(err)
 		if !bytes.Contains(bytes.Join(w.revisions(w.Namespace.LeaseBucket(), r.Lease.Name), nil), box) {
-			t.Fatal("the search finds nothing, not even what is there")
+			t.Fatal("the search does not find the sealed key while it is stored")
 		}
 		w.NoError(msg.Respond(nil))
 		w.WaitEvents(r.Lease.Name, messages.EventIssued, messages.EventConfirmed)
@@ -102,9 +102,9 @@ func TestSealedKeyLeavesTheBucketWithTheDelivery(t *testing.T) {
 			t.Errorf("%d revisions: %s", len(kept), bytes.Join(kept, []byte("\n")))
 		}
 	}
-	// Nor is there one where nobody took delivery.
+	// Neither does it if the delivery is not confirmed.
 	r := w.Lease("ci", `{"confirm":true}`)
-	w.WaitQueuesEmpty() // the time to confirm runs from what is written down then
+	w.WaitQueuesEmpty() // the time to confirm counts from the stored delivery
 	w.Clock.Advance(11 * time.Second)
 	w.WaitState(r.Lease.Name, messages.StateRevoked)
 	if kept := w.revisions(w.Namespace.LeaseBucket(), r.Lease.Name); len(kept) != 1 || bytes.Contains(kept[0], []byte(`"sealed"`)) {
@@ -120,7 +120,7 @@ func TestSecretCanRequireSealing(t *testing.T) {
 	w.WantError(w.Request("ci", "{}"), messages.CodeSealedRequired)
 	w.WantError(w.Call(w.Conn, w.Namespace.API("request", "alice", "ci"), ""), messages.CodeSealedRequired)
 	if len(w.Sim.Calls()) > 0 || len(w.Records()) > 0 {
-		t.Error("a refusal cost calls, or left a record")
+		t.Error("a refusal made calls, or left a record")
 	}
 	seed, public := w.xkey()
 	r := w.Lease("ci", `{"xkey":"`+public+`"}`)
@@ -145,7 +145,7 @@ func TestSealedKeyIsNowhereInClearOnNATS(t *testing.T) {
 	w.NoError(sub.SetPendingLimits(-1, -1))
 	_, public := w.xkey()
 	w.Lease("ci", `{"xkey":"`+public+`"}`)
-	clear := w.Lease("ci", "{}") // the search must find something
+	clear := w.Lease("ci", "{}") // the search must find this key
 	w.WaitQueuesEmpty()
 	w.NoError(w.Conn.Flush())
 	shown := map[string]bool{}
@@ -162,7 +162,7 @@ func TestSealedKeyIsNowhereInClearOnNATS(t *testing.T) {
 		}
 	}
 	if want := map[string]bool{clear.Credentials.SecretAccessKey.Reveal(): true}; !reflect.DeepEqual(shown, want) {
-		t.Errorf("%d keys were seen in clear, and not the one that was asked for in clear", len(shown))
+		t.Errorf("%d keys were seen in clear; want the one that was requested in clear", len(shown))
 	}
 }
 
@@ -196,21 +196,22 @@ func TestKeyFileIsRotatedWhileDeliveriesAreOpen(t *testing.T) {
 			w.WaitQueuesEmpty()
 			brokers[i].Close()
 			brokers[i] = start(seeds...)
-			wait(string(rune('a' + len(waiting)))) // by either of them
+			wait(string(rune('a' + len(waiting)))) // handled by either of the brokers
 		}
 	}
 	from := map[string]bool{}
 	for _, r := range waiting {
 		rec, _ := w.Record(r.Lease.Name)
 		if rec.Sealed == nil {
-			t.Fatalf("%s waits no more", r.Lease.Name)
+			t.Fatalf("the delivery of %s is not open", r.Lease.Name)
 		}
 		from[rec.Sealed.From] = true
 	}
 	if len(from) != 2 {
 		t.Errorf("the leases were sealed by %d keys", len(from))
 	}
-	// Both open what either sealed: a repeat gets the same, and confirmations count.
+	// Each broker opens what the other sealed: a repeat gets the same delivery, and
+	// confirmations count.
 	again, _ := w.Answer(w.Publish(w.Namespace.Request("alice", "ci"), `{"confirm":true}`, messages.HeaderIdempotencyKey, "before"))
 	if again.Credentials == nil || again.Credentials.SecretAccessKey.Reveal() != waiting[0].Credentials.SecretAccessKey.Reveal() {
 		t.Fatalf("%+v %v", again, again.Error)
@@ -219,7 +220,7 @@ func TestKeyFileIsRotatedWhileDeliveriesAreOpen(t *testing.T) {
 		w.NoError(confirm())
 		w.WaitEvents(waiting[i].Lease.Name, messages.EventIssued, messages.EventConfirmed)
 	}
-	// The old key goes; a broker that comes with it alone is refused.
+	// The old key is removed. A broker that has only the old key does not start.
 	w.WaitQueuesEmpty()
 	for i := range brokers {
 		brokers[i].Close()

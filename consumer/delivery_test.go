@@ -17,7 +17,7 @@ func TestLeaseWithoutRespondersIsRevoked(t *testing.T) {
 	w := newWorld(t)
 	w.Put(w.Broker(), lessortest.Secret)
 	w.PublishReply(w.Conn.NewInbox(), w.Namespace.Request("alice", "ci"), "{}")
-	w.Eventually("the lease is over", func() bool {
+	w.Eventually("the lease has ended", func() bool {
 		recs := w.Records()
 		return len(recs) == 1 && recs[0].State == messages.StateRevoked && recs[0].Reason == messages.ReasonUndelivered
 	})
@@ -32,7 +32,7 @@ func TestLateSubscriberGetsTheDelivery(t *testing.T) {
 	w.Put(w.Broker(), lessortest.Secret)
 	inbox := w.Conn.NewInbox()
 	w.PublishReply(inbox, w.Namespace.Request("alice", "ci"), "{}")
-	w.Eventually("the user exists", func() bool { return w.Sim.UserCount() == 1 })
+	w.Eventually("the user is created", func() bool { return w.Sim.UserCount() == 1 })
 	sub, err := w.Conn.SubscribeSync(inbox)
 	w.NoError(err)
 	w.WantKind(first(w.Answer(sub)), messages.KindCredentials)
@@ -44,7 +44,7 @@ func TestLateSubscriberGetsTheDelivery(t *testing.T) {
 func TestDeliveryIsRepeatedUntilItIsStored(t *testing.T) {
 	t.Parallel()
 	for _, waits := range []bool{true, false} {
-		t.Run(map[bool]string{true: "who waits", false: "who has gone"}[waits], func(t *testing.T) {
+		t.Run(map[bool]string{true: "the requester waits", false: "the requester has gone"}[waits], func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			line := lessortest.NewLine()
@@ -60,12 +60,12 @@ func TestDeliveryIsRepeatedUntilItIsStored(t *testing.T) {
 				w.NoError(answers.Unsubscribe())
 				w.NoError(w.Conn.Flush())
 			} else if again, _ := w.Answer(answers); again.Credentials == nil || again.Credentials.SecretAccessKey.Reveal() != first.Credentials.SecretAccessKey.Reveal() {
-				t.Errorf("what comes again is %+v", again)
+				t.Errorf("the second delivery is %+v", again)
 			}
 			w.WaitQueuesEmpty()
 			settled.Release()
 			if rec, _ := w.Record(first.Lease.Name); !rec.Settled() {
-				t.Errorf("the delivery is not written down: %+v", rec)
+				t.Errorf("the delivery is not stored: %+v", rec)
 			}
 			w.WantActive(first)
 		})
@@ -85,7 +85,7 @@ func TestReadyWithinWaitsUntilAWSAcceptsTheKey(t *testing.T) {
 		t.Fatalf("ready: %+v", r)
 	}
 	if r := w.Lease("ci", `{}`); r.Ready != nil {
-		t.Fatalf("told without having been asked: %+v", r)
+		t.Fatalf("ready was not requested: %+v", r)
 	}
 }
 
@@ -97,12 +97,12 @@ func TestWaitingDeliveriesHoldNoWorker(t *testing.T) {
 	w.Put(w.Broker(func(c *consumer.Config) { c.Workers.Request = 1 }), lessortest.Secret)
 	w.Sim.SetFaults(iamsim.Faults{VisibleAfter: time.Hour})
 	waiting := w.Publish(w.Namespace.Request("alice", "ci"), `{"ready_within":"60s"}`)
-	w.PublishReply(w.Conn.NewInbox(), w.Namespace.Request("alice", "ci"), `{}`) // nobody there
+	w.PublishReply(w.Conn.NewInbox(), w.Namespace.Request("alice", "ci"), `{}`) // no responders
 	w.Lease("ci", `{}`)
 	w.Lease("ci", `{"confirm":true}`) // not confirmed
 	w.Lease("ci", `{}`)
 	if n, _, _ := waiting.Pending(); n != 0 {
-		t.Fatal("the first was answered early: nothing was waited for")
+		t.Fatal("the first request was answered early")
 	}
 }
 

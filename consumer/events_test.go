@@ -24,20 +24,20 @@ func TestRefusedMessagesHaveEvents(t *testing.T) {
 	for verb, body := range map[string]string{"request": `{"x":1}`, "renew": "", "revoke": "", "get": "", "list": `{"x":1}`} {
 		tail := map[string]string{"request": ".alice.ci", "list": ".alice"}[verb]
 		if tail == "" {
-			tail = ".alice.ci." + bobs.Lease.ID // which is not hers
+			tail = ".alice.ci." + bobs.Lease.ID // another identity's lease
 		}
 		w.Call(w.Conn, w.Namespace.API(verb)+tail, body)
 	}
 	w.Answer(w.Publish("lessor.renew.alice.ci."+bobs.Lease.ID, ""))
 	w.WaitQueuesEmpty()
-	told := map[messages.Verb]int{}
+	verbs := map[messages.Verb]int{}
 	for _, e := range w.Events("") {
 		if e.Type == "lessor.lease.rejected" && strings.HasPrefix(e.Subject, "alice.") && e.Data.Error != nil {
-			told[e.Data.Verb]++
+			verbs[e.Data.Verb]++
 		}
 	}
-	if len(told) != 5 || told["renew"] != 2 || told["get"] != 1 || told["list"] != 1 {
-		t.Errorf("told of %v", told)
+	if len(verbs) != 5 || verbs["renew"] != 2 || verbs["get"] != 1 || verbs["list"] != 1 {
+		t.Errorf("the events are about %v", verbs)
 	}
 	w.wantFindings()
 }
@@ -50,10 +50,10 @@ func TestEventsOfRefusalsAreLimited(t *testing.T) {
 	w := newWorld(t)
 	b := w.Broker(func(c *consumer.Config) {
 		c.MaintainEvery = 10 * time.Millisecond
-		c.Streams.AckWait = 30 * time.Second // a refusal that comes again is counted again
+		c.Streams.AckWait = 30 * time.Second // a refusal that is redelivered is counted again
 	})
 	w.Put(b, lessortest.Secret)
-	const flood, told = 200, 60
+	const flood, limit = 200, 60
 	var subs []*nats.Subscription
 	for range flood {
 		subs = append(subs, w.Publish(w.Namespace.Request("alice", "nope"), ""))
@@ -77,19 +77,19 @@ func TestEventsOfRefusalsAreLimited(t *testing.T) {
 		}
 		return one, omitted, bobs
 	}
-	if one, omitted, bobs := count(); one != told || omitted != 0 || bobs != 1 {
-		t.Errorf("%d were told, %d counted, and %d of bob's", one, omitted, bobs)
+	if one, omitted, bobs := count(); one != limit || omitted != 0 || bobs != 1 {
+		t.Errorf("%d refusals have events, %d are counted, and %d are of bob", one, omitted, bobs)
 	}
 	w.Clock.Advance(time.Minute)
-	w.Eventually("the rest is counted", func() bool { _, omitted, _ := count(); return omitted == flood-told })
+	w.Eventually("the rest is counted", func() bool { _, omitted, _ := count(); return omitted == flood-limit })
 
-	for range told + 5 { // a broker that stops tells what it has counted
+	for range limit + 5 { // a broker that stops emits what it has counted
 		w.Answer(w.Publish(w.Namespace.Request("alice", "nope"), ""))
 	}
 	w.WaitQueuesEmpty()
 	b.Close()
-	if one, omitted, _ := count(); one+omitted != flood+told+5 {
-		t.Errorf("%d were told and %d counted, of %d", one, omitted, flood+told+5)
+	if one, omitted, _ := count(); one+omitted != flood+limit+5 {
+		t.Errorf("%d refusals have events and %d are counted, of %d", one, omitted, flood+limit+5)
 	}
 	w.wantFindings()
 }
@@ -154,7 +154,7 @@ func TestIssuedEventComesBeforeRevoked(t *testing.T) {
 	lease := rec.Name().String()
 	w.WaitEvents(lease, messages.EventIssued, messages.EventRevoked)
 	if e := w.Events(lease)[0]; e.Data.Lease.State != messages.StateActive || e.Data.Lease.Reason != "" {
-		t.Errorf("issued tells of the end: %+v", e.Data.Lease)
+		t.Errorf("the event issued has the end: %+v", e.Data.Lease)
 	}
 	w.waitDuplicateWindow()
 	issued.Release()
@@ -182,13 +182,13 @@ func (w *world) waitDuplicateWindow() {
 	probe := messages.LeaseName{Identity: "probe", Secret: "ci", ID: "0"}
 	body, err := json.Marshal(messages.NewEvent("x", probe, messages.EventRejected, "1", time.Now(), messages.EventData{}))
 	w.NoError(err)
-	tell := func() bool {
+	publish := func() bool {
 		ack, err := w.JS.Publish(w.Context(), w.Namespace.Event(probe, messages.EventRejected), body, jetstream.WithMsgID("probe"))
 		w.NoError(err)
 		return !ack.Duplicate
 	}
-	tell()
-	w.Eventually("the event is forgotten", tell)
+	publish()
+	w.Eventually("the stream has forgotten the message id", publish)
 }
 
 // TestSecondAttemptHasAnIssuedEvent begins a lease anew whose first delivery had no
@@ -198,7 +198,7 @@ func TestSecondAttemptHasAnIssuedEvent(t *testing.T) {
 	w := newWorld(t)
 	w.Put(w.Broker(), lessortest.Secret)
 	w.PublishReply(w.Conn.NewInbox(), w.Namespace.Request("alice", "ci"), "{}", messages.HeaderIdempotencyKey, "k")
-	w.Eventually("the first attempt is over", func() bool {
+	w.Eventually("the first attempt has ended", func() bool {
 		recs := w.Records()
 		return len(recs) == 1 && recs[0].State == messages.StateRevoked
 	})

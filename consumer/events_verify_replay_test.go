@@ -42,7 +42,7 @@ func TestVerifyIgnoresForgedPositionHeaders(t *testing.T) {
 	_, err = w.JS.PublishMsg(w.Context(), next)
 	w.NoError(err)
 	for filter, want := range map[messages.EventType]int{
-		messages.EventIssued:  4, // two of them and these
+		messages.EventIssued:  4, // those of the two leases, and these
 		messages.EventRevoked: 2,
 	} {
 		n := 0
@@ -66,8 +66,8 @@ func TestVerifyFindsReplayedEvents(t *testing.T) {
 	m, err := s.GetMsg(w.Context(), 1)
 	w.NoError(err)
 	removeConditions(m.Header)
-	// With the same message id NATS itself drops it for a while; with another the
-	// signature does not hold.
+	// NATS drops a repeated message id for a while; with another id the signature is
+	// not valid.
 	_, err = w.JS.PublishMsg(w.Context(), &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})
 	w.NoError(err)
 	w.wantFindings()
@@ -79,7 +79,7 @@ func TestVerifyFindsReplayedEvents(t *testing.T) {
 	w = history(t)
 	twice := 0
 	w.rewrite(func(seq uint64, m *nats.Msg) *nats.Msg {
-		if seq == 6 { // in the place of the last; the stream that is made anew takes any id
+		if seq == 6 { // in place of the last; the stream that was made again takes any id
 			s, err := w.JS.Stream(w.Context(), w.Namespace.EventStream())
 			w.NoError(err)
 			cfg := s.CachedInfo().Config
@@ -89,7 +89,7 @@ func TestVerifyFindsReplayedEvents(t *testing.T) {
 			first, err := s.GetMsg(w.Context(), 1)
 			w.NoError(err)
 			removeConditions(first.Header)
-			w.Eventually("NATS forgets the id", func() bool {
+			w.Eventually("NATS has forgotten the id", func() bool {
 				ack, err := w.JS.PublishMsg(w.Context(), &nats.Msg{Subject: first.Subject, Header: first.Header, Data: first.Data})
 				w.NoError(err)
 				twice = int(ack.Sequence)
@@ -107,7 +107,7 @@ func TestVerifyKnowsTheEndOfTheStreamFromTheMarks(t *testing.T) {
 	t.Parallel()
 	w := history(t)
 	w.Clock.Advance(11 * time.Minute)
-	w.Broker().Close() // notes where the stream stands
+	w.Broker().Close() // stores the position of the stream
 	if r := w.verify(); r.Marks != 2 || r.Last != 6 {
 		t.Fatalf("%+v", r)
 	}
@@ -128,12 +128,12 @@ func TestVerifyKnowsTheEndOfTheStreamFromTheMarks(t *testing.T) {
 		w.NoError(err)
 	}
 	w.wantFindings("tail 5")
-	// What somebody has written down elsewhere counts, too.
+	// So does a position that was noted elsewhere.
 	r := w.verify(func(o *client.AuditOptions) { o.AtLeast = 48 })
 	if len(r.Findings) != 1 || r.Findings[0].Until != 48 {
 		t.Errorf("%+v", r)
 	}
-	// A mark that somebody made up is none.
+	// A forged mark is found.
 	kv, err := w.JS.KeyValue(w.Context(), w.Namespace.StateBucket())
 	w.NoError(err)
 	e, err := kv.Get(w.Context(), messages.AuditMarksKey)

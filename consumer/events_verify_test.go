@@ -40,7 +40,7 @@ func (w *world) wantFindings(want ...string) {
 		have = append(have, fmt.Sprintf("%s %d", f.Kind, f.Sequence))
 	}
 	if !slices.Equal(have, append([]string{}, want...)) {
-		w.T.Errorf("found %v, want %v: %+v", have, want, r)
+		w.T.Errorf("the findings are %v, want %v: %+v", have, want, r)
 	}
 }
 
@@ -82,7 +82,7 @@ func (w *world) rewrite(f func(seq uint64, m *nats.Msg) *nats.Msg) {
 	for i, m := range kept {
 		seq := uint64(i + 1)
 		next := f(seq, m)
-		if next == nil { // as long as it stands there it keeps the place
+		if next == nil { // it keeps the sequence until it is deleted
 			next = m
 			defer func() { w.NoError(s.DeleteMsg(w.Context(), seq)) }()
 		}
@@ -109,7 +109,7 @@ func TestVerifyFindsRemovedChangedAndForgedEvents(t *testing.T) {
 			}
 			return m
 		}, []string{"unguarded 0", "forged 3"}},
-		"one is another's": {func(seq uint64, m *nats.Msg) *nats.Msg {
+		"one is of another identity": {func(seq uint64, m *nats.Msg) *nats.Msg {
 			if seq == 2 {
 				m.Subject = strings.Replace(m.Subject, "alice", "bob", 1)
 			}
@@ -148,7 +148,7 @@ func TestVerifyAcceptsEventsRemovedByAge(t *testing.T) {
 	b := w.Broker(func(c *consumer.Config) { c.Streams.EventAge = 300 * time.Millisecond })
 	w.Put(b, lessortest.Secret)
 	w.Lease("ci", "{}")
-	w.Eventually("the events are gone", func() bool {
+	w.Eventually("the events are removed", func() bool {
 		s, err := w.JS.Stream(w.Context(), w.Namespace.EventStream())
 		w.NoError(err)
 		return s.CachedInfo().State.Msgs == 0
@@ -174,7 +174,7 @@ func TestVerifyNeedsTheKeysOfAllEvents(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	if _, err := client.VerifyEvents(w.Context(), w.JS, client.AuditOptions{Namespace: w.Namespace}); err == nil {
-		t.Error("nothing is verified, and that is no error")
+		t.Error("no event was verified, and there is no error")
 	}
 }
 
@@ -187,7 +187,7 @@ func TestVerifyFindsEventsChangedOnDisk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := history(t)
 			w.Clock.Advance(2 * time.Minute)
-			w.Broker().Close() // notes where the stream stands
+			w.Broker().Close() // stores the position of the stream
 			third := w.Events("")[2]
 			w.Conn.Close()
 			w.NATS.Close()
@@ -197,7 +197,7 @@ func TestVerifyFindsEventsChangedOnDisk(t *testing.T) {
 					return err
 				}
 				if filepath.Base(path) == "index.db" && !indexed {
-					return os.Remove(path) // the server makes it anew
+					return os.Remove(path) // the server makes it again
 				}
 				data, err := os.ReadFile(path)
 				if at := bytes.Index(data, []byte(`"id":"`+third.ID)); err == nil && at >= 0 {

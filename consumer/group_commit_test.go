@@ -47,7 +47,7 @@ func TestLeasesAreWrittenInBatches(t *testing.T) {
 	w.WaitNoUsers()
 	for what, n := range batched() {
 		if n == 0 {
-			t.Errorf("no %s was written with others", what)
+			t.Errorf("no %s was written in a batch", what)
 		}
 	}
 }
@@ -108,7 +108,7 @@ func TestBrokerCanCrashDuringBatches(t *testing.T) {
 			for _, sub := range answers {
 				lease, _ := w.Answer(sub)
 				if lease.Kind != messages.KindCredentials || !w.Works(lease.Credentials) {
-					t.Fatalf("not served: %+v %v", lease, lease.Error)
+					t.Fatalf("no credentials: %+v %v", lease, lease.Error)
 				}
 				w.WantOneKey(sub, lease)
 			}

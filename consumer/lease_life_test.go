@@ -20,7 +20,7 @@ func TestLeaseIsIssuedRenewedAndRevoked(t *testing.T) {
 	}
 	rec := w.WaitState(r.Lease.Name, messages.StateActive)
 	if rec.Lease().Labels["job"] != "7" || rec.TTL.String() != "15m" {
-		t.Fatalf("the record is not what was asked for: %+v", rec)
+		t.Fatalf("the record does not have what was requested: %+v", rec)
 	}
 	w.Eventually("the delivery is settled", func() bool {
 		rec, _ := w.Record(r.Lease.Name)
@@ -35,7 +35,7 @@ func TestLeaseIsIssuedRenewedAndRevoked(t *testing.T) {
 	}
 	w.Clock.Advance(time.Hour)
 	if !w.Works(r.Credentials) {
-		t.Fatal("the key died at the lease's first end although it was renewed")
+		t.Fatal("the key of a renewed lease does not work after its first end")
 	}
 
 	revoked, _ := w.Answer(w.Publish(w.Namespace.Revoke(name), `{"reason":"job done"}`))
@@ -57,12 +57,12 @@ func TestLeaseExpires(t *testing.T) {
 	r := w.Lease("ci", `{"ttl":"10m"}`)
 	w.Clock.Advance(9 * time.Minute)
 	if !w.Works(r.Credentials) {
-		t.Fatal("the key died before its time")
+		t.Fatal("the key does not work before the lease's end")
 	}
 	w.Clock.Advance(time.Minute)
 	rec := w.WaitState(r.Lease.Name, messages.StateRevoked)
 	if rec.Reason != messages.ReasonExpired {
-		t.Fatalf("revoked because %s", rec.Reason)
+		t.Fatalf("the lease ended because of %s", rec.Reason)
 	}
 	w.WaitNoUsers()
 	w.WaitQueuesEmpty()
@@ -77,7 +77,7 @@ func TestLeaseOutlivesItsDefinition(t *testing.T) {
 	kv, err := w.JS.KeyValue(w.Context(), w.Namespace.SecretBucket())
 	w.NoError(err)
 	w.NoError(kv.Delete(w.Context(), "ci"))
-	w.Eventually("no more leases are given", func() bool {
+	w.Eventually("no leases are issued", func() bool {
 		a := w.Request("ci", "{}")
 		return a.Kind == messages.KindError && a.Error.Code == messages.CodeSecretNotFound
 	})
@@ -94,16 +94,16 @@ func TestLeaseCostsFiveCallsInTwoRoundTrips(t *testing.T) {
 	const latency = 50 * time.Millisecond
 	tries := 40
 	if raceDetector {
-		tries = 3 // the detector's own time is no round trip: calls and depth are checked
+		tries = 3 // the detector takes time: only the calls and their depth are checked
 	}
 	w := newWorld(t)
 	w.Put(w.Broker(), lessortest.Secret)
-	first := w.Lease("ci", "{}") // warms the connections up
+	first := w.Lease("ci", "{}") // opens the connections
 	w.Revoke(first)
 	w.WaitQueuesEmpty()
 	w.Sim.SetFaults(iamsim.Faults{Latency: latency})
 
-	// The best of some: the machine may be busy with something else.
+	// The best of several: the machine may be busy.
 	measure := func(what string, do func()) {
 		t.Helper()
 		best := time.Hour

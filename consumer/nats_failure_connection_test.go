@@ -42,8 +42,8 @@ func TestBrokerStartsWhenItsConnectionIsCutAtTheEnd(t *testing.T) {
 func TestWorkerHasOnePull(t *testing.T) {
 	t.Parallel()
 	const verb = messages.VerbRenew
-	// start runs a broker on a dialer. What it returns waits for a pull on another
-	// inbox than the first: only so is the one before given up, wherever it is.
+	// start starts a broker. anew waits for a pull on another inbox than the first: then
+	// the first pull is given up, whether the server has it or not.
 	start := func(w *world, heartbeat time.Duration, opts ...nats.Option) (b *lessortest.Broker, anew func()) {
 		sub, err := w.Conn.SubscribeSync("$JS.API.CONSUMER.MSG.NEXT." + w.Namespace.Stream(verb) + "." + w.Namespace.Consumer(verb))
 		w.NoError(err)
@@ -55,7 +55,7 @@ func TestWorkerHasOnePull(t *testing.T) {
 			}
 			return msg.Reply
 		}
-		b, err = w.TryBroker(w.Dial(0, lessortest.Reconnecting(opts...)...), func(c *consumer.Config) {
+		b = w.BrokerOn(w.Dial(0, lessortest.Reconnecting(opts...)...), func(c *consumer.Config) {
 			c.Workers = consumer.Workers{Request: 1, Renew: 1, Revoke: 1, Confirm: 1}
 			c.Streams.PullHeartbeat = heartbeat
 		})
@@ -66,7 +66,7 @@ func TestWorkerHasOnePull(t *testing.T) {
 			w.T.Helper()
 			for end := time.Now().Add(lessortest.Patience); pull("on a new inbox", time.Until(end)) == first; {
 			}
-			w.Eventually("only one pull waits at the server", func() bool {
+			w.Eventually("one pull waits at the server", func() bool {
 				cons, err := w.JS.Consumer(w.Context(), w.Namespace.Stream(verb), w.Namespace.Consumer(verb))
 				w.NoError(err)
 				return cons.CachedInfo().NumWaiting == 1
@@ -80,11 +80,11 @@ func TestWorkerHasOnePull(t *testing.T) {
 		s := lessortest.NewLine()
 		_, anew := start(w, 500*time.Millisecond, s.Option())
 		wake := sync.OnceFunc(s.Resume)
-		t.Cleanup(wake) // or a broker that failed the test could not be stopped
+		t.Cleanup(wake) // otherwise a broker could not be stopped if the test fails
 		const stalled = `"verb":"` + string(verb) + `","message":"a pull has no heartbeats`
 		before := w.Logs.Count(stalled)
 		s.Pause()
-		w.Eventually("the pull has stalled", func() bool { return w.Logs.Count(stalled) > before })
+		w.Eventually("the pull has no heartbeats", func() bool { return w.Logs.Count(stalled) > before })
 		wake()
 		anew()
 	})

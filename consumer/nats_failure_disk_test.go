@@ -21,14 +21,15 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Variables with which the test binary is a NATS server.
+// Environment variables that make the test binary a NATS server.
 const (
 	nodeStore  = "LESSOR_TEST_NODE_STORE"
 	nodeListen = "LESSOR_TEST_NODE_LISTEN"
 )
 
-// TestHelperNATSServer is no test but the NATS server of one: it takes "full" for a disk
-// on which nothing can be written any more, and ends with its input.
+// TestHelperNATSServer is not a test but the NATS server of one, in a process of its own.
+// With the line "full" on its input it can't write to its files any more; it ends with its
+// input.
 func TestHelperNATSServer(t *testing.T) {
 	if os.Getenv(nodeStore) == "" {
 		return
@@ -71,7 +72,7 @@ func (w *world) startNode(listen string) (n *node, url string) {
 	return n, strings.TrimPrefix(n.line(w.T, "url "), "url ")
 }
 
-// line waits for a line that begins so.
+// line waits for a line of output with this prefix.
 func (n *node) line(t testing.TB, begins string) string {
 	t.Helper()
 	for n.out.Scan() {
@@ -79,20 +80,19 @@ func (n *node) line(t testing.TB, begins string) string {
 			return n.out.Text()
 		}
 	}
-	t.Fatalf("the NATS server does not say %q", begins)
+	t.Fatalf("the NATS server does not print %q", begins)
 	return ""
 }
 
 func (n *node) kill() {
-	_ = n.cmd.Process.Kill() // it has ended, or does now
+	_ = n.cmd.Process.Kill() // it may have ended
 	_ = n.cmd.Wait()
 }
 
-// TestFullDiskMakesNoLeases has the kernel refuse every write of the NATS server, by a limit
-// on the size of files: the server takes that as it takes a disk without space, except
-// that the error is another ("file too large"), which one that is alone does not tell
-// from others. It does not answer a write any more, also when there is room, until it
-// is started again; reads go on.
+// TestFullDiskMakesNoLeases has the kernel refuse every write of the NATS server, by a
+// limit on the size of files. The server handles that like a disk without space, except
+// that the error is another ("file too large"). It answers no write until it is started
+// again, also if there is room; reads are answered.
 func TestFullDiskMakesNoLeases(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -103,7 +103,7 @@ func TestFullDiskMakesNoLeases(t *testing.T) {
 	w.Put(b, lessortest.Secret)
 	due, lives := w.Lease("ci", `{"ttl":"10m"}`), w.Lease("ci", `{"ttl":"3h"}`)
 	w.WaitQueuesEmpty()
-	w.Eventually("the broker has its reserve", func() bool { return w.hasReserve() })
+	w.Eventually("the reserve is filled", func() bool { return w.hasReserve() })
 	made := w.createdUsers()
 	_, err := io.WriteString(n.in, "full\n")
 	w.NoError(err)
@@ -112,24 +112,24 @@ func TestFullDiskMakesNoLeases(t *testing.T) {
 		t.Errorf("a request to a full disk: %+v %v %v", r, r.Error, err)
 	}
 	if w.Logs.Count("the event of a refusal") > 0 {
-		t.Error("the requester has waited for an event, too, that can't be written")
+		t.Error("the requester has waited for an event that can't be written")
 	}
 	w.WaitHealth(b, "it can't write to its disk")
 	w.Clock.Advance(15 * time.Minute)
 	if w.Works(due.Credentials) || !w.Works(lives.Credentials) {
-		t.Error("AWS does not go by the leases' ends while the disk is full")
+		t.Error("AWS does not enforce the leases' ends while the disk is full")
 	}
 	if w.createdUsers() != made || w.Sim.UserCount() != 2 {
-		t.Errorf("%d users made and %d there without records", w.createdUsers()-made, w.Sim.UserCount())
+		t.Errorf("%d users were made and %d exist while the disk is full", w.createdUsers()-made, w.Sim.UserCount())
 	}
 
 	n.kill()
 	w.startNode(strings.TrimPrefix(url, "nats://")) // on a disk with room
-	w.Eventually("what fell due is over", func() bool { return w.Sim.UserCount() == 1 })
+	w.Eventually("the expired lease has ended", func() bool { return w.Sim.UserCount() == 1 })
 	w.WaitHealth(b, "")
 	w.WantActive(lives)
 	w.wantNoOrphans()
 	if n := w.Logs.Count("JetStream fails"); n > 8 {
-		t.Errorf("%d lines about one trouble", n)
+		t.Errorf("%d log lines about one problem", n)
 	}
 }

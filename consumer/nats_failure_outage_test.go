@@ -31,7 +31,7 @@ func TestLeasesExpireAtAWSWhileNATSIsAway(t *testing.T) {
 	w.WaitHealth(b, "NATS: ")
 	w.Clock.Advance(35 * time.Minute)
 	if !w.Works(due["40m"].Credentials) || w.Works(due["30m"].Credentials) {
-		t.Error("AWS does not go by the leases' ends while NATS is away")
+		t.Error("AWS does not enforce the leases' ends while NATS is away")
 	}
 	w.Clock.Advance(25 * time.Minute)
 	for ttl, r := range due {
@@ -40,14 +40,14 @@ func TestLeasesExpireAtAWSWhileNATSIsAway(t *testing.T) {
 		}
 	}
 	if !w.Works(lives.Credentials) {
-		t.Error("a key does not work before its lease ends")
+		t.Error("the key of a live lease does not work")
 	}
 	if n := w.Sim.UserCount(); n != len(due)+1 {
 		t.Errorf("%d users while NATS is away", n)
 	}
 
 	w.StartNATS(func(o *embedded.Options) { o.Listen = address })
-	w.Eventually("what fell due is over", func() bool { return w.Sim.UserCount() == 1 })
+	w.Eventually("the expired leases have ended", func() bool { return w.Sim.UserCount() == 1 })
 	w.WaitHealth(b, "")
 	w.WantActive(lives)
 	var want []string
@@ -55,7 +55,7 @@ func TestLeasesExpireAtAWSWhileNATSIsAway(t *testing.T) {
 		want = append(want, due[ttl].Credentials.Username)
 	}
 	if got := w.keyDeletions(); !slices.Equal(got, want) {
-		t.Errorf("ended in the order\n%q, not\n%q", got, want)
+		t.Errorf("the keys were deleted in the order\n%q, want\n%q", got, want)
 	}
 	for _, r := range due {
 		if rec := w.WaitState(r.Lease.Name, messages.StateRevoked); rec.Reason != messages.ReasonExpired {
@@ -63,7 +63,7 @@ func TestLeasesExpireAtAWSWhileNATSIsAway(t *testing.T) {
 		}
 	}
 	if n := w.Logs.Count("a reminder did not get through"); n > 1 {
-		t.Errorf("%d lines about reminders", n)
+		t.Errorf("%d log lines about reminders", n)
 	}
 	w.Lease("ci", "{}")
 }
@@ -79,8 +79,8 @@ func TestFullJetStreamEndsLeasesAndMakesNone(t *testing.T) {
 	w.Put(b, lessortest.Secret)
 	due, unwanted, lives := w.Lease("ci", `{"ttl":"10m"}`), w.Lease("ci", `{"ttl":"1h"}`), w.Lease("ci", `{"ttl":"3h"}`)
 	w.WaitQueuesEmpty()
-	w.Eventually("the broker has its reserve", func() bool { return w.hasReserve() })
-	w.Clock.Advance(3 * time.Minute) // a user that AWS does not show is looked for again as long as it is young
+	w.Eventually("the reserve is filled", func() bool { return w.hasReserve() })
+	w.Clock.Advance(3 * time.Minute) // AWS may not show a young user; it is looked for until it is older
 	_, err := w.JS.CreateStream(w.Context(), jetstream.StreamConfig{Name: "OTHERS", Subjects: []string{"others"}})
 	w.NoError(err)
 	for _, size := range []int{16 << 10, 256, 1} {
@@ -92,7 +92,7 @@ func TestFullJetStreamEndsLeasesAndMakesNone(t *testing.T) {
 	}
 	made := w.createdUsers()
 	if r, err := w.callAPI(w.Namespace.API("request", "alice", "ci")); err != nil || r.Kind != messages.KindError || r.Error.Code != messages.CodeUnavailable {
-		t.Fatalf("a request where there is no room: %+v %v %v", r, r.Error, err)
+		t.Fatalf("a request without room: %+v %v %v", r, r.Error, err)
 	}
 	w.WaitHealth(b, "JetStream has no room left")
 	w.Eventually("a lease is revoked", func() bool {
@@ -103,18 +103,18 @@ func TestFullJetStreamEndsLeasesAndMakesNone(t *testing.T) {
 	})
 	w.Clock.Advance(15 * time.Minute)
 	w.WaitState(due.Lease.Name, messages.StateRevoked)
-	asked := w.Publish(w.Namespace.Request("alice", "ci"), `{"ttl":"1h"}`) // in the room that was made
+	waiting := w.Publish(w.Namespace.Request("alice", "ci"), `{"ttl":"1h"}`) // in the room of the ended leases
 	w.WaitHealth(b, "JetStream has no room left")
 	w.WantActive(lives)
 	if w.createdUsers() != made {
-		t.Errorf("%d users made without room for their records", w.createdUsers()-made)
+		t.Errorf("%d users were made without room for their records", w.createdUsers()-made)
 	}
 
 	w.NoError(w.JS.DeleteStream(w.Context(), "OTHERS"))
 	w.WaitHealth(b, "")
-	w.WantKind(first(w.Answer(asked)), messages.KindCredentials)
+	w.WantKind(first(w.Answer(waiting)), messages.KindCredentials)
 	w.wantNoOrphans()
 	if n := w.Logs.Count("JetStream fails"); n > 8 {
-		t.Errorf("%d lines about one trouble", n)
+		t.Errorf("%d log lines about one problem", n)
 	}
 }

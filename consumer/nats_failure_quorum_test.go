@@ -27,7 +27,7 @@ func TestWorkResumesAfterALostQuorum(t *testing.T) {
 	w.WaitHealth(b, "a majority of its servers is away")
 	w.Clock.Advance(15 * time.Minute)
 	if w.Works(due.Credentials) {
-		t.Error("the key works after its end")
+		t.Error("the key works after the lease's end")
 	}
 	if r, err := w.callAPI(w.Namespace.API("request", "alice", "ci")); err != nil || r.Kind != messages.KindError || r.Error.Code != messages.CodeUnavailable {
 		t.Errorf("a request without a quorum: %+v %v %v", r, r.Error, err)
@@ -37,24 +37,24 @@ func TestWorkResumesAfterALostQuorum(t *testing.T) {
 		t.Errorf("an operator without a quorum: %+v %v", r, r.Error)
 	}
 	if w.createdUsers() != made || w.Sim.UserCount() != 2 {
-		t.Errorf("%d users made and %d there without a quorum", w.createdUsers()-made, w.Sim.UserCount())
+		t.Errorf("%d users were made and %d exist without a quorum", w.createdUsers()-made, w.Sim.UserCount())
 	}
 	for node := 1; node <= 2; node++ {
 		if err := cluster.Restart(node); err != nil {
-			t.Log(err) // the broker may be well before the servers have told one another all
+			t.Log(err) // the broker may be well before the servers are up to date
 		}
 	}
 	w.WaitHealth(b, "")
-	w.Eventually("what fell due is over", func() bool {
+	w.Eventually("the expired lease has ended", func() bool {
 		rec, _ := w.Record(due.Lease.Name)
 		return rec.State == messages.StateRevoked
 	})
 	if rec, _ := w.Record(lives.Lease.Name); rec.State != messages.StateActive || !w.Works(lives.Credentials) {
-		t.Error("a lease does not live on")
+		t.Error("a live lease has ended")
 	}
 	w.wantNoOrphans()
 	if n := w.Logs.Count("JetStream fails"); n > 8+4+6 { // once for each stream and consumer, and for what is written to, at most
-		t.Errorf("%d lines about one trouble", n)
+		t.Errorf("%d log lines about one problem", n)
 	}
 }
 
@@ -95,7 +95,7 @@ func TestBrokersWaitForAJetStreamLeader(t *testing.T) {
 	}
 	for node := 1; node <= 2; node++ {
 		if err := cluster.Restart(node); err != nil {
-			t.Log(err) // the brokers may be up before the servers have told one another all
+			t.Log(err) // the brokers may be up before the servers are up to date
 		}
 	}
 	for range 2 {

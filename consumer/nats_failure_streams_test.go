@@ -29,24 +29,24 @@ func TestDeletedStreamsAreMadeAgain(t *testing.T) {
 		w.wantWorking(b, lives)
 	}
 	w.NoError(w.JS.DeleteStream(w.Context(), n.EventStream()))
-	w.Lease("ci", `{"ttl":"1m"}`) // it waits for where its event is kept
-	w.Eventually("the event stream is there again", func() bool {
+	w.Lease("ci", `{"ttl":"1m"}`) // its event needs the stream
+	w.Eventually("the event stream exists again", func() bool {
 		_, err := w.JS.Stream(w.Context(), n.EventStream())
 		return err == nil
 	})
 	w.wantWorking(b, lives)
 	if made := w.Logs.Count("is made again; requesters may repeat their requests"); made != 5 {
-		t.Errorf("%d lines about 5 streams that were made again", made)
+		t.Errorf("%d log lines about 5 streams that were made again", made)
 	}
 	w.WaitQueuesEmpty()
 	w.WantActive(lives)
 }
 
 // wantWorking issues, confirms, renews and revokes a lease and lets one expire, as soon
-// as all streams and consumers are there.
+// as all the streams and consumers exist.
 func (w *world) wantWorking(b *lessortest.Broker, lives messages.Reply) {
 	w.T.Helper()
-	w.Eventually("streams and consumers are there", func() bool {
+	w.Eventually("the streams and consumers exist", func() bool {
 		for _, v := range []messages.Verb{messages.VerbRequest, messages.VerbRenew, messages.VerbRevoke, messages.VerbConfirm} {
 			if _, err := w.JS.Consumer(w.Context(), w.Namespace.Stream(v), w.Namespace.Consumer(v)); err != nil {
 				return false
@@ -59,7 +59,7 @@ func (w *world) wantWorking(b *lessortest.Broker, lives messages.Reply) {
 	r, delivery := w.Answer(sub)
 	w.WantKind(r, messages.KindCredentials)
 	w.NoError(delivery.Respond(nil))
-	w.Eventually("it is confirmed", func() bool {
+	w.Eventually("the delivery is settled", func() bool {
 		rec, _ := w.Record(r.Lease.Name)
 		return rec.Settled()
 	})
@@ -94,7 +94,7 @@ func TestDeletedLeaseBucketIsNotReplaced(t *testing.T) {
 	w.Clock.Advance(time.Hour)
 	made := w.createdUsers()
 	w.Publish(w.Namespace.Request("alice", "ci"), `{"ttl":"1h"}`)
-	w.Eventually("both were tried", func() bool {
+	w.Eventually("the request and the reminder were tried", func() bool {
 		log := w.Logs.String()
 		return strings.Contains(log, `"request_id":"request:3"`) && strings.Contains(log, `"lease":"`+due.Lease.Name+`","error":"read`)
 	})
@@ -104,7 +104,7 @@ func TestDeletedLeaseBucketIsNotReplaced(t *testing.T) {
 			t.Errorf("%s without the bucket: %+v %v %v", subject, r, r.Error, err)
 		}
 	}
-	// Another one does not start on what is left.
+	// Another broker does not start.
 	waits := make(chan error, 1)
 	starting := make(chan error, 1)
 	ctx, cancel := context.WithCancel(w.Context())
@@ -119,23 +119,23 @@ func TestDeletedLeaseBucketIsNotReplaced(t *testing.T) {
 	select {
 	case why := <-waits:
 		if !strings.Contains(why.Error(), "the lease bucket is missing") {
-			t.Errorf("a start without the bucket waits for %v", why)
+			t.Errorf("the start without the bucket waits for %v", why)
 		}
 	case err := <-starting:
-		t.Fatalf("a start without the bucket does not wait: %v", err)
+		t.Fatalf("the start without the bucket does not wait: %v", err)
 	}
 	cancel()
 	if err := <-starting; err == nil {
-		t.Error("a broker has started without the leases")
+		t.Error("a broker has started without the lease bucket")
 	}
 	if _, err := w.JS.KeyValue(w.Context(), w.Namespace.LeaseBucket()); !errors.Is(err, jetstream.ErrBucketNotFound) {
-		t.Fatalf("an empty bucket has taken the place of the leases: %v", err)
+		t.Fatalf("an empty bucket has replaced the lease bucket: %v", err)
 	}
 	if w.createdUsers() != made || w.Sim.UserCount() != 2 {
-		t.Errorf("%d users made and %d there without a bucket", w.createdUsers()-made, w.Sim.UserCount())
+		t.Errorf("%d users were made and %d exist without the bucket", w.createdUsers()-made, w.Sim.UserCount())
 	}
 	if n := w.Logs.Count("JetStream fails"); n > 4 {
-		t.Errorf("%d lines about one trouble", n)
+		t.Errorf("%d log lines about one problem", n)
 	}
 
 	kv, err = w.JS.CreateKeyValue(w.Context(), jetstream.KeyValueConfig{Bucket: w.Namespace.LeaseBucket()})
@@ -149,7 +149,7 @@ func TestDeletedLeaseBucketIsNotReplaced(t *testing.T) {
 	w.WaitQueuesEmpty()
 	w.WaitState(lives.Lease.Name, messages.StateActive)
 	if !w.Works(lives.Credentials) {
-		t.Error("a lease does not live on")
+		t.Error("the key of a live lease does not work")
 	}
 	w.wantNoOrphans()
 }
@@ -165,16 +165,16 @@ func TestDeletedBucketIsNotMadeAgain(t *testing.T) {
 	w.WaitHealth(b, "restore it from a backup")
 	asked, err := w.Conn.SubscribeSync("$JS.API.STREAM.INFO.KV_" + w.Namespace.SecretBucket())
 	w.NoError(err)
-	for range 4 { // streams are made when they are missed for the second time
+	for range 4 { // a stream is made again when it is missing for the second time
 		_, err := asked.NextMsg(lessortest.Patience)
 		w.NoError(err)
 	}
 	if _, err := w.JS.KeyValue(w.Context(), w.Namespace.SecretBucket()); !errors.Is(err, jetstream.ErrBucketNotFound) {
-		t.Errorf("the bucket is there again: %v", err)
+		t.Errorf("the bucket exists again: %v", err)
 	}
 }
 
-// TestDeletedEventStreamIsMadeAgain: and no worker is held up until then.
+// TestDeletedEventStreamIsMadeAgain: and no worker waits for it.
 func TestDeletedEventStreamIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -187,6 +187,6 @@ func TestDeletedEventStreamIsMadeAgain(t *testing.T) {
 	sub := w.Publish(w.Namespace.Request("bob", "ci"), `{"ttl":"1h"}`)
 	if _, err := sub.NextMsg(15 * time.Second); err != nil {
 		_, serr := w.JS.Stream(w.Context(), w.Namespace.EventStream())
-		t.Fatalf("bob is not served: %v; event stream: %v", err, serr)
+		t.Fatalf("bob has no answer: %v; event stream: %v", err, serr)
 	}
 }

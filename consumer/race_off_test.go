@@ -2,5 +2,5 @@
 
 package consumer_test
 
-// raceDetector says whether the tests run with it.
+// raceDetector reports whether the tests run with the race detector.
 const raceDetector = false

@@ -55,9 +55,9 @@ func TestUnreadableRecordIsLeftAlone(t *testing.T) {
 	}
 	_, err := kv.PutString(w.Context(), "stray", "{}")
 	w.NoError(err)
-	w.Eventually("they are set aside", func() bool { return b.Scheduler.Counts().Unreadable == len(kinds)+1 })
+	w.Eventually("the records are set aside", func() bool { return b.Scheduler.Counts().Unreadable == len(kinds)+1 })
 
-	// What comes by the front door is told.
+	// API and admin requests are refused.
 	for _, kind := range kinds {
 		name := w.NameOf(leases[kind])
 		for _, verb := range []string{"get", "renew", "revoke"} {
@@ -66,20 +66,20 @@ func TestUnreadableRecordIsLeftAlone(t *testing.T) {
 		w.WantError(w.adminLease(messages.AdminLeaseRevoke, `{"lease":"`+name.String()+`"}`), messages.CodeRecordUnreadable)
 		w.WantError(w.adminLease(messages.AdminLeaseRevoke, `{"lease":"`+name.String()+`","force":true}`), messages.CodeRecordUnreadable)
 	}
-	// What is on the streams waits, a request until its deadline.
+	// Messages on the streams wait, a request until its deadline.
 	for _, kind := range kinds {
 		w.Publish(w.Namespace.Renew(w.NameOf(leases[kind])), `{"ttl":"24h"}`)
 		w.Publish(w.Namespace.Revoke(w.NameOf(leases[kind])), "")
 	}
 	w.WantError(w.Request("ci", `{"ttl":"24h"}`, messages.HeaderIdempotencyKey, kinds[0],
 		messages.HeaderDeadline, w.Clock.Now().Add(100*time.Millisecond).UTC().Format(time.RFC3339Nano)), messages.CodeDeadlineExceeded)
-	w.Eventually("they are tried again", func() bool {
+	w.Eventually("the messages are retried", func() bool {
 		return !slices.ContainsFunc(kinds, func(kind string) bool {
 			return w.Logs.Count(`"lease":"`+leases[kind].Lease.Name+`","error":"record_unreadable`) < 4
 		})
 	})
 
-	// All else goes on.
+	// All other work continues.
 	if r := w.Operate(w.Namespace.API("list", "alice"), ""); len(r.Leases) != 1 || r.Leases[0].Name != fine.Lease.Name {
 		t.Errorf("listed: %+v %v", r.Leases, r.Error)
 	}
@@ -92,43 +92,43 @@ func TestUnreadableRecordIsLeftAlone(t *testing.T) {
 		t.Errorf("not healthy: %v, %v", b.Scheduler.Healthy(), b.Healthy(w.Context()))
 	}
 	r := w.adminLease(messages.AdminLeaseList, `{"failing":true}`)
-	var told []string
+	var listed []string
 	for _, u := range r.Unreadable {
-		told = append(told, u.Key)
+		listed = append(listed, u.Key)
 		if u.Why == "" || len(u.Why) > 300 || u.Revision == 0 {
-			t.Errorf("told %+v", u)
+			t.Errorf("listed as %+v", u)
 		}
 	}
 	want := []string{"stray"}
 	for _, kind := range kinds {
 		want = append(want, leases[kind].Lease.Name)
 	}
-	if slices.Sort(want); !slices.Equal(told, want) || len(r.Leases) != 0 {
-		t.Errorf("operators are told of %v, want %v", told, want)
+	if slices.Sort(want); !slices.Equal(listed, want) || len(r.Leases) != 0 {
+		t.Errorf("operators see %v, want %v", listed, want)
 	}
 
-	// The sweep takes their users for theirs, and removes others. Whose user it is that
-	// has a tag that says nothing can't be told.
+	// The sweep leaves the users of these records, and removes orphans. Of a user with a
+	// damaged tag it is not known whether it belongs to one of them.
 	w.addOrphan("lost", b.Installation(), "bob.ci.0000000000")
 	w.addOrphan("Damaged", b.Installation(), "what is this?")
 	w.Clock.Advance(30 * time.Minute)
 	if s := w.sweep(""); s.Error != "" || len(s.Orphans) != 1 || s.Orphans[0].Username != "lost" || !s.Orphans[0].Removed {
-		t.Errorf("swept: %+v", s)
+		t.Errorf("the sweep is %+v", s)
 	}
 	for _, kind := range kinds {
 		e, err := kv.Get(w.Context(), leases[kind].Lease.Name)
 		if err != nil || e.Revision() != revisions[kind] {
-			t.Errorf("%s was touched: %v", kind, err)
+			t.Errorf("the record %s was written: %v", kind, err)
 		}
 		if !w.Works(leases[kind].Credentials) {
-			t.Errorf("%s: the key does not work any more", kind)
+			t.Errorf("%s: the key does not work", kind)
 		}
 		if n := w.Logs.Count(`"lease":"` + leases[kind].Lease.Name + `","revision":`); n != 1 {
 			t.Errorf("%s is reported %d times", kind, n)
 		}
 	}
 
-	// They are put right: what waited is done.
+	// The records are repaired: the messages that waited are handled.
 	w.NoError(kv.Delete(w.Context(), "stray"))
 	for _, kind := range kinds {
 		_, err := kv.Put(w.Context(), leases[kind].Lease.Name, good[kind])
@@ -138,9 +138,9 @@ func TestUnreadableRecordIsLeftAlone(t *testing.T) {
 		w.WaitState(leases[kind].Lease.Name, messages.StateRevoked)
 	}
 	w.WaitQueuesEmpty()
-	w.Eventually("nothing is set aside", func() bool { return b.Scheduler.Counts().Unreadable == 0 })
+	w.Eventually("no record is set aside", func() bool { return b.Scheduler.Counts().Unreadable == 0 })
 	if s := w.sweep(""); len(s.Orphans) != 1 || s.Orphans[0].Username != "Damaged" {
-		t.Errorf("swept: %+v", s)
+		t.Errorf("the sweep is %+v", s)
 	}
 	w.WaitNoUsers()
 }
@@ -155,5 +155,5 @@ func (w *world) waitStateAmongUnreadable(kv jetstream.KeyValue, name string, s m
 			return
 		}
 	}
-	w.T.Fatalf("%s is never %s", name, s)
+	w.T.Fatalf("%s is not %s in time", name, s)
 }

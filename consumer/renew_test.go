@@ -28,19 +28,19 @@ func TestRenewalsAreBounded(t *testing.T) {
 	over := renew(`{"ttl":"25h"}`)
 	w.WantError(over, messages.CodeTTLExceedsMax)
 	if !strings.Contains(over.Error.Message, "23h59m") {
-		t.Fatalf("the largest ttl that would do is not said: %q", over.Error.Message)
+		t.Fatalf("the error does not name the largest ttl: %q", over.Error.Message)
 	}
 	if c := renew(`{"ttl":"25h","clamp":true}`); c.Kind != messages.KindRenewed || !c.Lease.ExpiresAt.Equal(c.Lease.MaxExpiresAt) {
 		t.Fatalf("not clamped: %+v", c)
 	}
 	if c := renew(`{"ttl":"1m"}`); c.Kind != messages.KindRenewed || !c.Lease.ExpiresAt.Equal(c.Lease.MaxExpiresAt) {
-		t.Fatalf("a renewal made the lease shorter: %+v", c)
+		t.Fatalf("the renewal shortened the lease: %+v", c)
 	}
 	w.WantError(renew(`{"ttl":"1h","more":1}`), messages.CodeInvalidRequest)
 	w.Answer(w.Publish(w.Namespace.Revoke(name), ""))
 	w.WantError(renew(`{}`), messages.CodeLeaseEnded)
-	gone := messages.LeaseName{Identity: "alice", Secret: "ci", ID: "nosuch"}
-	for _, subject := range []string{w.Namespace.Renew(gone), w.Namespace.Revoke(gone)} {
+	missing := messages.LeaseName{Identity: "alice", Secret: "ci", ID: "nosuch"}
+	for _, subject := range []string{w.Namespace.Renew(missing), w.Namespace.Revoke(missing)} {
 		r, _ := w.Answer(w.Publish(subject, ""))
 		w.WantError(r, messages.CodeLeaseNotFound)
 	}
@@ -92,7 +92,7 @@ func TestRenewalOrExpiryWinsARace(t *testing.T) {
 			}
 			m, err := sub.NextMsg(lessortest.Patience)
 			if err != nil {
-				t.Error("no answer to a renewal", err)
+				t.Error("no answer to a renewal:", err)
 				return
 			}
 			a, err := messages.DecodeReply(m.Data)
@@ -102,7 +102,7 @@ func TestRenewalOrExpiryWinsARace(t *testing.T) {
 			case err == nil && a.Kind == messages.KindRenewed:
 				renewed++
 				if !w.Works(r.Credentials) {
-					t.Error("renewed, and the key does not work")
+					t.Error("a lease was renewed, and its key does not work")
 				}
 			case err == nil && a.Kind == messages.KindError && a.Error.Code == messages.CodeLeaseEnded:
 				ended++
@@ -113,13 +113,13 @@ func TestRenewalOrExpiryWinsARace(t *testing.T) {
 	}
 	all.Wait()
 	w.WaitQueuesEmpty()
-	w.Eventually("what was not renewed is gone", func() bool {
+	w.Eventually("the leases that were not renewed have ended", func() bool {
 		w.Clock.Advance(time.Second)
 		return w.Sim.UserCount() == renewed
 	})
 	t.Logf("%d renewed, %d ended", renewed, ended)
 	if renewed == 0 || ended == 0 {
-		t.Fatalf("there was no race: %d renewed, %d ended", renewed, ended)
+		t.Fatalf("%d were renewed and %d ended: there was no race", renewed, ended)
 	}
 }
 
@@ -152,12 +152,12 @@ func TestLateRenewalDoesNotReviveARevokedKey(t *testing.T) {
 	w.Revoke(r)
 	rec, _ := w.Record(r.Lease.Name)
 	if rec.State != messages.StateRevoking || w.Works(r.Credentials) {
-		t.Fatalf("%s, works: %v", rec.State, w.Works(r.Credentials))
+		t.Fatalf("the lease is %s, the key works: %v", rec.State, w.Works(r.Credentials))
 	}
 	close(release)
 	time.Sleep(500 * time.Millisecond)
 	if w.Works(r.Credentials) {
 		rec, _ := w.Record(r.Lease.Name)
-		t.Fatalf("%s, denied, and the key works again; next try in %s", rec.State, time.Until(rec.Due))
+		t.Fatalf("the lease is %s, and its key works again; the next attempt is in %s", rec.State, time.Until(rec.Due))
 	}
 }

@@ -17,11 +17,11 @@ import (
 func TestReplicasShareTheWork(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	// So short that messages come again while they are being handled, to
-	// whichever replica is free.
-	impatient := func(c *consumer.Config) { c.Streams.AckWait = 60 * time.Millisecond }
-	w.Put(w.Broker(impatient), lessortest.Secret)
-	w.Broker(impatient)
+	// So short that messages are redelivered while they are handled, to the replica
+	// that is free.
+	shortAckWait := func(c *consumer.Config) { c.Streams.AckWait = 60 * time.Millisecond }
+	w.Put(w.Broker(shortAckWait), lessortest.Secret)
+	w.Broker(shortAckWait)
 	w.Sim.SetFaults(iamsim.Faults{Latency: 50 * time.Millisecond})
 	var answers []*nats.Subscription
 	for range 50 {
@@ -39,7 +39,7 @@ func TestReplicasShareTheWork(t *testing.T) {
 	}
 	for _, u := range users {
 		if len(u.AccessKeys) != 1 {
-			t.Fatalf("%s has %d keys", u.Name, len(u.AccessKeys))
+			t.Fatalf("user %s has %d keys", u.Name, len(u.AccessKeys))
 		}
 	}
 	w.Clock.Advance(25 * time.Hour)
@@ -47,7 +47,7 @@ func TestReplicasShareTheWork(t *testing.T) {
 	w.WaitQueuesEmpty()
 	for _, e := range w.Events("") {
 		if e.Type == "lessor.lease.revoke_failed" {
-			t.Fatalf("two replicas got in each other's way: %+v", e.Data.Error)
+			t.Fatalf("a teardown failed because of the other replica: %+v", e.Data.Error)
 		}
 	}
 }
@@ -68,7 +68,7 @@ func TestLeaseOutlivesItsBroker(t *testing.T) {
 	w.StartNATS()
 	w.Broker()
 	w.WantKind(w.Renew(r, `{"ttl":"2h"}`), messages.KindRenewed)
-	w.Eventually("what fell due meanwhile is over", func() bool {
+	w.Eventually("the lease that expired meanwhile has ended", func() bool {
 		rec, _ := w.Record(due.Lease.Name)
 		return rec.State == messages.StateRevoked && rec.Reason == messages.ReasonExpired
 	})
@@ -97,29 +97,29 @@ func TestClusterLosesEachNodeInTurn(t *testing.T) {
 
 	var leases []messages.Reply
 	for node := range 3 {
-		// A delivery may be lost with the server that has taken it. Whoever must have
-		// it asks again with the same key, and confirms what comes.
-		ask := func(n int) *nats.Subscription {
+		// A delivery may be lost with the server that has taken it. A requester that must
+		// have it repeats the request with the same key, and confirms the delivery.
+		request := func(n int) *nats.Subscription {
 			return w.Publish(w.Namespace.Request("alice", "ci"), `{"ttl":"1h","confirm":true}`, messages.HeaderIdempotencyKey, fmt.Sprintf("job-%d-%d", node, n))
 		}
 		var answers []*nats.Subscription
 		for n := range 10 {
-			answers = append(answers, ask(n))
+			answers = append(answers, request(n))
 		}
 		w.Cluster.Stop(node)
 		for n, sub := range answers {
 			var msg *nats.Msg
-			w.Eventually("the delivery comes", func() bool {
+			w.Eventually("the delivery arrives", func() bool {
 				var err error
 				if msg, err = sub.NextMsg(5 * time.Second); err != nil {
-					sub = ask(n)
+					sub = request(n)
 				}
 				return err == nil
 			})
 			r, err := messages.DecodeReply(msg.Data)
 			w.NoError(err)
 			w.WantKind(r, messages.KindCredentials)
-			w.Eventually("it is confirmed", func() bool {
+			w.Eventually("the confirmation is stored", func() bool {
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 				defer cancel()
 				_, err := w.JS.Publish(ctx, msg.Reply, nil)

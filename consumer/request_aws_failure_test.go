@@ -25,14 +25,14 @@ func TestRefusedCallLeavesNothing(t *testing.T) {
 			w.Put(w.Broker(), lessortest.Secret)
 			w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
 				if c.Action == action {
-					return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied", Message: "not you"}
+					return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied", Message: "no"}
 				}
 				return iamsim.Verdict{}
 			})
 			r := w.Request("ci", "{}")
 			w.WantError(r, messages.CodeProviderDenied)
 			if !strings.Contains(r.Error.Message, action) || !strings.Contains(r.Error.Message, "AccessDenied") {
-				t.Fatalf("the message does not say what was refused: %q", r.Error.Message)
+				t.Fatalf("the message does not name the call: %q", r.Error.Message)
 			}
 			if n := w.Sim.UserCount(); n != 0 {
 				t.Fatalf("%d users are left", n)
@@ -71,7 +71,7 @@ func TestTransientAWSFaultsAreRetried(t *testing.T) {
 				t.Fatalf("%d users for 10 leases", n)
 			}
 			w.Clock.Advance(2 * time.Hour)
-			w.Eventually("all leases are over", func() bool {
+			w.Eventually("all leases have ended", func() bool {
 				w.Clock.Advance(time.Second)
 				for _, r := range w.Records() {
 					if !r.State.Ended() {
@@ -91,15 +91,15 @@ func TestSlowAWSIsWaitedForByOneWorker(t *testing.T) {
 	w := newWorld(t)
 	w.Put(w.Broker(), lessortest.Secret)
 	w.Broker()
-	w.Sim.SetFaults(iamsim.Faults{Latency: 800 * time.Millisecond}) // twice, and AckWait is 500 ms
+	w.Sim.SetFaults(iamsim.Faults{Latency: 800 * time.Millisecond}) // for each of two round trips; AckWait is 500 ms
 	r := w.Lease("ci", "{}")
 	w.WaitQueuesEmpty()
 	if rec, _ := w.Record(r.Lease.Name); rec.Attempt != 1 {
-		t.Fatalf("made in %d attempts", rec.Attempt)
+		t.Fatalf("the lease took %d attempts", rec.Attempt)
 	}
 	changes := 0
 	for _, call := range w.Sim.Calls() {
-		if call.Action != "GetCallerIdentity" { // each broker may ask who it is
+		if call.Action != "GetCallerIdentity" { // once a broker
 			changes++
 		}
 	}
@@ -179,11 +179,11 @@ func firstName(t *testing.T) string {
 // TestForeignUserIsNotTouched: AWS has a user of the name that the broker tries first.
 func TestForeignUserIsNotTouched(t *testing.T) {
 	t.Parallel()
-	for name, turns := range map[string]bool{"another name is found": true, "no other name": false} {
+	for name, turns := range map[string]bool{"the next name is free": true, "no other name is tried": false} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			foreign := firstName(t)
-			w.Sim.AddUser(foreign, "/lessor/", map[string]string{"owner": "somebody"})
+			w.Sim.AddUser(foreign, "/lessor/", map[string]string{"owner": "kim"})
 			w.Sim.AddLoginProfile(foreign)
 			before, _ := w.Sim.User(foreign)
 			var source luck
@@ -205,10 +205,10 @@ func TestForeignUserIsNotTouched(t *testing.T) {
 			w.WaitQueuesEmpty()
 			after, _ := w.Sim.User(foreign)
 			if a, b := mustJSON(before), mustJSON(after); a != b {
-				t.Fatalf("the foreign user has changed:\n%s\n%s", a, b)
+				t.Fatalf("the foreign user was changed:\n%s\n%s", a, b)
 			}
 			if n := w.Sim.UserCount(); n != 1 {
-				t.Fatalf("%d users, not the foreign one alone", n)
+				t.Fatalf("%d users, want the foreign one alone", n)
 			}
 		})
 	}

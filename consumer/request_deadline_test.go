@@ -27,7 +27,7 @@ func TestRepeatIsAnsweredAtItsDeadlineDuringATeardown(t *testing.T) {
 	sub := w.Publish(w.Namespace.Request("alice", "ci"), body, messages.HeaderIdempotencyKey, "k",
 		messages.HeaderDeadline, w.Clock.Now().Add(2*time.Second).UTC().Format(time.RFC3339))
 	if _, err := sub.NextMsg(8 * time.Second); err != nil {
-		t.Fatalf("the deadline has passed, and nobody says so: %v", err)
+		t.Fatalf("no answer at the deadline: %v", err)
 	}
 }
 
@@ -45,11 +45,11 @@ func TestRepeatIsAnsweredAtItsDeadlineDuringProvisioning(t *testing.T) {
 	})
 	const body = `{"ttl":"1h"}`
 	w.Publish(w.Namespace.Request("alice", "ci"), body, messages.HeaderIdempotencyKey, "k")
-	w.Eventually("begun", func() bool { return len(w.Records()) == 1 })
+	w.Eventually("the lease is begun", func() bool { return len(w.Records()) == 1 })
 	sub := w.Publish(w.Namespace.Request("alice", "ci"), body, messages.HeaderIdempotencyKey, "k",
 		messages.HeaderDeadline, w.Clock.Now().Add(2*time.Second).UTC().Format(time.RFC3339))
 	if _, err := sub.NextMsg(8 * time.Second); err != nil {
-		t.Fatalf("the deadline has passed, and nobody says so: %v", err)
+		t.Fatalf("no answer at the deadline: %v", err)
 	}
 }
 
@@ -65,7 +65,7 @@ func TestKeyIsNotDeliveredAfterTheDeadline(t *testing.T) {
 	b := w.CrashingBroker(m)
 	m.Arm()
 	sub := w.Publish(w.Namespace.Request("alice", "ci"), body, messages.HeaderDeadline, time.Now().Add(100*time.Second).UTC().Format(time.RFC3339))
-	w.Eventually("dead", m.Crashed)
+	w.Eventually("the broker has crashed", m.Crashed)
 	b.Kill()
 	w.Clock.Advance(5 * time.Minute)
 	cfg := w.Config(w.Connect())
@@ -75,7 +75,7 @@ func TestKeyIsNotDeliveredAfterTheDeadline(t *testing.T) {
 	defer func() { _ = c.Stop(w.Context()) }()
 	answer, _ := w.Answer(sub)
 	if answer.Kind == messages.KindCredentials {
-		t.Fatalf("delivered at %s: ended %s", w.Clock.Now(), answer.Lease.ExpiresAt)
+		t.Fatalf("a key was delivered at %s; the lease ended at %s", w.Clock.Now(), answer.Lease.ExpiresAt)
 	}
 }
 
@@ -91,13 +91,13 @@ func TestRequestIsAnsweredIfItsLeaseExpiredBeforeDelivery(t *testing.T) {
 	b := w.CrashingBroker(m, func(c *consumer.Config) { c.Streams.AckWait = 3 * time.Second })
 	m.Arm()
 	sub := w.Publish(w.Namespace.Request("alice", "ci"), body)
-	w.Eventually("dead", m.Crashed)
+	w.Eventually("the broker has crashed", m.Crashed)
 	b.Kill()
 	w.Clock.Advance(5 * time.Minute)
 	w.Broker(func(c *consumer.Config) { c.Streams.AckWait = 3 * time.Second })
 	w.WaitQueuesEmpty()
 	if msg, err := sub.NextMsg(2 * time.Second); err != nil {
-		t.Fatalf("left the queue without an answer: %v %+v", err, w.Records()[0].Reason)
+		t.Fatalf("the message left the queue without an answer: %v; the lease ended because of %+v", err, w.Records()[0].Reason)
 	} else {
 		t.Logf("%s", msg.Data[:60])
 	}
@@ -111,15 +111,15 @@ func TestUnreachableDeadlineIsRefusedAtOnce(t *testing.T) {
 	b := w.slowBroker(2)
 	defer b.Kill()
 	w.Put(b, lessortest.Secret)
-	const others = 8 // which take 20 s
+	const others = 8 // which take AWS 20 s
 	for range others {
 		w.Publish(w.Namespace.Request("alice", "ci"), "{}")
 	}
-	w.Eventually("others wait", func() bool { return len(w.Records()) == others })
+	w.Eventually("the other requests have begun", func() bool { return len(w.Records()) == others })
 	deadline := time.Now().Add(10 * time.Second)
 	r := w.Request("ci", fmt.Sprintf(`{"deadline":%q}`, deadline.UTC().Format(time.RFC3339Nano)))
 	if left := time.Until(deadline); left < 5*time.Second {
-		t.Errorf("it was told %s before the deadline", left)
+		t.Errorf("the answer came only %s before the deadline", left)
 	}
 	w.WantError(r, messages.CodeDeadlineExceeded)
 	if !r.Error.Retryable || r.Lease.State != messages.StateFailed {
@@ -127,7 +127,7 @@ func TestUnreachableDeadlineIsRefusedAtOnce(t *testing.T) {
 	}
 	for _, u := range w.Sim.Users() {
 		if u.Name == r.Lease.Username {
-			t.Error("a user was made")
+			t.Error("a user was created")
 		}
 	}
 }

@@ -32,7 +32,7 @@ func TestRequestsWithOneKeyMakeOneLease(t *testing.T) {
 		w.NoError(err)
 		all.Go(func() {
 			msg := nats.NewMsg(w.Namespace.Request("alice", "ci"))
-			msg.Data = []byte(`{"confirm":true}`) // so that the delivery stays open until all have asked
+			msg.Data = []byte(`{"confirm":true}`) // so that the delivery stays open until all requests are published
 			msg.Header.Set(messages.HeaderReplyTo, inbox)
 			msg.Header.Set(messages.HeaderIdempotencyKey, "job-7")
 			if _, err := w.JS.PublishMsg(context.Background(), msg); err != nil {
@@ -49,7 +49,7 @@ func TestRequestsWithOneKeyMakeOneLease(t *testing.T) {
 	for _, r := range answers {
 		if r.Kind != messages.KindCredentials || r.Credentials.AccessKeyID != answers[0].Credentials.AccessKeyID ||
 			r.Credentials.SecretAccessKey.Reveal() != answers[0].Credentials.SecretAccessKey.Reveal() {
-			t.Fatalf("not the same key for all: %+v and %+v", r, answers[0])
+			t.Fatalf("two different keys: %+v and %+v", r, answers[0])
 		}
 	}
 	w.WaitQueuesEmpty()
@@ -60,12 +60,12 @@ func TestRequestsWithOneKeyMakeOneLease(t *testing.T) {
 	late := w.Request("ci", `{"confirm":true}`, messages.HeaderIdempotencyKey, "job-7")
 	w.WantError(late, messages.CodeAlreadyDelivered)
 	if late.Lease == nil || late.Lease.Name != answers[0].Lease.Name {
-		t.Fatalf("which lease was delivered is not said: %+v", late.Lease)
+		t.Fatalf("the answer does not name the lease: %+v", late.Lease)
 	}
 	w.WantError(w.Request("ci", `{"ttl":"2h"}`, messages.HeaderIdempotencyKey, "job-7"), messages.CodeIdempotencyMismatch)
 	other, _ := w.Answer(w.Publish(w.Namespace.Request("bob", "ci"), "{}", messages.HeaderIdempotencyKey, "job-7"))
 	if other.Kind != messages.KindCredentials || other.Lease.Name == answers[0].Lease.Name {
-		t.Fatalf("another identity's key is not its own: %+v", other)
+		t.Fatalf("another identity shares the idempotency key: %+v", other)
 	}
 }
 
@@ -77,9 +77,9 @@ func TestRepeatAfterRetryableFailureMakesTheLease(t *testing.T) {
 	soon := func() string {
 		return `{"deadline":"` + w.Clock.Now().Add(500*time.Millisecond).UTC().Format(time.RFC3339Nano) + `"}`
 	}
-	r := w.Request("ci", soon(), messages.HeaderIdempotencyKey, "k") // before there is a record
+	r := w.Request("ci", soon(), messages.HeaderIdempotencyKey, "k") // before the record is made
 	for try := 1; try < 10 && r.Error != nil && r.Error.Code == messages.CodeDeadlineExceeded; try++ {
-		r = w.Request("ci", soon(), messages.HeaderIdempotencyKey, "k") // it came again too late to be told why
+		r = w.Request("ci", soon(), messages.HeaderIdempotencyKey, "k") // it was redelivered after the deadline
 	}
 	w.WantError(r, messages.CodeProviderUnavailable)
 	w.Sim.SetFaults(iamsim.Faults{})
@@ -93,7 +93,7 @@ func TestRepeatAfterRetryableFailureMakesTheLease(t *testing.T) {
 	w.WantError(r, messages.CodeDeadlineExceeded)
 	w.Sim.SetHook(nil)
 	w.Sim.SetFaults(iamsim.Faults{})
-	w.Clock.Advance(3 * time.Minute) // what is left, if anything, is old enough to be gone
+	w.Clock.Advance(3 * time.Minute) // AWS may not show a young user; it is looked for until it is older
 	r = w.Lease("ci", "{}", messages.HeaderIdempotencyKey, "k")
 	w.WantActive(r)
 }
@@ -112,13 +112,13 @@ func TestBothRequestsWithOneKeyAreAnsweredAfterACrash(t *testing.T) {
 	b := w.CrashingBroker(m, func(c *consumer.Config) { c.Streams.AckWait = 3 * time.Second })
 	m.Arm()
 	sub := w.Publish(w.Namespace.Request("alice", "ci"), body, messages.HeaderIdempotencyKey, "k")
-	w.Eventually("dead", m.Crashed)
+	w.Eventually("the broker has crashed", m.Crashed)
 	b.Kill()
 	w.Broker(func(c *consumer.Config) { c.Streams.AckWait = 3 * time.Second })
 	w.Lease("ci", body, messages.HeaderIdempotencyKey, "k")
 	w.WaitQueuesEmpty()
 	if _, err := sub.NextMsg(2 * time.Second); err != nil {
-		t.Fatalf("left the queue without an answer: %v", err)
+		t.Fatalf("the first message left the queue without an answer: %v", err)
 	}
 }
 
@@ -140,7 +140,7 @@ func TestRequestAtAReusedSequenceIsAnotherMessage(t *testing.T) {
 	w.Lease("ci", "{}", messages.HeaderIdempotencyKey, "k")
 	w.WaitQueuesEmpty()
 	w.NoError(w.JS.DeleteStream(w.Context(), w.Namespace.Stream(messages.VerbRequest)))
-	w.Eventually("made anew", func() bool {
+	w.Eventually("the stream is made again", func() bool {
 		_, err := w.JS.Stream(w.Context(), w.Namespace.Stream(messages.VerbRequest))
 		return err == nil
 	})

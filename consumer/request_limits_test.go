@@ -22,7 +22,7 @@ func TestSecretLimitsItsLeases(t *testing.T) {
 	w.Put(b, `{"name":"ci","max_leases":3,"max_leases_per_identity":2,"aws":{}}`)
 	counted := func(n int) {
 		t.Helper()
-		w.Eventually("the leases are counted", func() bool {
+		w.Eventually("the index has the leases", func() bool {
 			_, all, known := b.Scheduler.Live("alice", "ci")
 			return known && all == n
 		})
@@ -35,7 +35,7 @@ func TestSecretLimitsItsLeases(t *testing.T) {
 	r := w.Request("ci", "{}")
 	w.WantError(r, messages.CodeLimitExceeded)
 	if calls := w.Sim.Calls(); len(calls) > 0 {
-		t.Fatalf("a refusal cost %d calls", len(calls))
+		t.Fatalf("a refusal made %d calls", len(calls))
 	}
 	if !strings.Contains(r.Error.Message, "the limit is 2") || !r.Error.Retryable {
 		t.Fatalf("%+v", r.Error)
@@ -49,9 +49,9 @@ func TestSecretLimitsItsLeases(t *testing.T) {
 }
 
 // requestBy requests a lease of ci for an identity, through the API or directly.
-func (w *world) requestBy(identity string, door bool, header ...string) messages.Reply {
+func (w *world) requestBy(identity string, api bool, header ...string) messages.Reply {
 	w.T.Helper()
-	if door {
+	if api {
 		return w.Call(w.Conn, w.Namespace.API("request", identity, "ci"), "", header...)
 	}
 	r, _ := w.Answer(w.Publish(w.Namespace.Request(identity, "ci"), "", header...))
@@ -60,21 +60,21 @@ func (w *world) requestBy(identity string, door bool, header ...string) messages
 
 func TestSecretLimitsTheRequestRateOfAnIdentity(t *testing.T) {
 	t.Parallel()
-	for _, door := range []bool{true, false} {
-		t.Run(fmt.Sprint("at the door: ", door), func(t *testing.T) {
+	for _, api := range []bool{true, false} {
+		t.Run(fmt.Sprint("through the API: ", api), func(t *testing.T) {
 			w := newWorld(t)
 			b := w.Broker()
 			w.Put(b, `{"name":"ci","max_requests_per_minute":3,"aws":{}}`)
 			w.WaitLoaded(b)
-			keyed := w.requestBy("alice", door, messages.HeaderIdempotencyKey, "k")
+			keyed := w.requestBy("alice", api, messages.HeaderIdempotencyKey, "k")
 			for range 2 {
-				w.WantKind(w.requestBy("alice", door), messages.KindCredentials)
+				w.WantKind(w.requestBy("alice", api), messages.KindCredentials)
 			}
 			w.WaitQueuesEmpty()
 			records := len(w.Records())
 			w.Sim.ResetCalls()
 			for _, header := range [][]string{nil, {messages.HeaderIdempotencyKey, "new"}} {
-				r := w.requestBy("alice", door, header...)
+				r := w.requestBy("alice", api, header...)
 				w.WantError(r, messages.CodeRateExceeded)
 				if e := r.Error; !e.Retryable || e.RetryAfter.Std() <= 0 || e.RetryAfter.Std() > time.Minute ||
 					!strings.Contains(e.Message, "3 requests of alice for ci a minute; ask again in "+e.RetryAfter.String()) {
@@ -82,18 +82,18 @@ func TestSecretLimitsTheRequestRateOfAnIdentity(t *testing.T) {
 				}
 			}
 			if n, calls := len(w.Records()), w.Sim.Calls(); n != records || len(calls) > 0 {
-				t.Errorf("refusals made %d records and cost %d calls", n-records, len(calls))
+				t.Errorf("refusals made %d records and %d calls", n-records, len(calls))
 			}
-			// A repeat begins nothing.
-			w.WantError(w.requestBy("alice", door, messages.HeaderIdempotencyKey, "k"), messages.CodeAlreadyDelivered)
-			if r := w.requestBy("bob", door); r.Kind != messages.KindCredentials {
-				t.Errorf("bob pays for alice: %v", r.Error)
+			// A repeat begins no lease.
+			w.WantError(w.requestBy("alice", api, messages.HeaderIdempotencyKey, "k"), messages.CodeAlreadyDelivered)
+			if r := w.requestBy("bob", api); r.Kind != messages.KindCredentials {
+				t.Errorf("bob is limited by alice's requests: %v", r.Error)
 			}
-			// An ended lease counts all the same.
+			// An ended lease counts, too.
 			w.Revoke(keyed)
-			w.WantError(w.requestBy("alice", door), messages.CodeRateExceeded)
+			w.WantError(w.requestBy("alice", api), messages.CodeRateExceeded)
 			w.Clock.Advance(time.Minute)
-			if r := w.requestBy("alice", door); r.Kind != messages.KindCredentials {
+			if r := w.requestBy("alice", api); r.Kind != messages.KindCredentials {
 				t.Errorf("a minute later: %v", r.Error)
 			}
 		})
@@ -144,10 +144,10 @@ func TestLimitsHoldAcrossReplicas(t *testing.T) {
 				}
 			}
 			if made < most || made > most+(replicas+1)*workers {
-				t.Errorf("%d were made, the limit is %d", made, most)
+				t.Errorf("%d leases were made, the limit is %d", made, most)
 			}
 			if n := w.Sim.UserCount(); n != made {
-				t.Errorf("%d users of %d leases", n, made)
+				t.Errorf("%d users for %d leases", n, made)
 			}
 		})
 	}
@@ -196,7 +196,7 @@ func TestQueueLimitIsPerIdentityAndSecret(t *testing.T) {
 		return stored
 	}
 	if n := fill("alice"); n != 4096 {
-		t.Errorf("%d of alice's requests wait", n)
+		t.Errorf("%d requests of alice were stored", n)
 	}
 	_, err := w.JS.Publish(w.Context(), w.Namespace.Request("bob", "ci"), nil)
 	w.NoError(err)

@@ -28,11 +28,11 @@ func TestRequestIsAnsweredIfItsLeaseIsRevokedWhileItIsMade(t *testing.T) {
 	<-stopped
 	rec := w.Records()[0]
 	w.PublishReply("", w.Namespace.Revoke(rec.Name()), "")
-	w.Eventually("revoking", func() bool { r, _ := w.Record(rec.Name().String()); return r.State != messages.StateProvisioning })
+	w.Eventually("the revocation has begun", func() bool { r, _ := w.Record(rec.Name().String()); return r.State != messages.StateProvisioning })
 	close(release)
 	w.WaitQueuesEmpty()
 	if _, err := sub.NextMsg(3 * time.Second); err != nil {
-		t.Fatalf("the request left the queue without an answer: %v; record %+v", err, w.Records()[0].State)
+		t.Fatalf("the message left the queue without an answer: %v; the lease is %+v", err, w.Records()[0].State)
 	}
 }
 
@@ -54,7 +54,7 @@ func TestUserCreatedAfterTheLeaseWasAbandonedIsNotOrphaned(t *testing.T) {
 	<-stopped
 	w.Clock.Advance(31 * time.Second)
 	name := w.Records()[0].Name().String()
-	w.Eventually("abandoned and buried", func() bool {
+	w.Eventually("the lease was abandoned and has ended", func() bool {
 		w.Clock.Advance(5 * time.Second)
 		r, _ := w.Record(name)
 		return r.State.Ended()

@@ -31,13 +31,13 @@ func TestStalledWorkerStopsWhenItWasReplaced(t *testing.T) {
 			w.WaitQueuesEmpty()
 			w.WantActive(answer)
 			s.resume()
-			w.Eventually("the first has noticed", func() bool {
+			w.Eventually("the first worker has noticed", func() bool {
 				return w.Logs.Contain("another worker has the lease")
 			})
 			w.WantActive(answer)
 			w.WantOneKey(answers, answer)
 			rec, _ := w.Record(answer.Lease.Name)
-			w.Eventually("AWS has the expiry of the lease that won", func() bool {
+			w.Eventually("AWS has the end of the lease", func() bool {
 				u, _ := w.Sim.User(rec.User.Name)
 				return strings.Contains(u.InlinePolicies["lessor"], rec.ExpiresAt.Format("2006-01-02T15:04:05Z"))
 			})
@@ -67,7 +67,7 @@ func TestStalledWorkersUserIsRemovedAlthoughAWSShowsItLate(t *testing.T) {
 	answer, _ := w.Answer(sub)
 	w.WaitQueuesEmpty()
 	w.PublishReply("", w.Namespace.Revoke(w.NameOf(answer)), "")
-	w.Eventually("gone", func() bool { r, _ := w.Record(answer.Lease.Name); return r.State.Ended() && w.Sim.UserCount() == 0 })
+	w.Eventually("the lease has ended", func() bool { r, _ := w.Record(answer.Lease.Name); return r.State.Ended() && w.Sim.UserCount() == 0 })
 	hidden.Store(true)
 	s.resume()
 	time.Sleep(time.Second)
@@ -103,7 +103,7 @@ func TestReplacedWorkerServesOtherRequests(t *testing.T) {
 	time.Sleep(500 * time.Millisecond)
 	sub = w.Publish(w.Namespace.Request("bob", "ci"), `{"ttl":"1h"}`)
 	if _, err := sub.NextMsg(8 * time.Second); err != nil {
-		t.Fatalf("bob is not served: %v; tried in vain %d times", err, w.Logs.Count("could not be taken back yet"))
+		t.Fatalf("bob has no answer: %v; the removal of the key failed %d times", err, w.Logs.Count("could not be taken back yet"))
 	}
 }
 
@@ -139,7 +139,7 @@ func TestReplacedWorkerKeepsTheEndOfARenewal(t *testing.T) {
 	rec, _ := w.Record(answer.Lease.Name)
 	u, _ := w.Sim.User(rec.User.Name)
 	if !strings.Contains(u.InlinePolicies["lessor"], rec.ExpiresAt.Format("2006-01-02T15:04:05Z")) {
-		t.Fatalf("record ends %s, AWS has %s", rec.ExpiresAt, u.InlinePolicies["lessor"])
+		t.Fatalf("the record ends at %s, and AWS has %s", rec.ExpiresAt, u.InlinePolicies["lessor"])
 	}
 }
 
@@ -160,12 +160,12 @@ func TestReplacedWorkerDoesNotDeleteTheNewKey(t *testing.T) {
 	answer, _ := w.Answer(sub)
 	w.WaitQueuesEmpty()
 	if !w.Works(answer.Credentials) {
-		t.Fatal("does not work to begin with")
+		t.Fatal("the delivered key does not work")
 	}
 	s.resume()
 	time.Sleep(time.Second)
 	if !w.Works(answer.Credentials) {
-		t.Fatalf("the delivered key is dead\n%s", w.Dump())
+		t.Fatalf("the delivered key does not work\n%s", w.Dump())
 	}
 }
 
@@ -186,23 +186,22 @@ func TestTeardownEndsItsOwnAttemptOnly(t *testing.T) {
 	}, func(c *consumer.Config) { c.Workers = consumer.Workers{Request: 1, Renew: 1, Revoke: 1, Confirm: 1} })
 	w.Put(s.broker, lessortest.Secret)
 	const body = `{"ttl":"1h","confirm":true}`
-	w.Lease("ci", body, messages.HeaderIdempotencyKey, "k") // and not confirmed
+	w.Lease("ci", body, messages.HeaderIdempotencyKey, "k") // not confirmed
 	w.WaitQueuesEmpty()
 	w.Clock.Advance(11 * time.Second)
 	s.wait()
-	begun := time.Now()
 	w.Broker()
 	w.Clock.Advance(3 * time.Minute)
-	w.Eventually("the other has undone it", func() bool { r := w.Records(); return len(r) == 1 && r[0].State.Ended() })
+	w.Eventually("the other broker has ended the lease", func() bool { r := w.Records(); return len(r) == 1 && r[0].State.Ended() })
 	denied.Store(true)
 	answer := w.Lease("ci", body, messages.HeaderIdempotencyKey, "k")
 	w.Revoke(answer)
 	rec, _ := w.Record(answer.Lease.Name)
-	t.Logf("before the first wakes, after %s: attempt %d %s, users %d", time.Since(begun), rec.Attempt, rec.State, w.Sim.UserCount())
+	t.Logf("before the first broker resumes: attempt %d %s, %d users", rec.Attempt, rec.State, w.Sim.UserCount())
 	s.resume()
 	time.Sleep(time.Second)
 	rec, _ = w.Record(answer.Lease.Name)
 	if rec.State.Ended() && w.Sim.UserCount() > 0 {
-		t.Fatalf("the record says %s (attempt %d), and the user is there\n%s", rec.State, rec.Attempt, w.Dump())
+		t.Fatalf("the lease is %s (attempt %d), and its user exists\n%s", rec.State, rec.Attempt, w.Dump())
 	}
 }

@@ -52,8 +52,8 @@ func (w *world) adminRestore(body string) messages.Restore {
 
 // yesterday is the leases that a backup is taken of, and one that was made after it.
 type yesterday struct {
-	renewed messages.Reply // and its renewal is in no backup
-	expired messages.Reply // as its record says, and nobody has renewed it
+	renewed messages.Reply // after the backup
+	expired messages.Reply // and was not renewed
 	later   messages.Reply // made after the backup
 }
 
@@ -79,7 +79,7 @@ func (w *world) putBack(dir, folder string) {
 
 // testRestore takes a backup, changes what it is of, restores it, and has an operator
 // apply the restore.
-func (w *world) testRestore(backup func() string, restore func(string), told bool, why string, events bool) {
+func (w *world) testRestore(backup func() string, restore func(string), flag bool, why string, events bool) {
 	t := w.T
 	b := w.Broker()
 	w.Put(b, strings.Replace(lessortest.Secret, `"default_ttl"`, `"hard_expiry":"none","default_ttl"`, 1))
@@ -87,14 +87,14 @@ func (w *world) testRestore(backup func() string, restore func(string), told boo
 	y.renewed, y.expired = w.Lease("ci", `{"ttl":"1h"}`), w.Lease("ci", `{"ttl":"1h"}`)
 	w.WaitQueuesEmpty()
 	b.Close()
-	w.Broker().Close() // writes down how far the bucket is
+	w.Broker().Close() // stores the position of the bucket
 	dir := backup()
 
 	b = w.Broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
 	w.WantKind(w.Renew(y.renewed, `{"ttl":"20h"}`), messages.KindRenewed)
 	y.later = w.Lease("ci", `{"ttl":"20h"}`)
 	w.WaitQueuesEmpty()
-	w.Eventually("it is written down how far the bucket is", func() bool {
+	w.Eventually("the position of the bucket is stored", func() bool {
 		s, err := w.JS.Stream(w.Context(), "KV_"+w.Namespace.LeaseBucket())
 		w.NoError(err)
 		e, err := w.Bucket(w.Namespace.StateBucket()).Get(w.Context(), "mark")
@@ -105,28 +105,28 @@ func (w *world) testRestore(backup func() string, restore func(string), told boo
 	restore(dir)
 	w.Clock.Advance(3 * time.Hour)
 
-	b = w.Broker(func(c *consumer.Config) { c.Restored = told })
+	b = w.Broker(func(c *consumer.Config) { c.Restored = flag })
 	w.wantGuarded(b, why)
-	w.Eventually("they are reminded of", func() bool {
+	w.Eventually("the guard blocks the reminders", func() bool {
 		return w.Logs.Count("blocked by the restore guard: the record comes from a backup") >= 4
 	})
 	if s := w.sweep(""); !s.AwaitsConsent || len(s.Orphans) != 1 || s.Orphans[0].Removed {
-		t.Errorf("swept: %+v", s)
+		t.Errorf("the sweep is %+v", s)
 	}
 	for _, l := range []messages.Reply{y.renewed, y.expired, y.later} {
 		if !w.Works(l.Credentials) {
-			t.Errorf("%s is cut", l.Lease.Name)
+			t.Errorf("the key of %s does not work", l.Lease.Name)
 		}
 	}
-	// What people order is done, and what is made now ends in time.
+	// Commands are carried out, and new leases end in time.
 	short := w.Lease("ci", `{"ttl":"1h"}`)
-	ordered := w.Lease("ci", `{"ttl":"1h"}`)
-	w.Revoke(ordered)
-	w.WaitState(ordered.Lease.Name, messages.StateRevoked)
+	revoked := w.Lease("ci", `{"ttl":"1h"}`)
+	w.Revoke(revoked)
+	w.WaitState(revoked.Lease.Name, messages.StateRevoked)
 	w.Clock.Advance(2 * time.Hour)
 	w.WaitState(short.Lease.Name, messages.StateRevoked)
 
-	// The next broker holds it too, though nothing shows any more.
+	// The guard is active in the next broker, too.
 	b.Close()
 	b = w.Broker()
 	w.wantGuarded(b, why)
@@ -137,7 +137,7 @@ func (w *world) testRestore(backup func() string, restore func(string), told boo
 	}
 	for _, l := range r.Leases {
 		if known := !l.RenewedUntil.IsZero(); known != (events && l.Name == y.renewed.Lease.Name) || l.Username == "" || l.ExpiresAt.IsZero() {
-			t.Errorf("told %+v", l)
+			t.Errorf("reported %+v", l)
 		}
 	}
 	r = w.adminRestore(`{"apply":true}`)
@@ -155,24 +155,24 @@ func (w *world) testRestore(backup func() string, restore func(string), told boo
 	w.WaitState(y.renewed.Lease.Name, messages.StateRevoked)
 	w.WaitNoUsers()
 	if r := w.adminRestore(`{"apply":true}`); r.Guarded || r.Applied || r.Due != 0 {
-		t.Errorf("once more: %+v", r)
+		t.Errorf("the second restore is %+v", r)
 	}
 	b.Close()
 	b = w.Broker()
 	if why, err := b.Held(w.Context()); why != "" || err != nil {
-		t.Errorf("held again: %s, %v", why, err)
+		t.Errorf("the guard is active again: %s, %v", why, err)
 	}
 }
 
 // wantGuarded fails the test unless the restore guard is active for a reason.
-func (w *world) wantGuarded(b *lessortest.Broker, says string) {
+func (w *world) wantGuarded(b *lessortest.Broker, reason string) {
 	w.T.Helper()
 	why, err := b.Held(w.Context())
-	if err != nil || !strings.Contains(why, says) {
-		w.T.Fatalf("held: %q, %v; want %q", why, err, says)
+	if err != nil || !strings.Contains(why, reason) {
+		w.T.Fatalf("the guard is %q, %v; want %q", why, err, reason)
 	}
 	if b.Healthy(w.Context()) != nil || !w.Logs.Contain("the lease bucket was restored: no lease") {
-		w.T.Error("nobody is told, or it is not healthy")
+		w.T.Error("the guard is not logged, or the broker is not healthy")
 	}
 }
 
@@ -191,9 +191,9 @@ func TestRestoredBucketEndsNoLeaseByItself(t *testing.T) {
 	for name, c := range map[string]struct {
 		streams []string // that are restored
 		folder  string   // or the folder below the store that is put back
-		told    bool     // an operator says so
+		flag    bool     // the broker is started with Restored
 		why     string
-		events  bool // they know of the renewal
+		events  bool // the events have the renewal
 	}{
 		"the lease bucket":       {buckets[:1], "", false, "not the one that it was", true},
 		"all buckets":            {buckets, "", false, "not the one that it was", true},
@@ -205,10 +205,10 @@ func TestRestoredBucketEndsNoLeaseByItself(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			if c.folder != "" {
-				w.testRestore(func() string { return w.copyFolder(c.folder) }, func(dir string) { w.putBack(dir, c.folder) }, c.told, c.why, c.events)
+				w.testRestore(func() string { return w.copyFolder(c.folder) }, func(dir string) { w.putBack(dir, c.folder) }, c.flag, c.why, c.events)
 				return
 			}
-			w.testRestore(func() string { return w.backup(c.streams...) }, func(dir string) { w.restore(dir, c.streams...) }, c.told, c.why, c.events)
+			w.testRestore(func() string { return w.backup(c.streams...) }, func(dir string) { w.restore(dir, c.streams...) }, c.flag, c.why, c.events)
 		})
 	}
 }
@@ -221,7 +221,7 @@ func TestRestoreGuardIsInactiveWithoutARestore(t *testing.T) {
 	free := func(b *lessortest.Broker) {
 		t.Helper()
 		if why, err := b.Held(w.Context()); why != "" || err != nil {
-			t.Fatalf("held: %s, %v", why, err)
+			t.Fatalf("the guard is active: %s, %v", why, err)
 		}
 	}
 	b := w.Broker()
@@ -230,7 +230,7 @@ func TestRestoreGuardIsInactiveWithoutARestore(t *testing.T) {
 	lease := w.Lease("ci", `{"ttl":"1h"}`)
 	w.WaitQueuesEmpty()
 	b.Close()
-	w.NoError(w.Bucket(w.Namespace.StateBucket()).Delete(w.Context(), "mark")) // as before there was one
+	w.NoError(w.Bucket(w.Namespace.StateBucket()).Delete(w.Context(), "mark")) // as before marks existed
 	b = w.Broker()
 	free(b)
 	w.WantError(w.Request("nothing", "{}"), messages.CodeSecretNotFound)
@@ -257,19 +257,19 @@ func TestRestoreUnderARunningBrokerActivatesTheGuard(t *testing.T) {
 	b := w.Broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
 	w.Lease("ci", `{"ttl":"1h"}`)
 	w.WaitQueuesEmpty()
-	w.Eventually("it is written down how far the bucket is", func() bool {
+	w.Eventually("the position of the bucket is stored", func() bool {
 		e, err := w.Bucket(w.Namespace.StateBucket()).Get(w.Context(), "mark")
 		w.NoError(err)
 		return !strings.Contains(string(e.Value()), `"sequence":0`)
 	})
 	w.restore(dir, lease)
-	w.Eventually("it is held", func() bool {
+	w.Eventually("the guard is active", func() bool {
 		why, err := b.Held(w.Context())
 		return err == nil && why != ""
 	})
 	w.Clock.Advance(time.Hour)
 	if s := w.sweep(""); !s.AwaitsConsent || len(s.Orphans) != 1 {
-		t.Errorf("swept: %+v", s)
+		t.Errorf("the sweep is %+v", s)
 	}
 }
 
@@ -283,7 +283,7 @@ func TestUnreadableGuardBlocks(t *testing.T) {
 	l := w.Lease("ci", `{"ttl":"1h"}`)
 	w.WaitQueuesEmpty()
 	w.Clock.Advance(2 * time.Hour)
-	w.Eventually("it is reminded of", func() bool {
+	w.Eventually("the guard blocks the reminder", func() bool {
 		return w.Logs.Contain("blocked by the restore guard: the record comes")
 	})
 	if r := w.adminRestore(`{"apply":true}`); !r.Applied || r.Due != 1 {

@@ -30,7 +30,7 @@ func TestUnreadableDefinitionStopsNothingElse(t *testing.T) {
 		_, revisions[name] = w.spoil(kv, name, how)
 	}
 	for name := range names {
-		w.Eventually("the broker knows", func() bool {
+		w.Eventually("the broker has the change", func() bool {
 			_, err := b.Secrets().Get(w.Context(), name)
 			return err != nil
 		})
@@ -43,24 +43,24 @@ func TestUnreadableDefinitionStopsNothingElse(t *testing.T) {
 	w.Lease("ci", "{}")
 	all := w.Operate(w.Namespace.AdminSecret(messages.AdminList), "")
 	if len(all.Secrets) != len(names)+1 {
-		t.Fatalf("listed: %+v %v", all.Secrets, all.Error)
+		t.Fatalf("the list is %+v %v", all.Secrets, all.Error)
 	}
 	for _, i := range all.Secrets {
 		if _, bad := names[i.Name]; bad != (len(i.Notes) > 0) {
 			t.Errorf("%s has the notes %q", i.Name, i.Notes)
 		}
 	}
-	if from, err := b.Secrets().NamesFrom(w.Context(), "test"); err != nil || len(from) != 2 { // ci, and of another what is around it
-		t.Errorf("names: %v, %v", from, err)
+	if from, err := b.Secrets().NamesFrom(w.Context(), "test"); err != nil || len(from) != 2 { // ci, and the name around the other definition
+		t.Errorf("the names are %v, %v", from, err)
 	}
 	d, err := messages.DecodeDynamicSecret([]byte(strings.Replace(lessortest.Secret, `"ci"`, `"newer"`, 1)))
 	w.NoError(err)
 	if _, err := b.Secrets().Put(w.Context(), d, "test"); err == nil {
-		t.Error("an older broker writes over a newer one's definition")
+		t.Error("an older broker overwrites a newer one's definition")
 	}
 	w.WantError(w.Operate(w.Namespace.AdminSecret(messages.AdminDelete), `{"name":"newer","force":true}`), messages.CodeInternal)
 	if e, err := kv.Get(w.Context(), "newer"); err != nil || e.Revision() != revisions["newer"] {
-		t.Errorf("it was touched: %v", err)
+		t.Errorf("it was written: %v", err)
 	}
 	for _, name := range []string{"damaged", "empty", "another"} {
 		w.Put(b, strings.Replace(lessortest.Secret, `"ci"`, `"`+name+`"`, 1))
@@ -97,17 +97,17 @@ func TestUnreadableConnectionStopsNothingElse(t *testing.T) {
 				t.Errorf("%+v %v", r, r.Error)
 			}
 			if r := w.Operate(w.Namespace.AdminSecret(messages.AdminList), ""); len(r.Secrets) != 2 || !strings.Contains(strings.Join(r.Secrets[0].Notes, ""), "connection") {
-				t.Errorf("listed: %+v %v", r.Secrets, r.Error)
+				t.Errorf("the list is %+v %v", r.Secrets, r.Error)
 			}
 			w.WantError(w.Revoke(near), messages.CodeProviderUnavailable)
 			sweeps := w.Operate(w.Namespace.AdminSweep(), "").Sweeps
 			if len(sweeps) != 2 || sweeps[0].Error == "" && sweeps[1].Error == "" || sweeps[0].Error != "" && sweeps[1].Error != "" {
-				t.Errorf("swept: %+v", sweeps)
+				t.Errorf("the sweeps are %+v", sweeps)
 			}
-			w.Clock.Advance(3 * time.Hour) // long enough to drop what nothing names
-			w.Eventually("the far lease is over", func() bool { return w.Sim.UserCount() == 1 })
+			w.Clock.Advance(3 * time.Hour) // long enough for unused connections to be removed
+			w.Eventually("the far lease has ended", func() bool { return w.Sim.UserCount() == 1 })
 			if e, err := kv.Get(w.Context(), key); err != nil || e.Revision() != revision {
-				t.Errorf("it was touched: %v", err)
+				t.Errorf("it was written: %v", err)
 			}
 			_, err := kv.Put(w.Context(), key, good)
 			w.NoError(err)
@@ -125,6 +125,6 @@ func TestDamagedInstallationIDIsNotReplaced(t *testing.T) {
 	_, err := w.Bucket(w.Namespace.StateBucket()).PutString(w.Context(), "installation", "")
 	w.NoError(err)
 	if _, err := w.TryBroker(w.Connect()); err == nil || !strings.Contains(err.Error(), "lessor:installation") {
-		t.Fatalf("started: %v", err)
+		t.Fatalf("the broker has started: %v", err)
 	}
 }

@@ -37,7 +37,7 @@ func TestRoleSessionIsIssuedAndExpires(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	if !w.Works(r.Credentials) || w.Sim.UserCount() != 0 {
-		t.Fatal("it does not work, or there is a user")
+		t.Fatal("the session does not work, or a user was made")
 	}
 	renew := w.Call(w.Conn, w.Namespace.API("renew", strings.Split(r.Lease.Name, ".")...), `{"ttl":"1h"}`)
 	w.WantError(renew, messages.CodeNotRenewable)
@@ -67,7 +67,7 @@ func TestRevokedSessionWithoutDenyStatesItsEnd(t *testing.T) {
 		t.Fatalf("%+v %v", a.Lease, a.Error)
 	}
 	if !w.Works(r.Credentials) {
-		t.Fatal("what it says is wrong")
+		t.Fatal("the session does not work until the stated time")
 	}
 	w.WaitEvents(r.Lease.Name, messages.EventIssued, messages.EventRevoked)
 	events := w.Events(r.Lease.Name)
@@ -90,7 +90,7 @@ func TestRevokedSessionIsDenied(t *testing.T) {
 		t.Fatalf("%+v %v", a.Lease, a.Error)
 	}
 	if w.Works(r.Credentials) || !w.Works(other.Credentials) {
-		t.Fatal("the wrong session is cut off")
+		t.Fatal("the wrong session is denied")
 	}
 	w.WaitEvents(r.Lease.Name, messages.EventIssued, messages.EventRevoked)
 	again := w.Revoke(r)
@@ -98,10 +98,10 @@ func TestRevokedSessionIsDenied(t *testing.T) {
 	w.Clock.Advance(59 * time.Minute)
 	w.WaitQueuesEmpty()
 	if n := len(w.Sim.RolePolicies("deploy")); n != 2 {
-		t.Fatalf("the role has %d policies while the session lives", n)
+		t.Fatalf("the role has %d policies before the session has expired", n)
 	}
 	w.Clock.Advance(3 * time.Minute)
-	w.Eventually("the Deny is gone", func() bool { return len(w.Sim.RolePolicies("deploy")) == 1 })
+	w.Eventually("the Deny is removed", func() bool { return len(w.Sim.RolePolicies("deploy")) == 1 })
 	rec := w.WaitState(r.Lease.Name, messages.StateRevoked)
 	if rec.Reason != messages.ReasonRequested || w.Works(r.Credentials) {
 		t.Fatalf("%+v", rec)
@@ -145,7 +145,7 @@ func TestDenialIsEmittedWhenTheEventStreamIsBack(t *testing.T) {
 	w.WaitQueuesEmpty()
 	w.NoError(w.JS.DeleteStream(w.Context(), w.Namespace.EventStream()))
 	w.PublishReply("", w.Namespace.Revoke(w.NameOf(r)), "")
-	w.Eventually("it is cut off and nobody could be told", func() bool {
+	w.Eventually("the session is denied and the event could not be emitted", func() bool {
 		rec, _ := w.Record(r.Lease.Name)
 		return rec.SessionDenied() && w.Logs.Contain("the message can't be handled now")
 	})
@@ -171,7 +171,7 @@ func TestDenyPutAtTheEndOfTheSessionIsRemoved(t *testing.T) {
 	w.PublishReply("", w.Namespace.Revoke(w.NameOf(r)), "")
 	w.WaitState(r.Lease.Name, messages.StateRevoked)
 	if p := w.Sim.RolePolicies("deploy"); len(p) != 1 {
-		t.Fatalf("the role is left with %v", p)
+		t.Fatalf("the role has the policies %v", p)
 	}
 	w.WaitEvents(r.Lease.Name, messages.EventIssued, messages.EventRevoked)
 }
@@ -186,7 +186,7 @@ func TestRepeatAfterADenialIsAnswered(t *testing.T) {
 	key := []string{messages.HeaderIdempotencyKey, "once"}
 	r := w.Request("ci", `{"confirm":true}`, key...)
 	w.Clock.Advance(11 * time.Second)
-	w.Eventually("it is cut off", func() bool { rec, _ := w.Record(r.Lease.Name); return rec.SessionDenied() })
+	w.Eventually("the session is denied", func() bool { rec, _ := w.Record(r.Lease.Name); return rec.SessionDenied() })
 	answer, _ := w.AnswerWithin(5*time.Second, w.Publish(w.Namespace.Request("alice", "ci"), `{"confirm":true}`, key...))
 	w.WantKind(answer, messages.KindError)
 }
@@ -200,7 +200,7 @@ func TestDeniedSessionDoesNotCountAgainstLimits(t *testing.T) {
 	w.mustRevoke(r)
 	for end := time.Now().Add(2 * time.Second); w.Request("ci", "{}").Kind != messages.KindCredentials; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("there is no room for another")
+			t.Fatal("the denied session counts against the limit")
 		}
 	}
 }

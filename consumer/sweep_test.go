@@ -38,14 +38,14 @@ func TestSweepRemovesOrphans(t *testing.T) {
 	w.Revoke(ended)
 	w.WaitQueuesEmpty()
 	id := b.Installation()
-	w.addOrphan("late", id, ended.Lease.Name)     // its lease is over
-	w.addOrphan("lost", id, "bob.ci.0000000000")  // nobody has heard of its lease
+	w.addOrphan("late", id, ended.Lease.Name)     // its lease has ended
+	w.addOrphan("lost", id, "bob.ci.0000000000")  // its lease has no record
 	w.addOrphan("second", id, lease.Lease.Name)   // its lease has another user
-	w.addOrphan("Damaged", id, "what is this?")   // a tag that somebody has changed
-	w.addOrphan("theirs", "another-one", "a.b.c") // another installation's
-	w.Sim.AddUser("person", "/lessor/", nil)      // nobody's
+	w.addOrphan("Damaged", id, "what is this?")   // a changed tag
+	w.addOrphan("theirs", "another-one", "a.b.c") // of another installation
+	w.Sim.AddUser("kim", "/lessor/", nil)         // without tags
 	w.Sim.AddUser("elsewhere", "/people/", nil)   //
-	w.Sim.AddLoginProfile("lost")                 // and it holds what no lease gives
+	w.Sim.AddLoginProfile("lost")                 // with parts that no lease makes
 	w.Sim.AddAccessKey("lost")                    //
 	w.Clock.Advance(20 * time.Minute)
 	w.addOrphan("young", id, "bob.ci.1111111111")
@@ -62,8 +62,8 @@ func TestSweepRemovesOrphans(t *testing.T) {
 	for _, u := range w.Sim.Users() {
 		left = append(left, u.Name)
 	}
-	if len(left) != 5 || !w.Works(lease.Credentials) { // the lease's, theirs, person, elsewhere, young
-		t.Fatalf("left are %v", left)
+	if len(left) != 5 || !w.Works(lease.Credentials) { // the lease's, theirs, kim, elsewhere, young
+		t.Fatalf("the users are %v", left)
 	}
 	w.WaitEvents("bob.ci.0000000000", messages.EventOrphanRemoved)
 	if n := w.Logs.Count("an orphan is removed"); n != 4 {
@@ -71,7 +71,7 @@ func TestSweepRemovesOrphans(t *testing.T) {
 	}
 	w.Clock.Advance(20 * time.Minute)
 	if s := w.sweep("{}"); len(s.Orphans) != 1 || s.Orphans[0].Username != "young" || !s.Orphans[0].Removed {
-		t.Fatalf("later: %+v", s)
+		t.Fatalf("the later sweep is %+v", s)
 	}
 }
 
@@ -92,7 +92,7 @@ func TestRemovalIsEmittedByTheNextSweep(t *testing.T) {
 		return iamsim.Verdict{}
 	})
 	w.NoError(w.Conn.PublishRequest(w.Namespace.AdminSweep(), w.Conn.NewInbox(), nil))
-	w.Eventually("it is gone", func() bool { _, there := w.Sim.User("lost"); return !there })
+	w.Eventually("the orphan is deleted", func() bool { _, there := w.Sim.User("lost"); return !there })
 	b.Kill()
 	w.Sim.SetHook(nil)
 	w.WaitEvents("bob.ci.0000000000")
@@ -114,8 +114,8 @@ func TestBrokersSweepByThemselves(t *testing.T) {
 	w.Put(b, lessortest.Secret)
 	w.Lease("ci", "{}")
 	w.addOrphan("lost", b.Installation(), "bob.ci.0000000000")
-	w.Eventually("it is gone", func() bool {
-		w.Clock.Advance(10 * time.Minute) // one that is under way may have begun before it was lost
+	w.Eventually("the orphan is deleted", func() bool {
+		w.Clock.Advance(10 * time.Minute) // a sweep that is in progress may have begun before
 		_, there := w.Sim.User("lost")
 		return !there
 	})
@@ -145,7 +145,7 @@ func TestManyOrphansWaitForAnOperator(t *testing.T) {
 		t.Fatalf("%+v, %d users", s, w.Sim.UserCount())
 	}
 	if !w.Logs.Contain("are suspicious") {
-		t.Fatal("nobody is told")
+		t.Fatal("the orphans are not logged")
 	}
 	if s = w.sweep(`{"apply":true}`); s.AwaitsConsent || len(s.Orphans) != 11 || !s.Orphans[10].Removed {
 		t.Fatalf("%+v", s)

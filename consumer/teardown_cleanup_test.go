@@ -28,7 +28,7 @@ func (w *world) slowBroker(perSecond float64, change ...func(*consumer.Config)) 
 func (w *world) waitKeysDeleted(leases ...messages.Reply) {
 	w.T.Helper()
 	for _, l := range leases {
-		w.Eventually("the key is gone, and that is written down", func() bool {
+		w.Eventually("the record has the deletion of the key", func() bool {
 			rec, _ := w.Record(l.Lease.Name)
 			return !rec.KeyDeletedAt.IsZero()
 		})
@@ -45,11 +45,11 @@ func TestRevocationIsAnsweredWhenTheUserIsGone(t *testing.T) {
 	answers := w.Publish(w.Namespace.Revoke(w.NameOf(lease)), "")
 	w.waitKeysDeleted(lease)
 	if w.Works(lease.Credentials) || w.Sim.UserCount() != 1 {
-		t.Fatal("the key works, or the user is gone already")
+		t.Fatal("the key works, or the user is deleted already")
 	}
 	r, _ := w.Answer(answers)
 	if r.Kind != messages.KindRevoked || w.Sim.UserCount() != 0 {
-		t.Fatalf("answered %+v %v, and there are %d users", r, r.Error, w.Sim.UserCount())
+		t.Fatalf("the answer is %+v %v, and there are %d users", r, r.Error, w.Sim.UserCount())
 	}
 	w.WaitEvents(lease.Lease.Name, messages.EventIssued, messages.EventRevoked)
 }
@@ -66,9 +66,9 @@ func TestCleanupHoldsNoWorker(t *testing.T) {
 	for _, l := range leases[:4] {
 		w.Publish(w.Namespace.Revoke(w.NameOf(l)), "")
 	}
-	stuck.WaitArrival(w.T, "one is being tidied up, and does not get on")
+	stuck.WaitArrival(w.T, "a cleanup waits for AWS")
 	w.Publish(w.Namespace.Revoke(w.NameOf(leases[4])), "")
-	w.Eventually("all keys are dead", func() bool {
+	w.Eventually("no key works", func() bool {
 		for _, l := range leases {
 			if w.Works(l.Credentials) {
 				return false
@@ -97,17 +97,17 @@ func TestPolicyIsRemovedAfterTheKeyIfATeardownFailed(t *testing.T) {
 	w.Revoke(lease)
 	for tries := 1; tries < 3; tries++ {
 		if w.Works(lease.Credentials) {
-			t.Fatalf("after %d tries the key works", tries)
+			t.Fatalf("after %d attempts the key works", tries)
 		}
 		w.Sim.ResetCalls()
 		w.Clock.Advance(time.Minute)
-		w.Eventually("one more try", func() bool {
+		w.Eventually("one more attempt", func() bool {
 			rec, _ := w.Record(lease.Lease.Name)
 			return rec.TeardownTries > tries
 		})
 		for _, c := range w.Sim.Calls() {
 			if c.Action != "DeleteAccessKey" && c.Action != "PutUserPolicy" {
-				t.Errorf("%s, and the key is alive", c.Action)
+				t.Errorf("%s was called, and the key is not deleted", c.Action)
 			}
 		}
 	}
@@ -130,7 +130,7 @@ func TestStopLeavesCleanupToOtherReplicas(t *testing.T) {
 		answers = append(answers, w.Publish(w.Namespace.Revoke(w.NameOf(l)), ""))
 	}
 	w.waitKeysDeleted(leases...)
-	stuck.WaitArrival(w.T, "one has a slot, and the other waits for it")
+	stuck.WaitArrival(w.T, "one cleanup runs, and the other waits for it")
 	slow.Scheduler.Stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -141,12 +141,12 @@ func TestStopLeavesCleanupToOtherReplicas(t *testing.T) {
 	w.Broker()
 	for _, a := range answers {
 		if r, _ := w.Answer(a); r.Kind != messages.KindRevoked {
-			t.Errorf("answered %+v %v", r, r.Error)
+			t.Errorf("the answer is %+v %v", r, r.Error)
 		}
 	}
 	w.WaitNoUsers()
 	if n := w.Logs.Count("the teardown failed"); n > 0 {
-		t.Errorf("%d failures", n)
+		t.Errorf("%d teardowns failed", n)
 	}
 }
 
@@ -161,9 +161,9 @@ func TestDeferredCleanupWritesNothing(t *testing.T) {
 	w.waitKeysDeleted(lease)
 	before, _ := w.Record(lease.Lease.Name)
 	w.Clock.Advance(10 * time.Second)
-	w.Eventually("it is left for later", func() bool { return w.Logs.Count("too many cleanups wait") > 0 })
+	w.Eventually("the cleanup is deferred", func() bool { return w.Logs.Count("too many cleanups wait") > 0 })
 	if after, _ := w.Record(lease.Lease.Name); !after.Due.Equal(before.Due) {
-		t.Errorf("it was due at %s and is at %s", before.Due, after.Due)
+		t.Errorf("the lease was due at %s and is due at %s", before.Due, after.Due)
 	}
 }
 
@@ -180,11 +180,11 @@ func TestCleanupOfASessionHoldsNoWorker(t *testing.T) {
 	stuck := lessortest.NewGate()
 	w.Sim.SetHook(stuck.Hook("DeleteRolePolicy"))
 	w.Clock.Advance(2 * time.Hour)
-	stuck.WaitArrival(w.T, "the Deny is being tidied up")
+	stuck.WaitArrival(w.T, "the removal of the Deny waits for AWS")
 	user := w.Lease("ci", "{}")
 	w.Revoke(user)
 	if n := len(w.Sim.RolePolicies("deploy")); w.Works(user.Credentials) || n != 2 {
-		t.Errorf("the key works, or the Deny is gone: %d policies", n)
+		t.Errorf("the key works, or the Deny is removed: %d policies", n)
 	}
 	stuck.Open()
 	w.WaitState(session.Lease.Name, messages.StateRevoked)
@@ -201,13 +201,13 @@ func TestTeardownDoesNotFailOnceTheKeyIsDeleted(t *testing.T) {
 	w.Deny("DeleteAccessKey")
 	w.Revoke(lease)
 	if rec, _ := w.Record(lease.Lease.Name); !rec.Failing() {
-		t.Fatalf("it does not fail: %+v", rec)
+		t.Fatalf("the teardown does not fail: %+v", rec)
 	}
 	w.Sim.SetHook(nil)
 	w.Clock.Advance(time.Minute)
 	w.waitKeysDeleted(lease)
 	if rec, _ := w.Record(lease.Lease.Name); rec.Failing() {
-		t.Errorf("it fails: %s", rec.TeardownError)
+		t.Errorf("the teardown fails: %s", rec.TeardownError)
 	}
 	r := w.Renew(lease, `{"ttl":"1h"}`)
 	w.WantError(r, messages.CodeLeaseEnded)

@@ -36,10 +36,10 @@ func (w *world) paced(rate float64) func(*consumer.Config) {
 // leaseMany issues leases that expire together in an hour.
 func (w *world) leaseMany(n int) {
 	w.T.Helper()
-	var askers sync.WaitGroup
+	var requesters sync.WaitGroup
 	next := make(chan int)
 	for range 32 {
-		askers.Go(func() {
+		requesters.Go(func() {
 			for range next {
 				w.mustReply(w.Conn.Request("lessor.api.request.alice.ci", nil, lessortest.Patience))
 			}
@@ -49,7 +49,7 @@ func (w *world) leaseMany(n int) {
 		next <- i
 	}
 	close(next)
-	askers.Wait()
+	requesters.Wait()
 	w.WaitQueuesEmpty()
 }
 
@@ -58,7 +58,7 @@ type ending struct {
 	keys, all time.Duration // until the last key, and the last user, was deleted
 	calls     int
 	throttled int
-	flood     int // of those that AWS throttled: in the second after the first one
+	flood     int // throttled in the second after the first one
 }
 
 // endMany has all leases expire and waits until no user is left. It forgets the calls
@@ -70,12 +70,12 @@ func (w *world) endMany(within time.Duration) ending {
 	w.Clock.Advance(time.Hour)
 	for end := began.Add(within); w.Sim.UserCount() > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			w.T.Fatalf("after %s there are %d users", within, w.Sim.UserCount())
+			w.T.Fatalf("after %s there are still %d users", within, w.Sim.UserCount())
 		}
 	}
 	w.WaitQueuesEmpty()
 	var e ending
-	var flooded time.Time // until when it is the first flood
+	var flooded time.Time // the end of the first second of throttling
 	for _, c := range w.Sim.Calls() {
 		e.calls++
 		switch {
@@ -101,7 +101,7 @@ func (e ending) report(b *testing.B, leases int, perSecond, mostWasted float64) 
 	floor := float64(leases) / perSecond
 	keys, all := e.keys.Seconds()/floor, e.all.Seconds()/(callsPerLease*floor)
 	wasted := 100 * float64(e.throttled) / float64(e.calls)
-	b.Logf("%d leases at %.0f calls/s: all keys are dead after %.1f s (at best %.1f), everything is gone after %.1f s (at best %.1f); %d calls, of which %d were throttled, %d of them in the first second of throttling",
+	b.Logf("%d leases at %.0f calls/s: all keys are deleted after %.1f s (at best %.1f), all users after %.1f s (at best %.1f); %d calls, of which %d were throttled, %d of them in the first second of throttling",
 		leases, perSecond, e.keys.Seconds(), floor, e.all.Seconds(), callsPerLease*floor, e.calls, e.throttled, e.flood)
 	b.ReportMetric(keys, "keys/floor")
 	b.ReportMetric(all, "all/floor")
@@ -157,9 +157,9 @@ func TestMassExpiryDeletesEveryKeyBeforeTheFirstUser(t *testing.T) {
 	const (
 		workers = 8
 		leases  = workers + 6
-		// removals wait for AWS before the last keys do: 12 of a user, for half as many
-		// users as there are workers. Those that come before the last key have gone
-		// while no key waited.
+		// removals is the calls of the cleanup of half as many users as there are workers,
+		// 12 for each user. That many are made before the last key is deleted if they hold
+		// the workers; fewer are made while no key waits.
 		removals = 12 * workers / 2
 	)
 	w := newWorld(t)
@@ -192,7 +192,7 @@ func TestMassExpiryDeletesEveryKeyBeforeTheFirstUser(t *testing.T) {
 	slow := w.slowBroker(9.9, func(c *consumer.Config) {
 		c.Workers.Revoke, c.Streams.AckWait = workers, 500*time.Millisecond
 	})
-	gone := func() (n int) {
+	keysDeleted := func() (n int) {
 		for _, r := range w.Records() {
 			if !r.KeyDeletedAt.IsZero() {
 				n++
@@ -204,39 +204,39 @@ func TestMassExpiryDeletesEveryKeyBeforeTheFirstUser(t *testing.T) {
 	for _, r := range w.Records()[:workers] {
 		answers = append(answers, w.Publish(w.Namespace.Revoke(r.Name()), ""))
 	}
-	w.Eventually("the keys of those that are revoked are gone, and that is written down", func() bool { return gone() == workers })
+	w.Eventually("the records have the deletion of the revoked leases' keys", func() bool { return keysDeleted() == workers })
 	w.Clock.Advance(time.Hour)
-	w.Eventually("all keys are gone, and that is written down", func() bool { return gone() == leases })
+	w.Eventually("the records have the deletion of all keys", func() bool { return keysDeleted() == leases })
 	mu.Lock()
 	if keys != leases || rest > removals*4/5 {
-		t.Errorf("%d calls delete %d keys, and before the last go %d others", keys, leases, rest)
+		t.Errorf("%d calls delete %d keys, and %d other calls come before the last of them", keys, leases, rest)
 	}
 	mu.Unlock()
 	if n := w.Sim.UserCount(); n != leases {
-		t.Errorf("of %d users %d are there", leases, n)
+		t.Errorf("of %d users %d exist", leases, n)
 	}
 	close(free)
-	slow.Close() // the rest would take it a while
+	slow.Close() // another broker makes more calls a second
 	w.Broker()
 	w.Clock.Advance(10 * time.Second)
 	for _, a := range answers {
 		if r, _ := w.Answer(a); r.Kind != messages.KindRevoked {
-			t.Errorf("answered %+v %v", r, r.Error)
+			t.Errorf("the answer is %+v %v", r, r.Error)
 		}
 	}
 	w.WaitNoUsers()
 	w.WaitQueuesEmpty()
 	mu.Lock()
 	if keys != leases {
-		t.Errorf("%d keys take %d calls", leases, keys)
+		t.Errorf("%d keys were deleted by %d calls", leases, keys)
 	}
 	mu.Unlock()
-	told := map[string]int{}
+	emitted := map[string]int{}
 	for _, e := range w.Events("") {
-		told[strings.TrimPrefix(e.Type, "lessor.lease.")]++
+		emitted[strings.TrimPrefix(e.Type, "lessor.lease.")]++
 	}
-	if told["revoked"] != leases || told["revoke_failed"] != 0 {
-		t.Errorf("told: %v", told)
+	if emitted["revoked"] != leases || emitted["revoke_failed"] != 0 {
+		t.Errorf("the events are %v", emitted)
 	}
 	reasons := map[messages.Reason]int{}
 	for _, r := range w.Records() {

@@ -175,7 +175,7 @@ func TestRefusalIsAnsweredCountedAndEmitted(t *testing.T) {
 		w.refused(c.code, c.subject, c.body)
 	}
 	e := w.Emitted(t, messages.EventRejected)
-	if len(e) != len(cases) || e[1].Subject != "~.ci.api" || e[3].Subject != "alice.ci.none" || e[3].Data.Verb != messages.VerbRenew || e[3].Data.Error.Code != messages.CodeLeaseNotFound {
+	if len(e) != len(cases) || e[1].Subject != "~.ci.door" || e[3].Subject != "alice.ci.none" || e[3].Data.Verb != messages.VerbRenew || e[3].Data.Error.Code != messages.CodeLeaseNotFound {
 		t.Fatalf("%+v", e)
 	}
 }
