@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/natsnode"
 	"github.com/lessorhq/lessor/cmd/lessor-bench/internal/measure"
 )
 
@@ -54,7 +55,7 @@ leases of its own. Its AWS side is not seen; --iam-endpoint names it for the flo
 		},
 	})
 	addFlags(cmd, &b)
-	cmd.AddCommand(newNodeCmd(env))
+	cmd.AddCommand(natsnode.NewCommand(env, "lessor-bench"))
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	return cmd
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lessorhq/lessor/cmd/internal/cli"
+	"github.com/lessorhq/lessor/cmd/internal/natsnode"
 	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/audit"
 	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/load"
 	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/storm"
@@ -59,7 +60,7 @@ verdict is bad.`,
 	f.IntVar(&s.clients, "clients", 24, "requesters at work at once")
 	f.BoolVar(&s.json, "json", false, "print the verdict as JSON")
 	f.StringVar(&s.keep, "keep", "", "`folder` that keeps stores and logs; it must be empty or not there yet")
-	cmd.AddCommand(newNodeCmd(env), newAWSCmd(env), newBrokerCmd(env))
+	cmd.AddCommand(natsnode.NewCommand(env, "lessor-soak"), newAWSCmd(env), newBrokerCmd(env))
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	return cmd
 }

@@ -43,7 +43,7 @@ type deployment struct {
 func newDeployment(t *testing.T, o clitest.Options) *deployment {
 	t.Helper()
 	d := clitest.NewDeployment(t, o)
-	return &deployment{Terminal: at(d.Server.URL()), Deployment: d, t: t}
+	return &deployment{Terminal: at(d.URL()), Deployment: d, t: t}
 }
 
 // allBut returns a policy that allows everything except some actions.

@@ -48,7 +48,7 @@ func samples(t *testing.T, page string) map[string]float64 {
 func TestMetricsCountEverything(t *testing.T) {
 	t.Parallel()
 	m := broker.NewMetrics("v1.2.3")
-	o := newDeployment(t, clitest.Options{Called: m.Called, Configure: func(c *consumer.Config) {
+	o := newDeployment(t, clitest.Options{OnCall: m.Called, Configure: func(c *consumer.Config) {
 		c.Meter, c.MinTTL, c.Sweep.Grace, c.MaintainEvery = m, messages.Duration(time.Second), time.Nanosecond, time.Millisecond
 		c.NoRespondersWait = 50 * time.Millisecond
 	}})
@@ -106,7 +106,7 @@ func TestMetricsCountEverything(t *testing.T) {
 	})
 
 	// A teardown that fails and is retried.
-	o.Refuse("DeleteUser")
+	o.Deny("DeleteUser")
 	_, _, _ = o.Run(t.Context(), "revoke", first.Lease.Name)
 	shows(map[string]float64{"lessor_failed_revocations": 1, "lessor_revocation_failures_total": 1, `lessor_leases{state="revoking"}`: 1,
 		`lessor_aws_calls_total{action="DeleteUser",outcome="refused"}`: 1})

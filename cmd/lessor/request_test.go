@@ -68,7 +68,7 @@ expires            2026-11-22T22:59:00Z (in 59m)
 func TestSealedRequestRefusesKeyInClear(t *testing.T) {
 	x, _, _ := cannedBroker(t)
 	stdout, stderr, code := x.Run(t.Context(), "request", "ci", "-i", "alice", "--sealed")
-	if code != cli.ExitFailed || stdout != "" || !strings.Contains(stderr, "in clear") {
+	if code != cli.ExitFailed || stdout != "" || !strings.Contains(stderr, "not sealed as requested") {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
 }

@@ -17,7 +17,7 @@ func TestFailedRevocationsAreListedRetriedAndGivenUp(t *testing.T) {
 	stuck, other := o.lease("ci").Lease.Name, o.lease("ci").Lease.Name
 	o.expect(cli.ExitOK, "", "no leases could not be revoked", "list", "--failed")
 	o.expect(cli.ExitOK, "0 leases are retried", "", "retry")
-	o.Refuse("DeleteUser")
+	o.Deny("DeleteUser")
 	o.expect(cli.ExitFailed, "", "provider_unavailable", "revoke", stuck)
 	list := o.OK(t, "list", "--failed")
 	if !strings.Contains(list, stuck) || strings.Contains(list, other) || !strings.Contains(list, "AWS answered DeleteUser with AccessDenied") {

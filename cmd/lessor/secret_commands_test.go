@@ -66,7 +66,7 @@ func TestSecretPutOfWrongDefinitionsIsRefused(t *testing.T) {
 	o.putFile("name: filed\n")
 	o.put("name: old\n")
 	o.lease("old")
-	o.Refuse("DeleteUser")
+	o.Deny("DeleteUser")
 	o.OK(t, "secret", "delete", "old", "--no-wait")
 	for _, refused := range []struct {
 		code             messages.Code
@@ -222,7 +222,7 @@ func TestSecretListShowsEachSecret(t *testing.T) {
 	o.putFile(sandbox.DemoYAML())
 	o.put("name: old\naws: {region: eu-central-1}\n")
 	o.lease("old")
-	o.Refuse("DeleteUser")
+	o.Deny("DeleteUser")
 	o.OK(t, "secret", "delete", "old", "--no-wait")
 	o.OK(t, "sweep") // makes each account known
 	o.expect(cli.ExitOK, `NAME  STATE     SOURCE    TYPE      AUTH        ACCOUNT       REVISION
@@ -249,7 +249,7 @@ func TestSecretCheckNamesMissingPermissions(t *testing.T) {
 	o.expect(cli.ExitFailed, "error  ", "lessor: the check of ci failed: ", "secret", "check", "ci")
 
 	o.put(plain)
-	o.expect(cli.ExitOK, "account  123456789012\narn      arn:aws:iam::123456789012:user/lessor-broker\n", "", "secret", "check", "ci")
+	o.expect(cli.ExitOK, "account  123456789012\narn      arn:aws:iam::123456789012:user/broker\n", "", "secret", "check", "ci")
 	table := o.OK(t, "secret", "check", "ci")
 	for _, line := range []string{`CALL +ON +RESULT`, `CreateUser +- +ok`, `AddUserToGroup +deployers +ok`} {
 		if !regexp.MustCompile(`(?m)^` + line + `$`).MatchString(table) {
@@ -336,7 +336,7 @@ func TestSecretDeleteRevokesLeasesAndAsksFirst(t *testing.T) {
 	o.expect(cli.ExitFailed, "", "secret_not_found", "secret", "delete", "ci")
 
 	leases := leased(1)
-	o.Refuse("DeleteUser")
+	o.Deny("DeleteUser")
 	o.expect(cli.ExitOK, "ci is being deleted, 1 lease left\n", "", "secret", "delete", "ci", "--no-wait")
 	o.expect(cli.ExitOK, `{"kind":"deletion","deletion":{"name":"ci","done":false,"leases":1`, "", "secret", "delete", "ci", "--no-wait", "--json")
 	o.expect(cli.ExitOK, "ci is deleted; 1 lease left", "", "secret", "delete", "ci", "--force")
@@ -370,7 +370,7 @@ func TestInterruptedSecretDeleteContinuesInTheBroker(t *testing.T) {
 	o := newDeployment(t, clitest.Options{})
 	o.put(plain)
 	lease := o.lease("ci")
-	o.Refuse("DeleteUser")
+	o.Deny("DeleteUser")
 	// deletes runs the command at a terminal and calls then when these words are shown.
 	deletes := func(words string, then func(cancel func())) (stdout, stderr string, code int) {
 		ctx, cancel := context.WithTimeout(t.Context(), clitest.Patience)

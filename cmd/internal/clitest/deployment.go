@@ -12,22 +12,21 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/lessorhq/lessor/cmd/embedded"
-	"github.com/lessorhq/lessor/cmd/internal/sandbox"
+	"github.com/lessorhq/lessor/cmd/internal/broker"
 	"github.com/lessorhq/lessor/consumer"
+	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages/client"
 	"github.com/lessorhq/lessor/provider/awsiam"
-	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// Deployment is a broker in the test's process, a NATS server that can be stopped and
-// started, and a simulated AWS account with a group named deployers.
+// Deployment is a world of package lessortest with one broker. Its NATS server can be
+// stopped and started at the same address.
 type Deployment struct {
-	*sandbox.Sandbox
-	// Server is the NATS server.
-	Server *embedded.Server
+	*lessortest.World
+	Broker *broker.Broker
 
 	t       testing.TB
-	options embedded.Options
+	address string   // of the NATS server
 	hidden  []string // secret keys of principals
 }
 
@@ -35,61 +34,40 @@ type Deployment struct {
 type Options struct {
 	// Configure changes the settings of the consumer.
 	Configure func(*consumer.Config)
-	// Called is called for each call to AWS.
-	Called func(action string, result awsiam.CallResult)
+	// OnCall is called for each attempt of a call to AWS.
+	OnCall func(action string, result awsiam.CallResult)
 }
 
 // NewDeployment starts a deployment, which ends with the test. The broker waits only
 // milliseconds before it retries.
 func NewDeployment(t testing.TB, o Options) *Deployment {
 	t.Helper()
-	d := &Deployment{t: t, options: embedded.Options{StoreDir: t.TempDir(), Listen: FreeAddress(t)}}
-	d.StartNATS()
-	t.Cleanup(func() { d.Server.Close() }) // the last one
-	var err error
-	d.Sandbox, err = sandbox.Start(t.Context(), sandbox.Options{
-		Log: zerolog.Nop(), Called: o.Called,
-		Connect: func(options ...nats.Option) (*nats.Conn, error) {
-			return nats.Connect(d.Server.URL(), append(options, nats.ReconnectWait(10*time.Millisecond))...)
-		},
-		Furnish: func(s *iamsim.Sim) { s.AddGroup("deployers") },
-		Prepare: func(context.Context, *consumer.Secrets) error { return nil },
-		Configure: func(c *consumer.Config) {
-			Quick(c)
-			if o.Configure != nil {
-				o.Configure(c)
-			}
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Close(); err != nil {
-			t.Errorf("the broker does not stop: %v", err)
+	w := lessortest.Start(t)
+	d := &Deployment{World: w, t: t, address: strings.TrimPrefix(w.NATS.URL(), "nats://"), hidden: []string{w.SecretKey}}
+	nc := w.Dial(0, append(broker.ConnOptions(zerolog.Nop()), nats.ReconnectWait(10*time.Millisecond))...)
+	b := w.BrokerOn(nc, func(c *consumer.Config) {
+		c.Provider = w.Provider(w.KeyID, w.SecretKey, func(a *awsiam.Options) { a.OnCall = o.OnCall })
+		c.MinTTL, c.MaintainEvery = 0, 10*time.Millisecond
+		if o.Configure != nil {
+			o.Configure(c)
 		}
 	})
-	own, err := d.AWSOptions.Credentials.Retrieve(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.hidden = append(d.hidden, own.SecretAccessKey)
+	d.Broker = &broker.Broker{Consumer: b.Consumer, Scheduler: b.Scheduler}
 	return d
 }
 
-// Quick makes a broker wait only milliseconds where it would wait seconds or minutes.
-func Quick(c *consumer.Config) {
-	c.ProbeEvery, c.MaintainEvery = time.Millisecond, 10*time.Millisecond
-	c.RetryMin, c.RetryMax = 10*time.Millisecond, 50*time.Millisecond
-}
+// URL returns the URL of the NATS server.
+func (d *Deployment) URL() string { return "nats://" + d.address }
 
 // StartNATS starts the NATS server again.
-func (d *Deployment) StartNATS() { d.Server = StartNATS(d.t, d.options) }
+func (d *Deployment) StartNATS() {
+	d.World.StartNATS(func(o *embedded.Options) { o.Listen = d.address })
+}
 
 // StopNATS stops the NATS server and returns when the broker has noticed.
 func (d *Deployment) StopNATS() {
 	d.t.Helper()
-	d.Server.Close()
+	d.World.StopNATS()
 	Eventually(d.t, "the broker notices that NATS is away", func() bool {
 		ctx, cancel := context.WithTimeout(d.t.Context(), 100*time.Millisecond)
 		defer cancel()
@@ -110,16 +88,6 @@ func (d *Deployment) Principal(name, policy string) (id, secret string) {
 	return id, secret
 }
 
-// Refuse makes AWS deny an action from now on.
-func (d *Deployment) Refuse(action string) {
-	d.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
-		if c.Action == action {
-			return iamsim.Verdict{Do: iamsim.Fail, Status: 403, Code: "AccessDenied", Message: "AWS is\nunwilling"}
-		}
-		return iamsim.Verdict{}
-	})
-}
-
 // SecretKeys returns every secret access key of the AWS account: of leases and of
 // principals.
 func (d *Deployment) SecretKeys() []string { return append(d.Sim.IssuedSecrets(), d.hidden...) }
@@ -127,7 +95,7 @@ func (d *Deployment) SecretKeys() []string { return append(d.Sim.IssuedSecrets()
 // Client returns a requester's client.
 func (d *Deployment) Client(identity string) *client.Client {
 	d.t.Helper()
-	c, err := client.New(Connect(d.t, d.Server.URL()), client.Options{Identity: identity})
+	c, err := client.New(Connect(d.t, d.URL()), client.Options{Identity: identity})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -137,7 +105,7 @@ func (d *Deployment) Client(identity string) *client.Client {
 // Admin returns an operator's client.
 func (d *Deployment) Admin() *client.Admin {
 	d.t.Helper()
-	a, err := client.NewAdmin(Connect(d.t, d.Server.URL()), client.AdminOptions{})
+	a, err := client.NewAdmin(Connect(d.t, d.URL()), client.AdminOptions{})
 	if err != nil {
 		d.t.Fatal(err)
 	}

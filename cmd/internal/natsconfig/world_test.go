@@ -262,7 +262,8 @@ func (w *testWorld) serve(change ...func(*consumer.Config)) {
 			Provider: awsiam.New(awsiam.Options{Endpoint: w.aws.URL, Credentials: credentials.NewStaticCredentialsProvider(id, secret, "")}),
 			Workers:  consumer.Workers{Request: 8, Renew: 4, Revoke: 8, Confirm: 2},
 		}
-		clitest.Quick(&w.config)
+		w.config.ProbeEvery, w.config.MaintainEvery = time.Millisecond, 5*time.Millisecond
+		w.config.RetryMin, w.config.RetryMax = 10*time.Millisecond, 50*time.Millisecond
 	}
 	w.conn = w.brokerConn()
 	cfg := w.config

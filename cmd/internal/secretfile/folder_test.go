@@ -211,7 +211,7 @@ func TestUnavailableNATSIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	f := newFolderTest(t, map[string]string{"a.yaml": "name: a\n"})
 	f.logs()
-	js, err := jetstream.New(clitest.Connect(t, f.Server.URL()))
+	js, err := jetstream.New(clitest.Connect(t, f.URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestFileWaitsForADeletion(t *testing.T) {
 	lease := f.lease("a")
 	f.remove("a.yaml")
 	f.after("the file is removed", "the file of a dynamic secret was removed")
-	f.Refuse("DeleteUser")
+	f.Deny("DeleteUser")
 	if d, err := f.Admin().DeleteSecret(t.Context(), "a", false); err != nil || d.Done || d.Leases != 1 {
 		t.Fatalf("%+v, %v", d, err)
 	}
