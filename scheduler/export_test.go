@@ -27,3 +27,21 @@ func (s *Scheduler) Update(e bucket.Entry) { s.update(e) }
 
 // RunOnce makes one pass of the tick.
 func (s *Scheduler) RunOnce(ctx context.Context) (more bool) { return s.runOnce(ctx) }
+
+// Resync begins the watch anew and waits until it has reported everything.
+func (s *Scheduler) Resync() {
+	w := &s.watching
+	begun := func() time.Time {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.loading {
+			return time.Time{}
+		}
+		return w.begun
+	}
+	before := begun()
+	s.resync <- struct{}{}
+	for now := begun(); now.IsZero() || now.Equal(before); now = begun() {
+		time.Sleep(time.Millisecond)
+	}
+}
