@@ -22,7 +22,7 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// figure is what a report says of something.
+// figure returns a figure of a report.
 func figure(t *testing.T, r *report.Report, part, name string) report.Figure {
 	t.Helper()
 	for _, f := range r.Figures {
@@ -30,17 +30,18 @@ func figure(t *testing.T, r *report.Report, part, name string) report.Figure {
 			return f
 		}
 	}
-	t.Fatalf("there is no figure %s of the part %s", name, part)
+	t.Fatalf("the part %[2]s has no figure %[1]s", name, part)
 	return report.Figure{}
 }
 
-// benched reads the report of a bench that has nothing else to say.
-func benched(t *testing.T, p *clitest.Process) *report.Report {
+// finish waits until the benchmark ends, checks that it succeeded and printed nothing but
+// its report, and returns the report.
+func finish(t *testing.T, p *clitest.Process) *report.Report {
 	t.Helper()
 	select {
 	case <-p.Ended:
-	case <-time.After(10 * clitest.Patience): // it stops by itself
-		t.Fatalf("it does not end: %s", p.Stderr)
+	case <-time.After(10 * clitest.Patience): // its time limits end it
+		t.Fatalf("the benchmark does not end: %s", p.Stderr)
 	}
 	var r report.Report
 	if err := json.Unmarshal([]byte(p.Stdout.String()), &r); err != nil {
@@ -55,24 +56,39 @@ func benched(t *testing.T, p *clitest.Process) *report.Report {
 	return &r
 }
 
-// The floors of figures.
+// What the floors of figures are.
 const (
 	sdkFloor    = "the same calls of the SDK, no broker"
 	writesFloor = "the same writes to JetStream, no broker"
 )
 
-// secretLike is what looks like a secret access key, or like an nkey's seed.
+// secretLike matches what looks like a secret access key or the seed of an nkey.
 var secretLike = regexp.MustCompile(`[A-Za-z0-9/+]{40}|S[A-Z][A-Z2-7]{56}`)
 
-// TestABenchMeasuresEverything is a small one: each figure is there and makes sense,
-// and what does not depend on the machine holds.
-func TestABenchMeasuresEverything(t *testing.T) {
+// TestDefaultPartsReportAllFigures runs a small benchmark. Each figure must be there, and
+// those that do not depend on the machine must have their exact values.
+func TestDefaultPartsReportAllFigures(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "profiles")
-	left := t.TempDir()
-	p := clitest.Start(t, map[string]string{"TMPDIR": left}, "--json", "--profile", dir,
+	temp := t.TempDir()
+	p := clitest.Start(t, map[string]string{"TMPDIR": temp}, "--json", "--profile", dir,
 		"--leases", "4", "--requesters", "3", "--latency", "5ms", "--live", "100", "--due", "40")
-	r := benched(t, p)
+	r := finish(t, p)
+	checkFigures(t, r)
+	checkExactFigures(t, r)
+	checkFloors(t, r)
+	checkProfiles(t, dir)
+	if r.CPUs < 1 || !strings.HasPrefix(r.Go, "go") || r.Latency != "5ms" || r.Requesters != 3 || r.Where != report.Embedded || r.Durable {
+		t.Errorf("the conditions are %+v", r)
+	}
+	if rest, err := os.ReadDir(temp); err != nil || len(rest) > 0 {
+		t.Errorf("files are left: %v, %v", rest, err)
+	}
+}
+
+// checkFigures checks that each figure of the default parts has a value and a label.
+func checkFigures(t *testing.T, r *report.Report) {
+	t.Helper()
 	for part, names := range map[string]string{
 		"latency": "issue_p50 issue_p99 renew_p50 renew_p99 revoke_p50 revoke_p99 renew_soft_p50 renew_soft_p99 expiry_lag_p50 expiry_lag_p99 " +
 			"issue_calls issue_round_trips renew_calls renew_round_trips revoke_calls revoke_round_trips",
@@ -89,29 +105,46 @@ func TestABenchMeasuresEverything(t *testing.T) {
 				t.Errorf("%s: %+v", part, f)
 			}
 		}
+	}
+	if slices.ContainsFunc(r.Figures, func(f report.Figure) bool { return f.Part == "growth" || f.Part == "day" }) {
+		t.Error("parts that run only if --only names them have run")
+	}
+}
+
+// checkProfiles checks that there are two profiles of each default part.
+func checkProfiles(t *testing.T, dir string) {
+	t.Helper()
+	for _, part := range []string{"latency", "throughput", "renewals", "requesters", "restore", "due", "replicas"} {
 		for _, file := range []string{part + ".cpu.pprof", part + ".allocs.pprof"} {
 			if info, err := os.Stat(filepath.Join(dir, file)); err != nil || info.Size() == 0 {
 				t.Errorf("no profile %s: %v", file, err)
 			}
 		}
 	}
-	if slices.ContainsFunc(r.Figures, func(f report.Figure) bool { return f.Part == "growth" || f.Part == "day" }) {
-		t.Error("what takes long was measured unasked")
-	}
+}
+
+// checkExactFigures checks the figures that count calls and writes.
+func checkExactFigures(t *testing.T, r *report.Report) {
+	t.Helper()
 	for name, want := range map[[2]string]float64{
 		{"latency", "issue_calls"}: 5, {"latency", "revoke_calls"}: 5, {"latency", "renew_calls"}: 1, {"latency", "list_calls"}: 0,
 		{"throughput", "calls"}: 10, {"throughput", "list_calls"}: 0, {"throughput", "issue_writes"}: 5, {"throughput", "revoke_writes"}: 4,
 		{"renewals", "renew_writes"}: 3, {"replicas", "doubled"}: 0,
 	} {
 		if f := figure(t, r, name[0], name[1]); f.Value != want {
-			t.Errorf("%s: %g %s, not %g", name[0], f.Value, f.What, want)
+			t.Errorf("%s: %g %s; want %g", name[0], f.Value, f.What, want)
 		}
 	}
 	for _, name := range []string{"issue_calls", "revoke_calls"} {
 		if f := figure(t, r, "latency", name); f.Floor == nil || *f.Floor != floor.CallsPerLease {
-			t.Errorf("the floor makes other calls: %+v", f)
+			t.Errorf("the floor makes a different number of calls: %+v", f)
 		}
 	}
+}
+
+// checkFloors checks what the figures are compared with.
+func checkFloors(t *testing.T, r *report.Report) {
+	t.Helper()
 	for name, floor := range map[[2]string]string{
 		{"latency", "issue_p50"}: sdkFloor, {"throughput", "issue"}: sdkFloor, {"throughput", "issue_by_writes"}: writesFloor,
 		{"renewals", "renew"}: writesFloor, {"requesters", "issue"}: sdkFloor,
@@ -120,18 +153,12 @@ func TestABenchMeasuresEverything(t *testing.T) {
 			t.Errorf("the floor of %s %s is %q", name[0], name[1], f.FloorWhat)
 		}
 	}
-	if r.CPUs < 1 || !strings.HasPrefix(r.Go, "go") || r.Latency != "5ms" || r.Requesters != 3 || r.Where != "embedded" || r.Durable {
-		t.Errorf("it was measured with %+v", r)
-	}
-	if rest, err := os.ReadDir(left); err != nil || len(rest) > 0 {
-		t.Errorf("it leaves %v behind, %v", rest, err)
-	}
 }
 
-// TestABenchOfADay has two leases an hour.
-func TestABenchOfADay(t *testing.T) {
+// TestPartDay runs a day of two leases an hour.
+func TestPartDay(t *testing.T) {
 	t.Parallel()
-	r := benched(t, clitest.Start(t, nil, "--json", "--only", "day", "--day", "48", "--requesters", "2"))
+	r := finish(t, clitest.Start(t, nil, "--json", "--only", "day", "--day", "48", "--requesters", "2"))
 	for _, name := range []string{"late_cpu", "late_time"} {
 		if f := figure(t, r, "day", name); f.Value <= 0 || f.Floor == nil || *f.Floor <= 0 || f.Bound != "" {
 			t.Errorf("%+v", f)
@@ -142,18 +169,18 @@ func TestABenchOfADay(t *testing.T) {
 	}
 }
 
-// TestABenchOfGrowth measures with one number of leases after another, and draws that.
-func TestABenchOfGrowth(t *testing.T) {
+// TestPartGrowth checks that there are figures and points in the charts for each size.
+func TestPartGrowth(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "made", "pictures")
-	r := benched(t, clitest.Start(t, nil, "--json", "--only", "growth", "--sizes", "100,200", "--svg", dir))
+	dir := filepath.Join(t.TempDir(), "created", "charts")
+	r := finish(t, clitest.Start(t, nil, "--json", "--only", "growth", "--sizes", "100,200", "--svg", dir))
 	var got []string
 	for _, f := range r.Figures {
 		got = append(got, fmt.Sprintf("%d %s %t", f.Leases, f.Name, f.Floor != nil))
-		if f.Part != "growth" || f.Value <= 0 && !strings.HasPrefix(f.Name, "memory") && f.Name != "idle" { // so few leases weigh less than all else
+		if f.Part != "growth" || f.Value <= 0 && !strings.HasPrefix(f.Name, "memory") && f.Name != "idle" { // so few leases are lost in the noise
 			t.Errorf("%+v", f)
 		}
-		if f.Name == "restore_time" && f.What != fmt.Sprintf("until all %d are", f.Leases) {
+		if f.Name == "restore_time" && f.What != fmt.Sprintf("until all %d are loaded", f.Leases) {
 			t.Errorf("%+v", f)
 		}
 	}
@@ -164,7 +191,7 @@ func TestABenchOfGrowth(t *testing.T) {
 		}
 	}
 	if want = append(want, "0 cpu true"); !slices.Equal(got, want) {
-		t.Errorf("it measures %q", got)
+		t.Errorf("the figures are %q", got)
 	}
 	var table strings.Builder
 	if err := r.Print(&table, false); err != nil {
@@ -174,23 +201,24 @@ func TestABenchOfGrowth(t *testing.T) {
 		t.Errorf("the report:\n%s", table.String())
 	}
 	for _, name := range []string{"restore", "memory", "due"} {
-		picture, err := os.ReadFile(filepath.Join(dir, "growth-"+name+".svg"))
+		chart, err := os.ReadFile(filepath.Join(dir, "growth-"+name+".svg"))
 		if err != nil {
 			t.Error(err)
 			continue
 		}
-		if strings.Count(string(picture), `class="p0"`) != 2 || !strings.Contains(string(picture), ">"+r.Machine()+"</text>") {
-			t.Errorf("%s is\n%s", name, picture)
+		if strings.Count(string(chart), `class="p0"`) != 2 || !strings.Contains(string(chart), ">"+r.Machine()+"</text>") {
+			t.Errorf("%s is\n%s", name, chart)
 		}
 	}
 }
 
-// TestABenchOfADurableServerSaysSo, and has the writes as its measure.
-func TestABenchOfADurableServerSaysSo(t *testing.T) {
+// TestDurableIsComparedWithTheWrites checks that the bound of a durable server is that of
+// the flushed writes and not that of the SDK.
+func TestDurableIsComparedWithTheWrites(t *testing.T) {
 	t.Parallel()
 	p := clitest.Start(t, nil, "--durable", "--only", "throughput", "--leases", "4", "--requesters", "3", "--json")
-	r := benched(t, p)
-	if f := figure(t, r, "throughput", "issue_by_writes"); !r.Durable || f.Bound != "≥ 850 or ≥ 0.80 × floor" || f.Holds == nil {
+	r := finish(t, p)
+	if f := figure(t, r, "throughput", "issue_by_writes"); !r.Durable || f.Bound != "≥ 750 or ≥ 0.80 × floor" || f.Holds == nil {
 		t.Errorf("durable: %v, %+v", r.Durable, f)
 	}
 	if f := figure(t, r, "throughput", "issue"); f.Bound != "" {
@@ -198,9 +226,9 @@ func TestABenchOfADurableServerSaysSo(t *testing.T) {
 	}
 }
 
-// TestABenchOfABrokerElsewhere measures one that runs already, and leaves nothing of
-// its own behind there.
-func TestABenchOfABrokerElsewhere(t *testing.T) {
+// TestRunningBroker measures a broker that is already running, and then an embedded one
+// with an AWS endpoint that is already running. No user may be left there.
+func TestRunningBroker(t *testing.T) {
 	sim := iamsim.New(iamsim.Options{})
 	sim.AddGroup("demo")
 	id, secret := sim.AddPrincipal("broker")
@@ -208,36 +236,36 @@ func TestABenchOfABrokerElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = aws.Close() }) // the account goes with the test
+	t.Cleanup(func() { _ = aws.Close() }) // the test ends
 	key := map[string]string{"AWS_ACCESS_KEY_ID": id, "AWS_SECRET_ACCESS_KEY": secret}
-	for name, value := range key { // for the broker in this process
+	for name, value := range key { // for the broker of this process
 		t.Setenv(name, value)
 	}
-	there, err := sandbox.Start(t.Context(), sandbox.Options{NATSListen: "127.0.0.1:0", IAMEndpoint: aws.URL, MinTTL: messages.Duration(time.Second)})
+	running, err := sandbox.Start(t.Context(), sandbox.Options{NATSListen: "127.0.0.1:0", IAMEndpoint: aws.URL, MinTTL: messages.Duration(time.Second)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = there.Close() }) // it goes with the test
-	p := clitest.Start(t, key, "--json", "--server", there.NATS.URL(), "--iam-endpoint", aws.URL, "--leases", "4", "--requesters", "3")
-	r := benched(t, p)
+	t.Cleanup(func() { _ = running.Close() }) // the test ends
+	p := clitest.Start(t, key, "--json", "--server", running.NATS.URL(), "--iam-endpoint", aws.URL, "--leases", "4", "--requesters", "3")
+	r := finish(t, p)
 	var parts []string
 	for _, f := range r.Figures {
 		if !slices.Contains(parts, f.Part) {
 			parts = append(parts, f.Part)
 		}
 		if f.Holds != nil {
-			t.Errorf("a bound of a broker elsewhere: %+v", f)
+			t.Errorf("a bound of a running broker: %+v", f)
 		}
 	}
-	if !slices.Equal(parts, []string{"latency", "throughput", "renewals", "requesters"}) || r.Where != "elsewhere" {
-		t.Errorf("it measures %q of a broker %s", parts, r.Where)
+	if !slices.Equal(parts, []string{"latency", "throughput", "renewals", "requesters"}) || r.Where != report.Elsewhere {
+		t.Errorf("the parts are %q, of a broker %s", parts, r.Where)
 	}
 	if f := figure(t, r, "throughput", "issue"); f.Value <= 0 || f.Floor == nil || *f.Floor <= 0 {
 		t.Errorf("throughput: %+v", f)
 	}
-	here := benched(t, clitest.Start(t, key, "--json", "--only", "throughput", "--iam-endpoint", aws.URL, "--leases", "3", "--requesters", "3"))
-	if f := figure(t, here, "throughput", "calls"); f.Value != 2*floor.CallsPerLease || here.Where != "embedded" {
-		t.Errorf("a broker here, AWS elsewhere: %+v", f)
+	embedded := finish(t, clitest.Start(t, key, "--json", "--only", "throughput", "--iam-endpoint", aws.URL, "--leases", "3", "--requesters", "3"))
+	if f := figure(t, embedded, "throughput", "calls"); f.Value != 2*floor.CallsPerLease || embedded.Where != report.Embedded {
+		t.Errorf("an embedded broker with a running AWS: %+v", f)
 	}
 	if n := sim.UserCount(); n != 0 {
 		t.Errorf("%d users are left in AWS", n)

@@ -1,4 +1,4 @@
-// Command lessor-bench measures a broker, beside the same work without one.
+// Command lessor-bench measures a broker, and beside it the same work without a broker.
 package main
 
 import "github.com/lessorhq/lessor/cmd/internal/cli"

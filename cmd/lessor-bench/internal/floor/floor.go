@@ -1,3 +1,5 @@
+// Package floor is the floor of what AWS costs: the calls that a lease needs, made by the
+// AWS SDK in a bare loop.
 package floor
 
 import (
@@ -20,21 +22,25 @@ import (
 	"github.com/lessorhq/lessor/provider/awsiam"
 )
 
-// Floor makes and removes users by the calls that a lease needs, and nothing
-// else: the AWS SDK in a bare loop.
+// Floor creates and deletes users with the calls that a lease needs and no others.
 type Floor struct {
 	iam        *iam.Client
 	definition messages.DynamicSecret
 	users      atomic.Int64
 }
 
-// User is a user that the floor has made.
-type User struct{ Name, key string }
+// User is a user that the floor has created.
+type User struct {
+	Name string
+	key  string // the access key's ID
+}
 
-// CallsPerLease is what AWS can't do without: to make the user of the sample, with a
-// group, a managed and an inline policy, and a key; and as many to remove it.
+// CallsPerLease is how many calls create the user of the demo's definition, with a group,
+// a managed and an inline policy and a key. As many delete it.
 const CallsPerLease = 5
 
+// New returns a floor that calls the IAM endpoint of the options, with their credentials
+// or, without any, those of the SDK.
 func New(ctx context.Context, o awsiam.Options) (*Floor, error) {
 	d, err := sandbox.Demo()
 	if err != nil {
@@ -57,14 +63,14 @@ func New(ctx context.Context, o awsiam.Options) (*Floor, error) {
 	}, nil
 }
 
-// policy is an inline policy as long as a lease's with hard expiry.
+// policy is an inline policy of about the length of a lease's with hard expiry.
 const policy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::demo/*"},` +
 	`{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"2099-01-01T00:00:00Z"}}}]}`
 
 // policyName is the name of the inline policy.
 const policyName = "bench"
 
-// Create makes a user: first it, then everything else at once.
+// Create creates a user. The calls after CreateUser are made at the same time.
 func (f *Floor) Create(ctx context.Context) (User, error) {
 	u := User{Name: fmt.Sprintf("bench-%d", f.users.Add(1))}
 	name := aws.String(u.Name)
@@ -96,7 +102,8 @@ func (f *Floor) Create(ctx context.Context) (User, error) {
 	return u, err
 }
 
-// PutPolicy is also all that AWS needs for a renewal with hard expiry.
+// PutPolicy puts the inline policy of a user. It is the only call of a renewal with hard
+// expiry.
 func (f *Floor) PutPolicy(ctx context.Context, user string) error {
 	_, err := f.iam.PutUserPolicy(ctx, &iam.PutUserPolicyInput{
 		UserName: aws.String(user), PolicyName: aws.String(policyName), PolicyDocument: aws.String(policy),
@@ -104,8 +111,8 @@ func (f *Floor) PutPolicy(ctx context.Context, user string) error {
 	return err
 }
 
-// Remove removes a user: everything else at once, then it.
-func (f *Floor) Remove(ctx context.Context, u User) error {
+// Delete deletes a user. The calls before DeleteUser are made at the same time.
+func (f *Floor) Delete(ctx context.Context, u User) error {
 	name := aws.String(u.Name)
 	rest, all := errgroup.WithContext(ctx)
 	rest.Go(func() error {
@@ -131,20 +138,20 @@ func (f *Floor) Remove(ctx context.Context, u User) error {
 	return err
 }
 
-// Run makes n users, or as many as can be begun in time, and removes them. A nil floor
-// has nothing to run.
-func (f *Floor) Run(ctx context.Context, within time.Duration, n, atOnce int) (made, removed timing.Run, err error) {
+// Run creates n users, atOnce of them at a time, and deletes them. After the time limit it
+// creates no more; 0 is no limit. A nil floor does nothing.
+func (f *Floor) Run(ctx context.Context, limit time.Duration, n, atOnce int) (created, deleted timing.Run, err error) {
 	if f == nil {
-		return made, removed, nil
+		return created, deleted, nil
 	}
 	users := make([]User, n)
-	made, err = timing.RepeatWithin(ctx, within, n, atOnce, func(ctx context.Context, i int) (err error) {
+	created, err = timing.RepeatWithin(ctx, limit, n, atOnce, func(ctx context.Context, i int) (err error) {
 		users[i], err = f.Create(ctx)
 		return err
 	})
 	if err != nil {
-		return made, removed, err
+		return created, deleted, err
 	}
-	removed, err = timing.Repeat(ctx, len(made.Each), atOnce, func(ctx context.Context, i int) error { return f.Remove(ctx, users[i]) })
-	return made, removed, err
+	deleted, err = timing.Repeat(ctx, len(created.Each), atOnce, func(ctx context.Context, i int) error { return f.Delete(ctx, users[i]) })
+	return created, deleted, err
 }

@@ -15,11 +15,12 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// mostPublishing is how long it may take until all messages are out that revoke leases
-// which fall due in the same second.
-const mostPublishing = 5 * time.Second
+// maxPublishing is the bound of the time until the reminders of all leases that are due in
+// the same second are published.
+const maxPublishing = 5 * time.Second
 
-// measureDue has many leases fall due at once.
+// measureDue measures how the scheduler publishes the reminders of many leases that are
+// due in the same second.
 func (b *bench) measureDue(ctx context.Context) error {
 	node, err := world.StartNode(ctx, b.Durable)
 	if err != nil {
@@ -31,11 +32,11 @@ func (b *bench) measureDue(ctx context.Context) error {
 		return err
 	}
 	defer w.Close()
-	const in = 2 * time.Hour
-	if err := b.fill(ctx, w, b.Due, time.Now().Add(in)); err != nil {
+	const ttl = 2 * time.Hour
+	if err := b.fill(ctx, w, b.Due, time.Now().Add(ttl)); err != nil {
 		return err
 	}
-	b.tell("the broker learns of them")
+	b.show("the broker reads them")
 	if err := poll.Until(ctx, world.Poll, func() (bool, error) { return w.Broker.Scheduler.Leases() >= b.Due, nil }); err != nil {
 		return err
 	}
@@ -43,34 +44,31 @@ func (b *bench) measureDue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lags, err := b.fallDue(ctx, w, in)
+	lags, err := b.expireAll(ctx, w, ttl)
 	if err != nil {
 		return err
 	}
 	const bare = "publishing as many, no broker"
 	last := lags.Quantile(1)
-	lag := times(lags, "lag", "lag of the messages", nil, report.Bound{})
-	b.add(
-		report.Figure{Name: "published", What: fmt.Sprintf("until all messages that revoke %d leases are out", b.Due), Value: timing.Milliseconds(last), Unit: "ms"}.
-			WithFloor(timing.Milliseconds(floor.Took), bare).WithBound(report.AtMost(timing.Milliseconds(mostPublishing)).If(b.Due <= DefaultLeases)),
-		lag[0], lag[1],
-		report.Figure{Name: "published_rate", What: "messages", Value: float64(b.Due) / last.Seconds(), Unit: "/s"}.
-			WithFloor(floor.Rate(), bare),
-	)
+	b.add(report.Figure{Name: "published", What: fmt.Sprintf("until the reminders of %d leases are published", b.Due), Value: timing.Milliseconds(last), Unit: "ms"}.
+		WithFloor(timing.Milliseconds(floor.Took), bare).WithBound(report.AtMost(timing.Milliseconds(maxPublishing)).If(b.Due <= DefaultLeases)))
+	b.add(timeFigures(lags, "lag", "lag of the reminders", nil, report.Bound{})...)
+	b.add(report.Figure{Name: "published_rate", What: "reminders published", Value: float64(b.Due) / last.Seconds(), Unit: "/s"}.
+		WithFloor(floor.Rate(), bare))
 	return nil
 }
 
-// fallDue moves the broker's clock and listens until there is a message for each lease.
-// The workers are at it meanwhile.
-func (b *bench) fallDue(ctx context.Context, w *world.World, in time.Duration) (timing.Run, error) {
-	b.tell("%d leases are due", b.Due)
+// expireAll advances the broker's clock by the TTL of the leases and waits until there is a
+// reminder for each of them. The workers process them meanwhile.
+func (b *bench) expireAll(ctx context.Context, w *world.World, ttl time.Duration) (timing.Run, error) {
+	b.show("%d leases are due", b.Due)
 	nc, err := w.Options.Connect(nats.Name("lessor bench listener"))
 	if err != nil {
 		return timing.Run{}, err
 	}
 	defer nc.Close()
-	h := listener{seen: make(map[string]struct{}, b.Due), want: b.Due, all: make(chan struct{})}
-	sub, err := nc.Subscribe(w.NS.VerbFilter(messages.VerbRevoke), h.hear)
+	l := lagRecorder{seen: make(map[string]struct{}, b.Due), want: b.Due, complete: make(chan struct{})}
+	sub, err := nc.Subscribe(w.NS.VerbFilter(messages.VerbRevoke), l.record)
 	if err != nil {
 		return timing.Run{}, err
 	}
@@ -80,41 +78,41 @@ func (b *bench) fallDue(ctx context.Context, w *world.World, in time.Duration) (
 	if err := nc.FlushWithContext(ctx); err != nil {
 		return timing.Run{}, err
 	}
-	h.begun = time.Now()
-	w.Ahead.Store(int64(in))
+	l.begin = time.Now()
+	w.Ahead.Store(int64(ttl))
 	select {
-	case <-h.all:
-		return timing.Run{Took: time.Since(h.begun), Each: h.lags}, nil
+	case <-l.complete:
+		return timing.Run{Took: time.Since(l.begin), Each: l.lags}, nil
 	case <-ctx.Done():
-		return timing.Run{}, fmt.Errorf("%d of %d messages: %w", h.count(), b.Due, ctx.Err())
+		return timing.Run{}, fmt.Errorf("%d of %d reminders: %w", l.count(), b.Due, ctx.Err())
 	}
 }
 
-// listener notes when the first message of each subject comes.
-type listener struct {
-	begun time.Time
-	want  int
-	all   chan struct{}
+// lagRecorder records when the first message on each subject arrives.
+type lagRecorder struct {
+	begin    time.Time
+	want     int           // subjects
+	complete chan struct{} // closed when that many have a message
 
 	mu   sync.Mutex
-	seen map[string]struct{}
+	seen map[string]struct{} // the subjects
 	lags []time.Duration
 }
 
-func (h *listener) hear(m *nats.Msg) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if _, again := h.seen[m.Subject]; again {
+func (l *lagRecorder) record(m *nats.Msg) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, again := l.seen[m.Subject]; again {
 		return
 	}
-	h.seen[m.Subject] = struct{}{}
-	if h.lags = append(h.lags, time.Since(h.begun)); len(h.lags) == h.want {
-		close(h.all)
+	l.seen[m.Subject] = struct{}{}
+	if l.lags = append(l.lags, time.Since(l.begin)); len(l.lags) == l.want {
+		close(l.complete)
 	}
 }
 
-func (h *listener) count() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.lags)
+func (l *lagRecorder) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.lags)
 }

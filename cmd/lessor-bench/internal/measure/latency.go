@@ -12,25 +12,25 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// How often each is measured at most, one after another.
+// The most operations that are measured one after another.
 const (
 	singleLeases = 15
-	softRenewals = 200 // where AWS is not asked
+	softRenewals = 200 // without a call to AWS
 )
 
-// singly is how many leases there are one after another.
-func (b *bench) singly() int { return min(singleLeases, b.Leases) }
+// singles returns how many leases are measured one after another.
+func (b *bench) singles() int { return min(singleLeases, b.Leases) }
 
-// Bounds of latency, in round trips to AWS.
+// Bounds of latency.
 const (
-	mostTrips      = 2.2 // of an issue, and of a revocation
-	mostRenewTrips = 1.2
-	mostRenewMS    = 5 // where AWS is not asked
+	maxTrips      = 2.2 // round trips to AWS of an issue, and of a revocation
+	maxRenewTrips = 1.2
+	maxSoftRenew  = 5 // milliseconds, without a call to AWS
 )
 
 // measureLatency measures one lease after another.
 func (b *bench) measureLatency(ctx context.Context) error {
-	w, err := b.world(ctx, world.Config{Latency: b.Latency, Log: true, Leases: b.singly()})
+	w, err := b.world(ctx, world.Config{Latency: b.Latency, LogCalls: true, Leases: b.singles()})
 	if err != nil {
 		return err
 	}
@@ -48,91 +48,102 @@ func (b *bench) measureLatency(ctx context.Context) error {
 	if err := b.latencySoft(ctx, w); err != nil {
 		return err
 	}
-	return b.expiry(ctx, w)
+	return b.expiryLag(ctx, w)
 }
 
-// latencyFloors are the floors of the three; nil where they could not be measured.
+// latencyFloors are the floors of the three operations; nil if AWS can't be reached.
 type latencyFloors struct {
 	issue, renew, revoke *timing.Run
-	calls                float64 // to make a user, as to remove it
+	calls                float64 // to create a user; as many delete it
 }
 
 func (b *bench) latencyFloor(ctx context.Context, w *world.World) (l latencyFloors, err error) {
 	if w.Floor == nil {
 		return l, nil
 	}
-	b.tell("the floor")
+	b.show("the floor")
 	before := w.SimulatedCalls()
-	made, removed, err := w.Floor.Run(ctx, 0, b.singly(), 1)
+	created, deleted, err := w.Floor.Run(ctx, 0, b.singles(), 1)
 	if err != nil {
 		return l, err
 	}
-	l.calls = float64(w.SimulatedCalls()-before) / float64(2*b.singly())
+	l.calls = float64(w.SimulatedCalls()-before) / float64(2*b.singles())
 	u, err := w.Floor.Create(ctx)
 	if err != nil {
 		return l, err
 	}
-	renewed, err := timing.Repeat(ctx, b.singly(), 1, func(ctx context.Context, _ int) error { return w.Floor.PutPolicy(ctx, u.Name) })
+	extended, err := timing.Repeat(ctx, b.singles(), 1, func(ctx context.Context, _ int) error { return w.Floor.PutPolicy(ctx, u.Name) })
 	if err != nil {
 		return l, err
 	}
-	l.issue, l.renew, l.revoke = &made, &renewed, &removed
-	return l, w.Floor.Remove(ctx, u)
+	l.issue, l.renew, l.revoke = &created, &extended, &deleted
+	return l, w.Floor.Delete(ctx, u)
 }
 
-// latencyHard measures leases whose end AWS enforces, and what they ask of AWS.
+// latencyHard measures leases with hard expiry, and their calls to AWS.
 func (b *bench) latencyHard(ctx context.Context, w *world.World, floor latencyFloors) error {
-	b.tell("issue, renew, revoke")
-	leases := world.Leases{Names: make([]string, b.singly())}
-	issue, issued, err := b.singles(ctx, w, func(ctx context.Context, i int) (err error) {
-		leases.Names[i], err = w.Issue(ctx, w.Hard, "{}")
+	b.show("issue, renew, revoke")
+	leases := make([]string, b.singles())
+	issue, issueCalls, err := b.oneByOne(ctx, w, func(ctx context.Context, i int) (err error) {
+		leases[i], err = w.Issue(ctx, w.Hard, "{}")
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	renew, renewed, err := b.singles(ctx, w, func(ctx context.Context, i int) error { return w.Renew(ctx, leases.Names[i]) })
+	renew, renewCalls, err := b.oneByOne(ctx, w, func(ctx context.Context, i int) error { return w.Renew(ctx, leases[i]) })
 	if err != nil {
 		return err
 	}
-	revoke, revoked, err := b.singles(ctx, w, func(ctx context.Context, i int) error { return w.Revoke(ctx, leases.Names[i]) })
+	revoke, revokeCalls, err := b.oneByOne(ctx, w, func(ctx context.Context, i int) error { return w.Revoke(ctx, leases[i]) })
 	if err != nil {
 		return err
 	}
-	slow := w.Sim != nil && b.Latency > 0
-	b.add(times(issue, "issue", "issue", floor.issue, report.AtMost(mostTrips*timing.Milliseconds(b.Latency)).If(slow))...)
-	b.add(times(renew, "renew", "renew, with hard expiry", floor.renew, report.AtMost(mostRenewTrips*timing.Milliseconds(b.Latency)).If(slow))...)
-	b.add(times(revoke, "revoke", "revoke", floor.revoke, report.AtMost(mostTrips*timing.Milliseconds(b.Latency)).If(slow))...)
+	simulated := w.Sim != nil && b.Latency > 0
+	trips := func(most float64) report.Bound {
+		return report.AtMost(most * timing.Milliseconds(b.Latency)).If(simulated)
+	}
+	b.add(timeFigures(issue, "issue", "issue", floor.issue, trips(maxTrips))...)
+	b.add(timeFigures(renew, "renew", "renew, with hard expiry", floor.renew, trips(maxRenewTrips))...)
+	b.add(timeFigures(revoke, "revoke", "revoke", floor.revoke, trips(maxTrips))...)
 	if w.Sim == nil {
 		return nil
 	}
-	b.add(issued.figures("issue", "to issue a lease", floor.calls, 2)...)
-	b.add(renewed.figures("renew", "to renew one, with hard expiry", 1, 1)...)
-	b.add(revoked.figures("revoke", "to revoke one", floor.calls, 2)...)
-	b.add(report.Figure{Name: "list_calls", What: "calls that list or look, for all of them", Value: float64(issued.looks + renewed.looks + revoked.looks)}.
-		WithFloor(0, "AWS can do without").WithBound(report.Exactly(0)))
+	b.add(issueCalls.figures("issue", "to issue a lease", floor.calls, 2)...)
+	b.add(renewCalls.figures("renew", "to renew one, with hard expiry", 1, 1)...)
+	b.add(revokeCalls.figures("revoke", "to revoke one", floor.calls, 2)...)
+	b.add(listFigure(issueCalls.lists + renewCalls.lists + revokeCalls.lists))
 	return nil
 }
 
-// cost is what things asked of AWS.
-type cost struct {
-	calls float64 // of each
-	trips int     // round trips, at most
-	looks int     // calls that list or look, of all
+// listFigure is the number of List and Get calls of all leases of a part.
+func listFigure(calls int) report.Figure {
+	return report.Figure{Name: "list_calls", What: "List and Get calls, for all of them", Value: float64(calls)}.
+		WithFloor(0, "none are needed").WithBound(report.Exactly(0))
 }
 
-func (c cost) figures(name, what string, calls, trips float64) []report.Figure {
+// fewestCalls is what the floor of a number of calls is.
+const fewestCalls = "the fewest that AWS needs"
+
+// callCost is the calls to AWS of an operation.
+type callCost struct {
+	calls float64 // on average
+	trips int     // calls that followed one another, at most
+	lists int     // List and Get calls, of all operations
+}
+
+func (c callCost) figures(name, what string, calls, trips float64) []report.Figure {
 	return []report.Figure{
-		report.Figure{Name: name + "_calls", What: "calls to AWS " + what, Value: c.calls}.WithFloor(calls, "AWS can't do without").WithBound(report.Exactly(calls)),
+		report.Figure{Name: name + "_calls", What: "calls to AWS " + what, Value: c.calls}.WithFloor(calls, fewestCalls).WithBound(report.Exactly(calls)),
 		report.Figure{Name: name + "_round_trips", What: "of which one after another", Value: float64(c.trips)}.
-			WithFloor(trips, "AWS can't do without").WithBound(report.Exactly(trips)),
+			WithFloor(trips, fewestCalls).WithBound(report.Exactly(trips)),
 	}
 }
 
-// singles does one thing after another and looks at what each asks of AWS.
-func (b *bench) singles(ctx context.Context, w *world.World, do func(context.Context, int) error) (run timing.Run, cost cost, err error) {
+// oneByOne calls do for one lease after another and counts the calls to AWS of each.
+func (b *bench) oneByOne(ctx context.Context, w *world.World, do func(context.Context, int) error) (run timing.Run, cost callCost, err error) {
 	w.Calls.Take()
-	for i := range b.singly() {
+	for i := range b.singles() {
 		if w.Sim != nil {
 			w.Sim.ResetCalls()
 		}
@@ -148,12 +159,12 @@ func (b *bench) singles(ctx context.Context, w *world.World, do func(context.Con
 			cost.trips = max(cost.trips, iamsim.Depth(w.Sim.Calls()))
 		}
 	}
-	calls, looks, _ := w.Calls.Take()
-	cost.calls, cost.looks = float64(calls)/float64(b.singly()), looks
+	calls, lists, _ := w.Calls.Take()
+	cost.calls, cost.lists = float64(calls)/float64(b.singles()), lists
 	return run, cost, nil
 }
 
-// latencySoft measures renewals of which AWS is not told.
+// latencySoft measures renewals without hard expiry, which make no call to AWS.
 func (b *bench) latencySoft(ctx context.Context, w *world.World) error {
 	if w.Soft == "" {
 		return nil
@@ -166,33 +177,32 @@ func (b *bench) latencySoft(ctx context.Context, w *world.World) error {
 	if err != nil {
 		return err
 	}
-	b.add(times(renew, "renew_soft", "renew, without hard expiry", nil, report.AtMost(mostRenewMS).If(!w.Away))...)
+	b.add(timeFigures(renew, "renew_soft", "renew, without hard expiry", nil, report.AtMost(maxSoftRenew).If(!w.Remote))...)
 	return w.Revoke(ctx, lease)
 }
 
-// expiry measures how late leases end that nobody revokes.
-func (b *bench) expiry(ctx context.Context, w *world.World) error {
-	if w.Away {
-		return nil // how late a lease ended, only its broker knows
+// expiryLag measures how late leases end that expire. A remote broker does not report it.
+func (b *bench) expiryLag(ctx context.Context, w *world.World) error {
+	if w.Remote {
+		return nil
 	}
-	b.tell("leases expire")
+	b.show("leases expire")
 	const ttl = 2 * time.Second
-	_, _, err := w.IssueMany(ctx, 0, b.singly(), b.Requesters, w.Hard, fmt.Sprintf(`{"ttl":%q}`, messages.Duration(ttl)))
+	_, _, err := w.IssueMany(ctx, 0, b.singles(), b.Requesters, w.Hard, fmt.Sprintf(`{"ttl":%q}`, messages.Duration(ttl)))
 	if err != nil {
 		return err
 	}
 	lag := timing.Run{Took: ttl}
-	for range b.singly() {
+	for range b.singles() {
 		select {
-		case late := <-w.Late.Lags:
+		case late := <-w.ExpiryLags():
 			lag.Each = append(lag.Each, late)
 		case <-ctx.Done():
 			return fmt.Errorf("leases do not expire: %w", ctx.Err())
 		}
 	}
-	floor := timing.Run{Each: []time.Duration{2 * b.Latency}}
-	for _, f := range times(lag, "expiry_lag", "from a lease's end to its user's", nil, report.Bound{}) {
-		b.add(f.WithFloorIf(w.Sim != nil, timing.Milliseconds(floor.Quantile(1)), "two round trips to AWS"))
+	for _, f := range timeFigures(lag, "expiry_lag", "from a lease's expiry to its deletion", nil, report.Bound{}) {
+		b.add(f.WithFloorIf(w.Sim != nil, timing.Milliseconds(2*b.Latency), "two round trips to AWS"))
 	}
 	return nil
 }

@@ -1,3 +1,4 @@
+// Package measure is the parts of the benchmark, and how they are run.
 package measure
 
 import (
@@ -5,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
-	"runtime/pprof"
 	"slices"
 	"time"
 
@@ -17,122 +16,91 @@ import (
 	"github.com/lessorhq/lessor/cmd/lessor-bench/internal/world"
 )
 
-// Run measures, and prints what came of it.
-func Run(ctx context.Context, env *cli.Environment, b *Settings) error {
-	if b.Profiles != "" {
-		if err := os.MkdirAll(b.Profiles, 0o700); err != nil {
+// Run runs the parts and prints the report. It returns an error if a part fails, or if
+// bounds are to be checked and one of them is not met.
+func Run(ctx context.Context, env *cli.Environment, s *Settings) error {
+	if s.ProfileFolder != "" {
+		if err := os.MkdirAll(s.ProfileFolder, 0o700); err != nil {
 			return fmt.Errorf("--profile: %w", err)
 		}
 	}
-	if b.Pictures != "" {
-		if err := os.MkdirAll(b.Pictures, 0o755); err != nil { // #nosec G301 -- pictures are for everybody to see
+	if s.ChartFolder != "" {
+		if err := os.MkdirAll(s.ChartFolder, 0o755); err != nil { // #nosec G301 -- the charts have no secrets
 			return fmt.Errorf("--svg: %w", err)
 		}
 	}
-	m := &bench{Settings: b, env: env, progress: env.Progress(), report: newReport(b)}
-	err := m.measure(ctx)
-	m.progress.Clear()
+	b := &bench{Settings: s, env: env, progress: env.Progress(), report: newReport(s)}
+	err := b.runParts(ctx)
+	b.progress.Clear()
 	if ctx.Err() != nil {
-		return errors.New("the bench was interrupted")
+		return errors.New("the benchmark was interrupted")
 	}
 	if err != nil {
 		return err
 	}
-	if err := m.report.Print(env.Stdout, b.JSON); err != nil {
+	if err := b.report.Print(env.Stdout, s.JSON); err != nil {
 		return err
 	}
-	if b.Check {
-		return m.report.Err()
+	if s.CheckBounds {
+		return b.report.Err()
 	}
 	return nil
 }
 
-// bench is one run.
+// bench is one run of the benchmark.
 type bench struct {
 	*Settings
 	env      *cli.Environment
 	progress *cli.Progress
 	report   *report.Report
-	part     string // that runs
+	part     string // the name of the part that is running
 }
 
-// measure runs the parts.
-func (b *bench) measure(ctx context.Context) error {
-	begun := time.Now()
+func (b *bench) runParts(ctx context.Context) error {
+	begin := time.Now()
 	for _, p := range parts {
 		if !slices.Contains(b.Only, p.name) {
 			continue
 		}
-		if err := b.measurePart(ctx, p); err != nil {
-			return fmt.Errorf("the part %s of the bench: %w", p.name, err)
+		if err := b.runPart(ctx, p); err != nil {
+			return fmt.Errorf("the part %s of the benchmark: %w", p.name, err)
 		}
 	}
-	b.report.Finish(time.Since(begun))
+	b.report.Finish(time.Since(begin))
 	return nil
 }
 
-func (b *bench) measurePart(ctx context.Context, p part) error {
+func (b *bench) runPart(ctx context.Context, p part) error {
 	ctx, cancel := context.WithTimeout(ctx, p.limit)
 	defer cancel()
 	b.part = p.name
-	b.tell("starting")
-	runtime.GC() // of the part before
-	stop, err := b.profile(p.name)
+	b.show("starting")
+	runtime.GC() // collects what the part before has left
+	stopProfile, err := b.startProfile(p.name)
 	if err != nil {
 		return err
 	}
-	begun, used := time.Now(), timing.CPUTime()
+	begin, used := time.Now(), timing.CPUTime()
 	err = p.run(b, ctx)
-	took, busy := time.Since(begun), timing.CPUTime()-used
-	if err := stop(); err != nil {
+	took, busy := time.Since(begin), timing.CPUTime()-used
+	if err := stopProfile(); err != nil {
 		return err
 	}
 	if err == nil && used >= 0 {
-		b.add(report.Figure{Name: "cpu", What: "CPUs that this process kept busy", Value: busy.Seconds() / took.Seconds(), Unit: "CPUs"}.
-			WithFloor(float64(runtime.NumCPU()), "there are"))
+		b.add(report.Figure{Name: "cpu", What: "CPUs that this process used", Value: busy.Seconds() / took.Seconds(), Unit: "CPUs"}.
+			WithFloor(float64(runtime.NumCPU()), "CPUs of this machine"))
 	}
 	return err
 }
 
-// profile begins a CPU profile of a part; what it returns ends that, and writes down
-// what has been allocated so far.
-func (b *bench) profile(part string) (stop func() error, err error) {
-	if b.Profiles == "" {
-		return func() error { return nil }, nil
-	}
-	cpu, err := os.Create(filepath.Join(b.Profiles, part+".cpu.pprof"))
-	if err != nil {
-		return nil, fmt.Errorf("--profile: %w", err)
-	}
-	if err := pprof.StartCPUProfile(cpu); err != nil {
-		_ = cpu.Close() // there is nothing in it
-		return nil, fmt.Errorf("--profile: %w", err)
-	}
-	return func() error {
-		pprof.StopCPUProfile()
-		if err := cpu.Close(); err != nil {
-			return fmt.Errorf("--profile: %w", err)
-		}
-		allocs, err := os.Create(filepath.Join(b.Profiles, part+".allocs.pprof"))
-		if err != nil {
-			return fmt.Errorf("--profile: %w", err)
-		}
-		err = pprof.Lookup("allocs").WriteTo(allocs, 0)
-		if closing := allocs.Close(); err == nil {
-			err = closing
-		}
-		return err
-	}, nil
-}
-
-// tell shows a person how far it is.
-func (b *bench) tell(format string, args ...any) {
+// show shows how far the part is.
+func (b *bench) show(format string, args ...any) {
 	b.progress.Show("%s: %s", b.part, fmt.Sprintf(format, args...))
 }
 
 // world starts what a part measures.
-func (b *bench) world(ctx context.Context, n world.Config) (*world.World, error) {
-	n.Timeout, n.Durable, n.Endpoint, n.Rate = b.Timeout, b.Durable, b.IAMEndpoint, b.Rate
+func (b *bench) world(ctx context.Context, c world.Config) (*world.World, error) {
+	c.Timeout, c.Durable, c.Endpoint, c.Rate = b.Timeout, b.Durable, b.IAMEndpoint, b.Rate
 	if b.remote() {
 		ns, err := b.Namespace()
 		if err != nil {
@@ -142,9 +110,9 @@ func (b *bench) world(ctx context.Context, n world.Config) (*world.World, error)
 		if err != nil {
 			return nil, err
 		}
-		n.Remote = &world.Remote{Conn: nc, NS: ns, Identity: b.Identity, Secret: b.Secret, Soft: b.Soft}
+		c.Remote = &world.Remote{Conn: nc, NS: ns, Identity: b.Identity, Secret: b.Secret, Soft: b.SoftSecret}
 	}
-	w, err := world.Start(ctx, n)
+	w, err := world.Start(ctx, c)
 	if err == nil {
 		if durable, known := w.Durable(); known {
 			b.report.Durable = durable
@@ -153,12 +121,12 @@ func (b *bench) world(ctx context.Context, n world.Config) (*world.World, error)
 	return w, err
 }
 
-// fill writes the records of many live leases.
+// fill writes the records of n live leases.
 func (b *bench) fill(ctx context.Context, w *world.World, n int, expires time.Time) error {
-	return w.Fill(ctx, n, expires, func(written int) { b.tell("writing %d of %d leases", written, n) })
+	return w.Fill(ctx, n, expires, func(written int) { b.show("writing %d of %d leases", written, n) })
 }
 
-// add notes figures of the part that runs.
+// add adds figures of the part that is running to the report.
 func (b *bench) add(figures ...report.Figure) {
 	for _, f := range figures {
 		f.Part = b.part
@@ -166,13 +134,13 @@ func (b *bench) add(figures ...report.Figure) {
 	}
 }
 
-func newReport(b *Settings) *report.Report {
+func newReport(s *Settings) *report.Report {
 	r := &report.Report{
 		Version: cli.Version(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0),
-		Where: "embedded", Durable: b.Durable, Latency: b.Latency.String(), Rate: b.Rate, Requesters: b.Requesters,
+		Where: report.Embedded, Durable: s.Durable, Latency: s.Latency.String(), Rate: s.Rate, Requesters: s.Requesters,
 	}
-	if b.remote() {
-		r.Where = "elsewhere"
+	if s.remote() {
+		r.Where = report.Elsewhere
 	}
 	return r
 }

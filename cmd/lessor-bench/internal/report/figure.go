@@ -5,22 +5,22 @@ import (
 	"strconv"
 )
 
-// Figure is something that was measured, its floor, and the bound it has.
+// Figure is a measured value, with its floor and its bound, if it has them.
 type Figure struct {
 	Part      string   `json:"part"`
-	Leases    int      `json:"leases,omitempty"` // that there are, where a part measures with several numbers of them
+	Leases    int      `json:"leases,omitempty"` // live leases, if a part measures with several numbers of them
 	Name      string   `json:"name"`
 	What      string   `json:"what"`
 	Value     float64  `json:"value"`
 	Unit      string   `json:"unit,omitempty"`
-	Floor     *float64 `json:"floor,omitempty"` // what could be had at best
+	Floor     *float64 `json:"floor,omitempty"` // the value of the same work without a broker
 	FloorWhat string   `json:"floor_what,omitempty"`
-	Ratio     *float64 `json:"ratio,omitempty"` // of the value to the floor
+	Ratio     *float64 `json:"ratio,omitempty"` // value / floor
 	Bound     string   `json:"bound,omitempty"`
-	Holds     *bool    `json:"holds,omitempty"` // the bound; absent: there is none
+	Holds     *bool    `json:"holds,omitempty"` // whether the value meets the bound; nil: no bound
 }
 
-// WithFloor puts a floor to a figure.
+// WithFloor returns the figure with a floor. The ratio is nil if the floor is 0.
 func (f Figure) WithFloor(floor float64, what string) Figure {
 	f.Floor, f.FloorWhat = &floor, what
 	if floor != 0 {
@@ -30,7 +30,7 @@ func (f Figure) WithFloor(floor float64, what string) Figure {
 	return f
 }
 
-// WithFloorIf is beside where the floor could be measured.
+// WithFloorIf returns the figure with a floor if that was measured, or as it is.
 func (f Figure) WithFloorIf(measured bool, floor float64, what string) Figure {
 	if !measured {
 		return f
@@ -38,7 +38,8 @@ func (f Figure) WithFloorIf(measured bool, floor float64, what string) Figure {
 	return f.WithFloor(floor, what)
 }
 
-// WithBound puts a bound to a figure.
+// WithBound returns the figure with a bound, which is checked against the value and the
+// ratio.
 func (f Figure) WithBound(b Bound) Figure {
 	if b.holds == nil {
 		return f
@@ -48,40 +49,45 @@ func (f Figure) WithBound(b Bound) Figure {
 	return f
 }
 
-// Bound is what a figure must keep to. The zero value is no bound.
+// Bound is a condition that a figure should meet. The zero value is no bound.
 type Bound struct {
 	text  string
 	holds func(Figure) bool
 }
 
+// AtMost is met by values up to the limit.
 func AtMost(limit float64) Bound {
 	return Bound{"≤ " + Number(limit), func(f Figure) bool { return f.Value <= limit }}
 }
 
+// AtLeast is met by values from the limit on.
 func AtLeast(limit float64) Bound {
 	return Bound{"≥ " + Number(limit), func(f Figure) bool { return f.Value >= limit }}
 }
 
+// Exactly is met by the limit only.
 func Exactly(limit float64) Bound {
 	return Bound{"= " + Number(limit), func(f Figure) bool { return f.Value == limit }}
 }
 
-// RatioAtLeast is a bound of a figure that has a floor.
+// RatioAtLeast is met by a ratio from the limit on. A figure without a ratio does not
+// meet it.
 func RatioAtLeast(limit float64) Bound {
 	return Bound{"≥ " + Number(limit) + " × floor", func(f Figure) bool { return f.Ratio != nil && *f.Ratio >= limit }}
 }
 
-// RatioAtMost is a bound of a figure that has a floor.
+// RatioAtMost is met by a ratio up to the limit. A figure without a ratio does not meet
+// it.
 func RatioAtMost(limit float64) Bound {
 	return Bound{"≤ " + Number(limit) + " × floor", func(f Figure) bool { return f.Ratio != nil && *f.Ratio <= limit }}
 }
 
-// Or holds where one of two bounds does.
+// Or is met if one of the two bounds is.
 func (b Bound) Or(other Bound) Bound {
 	return Bound{b.text + " or " + other.text, func(f Figure) bool { return b.holds(f) || other.holds(f) }}
 }
 
-// If is the bound under a condition, and else none.
+// If returns the bound if the condition is true, or none.
 func (b Bound) If(condition bool) Bound {
 	if !condition {
 		return Bound{}
@@ -89,7 +95,8 @@ func (b Bound) If(condition bool) Bound {
 	return b
 }
 
-// Number is a number with three or four digits that mean something.
+// Number formats a number with two decimals below 100, one below 1,000, and none above or
+// if it is whole.
 func Number(v float64) string {
 	switch a := math.Abs(v); {
 	case v == math.Trunc(v) && a < 1e9:

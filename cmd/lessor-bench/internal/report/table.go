@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 )
 
-// table is the report for a person.
+// table is the report as text.
 func (r *Report) table() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -29,12 +29,12 @@ func (r *Report) table() string {
 		}
 		fmt.Fprintf(w, "  %s\t%s %s\t%s\t%s\t%s\t%s\t%s\n", f.What, Number(f.Value), f.Unit, floor, ratio, f.Bound, holds, f.FloorWhat)
 	}
-	_ = w.Flush() // into memory
+	_ = w.Flush() // a strings.Builder returns no error
 	fmt.Fprintf(&b, "%s\n", r.summary())
 	return b.String()
 }
 
-// heading is what stands above a figure in the table.
+// heading is the heading of the section of a figure.
 func (f Figure) heading() string {
 	if f.Leases == 0 {
 		return strings.ToUpper(f.Part)
@@ -42,25 +42,25 @@ func (f Figure) heading() string {
 	return fmt.Sprintf("%s, %d LEASES", strings.ToUpper(f.Part), f.Leases)
 }
 
-// Machine says on what was measured.
+// Machine describes the machine and the program.
 func (r *Report) Machine() string {
 	return fmt.Sprintf("%s, %s, %d CPUs, lessor %s", r.Go, r.System, r.CPUs, r.Version)
 }
 
-// summary says under which conditions the figures hold.
+// summary describes the conditions of the run.
 func (r *Report) summary() string {
 	s := r.Machine()
-	if r.Where != "embedded" {
-		return fmt.Sprintf("%s; a broker elsewhere; %d requesters; %s", s, r.Requesters, r.Took)
+	if r.Where != Embedded {
+		return fmt.Sprintf("%s; a broker that was already running; %d requesters; %s", s, r.Requesters, r.Took)
 	}
-	disk := "not durable: writes are not flushed to the disk one by one"
+	disk := "not durable: NATS does not flush each write to the disk"
 	if r.Durable {
-		disk = "durable: each write is flushed to the disk"
+		disk = "durable: NATS flushes each write to the disk"
 	}
-	rate := "any rate"
+	rate := "no rate limit"
 	if r.Rate > 0 {
 		rate = Number(r.Rate) + " calls/s"
 	}
-	return fmt.Sprintf("%s; %s; AWS with %s a call where it takes its time, and %s; %d requesters; %s; %d bounds missed",
+	return fmt.Sprintf("%s; %s; AWS with %s a call in the parts with latency, and %s; %d requesters; %s; %d bounds missed",
 		s, disk, r.Latency, rate, r.Requesters, r.Took, r.Missed)
 }

@@ -1,3 +1,4 @@
+// Package svg draws charts as SVG.
 package svg
 
 import (
@@ -9,32 +10,32 @@ import (
 	"unicode/utf8"
 )
 
-// Chart is a picture of curves over a number that grows by orders of magnitude: its
-// horizontal axis is logarithmic.
+// Chart is a chart of curves. Its horizontal axis is logarithmic.
 type Chart struct {
 	Title, Note string // above the curves, and below them
-	X, Y        string // what the axes are of
-	Logarithmic bool   // the vertical axis is, too; else it begins at 0, or below
+	X, Y        string // the names of the axes
+	Logarithmic bool   // the vertical axis is logarithmic, too; otherwise it includes 0
 	Series      []Series
 }
 
-// Series is a curve. What a logarithmic axis has no place for is left out of it.
+// Series is one curve. Points that a logarithmic axis can't show are left out.
 type Series struct {
 	Name   string
 	Points []Point
 }
 
+// Point is one point of a curve.
 type Point struct{ X, Y float64 }
 
-// Where the curves are in the picture, in its pixels.
+// The size of the chart, and the area of its curves, in pixels.
 const (
 	width, height = 760, 440
 	left, right   = 80, 730
 	top, bottom   = 100, 360
 )
 
-// style paints the ground, too: so the picture can be read on any page. Curves
-// differ by their dashes, not by the colour alone.
+// style has a background, so that the chart can be read on any page, and a dark variant.
+// The curves differ by their dashes, not only by colour.
 const style = `<style>
 text{font:13px system-ui,sans-serif;fill:#1f2328}.title{font-size:16px;font-weight:600}.note{font-size:11px}
 .middle{text-anchor:middle}.end{text-anchor:end}.ground{fill:#fff}.grid{stroke:#d1d9e0}.axis{stroke:#59636e;fill:none}
@@ -44,7 +45,7 @@ text{font:13px system-ui,sans-serif;fill:#1f2328}.title{font-size:16px;font-weig
 </style>
 `
 
-// SVG is the picture.
+// SVG returns the chart as an SVG document.
 func (c Chart) SVG() string {
 	x, y := c.scales()
 	var b strings.Builder
@@ -65,7 +66,7 @@ func (c Chart) SVG() string {
 	fmt.Fprintf(&b, `<path class="axis" d="M%d %dV%dH%d"/>`+"\n", left, top, bottom, right)
 	legend := float64(left)
 	for i, s := range c.Series {
-		class := strconv.Itoa(i % 2) // as many as the style knows
+		class := strconv.Itoa(i % 2) // the style has two classes
 		line(&b, "s"+class, legend, top-46, legend+28, top-46)
 		label(&b, "start", legend+36, top-42, s.Name)
 		legend += 64 + 7*float64(utf8.RuneCountInString(s.Name))
@@ -74,7 +75,7 @@ func (c Chart) SVG() string {
 	return b.String() + "</svg>\n"
 }
 
-// curve draws one, with a dot for each of its points that tells its numbers.
+// curve draws a curve, and a dot for each of its points with its numbers as the title.
 func (c Chart) curve(b *strings.Builder, s Series, class string, x, y scale) {
 	var path, dots strings.Builder
 	for _, p := range s.Points {
@@ -88,7 +89,7 @@ func (c Chart) curve(b *strings.Builder, s Series, class string, x, y scale) {
 	fmt.Fprintf(b, `<polyline class="s%s" points="%s"/>`+"\n%s", class, strings.TrimSpace(path.String()), dots.String())
 }
 
-// scales are those of the axes, so wide that all points are between their ends.
+// scales returns the scales of the axes. All points are within their ends.
 func (c Chart) scales() (x, y scale) {
 	var xs, ys []float64
 	for _, s := range c.Series {
@@ -103,7 +104,7 @@ func (c Chart) scales() (x, y scale) {
 	return x, linearScale(ys, bottom, top)
 }
 
-// number is a number in few letters.
+// number formats a number with four digits, and a k or M for thousands or millions.
 func number(v float64) string {
 	short := func(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }
 	switch a := math.Abs(v); {
@@ -123,9 +124,9 @@ func label(b *strings.Builder, class string, x, y float64, text string) {
 	fmt.Fprintf(b, `<text class="%s" x="%.1f" y="%.1f">%s</text>`+"\n", class, x, y, escaped(text))
 }
 
-// escaped is text as it may stand in XML.
+// escaped returns text escaped for XML.
 func escaped(text string) string {
 	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(text)) // into memory
+	_ = xml.EscapeText(&b, []byte(text)) // a strings.Builder returns no error
 	return b.String()
 }

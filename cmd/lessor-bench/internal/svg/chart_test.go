@@ -12,21 +12,21 @@ import (
 	"testing"
 )
 
-// drawn is what a picture has.
+// drawn is the content of a chart.
 type drawn struct {
-	texts  []string // what is written in it
+	texts  []string // in the order of the document
 	dots   map[string][][2]float64
-	curves map[string]int // how many points each has
+	curves map[string]int // the number of points of each, by class
 }
 
-// draw reads a picture: it is whole XML, holds on to nothing elsewhere, and all that it
-// has is within it.
-func draw(t *testing.T, svg string) drawn {
+// parse parses a chart. It must be well-formed, refer to nothing outside, and draw nothing
+// outside of its area.
+func parse(t *testing.T, svg string) drawn {
 	t.Helper()
 	d := drawn{dots: map[string][][2]float64{}, curves: map[string]int{}}
 	for _, foreign := range []string{"<script", "href", "@import", "url(", "@font-face", "NaN", "Inf"} {
 		if strings.Contains(svg, foreign) {
-			t.Errorf("the picture has %q", foreign)
+			t.Errorf("the chart has %q", foreign)
 		}
 	}
 	r := xml.NewDecoder(strings.NewReader(svg))
@@ -45,7 +45,7 @@ func draw(t *testing.T, svg string) drawn {
 			if inText {
 				d.texts = append(d.texts, "")
 			}
-			d.note(t, x)
+			d.add(t, x)
 		case xml.CharData:
 			if inText {
 				d.texts[len(d.texts)-1] += string(x)
@@ -56,8 +56,8 @@ func draw(t *testing.T, svg string) drawn {
 	}
 }
 
-// note notes an element, and that it is within the picture.
-func (d drawn) note(t *testing.T, x xml.StartElement) {
+// add adds an element and checks that it is within the chart.
+func (d drawn) add(t *testing.T, x xml.StartElement) {
 	t.Helper()
 	attribute, at := map[string]string{}, map[string]float64{}
 	for _, a := range x.Attr {
@@ -86,9 +86,9 @@ func points(xy ...float64) (all []Point) {
 	return all
 }
 
-// TestAPictureOfCurves has each point where it belongs, and what is written in it is
-// text and nothing else.
-func TestAPictureOfCurves(t *testing.T) {
+// TestChartDrawsPointsAndTexts checks the position of each point, the ticks, and that
+// texts are escaped.
+func TestChartDrawsPointsAndTexts(t *testing.T) {
 	t.Parallel()
 	const strange = `<b>&"'` + "\x01]]>"
 	nan := math.NaN()
@@ -124,7 +124,7 @@ func TestAPictureOfCurves(t *testing.T) {
 			map[string][][2]float64{"p0": {{80, 360}, {730, 360}}},
 			[]string{"10", "20", "50", "100", "0", "0.5", "1"},
 		},
-		"no place for it": {
+		"points that a logarithmic axis can't show": {
 			Chart{Logarithmic: true, Series: []Series{{Points: points(0, 1, 10, 0, 10, -1, nan, 1, 10, nan, 10, math.Inf(1), 10, 1, 20, 2)}}},
 			map[string][][2]float64{"p0": {{80, 360}, {730, 100}}},
 			[]string{"10", "20", "1", "2"},
@@ -134,7 +134,7 @@ func TestAPictureOfCurves(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c.chart.Title, c.chart.Note, c.chart.X, c.chart.Y = strange, "note", "across", "upwards"
-			d := draw(t, c.chart.SVG())
+			d := parse(t, c.chart.SVG())
 			if fmt.Sprint(d.dots) != fmt.Sprint(c.dots) {
 				t.Errorf("the points are at %v, not %v", d.dots, c.dots)
 			}
@@ -148,14 +148,15 @@ func TestAPictureOfCurves(t *testing.T) {
 				want = append(want, s.Name)
 			}
 			if !slices.Equal(d.texts, want) {
-				t.Errorf("it says %q, not %q", d.texts, want)
+				t.Errorf("the texts are %q, not %q", d.texts, want)
 			}
 		})
 	}
 }
 
-// TestScalesReachAllPoints: none is beyond the ends, whatever its size.
-func TestScalesReachAllPoints(t *testing.T) {
+// TestScalesIncludeAllPoints checks numbers of many orders of magnitude, and the number of
+// ticks.
+func TestScalesIncludeAllPoints(t *testing.T) {
 	t.Parallel()
 	for v := 1e-7; v < 1e9; v *= 1.37 {
 		for _, s := range []scale{logarithmicScale([]float64{v}, 0, 1), logarithmicScale([]float64{v, 3e4 * v}, 0, 1), linearScale([]float64{v}, 0, 1)} {

@@ -1,8 +1,8 @@
 //go:build !unix
 
-package main
+package timing
 
 import "time"
 
-// cpuTime is not known here.
-func cpuTime() time.Duration { return -1 }
+// CPUTime returns a negative duration: it is not known on this system.
+func CPUTime() time.Duration { return -1 }

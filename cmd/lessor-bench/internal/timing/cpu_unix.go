@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// CPUTime is how long this process has computed so far; negative: nobody knows.
+// CPUTime returns the CPU time that this process has used so far, or a negative duration
+// if it is not known.
 func CPUTime() time.Duration {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {

@@ -1,3 +1,4 @@
+// Package timing measures how long operations take, and the CPU time of this process.
 package timing
 
 import (
@@ -9,26 +10,31 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Run is how long things took.
+// Run is how long a number of operations took.
 type Run struct {
-	Took    time.Duration   // all of it
-	Each    []time.Duration // one by one
-	Untimed int             // that were not timed one by one
-	CPU     time.Duration   // that this process computed meanwhile; 0: nobody knows
+	// Took is the time from the start of the first to the end of the last.
+	Took time.Duration
+	// Each is the time of each operation.
+	Each []time.Duration
+	// Untimed is the number of operations that are not in Each.
+	Untimed int
+	// CPU is the CPU time that this process used meanwhile; 0 is not known.
+	CPU time.Duration
 }
 
-// Repeat does something n times, some of them at once.
+// Repeat calls do n times, with i from 0 to n-1, and up to atOnce of the calls at the same
+// time. It returns the first error.
 func Repeat(ctx context.Context, n, atOnce int, do func(ctx context.Context, i int) error) (Run, error) {
 	return RepeatWithin(ctx, 0, n, atOnce, do)
 }
 
-// RepeatWithin is benchLoad for no longer than it may take: after that nothing more
-// is begun. The first of the n are done then. 0 is as long as it takes.
-func RepeatWithin(ctx context.Context, within time.Duration, n, atOnce int, do func(ctx context.Context, i int) error) (Run, error) {
+// RepeatWithin is Repeat with a time limit: after it, no call is started. The calls that
+// were made are those with the lowest i. A limit of 0 is none.
+func RepeatWithin(ctx context.Context, limit time.Duration, n, atOnce int, do func(ctx context.Context, i int) error) (Run, error) {
 	r := Run{Each: make([]time.Duration, n)}
 	var next atomic.Int64
 	all, ctx := errgroup.WithContext(ctx)
-	begun, used := time.Now(), CPUTime()
+	begin, used := time.Now(), CPUTime()
 	for range min(n, atOnce) {
 		all.Go(func() error {
 			for {
@@ -41,7 +47,7 @@ func RepeatWithin(ctx context.Context, within time.Duration, n, atOnce int, do f
 					return err
 				}
 				r.Each[i] = time.Since(one)
-				if within > 0 && time.Since(begun) > within {
+				if limit > 0 && time.Since(begin) > limit {
 					return nil
 				}
 			}
@@ -49,22 +55,23 @@ func RepeatWithin(ctx context.Context, within time.Duration, n, atOnce int, do f
 	}
 	err := all.Wait()
 	r.Each = r.Each[:min(n, int(next.Load()))]
-	r.Took, r.CPU = time.Since(begun), CPUTime()-used
+	r.Took, r.CPU = time.Since(begin), CPUTime()-used
 	return r, err
 }
 
-// Join joins two runs that were not at the same time.
+// Join returns the sum of two runs that were not at the same time.
 func (r Run) Join(other Run) Run {
 	return Run{r.Took + other.Took, slices.Concat(r.Each, other.Each), r.Untimed + other.Untimed, r.CPU + other.CPU}
 }
 
-// Count is how many there were.
+// Count returns the number of operations.
 func (r Run) Count() int { return len(r.Each) + r.Untimed }
 
-// Rate is how many there were a second.
+// Rate returns the operations a second.
 func (r Run) Rate() float64 { return float64(r.Count()) / r.Took.Seconds() }
 
-// Quantile is the time that this share of them took at most: at(0.5) is the median.
+// Quantile returns the time that the given share of the operations took at most:
+// Quantile(0.5) is the median. It returns 0 if no operation was timed.
 func (r Run) Quantile(share float64) time.Duration {
 	if len(r.Each) == 0 {
 		return 0
@@ -73,4 +80,5 @@ func (r Run) Quantile(share float64) time.Duration {
 	return sorted[min(len(sorted)-1, int(share*float64(len(sorted))))]
 }
 
+// Milliseconds returns d in milliseconds.
 func Milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -10,17 +10,18 @@ import (
 	"time"
 )
 
-// TestALoadIsOverInTime: what was begun is done, and is the first of it.
-func TestALoadIsOverInTime(t *testing.T) {
+// TestRepeatWithinStartsNothingAfterTheLimit checks that the calls that were started are
+// those with the lowest numbers, and that all of them are made without a limit.
+func TestRepeatWithinStartsNothingAfterTheLimit(t *testing.T) {
 	t.Parallel()
 	var done [100]bool
 	do := func(_ context.Context, i int) error { done[i] = true; return nil }
 	r, err := RepeatWithin(t.Context(), time.Nanosecond, len(done), 2, do)
 	if err != nil || len(r.Each) != 2 || !done[0] || !done[1] || done[2] {
-		t.Errorf("%d are done, %v: %v", len(r.Each), done, err)
+		t.Errorf("%d calls, %v: %v", len(r.Each), done, err)
 	}
 	if r, err = RepeatWithin(t.Context(), 0, len(done), 2, do); err != nil || len(r.Each) != len(done) || slices.Contains(done[:], false) {
-		t.Errorf("%d are done, %v: %v", len(r.Each), done, err)
+		t.Errorf("%d calls, %v: %v", len(r.Each), done, err)
 	}
 	refused := errors.New("no")
 	if _, err = Repeat(t.Context(), 10, 2, func(context.Context, int) error { return refused }); !errors.Is(err, refused) {
@@ -28,8 +29,9 @@ func TestALoadIsOverInTime(t *testing.T) {
 	}
 }
 
-// TestTheTimesOfARun are sorted, and none is left out.
-func TestTheTimesOfARun(t *testing.T) {
+// TestQuantilesOfJoinedRuns checks the quantiles and the rate of runs whose times are not
+// sorted.
+func TestQuantilesOfJoinedRuns(t *testing.T) {
 	t.Parallel()
 	var r Run
 	for i := 100; i > 0; i-- {

@@ -10,53 +10,55 @@ import (
 	"github.com/lessorhq/lessor/provider/awsiam"
 )
 
-// Calls counts the calls to AWS.
+// Calls counts the calls of the brokers to AWS.
 type Calls struct {
-	mu     sync.Mutex
-	counts map[string]int // by action
-	made   map[string]int // those that AWS carried out
+	mu        sync.Mutex
+	attempts  map[string]int // by action, since the last Take
+	succeeded map[string]int // by action
 }
 
 func newCalls() *Calls {
-	return &Calls{counts: map[string]int{}, made: map[string]int{}}
+	return &Calls{attempts: map[string]int{}, succeeded: map[string]int{}}
 }
 
+// called counts one call.
 func (c *Calls) called(action string, result awsiam.CallResult) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.counts[action]++
+	c.attempts[action]++
 	if result == awsiam.ResultOK {
-		c.made[action]++
+		c.succeeded[action]++
 	}
 }
 
-// Take returns the numbers of calls to IAM, of those among them that list or look,
-// and of calls to STS, and forgets them.
-func (c *Calls) Take() (iam, looks, sts int) {
+// Take returns the number of calls to IAM since the last Take, how many of them were List
+// or Get calls, and the number of calls to STS.
+func (c *Calls) Take() (iam, lists, sts int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for action, n := range c.counts {
+	for action, n := range c.attempts {
 		switch {
 		case strings.HasPrefix(action, "Assume") || action == "GetCallerIdentity":
 			sts += n
 			continue
 		case strings.HasPrefix(action, "List") || strings.HasPrefix(action, "Get"):
-			looks += n
+			lists += n
 		}
 		iam += n
 	}
-	c.counts = map[string]int{}
-	return iam, looks, sts
+	c.attempts = map[string]int{}
+	return iam, lists, sts
 }
 
-// CarriedOut is how often AWS has done something.
-func (c *Calls) CarriedOut(action string) int {
+// Succeeded returns how many calls of an action have succeeded in total.
+func (c *Calls) Succeeded(action string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.made[action]
+	return c.succeeded[action]
 }
 
-// SimulatedCalls is how many calls AWS has seen, as far as it is simulated.
+// SimulatedCalls returns the number of calls that the simulated AWS account has logged,
+// or 0 if AWS is not simulated.
 func (w *World) SimulatedCalls() int {
 	if w.Sim == nil {
 		return 0
@@ -64,21 +66,21 @@ func (w *World) SimulatedCalls() int {
 	return len(w.Sim.Calls())
 }
 
-// lateness is a broker's meter that hears how late expired leases ended.
-type lateness struct {
+// lagMeter is a meter of a broker that also sends how late each expired lease ended.
+type lagMeter struct {
 	*broker.Metrics
-	Lags chan time.Duration
+	lags chan time.Duration
 }
 
-func newLateness() *lateness {
-	return &lateness{Metrics: broker.NewMetrics(cli.Version()), Lags: make(chan time.Duration, 1000)}
+func newLagMeter() *lagMeter {
+	return &lagMeter{Metrics: broker.NewMetrics(cli.Version()), lags: make(chan time.Duration, 1000)}
 }
 
-// Expired is described at [consumer.Meter].
-func (l *lateness) Expired(late time.Duration) {
+// Expired implements [consumer.Meter].
+func (l *lagMeter) Expired(late time.Duration) {
 	l.Metrics.Expired(late)
 	select {
-	case l.Lags <- late:
-	default: // nobody waits for so many
+	case l.lags <- late:
+	default: // more than any part reads
 	}
 }

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Heap is how much memory is in use once nothing is left that is not.
+// Heap returns the bytes of live objects after a garbage collection.
 func Heap() float64 {
 	runtime.GC()
-	runtime.GC() // what the first only marked
+	runtime.GC() // finishes the sweep of the first
 	return heapNow()
 }
 
@@ -19,21 +19,21 @@ func heapNow() float64 {
 	return float64(s[0].Value.Uint64())
 }
 
-// Peak watches the memory in use until what it returns is called, which returns the
-// most.
-func Peak() func() float64 {
-	stop, most := make(chan struct{}), make(chan float64)
+// PeakHeap samples the bytes of objects on the heap until the returned function is called,
+// which returns the largest sample.
+func PeakHeap() func() float64 {
+	stop, peak := make(chan struct{}), make(chan float64)
 	go func() {
-		m := 0.0
+		most := 0.0
 		for {
-			m = max(m, heapNow())
+			most = max(most, heapNow())
 			select {
 			case <-stop:
-				most <- m
+				peak <- most
 				return
 			case <-time.After(20 * time.Millisecond):
 			}
 		}
 	}()
-	return func() float64 { close(stop); return <-most }
+	return func() float64 { close(stop); return <-peak }
 }

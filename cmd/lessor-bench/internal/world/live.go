@@ -16,8 +16,8 @@ import (
 	"github.com/lessorhq/lessor/provider"
 )
 
-// liveLease is the record of a lease that was issued an hour ago. They differ as those
-// of different requesters do.
+// liveLease returns the record of a delivered lease. Records with different i differ as
+// those of different requesters do: there are 1,000 identities.
 func liveLease(d messages.DynamicSecret, i int, issued, expires time.Time) (record.Record, error) {
 	identity := fmt.Sprintf("team-%03d", i%1000)
 	ttl := messages.Duration(expires.Sub(issued).Round(time.Second))
@@ -39,21 +39,21 @@ func liveLease(d messages.DynamicSecret, i int, issued, expires time.Time) (reco
 	return r.Deliver(issued, record.Timing{}.WithDefaults())
 }
 
-// What bounds the writing of many messages.
+// Limits when many messages are published.
 const (
-	maxFilling = 4096             // on their way to the stream
-	maxStall   = 30 * time.Second // the wait for the stream to take one of them
+	maxPending = 4096             // messages that are not acknowledged yet
+	maxStall   = 30 * time.Second // the wait for one more to be accepted
 )
 
-// Fill writes the records of n live leases that expire then, as fast as JetStream takes
-// them.
+// Fill writes the records of n live leases that were issued an hour ago. It calls progress
+// with the number of records written so far.
 func (w *World) Fill(ctx context.Context, n int, expires time.Time, progress func(written int)) error {
 	d, _, err := w.definitions()
 	if err != nil {
 		return err
 	}
 	var failed atomic.Int64
-	js, err := jetstream.New(w.Conn, jetstream.WithPublishAsyncMaxPending(maxFilling),
+	js, err := jetstream.New(w.Conn, jetstream.WithPublishAsyncMaxPending(maxPending),
 		jetstream.WithPublishAsyncErrHandler(func(jetstream.JetStream, *nats.Msg, error) { failed.Add(1) }))
 	if err != nil {
 		return err
@@ -86,12 +86,12 @@ func (w *World) Fill(ctx context.Context, n int, expires time.Time, progress fun
 		return ctx.Err()
 	}
 	if n := failed.Load(); n > 0 {
-		return fmt.Errorf("%d records could not be written", n)
+		return fmt.Errorf("%d records were not written", n)
 	}
 	return nil
 }
 
-// BareLoad reads the bucket from its beginning to its end, and does nothing with it.
+// BareLoad reads the whole bucket of leases, without a broker.
 func (w *World) BareLoad(ctx context.Context) (timing.Run, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -99,12 +99,12 @@ func (w *World) BareLoad(ctx context.Context) (timing.Run, error) {
 	if err != nil {
 		return timing.Run{}, err
 	}
-	begun, used := time.Now(), timing.CPUTime()
+	begin, used := time.Now(), timing.CPUTime()
 	all, err := kv.WatchAll(ctx)
 	if err != nil {
 		return timing.Run{}, err
 	}
-	defer func() { _ = all.Stop() }() // ends with its context anyway
+	defer func() { _ = all.Stop() }() // its context ends, too
 	for n := 0; ; n++ {
 		select {
 		case e, ok := <-all.Updates():
@@ -112,7 +112,7 @@ func (w *World) BareLoad(ctx context.Context) (timing.Run, error) {
 				return timing.Run{}, errors.New("the watch has ended")
 			}
 			if e == nil {
-				return timing.Run{Took: time.Since(begun), Untimed: n, CPU: timing.CPUTime() - used}, nil
+				return timing.Run{Took: time.Since(begin), Untimed: n, CPU: timing.CPUTime() - used}, nil
 			}
 		case <-ctx.Done():
 			return timing.Run{}, ctx.Err()

@@ -13,18 +13,20 @@ import (
 	"github.com/lessorhq/lessor/cmd/internal/proc"
 )
 
-// nodeStart is how long a NATS server may take until it answers.
+// nodeStart is the time that a NATS server may take until it accepts a connection.
 const nodeStart = 30 * time.Second
 
-// node is a NATS server in a process of its own.
-type node struct {
+// Node is a NATS server in a process of its own.
+type Node struct {
 	process *proc.Process
 	dir     string
 	url     string
 }
 
-func StartNode(ctx context.Context, durable bool) (*node, error) {
-	at, err := proc.FreeAddresses(1)
+// StartNode starts a NATS server in a process of its own and waits until it accepts a
+// connection. A durable server flushes every write to the disk.
+func StartNode(ctx context.Context, durable bool) (*Node, error) {
+	address, err := proc.FreeAddresses(1)
 	if err != nil {
 		return nil, err
 	}
@@ -32,13 +34,13 @@ func StartNode(ctx context.Context, durable bool) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"node", "--store", filepath.Join(dir, "nats"), "--listen", at[0]}
+	args := []string{"node", "--store", filepath.Join(dir, "nats"), "--listen", address[0]}
 	if durable {
 		args = append(args, "--durable")
 	}
-	n := &node{
+	n := &Node{
 		process: &proc.Process{Name: "nats", Dir: dir, Args: args, Died: func(*os.ProcessState, time.Duration) {}},
-		dir:     dir, url: "nats://" + at[0],
+		dir:     dir, url: "nats://" + address[0],
 	}
 	err = n.process.Start()
 	if err == nil {
@@ -57,34 +59,45 @@ func StartNode(ctx context.Context, durable bool) (*node, error) {
 	return n, nil
 }
 
-func (n *node) Connect(options ...nats.Option) (*nats.Conn, error) {
+// Connect connects to the server.
+func (n *Node) Connect(options ...nats.Option) (*nats.Conn, error) {
 	return nats.Connect(n.url, options...)
 }
 
-// Close ends the process and removes its data.
-func (n *node) Close() {
+// Close kills the process and removes its data.
+func (n *Node) Close() {
 	n.process.Kill()
-	_ = os.RemoveAll(n.dir) // in the folder for temporary files
+	_ = os.RemoveAll(n.dir) // a temporary folder
 }
 
-// StartNodes starts the NATS servers under the replicas.
-func StartNodes(ctx context.Context, nodes int, durable bool) (connect func(node int, o ...nats.Option) (*nats.Conn, error), leave func(), err error) {
+// Cluster is the NATS servers that the replicas use.
+type Cluster struct {
+	// Connect connects to the server with the given number; the first is 0.
+	Connect func(node int, o ...nats.Option) (*nats.Conn, error)
+	// Close stops the servers and removes their data.
+	Close func()
+}
+
+// StartCluster starts as many NATS servers as nodes says: one in a process of its own, or
+// a cluster in this process.
+func StartCluster(ctx context.Context, nodes int, durable bool) (Cluster, error) {
 	if nodes == 1 {
 		node, err := StartNode(ctx, durable)
 		if err != nil {
-			return nil, nil, err
+			return Cluster{}, err
 		}
-		return func(_ int, o ...nats.Option) (*nats.Conn, error) { return node.Connect(o...) }, node.Close, nil
+		connect := func(_ int, o ...nats.Option) (*nats.Conn, error) { return node.Connect(o...) }
+		return Cluster{Connect: connect, Close: node.Close}, nil
 	}
 	dir, err := os.MkdirTemp("", "lessor-bench-")
 	if err != nil {
-		return nil, nil, err
+		return Cluster{}, err
 	}
-	remove := func() { _ = os.RemoveAll(dir) } // in the folder for temporary files
+	remove := func() { _ = os.RemoveAll(dir) } // a temporary folder
 	cluster, err := embedded.StartCluster(nodes, dir, embedded.ClusterOptions{Durable: durable})
 	if err != nil {
 		remove()
-		return nil, nil, err
+		return Cluster{}, err
 	}
-	return cluster.Connect, func() { cluster.Close(); remove() }, nil
+	return Cluster{Connect: cluster.Connect, Close: func() { cluster.Close(); remove() }}, nil
 }

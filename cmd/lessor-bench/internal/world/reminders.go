@@ -12,8 +12,8 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// BareReminders publishes as many messages as there are leases due, to a stream like
-// that of the revocations.
+// BareReminders publishes n reminders to a stream that is configured like that of the
+// revocations, without a broker.
 func (w *World) BareReminders(ctx context.Context, n int) (timing.Run, error) {
 	const name = "BENCH_DUE"
 	_, err := w.JS.CreateStream(ctx, jetstream.StreamConfig{
@@ -23,13 +23,13 @@ func (w *World) BareReminders(ctx context.Context, n int) (timing.Run, error) {
 	if err != nil {
 		return timing.Run{}, err
 	}
-	defer func() { _ = w.JS.DeleteStream(context.WithoutCancel(ctx), name) }() // it goes with the store anyway
-	js, err := jetstream.New(w.Conn, jetstream.WithPublishAsyncMaxPending(maxFilling))
+	defer func() { _ = w.JS.DeleteStream(context.WithoutCancel(ctx), name) }() // the whole store is removed later
+	js, err := jetstream.New(w.Conn, jetstream.WithPublishAsyncMaxPending(maxPending))
 	if err != nil {
 		return timing.Run{}, err
 	}
 	due := time.Now().UTC().Format(time.RFC3339)
-	begun := time.Now()
+	begin := time.Now()
 	for i := range n {
 		m := nats.NewMsg(fmt.Sprintf("bench.due.team-%03d.demo.%026d", i%1000, i))
 		m.Header.Set(messages.HeaderDue, due)
@@ -39,7 +39,7 @@ func (w *World) BareReminders(ctx context.Context, n int) (timing.Run, error) {
 	}
 	select {
 	case <-js.PublishAsyncComplete():
-		return timing.Run{Took: time.Since(begun), Untimed: n}, nil
+		return timing.Run{Took: time.Since(begin), Untimed: n}, nil
 	case <-ctx.Done():
 		return timing.Run{}, ctx.Err()
 	}

@@ -11,13 +11,14 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Ask sends a plain request through the front door.
-func (w *World) Ask(ctx context.Context, subject, body string) (messages.Reply, error) {
+// Request sends an API request, without the Go client, and returns the reply. It returns
+// the broker's error if the request is rejected.
+func (w *World) Request(ctx context.Context, subject, body string) (messages.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	msg, err := w.Conn.RequestWithContext(ctx, subject, []byte(body))
 	if err != nil {
-		return messages.Reply{}, fmt.Errorf("%s: no answer: %w; is a broker there, and is --timeout long enough?", subject, err)
+		return messages.Reply{}, fmt.Errorf("%s: no answer: %w; is a broker running, and is --timeout long enough?", subject, err)
 	}
 	r, err := messages.DecodeReply(msg.Data)
 	if err == nil && r.Error != nil {
@@ -26,50 +27,48 @@ func (w *World) Ask(ctx context.Context, subject, body string) (messages.Reply, 
 	return r, err
 }
 
-// Issue asks for a lease and returns its name.
+// Issue requests a lease of a dynamic secret and returns its name.
 func (w *World) Issue(ctx context.Context, secret, body string) (string, error) {
-	r, err := w.Ask(ctx, w.NS.API("request", w.Identity, secret), body)
+	r, err := w.Request(ctx, w.NS.API("request", w.Identity, secret), body)
 	if err != nil {
 		return "", err
 	}
 	if r.Lease == nil {
-		return "", fmt.Errorf("a request was answered with %s, and no lease", r.Kind)
+		return "", fmt.Errorf("the reply to a request is a %s and has no lease", r.Kind)
 	}
 	return r.Lease.Name, nil
 }
 
+// Renew renews a lease.
 func (w *World) Renew(ctx context.Context, lease string) error {
-	_, err := w.Ask(ctx, w.NS.API("renew", lease), "{}")
+	_, err := w.Request(ctx, w.NS.API("renew", lease), "{}")
 	return err
 }
 
+// Revoke revokes a lease.
 func (w *World) Revoke(ctx context.Context, lease string) error {
-	_, err := w.Ask(ctx, w.NS.API("revoke", lease), "{}")
+	_, err := w.Request(ctx, w.NS.API("revoke", lease), "{}")
 	return err
 }
 
-// Leases are leases that a part has.
-type Leases struct {
-	Names []string
-}
-
-// IssueMany issues n leases, or as many as can be begun in time, as the requesters do.
-func (w *World) IssueMany(ctx context.Context, within time.Duration, n, atOnce int, secret, body string) (Leases, timing.Run, error) {
-	all := Leases{Names: make([]string, n)}
-	r, err := timing.RepeatWithin(ctx, within, n, atOnce, func(ctx context.Context, i int) (err error) {
-		all.Names[i], err = w.Issue(ctx, secret, body)
+// IssueMany issues n leases, atOnce of them at a time, and returns their names. After the
+// time limit it starts no more; 0 is no limit.
+func (w *World) IssueMany(ctx context.Context, limit time.Duration, n, atOnce int, secret, body string) ([]string, timing.Run, error) {
+	names := make([]string, n)
+	r, err := timing.RepeatWithin(ctx, limit, n, atOnce, func(ctx context.Context, i int) (err error) {
+		names[i], err = w.Issue(ctx, secret, body)
 		return err
 	})
-	all.Names = all.Names[:len(r.Each)]
-	return all, r, err
+	return names[:len(r.Each)], r, err
 }
 
-func (w *World) RevokeMany(ctx context.Context, l Leases, atOnce int) (timing.Run, error) {
-	return timing.Repeat(ctx, len(l.Names), atOnce, func(ctx context.Context, i int) error { return w.Revoke(ctx, l.Names[i]) })
+// RevokeMany revokes leases, atOnce of them at a time.
+func (w *World) RevokeMany(ctx context.Context, leases []string, atOnce int) (timing.Run, error) {
+	return timing.Repeat(ctx, len(leases), atOnce, func(ctx context.Context, i int) error { return w.Revoke(ctx, leases[i]) })
 }
 
-// Warm issues a lease and revokes it: connections are made, and the broker has got its
-// own credentials.
+// Warm issues a lease and revokes it, so that connections to AWS are open and the broker
+// has its credentials before anything is measured.
 func (w *World) Warm(ctx context.Context) error {
 	lease, err := w.Issue(ctx, w.Hard, "{}")
 	if err != nil {
@@ -84,9 +83,10 @@ func (w *World) Warm(ctx context.Context) error {
 	return w.Quiet(ctx)
 }
 
-// Quiet waits until the brokers have written down all that they have answered.
+// Quiet waits until the work queues are empty: the brokers have answered before they
+// acknowledge. It returns at once if the broker is remote.
 func (w *World) Quiet(ctx context.Context) error {
-	if w.Away {
+	if w.Remote {
 		return nil
 	}
 	return poll.Until(ctx, Poll, func() (bool, error) {
@@ -95,5 +95,5 @@ func (w *World) Quiet(ctx context.Context) error {
 	})
 }
 
-// Poll is the interval at which conditions are looked at.
+// Poll is the interval at which a part checks a condition.
 const Poll = 2 * time.Millisecond

@@ -1,3 +1,5 @@
+// Package world is what a part of the benchmark measures: brokers, a NATS server, a
+// simulated AWS account and requesters, or a broker that is already running.
 package world
 
 import (
@@ -18,86 +20,107 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// softSecret is the definition without hard expiry.
+// softSecret is the name of the definition without hard expiry.
 const softSecret = "soft"
 
-// World is what one part measures.
+// World is the system that one part measures.
 type World struct {
-	*sandbox.Sandbox      // empty where the broker runs elsewhere
-	Away             bool // it does
+	*sandbox.Sandbox      // empty if the broker is remote
+	Remote           bool // the broker was running already
 	Options          sandbox.Options
-	Conn             *nats.Conn // the requesters'
+	Conn             *nats.Conn // the requesters' connection
 	JS               jetstream.JetStream
 	NS               messages.Namespace
-	timeout          time.Duration
 
-	Identity, Hard, Soft string // soft: "" where there is none
-
-	Floor *floor.Floor // nil: AWS is out of reach
+	// Identity is that of the requesters.
+	Identity string
+	// Hard and Soft are dynamic secrets with and without hard expiry. A remote broker may
+	// have no Soft: it is empty.
+	Hard, Soft string
+	// Floor makes the calls to AWS without a broker. It is nil if AWS can't be reached.
+	Floor *floor.Floor
+	// Calls counts the calls of the embedded brokers to AWS.
 	Calls *Calls
-	Late  *lateness
-	Ahead atomic.Int64 // how far the brokers' clock is
-	leave []func()
+	// Ahead is how far the clock of the embedded brokers is ahead of the real one, in
+	// nanoseconds.
+	Ahead atomic.Int64
+
+	timeout time.Duration
+	meter   *lagMeter
+	closers []func()
 }
 
-// Config configure a world.
+// Config configures a World. The zero value, with a timeout, starts one broker without
+// any latency.
 type Config struct {
-	Timeout  time.Duration // for the answer to a request
-	Durable  bool          // the embedded NATS server flushes each write
-	Endpoint string        // URL of IAM and STS; "": they are simulated
-	Rate     float64       // calls a second that the simulated AWS takes; 0: any number
-	Latency  time.Duration // of the simulated AWS
-	Log      bool          // the simulated AWS logs each call
-	Leases   int           // that there are at once, at most
-	Connect  func(...nats.Option) (*nats.Conn, error)
-	Settings func(*consumer.Config)
-	Remote   *Remote // nil: the broker is started
+	// Timeout is that of an API request.
+	Timeout time.Duration
+	// Durable makes the embedded NATS server flush each write.
+	Durable bool
+	// Endpoint is the URL of IAM and STS; empty simulates them.
+	Endpoint string
+	// Rate is how many calls a second the simulated AWS accepts; 0 is no limit.
+	Rate float64
+	// Latency is that of a call to the simulated AWS.
+	Latency time.Duration
+	// LogCalls makes the simulated AWS log its calls.
+	LogCalls bool
+	// Leases is how many leases exist at the same time, at most.
+	Leases int
+	// Connect connects to NATS; nil starts an embedded server.
+	Connect func(...nats.Option) (*nats.Conn, error)
+	// Configure changes the configuration of each broker; nil changes nothing.
+	Configure func(*consumer.Config)
+	// Remote is a broker that is already running; nil starts one.
+	Remote *Remote
 }
 
-// Remote is a broker that runs already, and how to be its requester.
+// Remote is a broker that is already running, and the requester's access to it.
 type Remote struct {
 	Conn                   *nats.Conn
 	NS                     messages.Namespace
 	Identity, Secret, Soft string
 }
 
-func Start(ctx context.Context, n Config) (*World, error) {
-	w := &World{timeout: n.Timeout, Identity: "alice", Hard: "demo", Soft: softSecret, Calls: newCalls(), Late: newLateness()}
-	start := w.embed
-	if n.Remote != nil {
-		start = w.visit
+// Start starts what the configuration says, or connects to it.
+func Start(ctx context.Context, c Config) (*World, error) {
+	w := &World{timeout: c.Timeout, Identity: "alice", Hard: "demo", Soft: softSecret, Calls: newCalls(), meter: newLagMeter()}
+	start := w.startSandbox
+	if c.Remote != nil {
+		start = w.useRemote
 	}
-	if err := start(ctx, n); err != nil {
+	if err := start(ctx, c); err != nil {
 		w.Close()
 		return nil, err
 	}
 	return w, nil
 }
 
-// visit goes to a broker that runs already.
-func (w *World) visit(ctx context.Context, n Config) (err error) {
-	w.Sandbox, w.Away = &sandbox.Sandbox{}, true
-	w.Identity, w.Hard, w.Soft, w.NS, w.Conn = n.Remote.Identity, n.Remote.Secret, n.Remote.Soft, n.Remote.NS, n.Remote.Conn
-	w.leave = append(w.leave, w.Conn.Close)
-	if n.Endpoint != "" {
-		w.Floor, err = floor.New(ctx, awsiam.Options{Endpoint: n.Endpoint})
+// useRemote uses a broker that is already running.
+func (w *World) useRemote(ctx context.Context, c Config) (err error) {
+	w.Sandbox, w.Remote = &sandbox.Sandbox{}, true
+	w.Identity, w.Hard, w.Soft, w.NS, w.Conn = c.Remote.Identity, c.Remote.Secret, c.Remote.Soft, c.Remote.NS, c.Remote.Conn
+	w.closers = append(w.closers, w.Conn.Close)
+	if c.Endpoint != "" {
+		w.Floor, err = floor.New(ctx, awsiam.Options{Endpoint: c.Endpoint})
 	}
 	return err
 }
 
-// embed runs everything in this process, as far as nothing else is said.
-func (w *World) embed(ctx context.Context, n Config) (err error) {
+// startSandbox starts a broker, and the NATS server and the AWS account that the
+// configuration does not name.
+func (w *World) startSandbox(ctx context.Context, c Config) (err error) {
 	w.Options = sandbox.Options{
-		IAMEndpoint: n.Endpoint, MinTTL: messages.Duration(time.Second), Log: zerolog.Nop(), Durable: n.Durable,
+		IAMEndpoint: c.Endpoint, MinTTL: messages.Duration(time.Second), Log: zerolog.Nop(), Durable: c.Durable,
 		Account: iamsim.Options{
-			NoCallLog: !n.Log, MaxUsers: 2*n.Leases + 5000,
-			Faults: iamsim.Faults{Latency: n.Latency, Rate: n.Rate, Burst: n.Rate / 10},
+			NoCallLog: !c.LogCalls, MaxUsers: 2*c.Leases + 5000,
+			Faults: iamsim.Faults{Latency: c.Latency, Rate: c.Rate, Burst: c.Rate / 10},
 		},
-		Furnish: addRole, Connect: n.Connect, Prepare: w.putSecrets, Called: w.Calls.called,
-		Configure: func(c *consumer.Config) {
-			c.Meter, c.Now = w.Late, w.now
-			if n.Settings != nil {
-				n.Settings(c)
+		Furnish: addRole, Connect: c.Connect, Prepare: w.putSecrets, Called: w.Calls.called,
+		Configure: func(b *consumer.Config) {
+			b.Meter, b.Now = w.meter, w.now
+			if c.Configure != nil {
+				c.Configure(b)
 			}
 		},
 	}
@@ -110,7 +133,7 @@ func (w *World) embed(ctx context.Context, n Config) (err error) {
 	if w.Conn, err = w.Options.Connect(nats.Name("lessor bench")); err != nil {
 		return err
 	}
-	w.leave = append(w.leave, w.Conn.Close)
+	w.closers = append(w.closers, w.Conn.Close)
 	if w.JS, err = jetstream.New(w.Conn); err != nil {
 		return err
 	}
@@ -118,8 +141,11 @@ func (w *World) embed(ctx context.Context, n Config) (err error) {
 	return err
 }
 
-// Durable reports whether the embedded NATS server flushes each write, as the server has
-// it; known is false where there is none.
+// ExpiryLags returns a channel of how late each expired lease of the embedded brokers ended.
+func (w *World) ExpiryLags() <-chan time.Duration { return w.meter.lags }
+
+// Durable reports whether the embedded NATS server flushes each write. It returns known
+// false if there is no embedded server.
 func (w *World) Durable() (durable, known bool) {
 	if w.Sandbox == nil || w.NATS == nil {
 		return false, false
@@ -127,10 +153,10 @@ func (w *World) Durable() (durable, known bool) {
 	return w.NATS.Durable(), true
 }
 
-// now is the brokers' clock.
+// now is the clock of the embedded brokers.
 func (w *World) now() time.Time { return time.Now().Add(time.Duration(w.Ahead.Load())) }
 
-// The role that the broker assumes in a simulated account.
+// The role that the broker assumes in the simulated account.
 const (
 	role       = "bench"
 	externalID = "bench"
@@ -142,8 +168,8 @@ func addRole(s *iamsim.Sim) {
 	s.AddRolePolicy(role, "all", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`)
 }
 
-// definitions are the sample as it is, and without hard expiry. In a simulated account
-// the broker assumes a role, as it would in a real one.
+// definitions returns the demo's definition, and the same without hard expiry. If AWS is
+// simulated, the broker assumes a role, as it would in a real account.
 func (w *World) definitions() (hard, soft messages.DynamicSecret, err error) {
 	hard, err = sandbox.Demo()
 	if err != nil {
@@ -177,12 +203,12 @@ func (w *World) AddBroker(ctx context.Context) (*broker.Broker, error) {
 	return w.Sandbox.AddBroker(ctx, w.Options)
 }
 
-// Close ends everything. The requesters go first.
+// Close closes the requesters' connection and stops everything that was started.
 func (w *World) Close() {
-	for _, leave := range w.leave {
-		leave()
+	for _, c := range w.closers {
+		c()
 	}
-	if w.Sandbox != nil { // it was started
-		_ = w.Sandbox.Close() // everything in it is thrown away
+	if w.Sandbox != nil {
+		_ = w.Sandbox.Close() // all of its data is discarded
 	}
 }

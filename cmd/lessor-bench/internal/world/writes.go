@@ -15,18 +15,21 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Stream is how much a stream has taken so far.
+// Stream is the state of a stream that a lease is written to.
 type Stream struct {
-	what string // of which the stream is
-	last uint64 // how many messages it has ever had
-	size int    // of one, in bytes, as far as there are any
-	kept int64  // of one subject; 0: all
+	kind          string // what a message of it is, such as "record"
+	lastSequence  uint64
+	messageSize   int   // bytes, on average
+	maxPerSubject int64 // messages that the stream keeps of a subject; 0: all
 }
 
-// Stored looks at the streams that a lease is written to.
-func (w *World) Stored(ctx context.Context) ([]Stream, error) {
+// queueMessageSize is the size of a message on a work queue, with its headers, in bytes.
+const queueMessageSize = 250
+
+// Streams returns the state of the streams that a lease is written to.
+func (w *World) Streams(ctx context.Context) ([]Stream, error) {
 	streams := []struct {
-		name, what string
+		name, kind string
 		queue      bool
 	}{
 		{w.NS.Stream(messages.VerbRequest), "request", true}, {w.NS.Stream(messages.VerbRenew), "renewal", true},
@@ -39,60 +42,63 @@ func (w *World) Stored(ctx context.Context) ([]Stream, error) {
 		if err != nil {
 			return nil, err
 		}
-		state := stream.CachedInfo().State
-		kept := max(0, stream.CachedInfo().Config.MaxMsgsPerSubject)
-		one := Stream{what: s.what, last: state.LastSeq, size: messageSize, kept: kept}
-		if state.Msgs > 0 && !s.queue {
-			one.size = int(state.Bytes / state.Msgs)
+		info := stream.CachedInfo()
+		one := Stream{
+			kind: s.kind, lastSequence: info.State.LastSeq, messageSize: queueMessageSize,
+			maxPerSubject: max(0, info.Config.MaxMsgsPerSubject),
+		}
+		if info.State.Msgs > 0 && !s.queue {
+			one.messageSize = int(info.State.Bytes / info.State.Msgs)
 		}
 		all = append(all, one)
 	}
 	return all, nil
 }
 
-// messageSize is the size of a message on a queue, with its headers.
-const messageSize = 250
-
-// Writes are what is written to JetStream for one lease, or one change to it.
+// Writes is what one operation, such as issuing a lease, writes to JetStream.
 type Writes []Write
 
+// Write is what one operation writes to one stream.
 type Write struct {
-	what  string
-	each  float64
-	bytes int
-	kept  int64 // of one subject, as in a bucket; 0: all
+	kind          string  // what a message is
+	messages      float64 // of one operation, on average
+	messageSize   int     // bytes
+	maxPerSubject int64   // messages that the stream keeps of a subject; 0: all
 }
 
-// WritesBetween is what n of something have written between two looks.
+// WritesBetween returns what each of n operations has written between two states of the
+// streams.
 func WritesBetween(before, after []Stream, n int) Writes {
 	var all Writes
 	for i, s := range after {
-		if d := s.last - before[i].last; d > 0 {
-			all = append(all, Write{s.what, float64(d) / float64(n), s.size, s.kept})
+		if d := s.lastSequence - before[i].lastSequence; d > 0 {
+			all = append(all, Write{s.kind, float64(d) / float64(n), s.messageSize, s.maxPerSubject})
 		}
 	}
 	return all
 }
 
-// Total is how many there are.
+// Total returns the number of messages that one operation writes.
 func (all Writes) Total() (n float64) {
 	for _, w := range all {
-		n += w.each
+		n += w.messages
 	}
 	return math.Round(100*n) / 100
 }
 
+// String returns the writes in words, such as "1 request, 3 record, 1 event".
 func (all Writes) String() string {
 	var words []string
 	for _, w := range all {
-		words = append(words, fmt.Sprintf("%s %s", report.Number(w.each), w.what))
+		words = append(words, fmt.Sprintf("%s %s", report.Number(w.messages), w.kind))
 	}
 	return strings.Join(words, ", ")
 }
 
-// BareWrites makes the same writes n times, or as often as can be begun in time, one after another for each and as many at
-// once as there are requesters, with no broker.
-func (w *World) BareWrites(ctx context.Context, within time.Duration, writes Writes, n, atOnce int) (timing.Run, error) {
+// BareWrites makes the writes of n operations without a broker, atOnce operations at a
+// time; the writes of one operation follow one another. After the time limit it starts no
+// more operations; 0 is no limit.
+func (w *World) BareWrites(ctx context.Context, limit time.Duration, writes Writes, n, atOnce int) (timing.Run, error) {
 	type target struct {
 		subject string
 		times   int
@@ -100,16 +106,16 @@ func (w *World) BareWrites(ctx context.Context, within time.Duration, writes Wri
 	}
 	var targets []target
 	for _, x := range writes {
-		name := "BENCH_" + strings.ToUpper(x.what)
-		subject := "bench." + x.what
-		_, err := w.JS.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{subject + ".>"}, MaxMsgsPerSubject: x.kept})
+		name := "BENCH_" + strings.ToUpper(x.kind)
+		subject := "bench." + x.kind
+		_, err := w.JS.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{subject + ".>"}, MaxMsgsPerSubject: x.maxPerSubject})
 		if err != nil {
 			return timing.Run{}, err
 		}
-		defer func() { _ = w.JS.DeleteStream(context.WithoutCancel(ctx), name) }() // it goes with the store anyway
-		targets = append(targets, target{subject, max(1, int(math.Round(x.each))), bytes.Repeat([]byte("x"), max(1, x.bytes))})
+		defer func() { _ = w.JS.DeleteStream(context.WithoutCancel(ctx), name) }() // the whole store is removed later
+		targets = append(targets, target{subject, max(1, int(math.Round(x.messages))), bytes.Repeat([]byte("x"), max(1, x.messageSize))})
 	}
-	return timing.RepeatWithin(ctx, within, n, atOnce, func(ctx context.Context, i int) error {
+	return timing.RepeatWithin(ctx, limit, n, atOnce, func(ctx context.Context, i int) error {
 		for _, t := range targets {
 			for range t.times {
 				if _, err := w.JS.Publish(ctx, fmt.Sprintf("%s.alice.demo.%d", t.subject, i), t.body); err != nil {
