@@ -33,7 +33,7 @@ var exceptions = map[string]string{
 	"main.serveCmd.secrets":                    "the folder of the definitions",
 	"username.Data.Secret":                     "the name of a dynamic secret",
 	"admin.struct.Secret":                      "the name of a dynamic secret",
-	"api.apiRequest.tokens":                       "of a subject",
+	"api.apiRequest.tokens":                    "of a subject",
 	"broker.ServeOptions.Secrets":              "the folder of the definitions",
 	"cli.Connection.password":                  "of NATS, as a flag, which the process list shows; --creds is the alternative",
 	"cli.Connection.token":                     "of NATS, as a flag",
