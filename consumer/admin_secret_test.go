@@ -160,8 +160,14 @@ func TestTooLongListIsRefused(t *testing.T) {
 	for i := range tags {
 		tags[i] = fmt.Sprintf("%q:%q", fmt.Sprintf("tag-%d", i), strings.Repeat("x", 250))
 	}
-	for i := range 92 {
-		w.Put(b, fmt.Sprintf(`{"name":"ci-%d","tags":{%s}}`, i, strings.Join(tags, ",")))
+	w.Put(b, fmt.Sprintf(`{"name":"ci-0","tags":{%s}}`, strings.Join(tags, ",")))
+	kv := w.Bucket(w.Namespace.SecretBucket())
+	stored, err := kv.Get(w.Context(), "ci-0")
+	w.NoError(err)
+	for i := 1; i < 92; i++ {
+		name := fmt.Sprintf("ci-%d", i)
+		_, err := kv.PutString(w.Context(), name, strings.Replace(string(stored.Value()), "ci-0", name, 1))
+		w.NoError(err)
 	}
 	r, _ := w.AnswerWithin(lessortest.Patience, w.startAdmin(messages.AdminList, ""))
 	w.WantError(r, messages.CodeTooLarge)

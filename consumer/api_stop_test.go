@@ -41,7 +41,14 @@ func TestRollingRestartAnswersEveryAPIRequest(t *testing.T) {
 	}
 	for range 10 {
 		b := w.Broker()
-		time.Sleep(100 * time.Millisecond)
+		mu.Lock()
+		before := sent
+		mu.Unlock()
+		w.Eventually("the brokers answer requests", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return sent > before+50
+		})
 		b.Close()
 	}
 	close(stop)
@@ -69,13 +76,16 @@ func TestStopEndsWaitingAPIRequests(t *testing.T) {
 	})
 	n := w.NameOf(r)
 	w.Publish(w.Namespace.Renew(n), `{"ttl":"2h"}`)
-	time.Sleep(300 * time.Millisecond)
+	w.waitCall("", "PutUserPolicy")
+	attempts, err := w.Conn.SubscribeSync(w.Namespace.Renew(n)) // of the API request to be stored
+	w.NoError(err)
 	w.NoError(w.Conn.PublishRequest(w.Namespace.API("renew", n.Identity, n.Secret, n.ID), w.Conn.NewInbox(), nil))
-	time.Sleep(300 * time.Millisecond)
+	_, err = attempts.NextMsg(lessortest.Patience)
+	w.NoError(err)
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
 	defer cancel()
 	begun := time.Now()
-	err := b.Stop(ctx)
+	err = b.Stop(ctx)
 	t.Logf("the stop took %s: %v", time.Since(begun), err)
 	if err != nil {
 		t.Fail()
@@ -100,7 +110,7 @@ func TestStopDeliversNothingThatItInterrupts(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	_ = b.Stop(ctx)
-	if m, err := sub.NextMsg(time.Second); err == nil {
+	if m, err := sub.NextMsg(500 * time.Millisecond); err == nil {
 		r, _ := messages.DecodeReply(m.Data)
 		rec, _ := w.Record(r.Lease.Name)
 		t.Fatalf("delivered with ready %v; settled: %v, queue empty: %v", *r.Ready, rec.Settled(), w.QueuesAreEmpty())

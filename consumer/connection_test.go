@@ -180,6 +180,7 @@ func TestConnectionStaysWhileSomethingIsUnreadable(t *testing.T) {
 		{"a definition", "secret", "ci", `{"v":1,"definition":{"name":"ci","tomorrow":true}}`},
 	} {
 		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			w.Broker(func(c *consumer.Config) { c.MaintainEvery = time.Millisecond })
 			keyID, secret := w.manager()

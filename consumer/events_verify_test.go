@@ -135,6 +135,7 @@ func TestVerifyFindsRemovedChangedAndForgedEvents(t *testing.T) {
 		}, []string{"unguarded 0", "tail 5"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := history(t)
 			w.rewrite(c.change)
 			w.wantFindings(c.want...)
@@ -185,6 +186,7 @@ func TestVerifyFindsEventsChangedOnDisk(t *testing.T) {
 	t.Parallel()
 	for name, indexed := range map[string]bool{"with the server's index": true, "without it": false} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := history(t)
 			w.Clock.Advance(2 * time.Minute)
 			w.Broker().Close() // stores the position of the stream

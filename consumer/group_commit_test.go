@@ -91,6 +91,7 @@ func TestBrokerCanCrashDuringBatches(t *testing.T) {
 	for n := 1; n <= 12*requests; n += 5 {
 		m := &lessortest.Crash{At: n, After: n%2 == 0}
 		t.Run(m.String(), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			first := w.Broker()
 			w.Put(first, lessortest.Secret)

@@ -3,17 +3,22 @@ package consumer_test
 import (
 	"flag"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"testing"
 )
 
-// Tests wait most of the time, for NATS's disk, for what AWS takes, or for a crash to
-// be found out: some more than there are processors keep these busy. The race detector
-// needs them for itself.
+// allPoints is the environment variable with which the crash matrix tries every point. By
+// default it tries every pointsStep-th, in each scenario others.
+const allPoints = "LESSOR_TEST_ALL_POINTS"
+
+// Tests mostly wait: for NATS's disk, for what AWS takes, or until a crash is noticed. So
+// more of them run at once than there are processors. The race detector needs the
+// processors itself.
 var (
 	testsAtOnce  = unlessRace(8, 3)
-	pointsAtOnce = unlessRace(12, 6) // at which brokers die, in all scenarios
-	pointsStep   = unlessRace(1, 3)  // of which one is tried
+	pointsAtOnce = unlessRace(12, 6) // of the crash matrix, in all scenarios
+	pointsStep   = unlessRace(2, 4)
 )
 
 func unlessRace(n, race int) int {
@@ -32,5 +37,9 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
+	if os.Getenv(allPoints) != "" {
+		pointsStep = 1
+	}
+	debug.SetGCPercent(400) // hundreds of NATS servers come and go
 	os.Exit(m.Run())
 }

@@ -38,6 +38,7 @@ var spoils = map[string]func([]byte) []byte{
 // about the lease wait, all other work continues. When the record is readable again, so
 // does the work on it.
 func TestUnreadableRecordIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.Broker()
 	w.Put(b, lessortest.Secret)

@@ -147,7 +147,7 @@ func TestLateRenewalDoesNotReviveARevokedKey(t *testing.T) {
 		}
 		return iamsim.Verdict{}
 	})
-	w.Publish(w.Namespace.Renew(w.NameOf(r)), `{"ttl":"2h"}`)
+	renewal := w.Publish(w.Namespace.Renew(w.NameOf(r)), `{"ttl":"2h"}`)
 	<-blocked
 	w.Revoke(r)
 	rec, _ := w.Record(r.Lease.Name)
@@ -155,7 +155,7 @@ func TestLateRenewalDoesNotReviveARevokedKey(t *testing.T) {
 		t.Fatalf("the lease is %s, the key works: %v", rec.State, w.Works(r.Credentials))
 	}
 	close(release)
-	time.Sleep(500 * time.Millisecond)
+	w.Answer(renewal)
 	if w.Works(r.Credentials) {
 		rec, _ := w.Record(r.Lease.Name)
 		t.Fatalf("the lease is %s, and its key works again; the next attempt is in %s", rec.State, time.Until(rec.Due))

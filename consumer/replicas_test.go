@@ -111,7 +111,7 @@ func TestClusterLosesEachNodeInTurn(t *testing.T) {
 			var msg *nats.Msg
 			w.Eventually("the delivery arrives", func() bool {
 				var err error
-				if msg, err = sub.NextMsg(5 * time.Second); err != nil {
+				if msg, err = sub.NextMsg(2 * time.Second); err != nil {
 					sub = request(n)
 				}
 				return err == nil

@@ -21,6 +21,7 @@ func TestRefusedCallLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, action := range []string{"CreateUser", "PutUserPolicy", "AttachUserPolicy", "AddUserToGroup", "CreateAccessKey"} {
 		t.Run(action, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			w.Put(w.Broker(), lessortest.Secret)
 			w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
@@ -55,6 +56,7 @@ func TestTransientAWSFaultsAreRetried(t *testing.T) {
 		"users visible late":      {UserVisibleAfter: 300 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			w.Put(w.Broker(), lessortest.Secret)
 			w.Sim.SetFaults(f)
@@ -181,6 +183,7 @@ func TestForeignUserIsNotTouched(t *testing.T) {
 	t.Parallel()
 	for name, turns := range map[string]bool{"the next name is free": true, "no other name is tried": false} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			foreign := firstName(t)
 			w.Sim.AddUser(foreign, "/lessor/", map[string]string{"owner": "kim"})

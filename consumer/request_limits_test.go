@@ -62,6 +62,7 @@ func TestSecretLimitsTheRequestRateOfAnIdentity(t *testing.T) {
 	t.Parallel()
 	for _, api := range []bool{true, false} {
 		t.Run(fmt.Sprint("through the API: ", api), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			b := w.Broker()
 			w.Put(b, `{"name":"ci","max_requests_per_minute":3,"aws":{}}`)
@@ -124,6 +125,7 @@ func TestLimitsHoldAcrossReplicas(t *testing.T) {
 		"max_leases_per_identity": messages.CodeLimitExceeded,
 	} {
 		t.Run(limit, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			for range replicas {
 				b := w.Broker(func(c *consumer.Config) { c.Workers.Request = workers })

@@ -42,13 +42,13 @@ func TestUserCreatedAfterTheLeaseWasAbandonedIsNotOrphaned(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Put(w.Broker(), lessortest.Secret)
-	stopped, release := make(chan struct{}), make(chan struct{})
+	stopped, release, created := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) iamsim.Verdict {
+	w.Sim.SetHook(func(_ context.Context, c iamsim.Call) (v iamsim.Verdict) {
 		if c.Action == "CreateUser" {
-			once.Do(func() { close(stopped); <-release })
+			once.Do(func() { close(stopped); <-release; v.After = func() { close(created) } })
 		}
-		return iamsim.Verdict{}
+		return v
 	})
 	sub := w.Publish(w.Namespace.Request("alice", "ci"), `{"ttl":"1h"}`)
 	<-stopped
@@ -61,9 +61,7 @@ func TestUserCreatedAfterTheLeaseWasAbandonedIsNotOrphaned(t *testing.T) {
 	})
 	close(release)
 	w.Answer(sub)
+	<-created
 	w.WaitQueuesEmpty()
-	time.Sleep(time.Second)
-	if n := w.Sim.UserCount(); n != 1 {
-		t.Fatalf("%d users for one lease\n%s", n, w.Dump())
-	}
+	w.Eventually("the lease has one user", func() bool { return w.Sim.UserCount() == 1 })
 }

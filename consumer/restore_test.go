@@ -185,6 +185,7 @@ func jsonField(name string, n uint64) string {
 // TestRestoredBucketEndsNoLeaseByItself restores yesterday's buckets under leases that
 // were renewed and made since, in each way in which that is done.
 func TestRestoredBucketEndsNoLeaseByItself(t *testing.T) {
+	t.Parallel()
 	ns := messages.Namespace{}
 	lease := "KV_" + ns.LeaseBucket()
 	buckets := []string{lease, "KV_" + ns.SecretBucket(), "KV_" + ns.StateBucket()}
@@ -217,6 +218,7 @@ func TestRestoredBucketEndsNoLeaseByItself(t *testing.T) {
 // whose last broker did not store the position of the bucket; not after a stop, a long
 // break, or events that are about no change.
 func TestRestoreGuardIsInactiveWithoutARestore(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	free := func(b *lessortest.Broker) {
 		t.Helper()
@@ -250,6 +252,7 @@ func TestRestoreGuardIsInactiveWithoutARestore(t *testing.T) {
 }
 
 func TestRestoreUnderARunningBrokerActivatesTheGuard(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.Put(w.Broker(), lessortest.Secret)
 	lease := "KV_" + w.Namespace.LeaseBucket()
@@ -275,6 +278,7 @@ func TestRestoreUnderARunningBrokerActivatesTheGuard(t *testing.T) {
 
 // TestUnreadableGuardBlocks: a newer broker has written it, or it is damaged.
 func TestUnreadableGuardBlocks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.Broker()
 	w.Put(b, lessortest.Secret)

@@ -14,6 +14,7 @@ import (
 // TestUnreadableDefinitionStopsNothingElse: it is damaged, has another's name, or is a
 // newer broker's, which must not be overwritten.
 func TestUnreadableDefinitionStopsNothingElse(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.Broker()
 	names := map[string]func([]byte) []byte{
@@ -71,6 +72,7 @@ func TestUnreadableDefinitionStopsNothingElse(t *testing.T) {
 // TestUnreadableConnectionStopsNothingElse: brokers start, and other definitions issue
 // leases. Work that needs the connection waits until it is readable again.
 func TestUnreadableConnectionStopsNothingElse(t *testing.T) {
+	t.Parallel()
 	for name, how := range map[string]func([]byte) []byte{
 		"damaged": func(d []byte) []byte { return d[:len(d)/2] },
 		"newer":   func(d []byte) []byte { return bytes.Replace(d, []byte(`"v":1`), []byte(`"v":2`), 1) },
@@ -120,6 +122,7 @@ func TestUnreadableConnectionStopsNothingElse(t *testing.T) {
 // TestDamagedInstallationIDIsNotReplaced: with another id the installation would not
 // find its users.
 func TestDamagedInstallationIDIsNotReplaced(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.Broker().Close()
 	_, err := w.Bucket(w.Namespace.StateBucket()).PutString(w.Context(), "installation", "")

@@ -182,6 +182,7 @@ func TestSweepReportsWhatItCouldNotRemove(t *testing.T) {
 // TestUserNamedByAnUnreadableRecordIsNoOrphan: the user's tags name a lease without a
 // record.
 func TestUserNamedByAnUnreadableRecordIsNoOrphan(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	b := w.Broker()
 	w.Put(b, lessortest.Secret)

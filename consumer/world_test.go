@@ -15,6 +15,7 @@ import (
 	"github.com/lessorhq/lessor/consumer"
 	"github.com/lessorhq/lessor/consumer/lessortest"
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
 // world is a lessortest.World with the helpers that only tests of the consumer need.
@@ -80,6 +81,17 @@ func mustJSON(v any) string {
 }
 
 func first[A, B any](a A, _ B) A { return a }
+
+// waitCall waits until AWS has answered a call of an action that was signed with a key; ""
+// is any key.
+func (w *world) waitCall(keyID, action string) {
+	w.T.Helper()
+	w.Eventually("AWS answers "+action, func() bool {
+		return slices.ContainsFunc(w.Sim.Calls(), func(c iamsim.Call) bool {
+			return c.Action == action && (keyID == "" || c.AccessKeyID == keyID) && !c.Answered.IsZero()
+		})
+	})
+}
 
 // mustReply returns a reply that is no error, and panics otherwise. Any goroutine may
 // call it.

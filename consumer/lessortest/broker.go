@@ -32,7 +32,7 @@ func (w *World) Config(nc *nats.Conn) consumer.Config {
 		Conn: nc, Namespace: w.Namespace, Keys: w.Keys, Now: w.Clock.Now, Provider: w.Provider(w.KeyID, w.SecretKey),
 		Log:     zerolog.New(w.Logs).Level(zerolog.DebugLevel),
 		Workers: consumer.Workers{Request: 16, Renew: 4, Revoke: 16, Confirm: 2},
-		Streams: consumer.Streams{AckWait: 500 * time.Millisecond}, NoRespondersWait: 100 * time.Millisecond, ProbeEvery: 10 * time.Millisecond,
+		Streams: consumer.Streams{AckWait: 500 * time.Millisecond, PullHeartbeat: time.Second}, NoRespondersWait: 100 * time.Millisecond, ProbeEvery: 10 * time.Millisecond,
 		RetryMin: 20 * time.Millisecond, RetryMax: 200 * time.Millisecond,
 		MinTTL: messages.Duration(time.Second), Reserve: 1,
 	}
@@ -133,13 +133,13 @@ func (b *Broker) Health() error {
 func (w *World) WaitHealth(b *Broker, words string) {
 	w.T.Helper()
 	var last error
-	for end := time.Now().Add(Patience); time.Now().Before(end); time.Sleep(pollEvery) {
+	reports := func() bool {
 		last = b.Health()
-		if words == "" && last == nil || words != "" && last != nil && strings.Contains(last.Error(), words) {
-			return
-		}
+		return words == "" && last == nil || words != "" && last != nil && strings.Contains(last.Error(), words)
 	}
-	w.T.Fatalf("the broker's health does not report %q but %v\n%s", words, last, w.Logs)
+	if !until(time.Now().Add(Patience), reports) {
+		w.T.Fatalf("the broker's health does not report %q but %v\n%s", words, last, w.Logs)
+	}
 }
 
 // WaitLoaded waits until the broker's scheduler has loaded all records.

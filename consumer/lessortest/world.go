@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,14 +13,18 @@ import (
 
 	"github.com/lessorhq/lessor/cmd/embedded"
 	"github.com/lessorhq/lessor/messages"
+	"github.com/lessorhq/lessor/messages/retry"
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
 // Patience is how long a test waits for what must happen before it fails.
 const Patience = time.Minute
 
-// pollEvery is the wait between two looks at a condition.
-const pollEvery = 5 * time.Millisecond
+// Bounds of the wait between two looks at a condition.
+const (
+	minPoll = 2 * time.Millisecond
+	maxPoll = 20 * time.Millisecond
+)
 
 // Group is an IAM group that the account has.
 const Group = "deployers"
@@ -56,6 +61,10 @@ type World struct {
 	// Conn is the test's own connection to NATS, in the brokers' account.
 	Conn *nats.Conn
 	JS   jetstream.JetStream
+
+	mu      sync.Mutex
+	context context.Context
+	renew   time.Time // the context
 }
 
 // Options change what [StartWith] starts. The zero value is what [Start] starts.
@@ -111,11 +120,18 @@ func (w *World) NoError(err error) {
 	}
 }
 
-// Context returns a context for one operation: it ends after [Patience].
+// Context returns a context for one operation. It does not end before [Patience], unless
+// the test does. Any goroutine may call it.
 func (w *World) Context() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
-	w.T.Cleanup(cancel)
-	return ctx
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if time.Until(w.renew) <= 0 { // a context is for many operations, since tests poll
+		var cancel context.CancelFunc
+		w.context, cancel = context.WithTimeout(context.Background(), 2*Patience)
+		w.T.Cleanup(cancel)
+		w.renew = time.Now().Add(Patience)
+	}
+	return w.context
 }
 
 // Eventually waits until the condition holds. what says what is waited for.
@@ -127,15 +143,21 @@ func (w *World) Eventually(what string, holds func() bool) {
 // EventuallyWithin is [World.Eventually] with another patience.
 func (w *World) EventuallyWithin(d time.Duration, what string, holds func() bool) {
 	w.T.Helper()
-	for end := time.Now().Add(d); ; time.Sleep(pollEvery) {
+	if !until(time.Now().Add(d), holds) {
+		w.T.Fatalf("did not happen within %s: %s\n%s\n%s", d, what, w.Dump(), w.Logs)
+	}
+}
+
+// until waits until the condition holds, and returns false if it does not by a time.
+func until(end time.Time, holds func() bool) bool {
+	for poll := (retry.Backoff{Min: minPoll, Max: maxPoll}); ; time.Sleep(poll.Next()) {
 		if holds() {
-			return
+			return true
 		}
 		if time.Now().After(end) {
-			break
+			return false
 		}
 	}
-	w.T.Fatalf("did not happen within %s: %s\n%s\n%s", d, what, w.Dump(), w.Logs)
 }
 
 // Dump describes the records and users that there are, as far as NATS answers.
