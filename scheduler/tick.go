@@ -17,7 +17,7 @@ import (
 const (
 	// maxTake is how many reminders one pass publishes. It keeps a pass short; the
 	// tick makes one pass after the other until nothing is due.
-	maxTake = 500
+	maxTake = 250
 	// maxUnacknowledged is how many reminders may wait for the stream's
 	// acknowledgement.
 	maxUnacknowledged = 16_384
