@@ -15,14 +15,14 @@ import (
 	"github.com/lessorhq/lessor/messages/record"
 )
 
-// newBrokerCmd is one broker of a soak test: what lessor serve runs, in a process of its
-// own, with shorter intervals and a clock that is off.
+// newBrokerCmd returns the hidden command that runs a broker: like lessor serve, with
+// shorter intervals and a clock that is off.
 func newBrokerCmd(env *cli.Environment) *cobra.Command {
 	var server, keyFile, secrets, health string
 	var skew time.Duration
 	cmd := &cobra.Command{
 		Use:     "broker",
-		Short:   "One broker of a soak test",
+		Short:   "Run a broker of a soak test",
 		Hidden:  true,
 		Example: "  lessor-soak broker --server nats://127.0.0.1:4222 --key-file broker.key --secrets ./secrets --health 127.0.0.1:8080 --clock-skew 2s",
 		Args:    cli.NoArguments,

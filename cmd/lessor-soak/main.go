@@ -1,5 +1,5 @@
-// Command lessor-soak breaks brokers, NATS servers and AWS at random under load, and
-// counts what was lost.
+// Command lessor-soak kills brokers and NATS servers and disturbs AWS at random under
+// load, and checks that each guarantee holds.
 package main
 
 import "github.com/lessorhq/lessor/cmd/internal/cli"

@@ -6,21 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lessorhq/lessor/cmd/internal/cli"
 	"github.com/lessorhq/lessor/cmd/internal/natsnode"
-	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/audit"
-	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/load"
-	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/storm"
 	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/verdict"
-	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/world"
 )
 
-// soak is the command that tries to break everything at once.
+// soak has the flags of the soak test.
 type soak struct {
 	duration time.Duration
 	seed     uint64
@@ -33,17 +28,17 @@ func newRootCmd(env *cli.Environment) *cobra.Command {
 	var s soak
 	cmd := cli.NewRoot(env, &cobra.Command{
 		Use:   "lessor-soak",
-		Short: "Break everything at random under load, and count what was lost",
+		Short: "Run brokers under load with random faults, and check that each guarantee holds",
 		Long: `Run two brokers, three NATS servers and a simulated AWS account, each a process of
-its own, on loopback addresses. Clients ask for leases, renew and revoke them, and
-check what they get, while processes are killed, connections cut and stalled, AWS
-throttles, fails and forgets to answer, and the brokers' clocks disagree. Then
-everything is healed, and a verdict says what should not have happened: exit code 1
-if any of it did.
+its own, on loopback addresses. Requesters request, renew and revoke leases and check
+the answers, while processes are killed, connections are cut or stalled, AWS
+throttles, fails and drops answers, and the brokers' clocks differ. Then the faults
+end, and the verdict counts the violations of each guarantee: the exit code is 1 if
+there are any.
 
-The seed chooses what happens and when; how the processes meet it differs from run
-to run. The folder with stores and logs is removed, unless --keep names one, or the
-verdict is bad.`,
+The seed determines the faults and their times; how the processes are affected
+differs from run to run. The folder with stores and logs is removed, unless --keep
+names one or the verdict is bad.`,
 		Example: `  lessor-soak
   lessor-soak --duration 10m --seed 7 --keep ./soaked --json > verdict.json`,
 		Args: cli.NoArguments,
@@ -55,16 +50,17 @@ verdict is bad.`,
 		},
 	})
 	f := cmd.Flags()
-	f.DurationVar(&s.duration, "duration", 2*time.Minute, "how long things break; healing comes on top")
-	f.Uint64Var(&s.seed, "seed", 0, "what happens, and when (default: another each time)")
-	f.IntVar(&s.clients, "clients", 24, "requesters at work at once")
+	f.DurationVar(&s.duration, "duration", 2*time.Minute, "how long there are faults; the test waits for all leases to end after that")
+	f.Uint64Var(&s.seed, "seed", 0, "determines the faults and their times (default: different each time)")
+	f.IntVar(&s.clients, "clients", 24, "requesters that work at the same time")
 	f.BoolVar(&s.json, "json", false, "print the verdict as JSON")
-	f.StringVar(&s.keep, "keep", "", "`folder` that keeps stores and logs; it must be empty or not there yet")
+	f.StringVar(&s.keep, "keep", "", "`folder` for stores and logs that is kept; it must be empty or not exist")
 	cmd.AddCommand(natsnode.NewCommand(env, "lessor-soak"), newAWSCmd(env), newBrokerCmd(env))
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	return cmd
 }
 
+// check returns a usage error if a flag is invalid. It sets the seed if that was not given.
 func (s *soak) check() error {
 	switch {
 	case s.duration < time.Second || s.duration > 24*time.Hour:
@@ -83,7 +79,7 @@ func (s *soak) check() error {
 	return nil
 }
 
-// run soaks, and says how it went.
+// run runs the test and prints the verdict. It returns an error if the verdict is bad.
 func (s *soak) run(ctx context.Context, env *cli.Environment) error {
 	dir := s.keep
 	var err error
@@ -100,81 +96,12 @@ func (s *soak) run(ctx context.Context, env *cli.Environment) error {
 		err = s.print(env, v)
 	}
 	if err == nil && !v.OK {
-		err = fmt.Errorf("the verdict is bad; stores and logs are in %s, and --seed %d chooses the same again", dir, s.seed)
+		err = fmt.Errorf("the verdict is bad; stores and logs are in %s, and --seed %d repeats the faults", dir, s.seed)
 	}
 	if s.keep == "" && (v.OK || ctx.Err() != nil) {
 		err = errors.Join(err, os.RemoveAll(dir))
 	}
 	return err
-}
-
-// test is one run: start, break, heal, look.
-func (s *soak) test(ctx context.Context, env *cli.Environment, dir string) (verdict.Verdict, error) {
-	p := env.Progress()
-	defer p.Clear()
-	t := verdict.NewTally()
-	p.Show("starting two brokers, three NATS servers and AWS")
-	w, err := world.Start(ctx, dir, t)
-	if err != nil {
-		return verdict.Verdict{}, fmt.Errorf("the soak does not start: %w; its logs were in %s", err, dir)
-	}
-	defer w.Close()
-	requesters, err := load.New(w, t, s.seed, s.clients, s.duration)
-	if err != nil {
-		return verdict.Verdict{}, err
-	}
-	defer requesters.Close()
-	operator, err := load.NewOperator(ctx, requesters)
-	if err != nil {
-		return verdict.Verdict{}, fmt.Errorf("the soak does not start: %w; its logs are in %s", err, dir)
-	}
-	audit := audit.New(w, t)
-	watching, cancel := context.WithCancel(ctx)
-	var watch sync.WaitGroup
-	watch.Go(func() { audit.Run(watching) })
-	stop := func() { cancel(); watch.Wait() }
-	defer stop()
-
-	end := time.Now().Add(s.duration)
-	storming, calm := context.WithDeadline(ctx, end)
-	defer calm()
-	go s.tell(storming, p, t, end)
-	requesters.Start(storming)
-	requesters.All.Go(func() { operator.Work(storming) })
-	storm.New(w, t, s.seed, s.duration).Run(storming)
-	p.Show("healing")
-	w.Heal()
-	requesters.Wait()
-	p.Show("waiting for leases to end")
-	requesters.Settle(ctx)
-	operator.Settle(ctx)
-	audit.Settle(ctx)
-	stop()
-	if ctx.Err() != nil {
-		return verdict.Verdict{}, errors.New("the soak was interrupted")
-	}
-	p.Show("looking at what is left")
-	if err := audit.Last(ctx); err != nil {
-		return verdict.Verdict{}, err
-	}
-	w.Stop()
-	if err := audit.Search(); err != nil {
-		return verdict.Verdict{}, err
-	}
-	return t.Verdict(s.seed, s.duration), nil
-}
-
-// tell shows a person how far it is.
-func (s *soak) tell(ctx context.Context, p *cli.Progress, t *verdict.Tally, end time.Time) {
-	for tick := time.NewTicker(time.Second); ; {
-		p.Show("%s to go: %s", time.Until(end).Round(time.Second), t.Sofar())
-		select {
-		case <-ctx.Done():
-			tick.Stop()
-			return
-		case <-tick.C:
-		}
-	}
 }
 
 func (s *soak) print(env *cli.Environment, v verdict.Verdict) error {

@@ -17,16 +17,16 @@ import (
 	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/verdict"
 )
 
-// TestASoakIsSurvived runs the whole thing, briefly: something of each kind is broken
-// nevertheless.
-func TestASoakIsSurvived(t *testing.T) {
+// TestShortSoakHasAGoodVerdict runs the program for some seconds. A broker and a NATS
+// server must have been killed.
+func TestShortSoakHasAGoodVerdict(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "soaked")
 	p := clitest.Start(t, nil, "--duration", "8s", "--seed", "9", "--clients", "6", "--json", "--keep", dir)
 	select {
 	case <-p.Ended:
-	case <-time.After(verdict.SettleBound + 4*clitest.Patience): // it stops by itself; what it started dies with it
-		t.Fatalf("it does not end: %s", p.Stderr)
+	case <-time.After(verdict.SettleBound + 4*clitest.Patience): // its child processes end with it
+		t.Fatalf("the soak test does not end: %s", p.Stderr)
 	}
 	var v verdict.Verdict
 	if err := json.Unmarshal([]byte(p.Stdout.String()), &v); err != nil {
@@ -36,7 +36,7 @@ func TestASoakIsSurvived(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, v.Table())
 	}
 	for _, name := range []string{
-		"leases_issued", "keys_found_to_work", "aws_calls", "secret_keys_searched_for", "events_told",
+		"leases_issued", "keys_found_to_work", "aws_calls", "secret_keys_searched_for", "events_read",
 		verdict.FigureName(verdict.BrokersKilled), verdict.FigureName(verdict.NodesKilled),
 	} {
 		if v.Count(name) == 0 {
@@ -44,15 +44,15 @@ func TestASoakIsSurvived(t *testing.T) {
 		}
 	}
 	if p.Stderr.String() != "" {
-		t.Errorf("in a pipe it says %q", p.Stderr)
+		t.Errorf("standard error is no terminal and has %q", p.Stderr)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "broker1.log")); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestEachViolationIsLookedForAndTested looks into the sources: each kind of violation is
-// reported somewhere, and a test shows that it is.
+// TestEachViolationIsLookedForAndTested searches the sources: code must report each kind
+// of violation, and a test must check that it does.
 func TestEachViolationIsLookedForAndTested(t *testing.T) {
 	t.Parallel()
 	var code, tests strings.Builder

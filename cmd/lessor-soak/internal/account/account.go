@@ -1,3 +1,5 @@
+// Package account is the simulated AWS account of the soak test: it counts calls, and has
+// an HTTP API by which the test sets faults and inspects users.
 package account
 
 import (
@@ -11,19 +13,19 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// Role is the role whose sessions are leased.
+// Role is the name of the role whose sessions are leased.
 const Role = "role"
 
-// Calls counts what AWS was asked.
+// Calls counts the calls to AWS.
 type Calls struct {
 	Calls   int64          `json:"calls"`
-	Dropped int64          `json:"dropped"` // carried out or not, and not answered
-	Empty   int64          `json:"empty"`   // answered with nothing
-	Codes   map[string]int `json:"codes"`   // refused or failed, by AWS's code
+	Dropped int64          `json:"dropped"` // without an answer, whether they were carried out or not
+	Empty   int64          `json:"empty"`   // with an empty answer
+	Codes   map[string]int `json:"codes"`   // errors, by AWS's code
 }
 
-// Faults are the calls that the soak disturbed.
-func (c Calls) Faults() int {
+// Disturbed returns the number of calls that the faults of the test disturbed.
+func (c Calls) Disturbed() int {
 	n := int(c.Dropped + c.Empty)
 	for _, code := range []string{"Throttling", "ServiceFailure", "ConcurrentModification"} {
 		n += c.Codes[code]
@@ -31,16 +33,17 @@ func (c Calls) Faults() int {
 	return n
 }
 
-// Account is the account and its counters.
+// Account is a simulated AWS account that counts calls.
 type Account struct {
 	*iamsim.Sim
 	calls, dropped, empty atomic.Int64
 
 	mu     sync.Mutex
 	codes  map[string]int
-	hidden []string // secret keys of those whom the soak has made
+	hidden []string // secret keys of users that the test has created
 }
 
+// New returns an account without users, with the group and the role of the definitions.
 func New() *Account {
 	a := &Account{Sim: iamsim.New(iamsim.Options{NoCallLog: true}), codes: map[string]int{}}
 	a.AddGroup("soakers")
@@ -49,11 +52,11 @@ func New() *Account {
 	return a
 }
 
-// recorder remembers what AWS answered.
+// recorder keeps the status and the begin of the body of an answer.
 type recorder struct {
 	http.ResponseWriter
 	status int
-	body   []byte // its beginning
+	body   []byte // up to 1 KiB
 }
 
 func (w *recorder) WriteHeader(status int) {
@@ -68,19 +71,20 @@ func (w *recorder) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// code is AWS's code of an error.
+// code returns AWS's code of an error.
 func (w *recorder) code() string {
 	_, rest, _ := strings.Cut(string(w.body), "<Code>")
 	code, _, _ := strings.Cut(rest, "</Code>")
 	return code
 }
 
+// ServeHTTP answers a call to IAM or STS and counts it.
 func (a *Account) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.calls.Add(1)
 	s, answered := &recorder{ResponseWriter: w, status: http.StatusOK}, false
 	defer func() {
 		switch {
-		case !answered:
+		case !answered: // the simulator panics to drop the connection
 			a.dropped.Add(1)
 		case s.status >= http.StatusBadRequest:
 			a.mu.Lock()
@@ -94,13 +98,13 @@ func (a *Account) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answered = true
 }
 
-// User is a user of the account as an auditor sees it.
+// User is an IAM user as the audit needs it.
 type User struct {
 	Name    string    `json:"name"`
-	Lease   string    `json:"lease"`
+	Lease   string    `json:"lease"` // the lease's name, from the user's tags
 	Created time.Time `json:"created"`
-	Key     string    `json:"key"`
-	Allowed bool      `json:"allowed"` // AWS lets the key do something now
+	Key     string    `json:"key"`     // the access key's ID; empty: it has none
+	Allowed bool      `json:"allowed"` // AWS allows the key an action at present
 }
 
 func (a *Account) users() []User {
@@ -118,10 +122,10 @@ func (a *Account) users() []User {
 	return all
 }
 
-// Control is what the soak asks of the account's process.
-func (a *Account) Control() http.Handler {
+// ControlHandler returns the HTTP API for [Control].
+func (a *Account) ControlHandler() http.Handler {
 	mux := http.NewServeMux()
-	answer := func(w http.ResponseWriter, v any) { _ = json.NewEncoder(w).Encode(v) } // whoever asked has gone, or not
+	answer := func(w http.ResponseWriter, v any) { _ = json.NewEncoder(w).Encode(v) } // the client sees a lost answer
 	mux.HandleFunc("POST /faults", func(w http.ResponseWriter, r *http.Request) {
 		var f iamsim.Faults
 		if err := json.NewDecoder(r.Body).Decode(&f); err != nil {
@@ -136,7 +140,7 @@ func (a *Account) Control() http.Handler {
 		a.hide(secret)
 		answer(w, [2]string{id, secret})
 	})
-	mux.HandleFunc("POST /lost", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("POST /orphan", func(w http.ResponseWriter, r *http.Request) {
 		name, lease := r.FormValue("name"), r.FormValue("lease")
 		a.AddUser(name, "/lessor/soak/", map[string]string{"lessor:installation": r.FormValue("installation"), "lessor:lease": lease, "lessor:attempt": "1"})
 		_, secret := a.AddAccessKey(name)
@@ -163,7 +167,7 @@ func (a *Account) hide(secret string) {
 	a.hidden = append(a.hidden, secret)
 }
 
-// allSecrets are the secret keys that must be nowhere in clear.
+// allSecrets returns the secret keys that must not be in a file in clear text.
 func (a *Account) allSecrets() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -12,11 +12,11 @@ import (
 	"github.com/lessorhq/lessor/provider/iamsim"
 )
 
-// Control asks the account's process.
+// Control calls the HTTP API of the account's process.
 type Control struct{ URL string }
 
-// Ask sends a question and reads the answer.
-func (c Control) Ask(ctx context.Context, method, path string, body, into any) error {
+// do sends a request with a JSON body and decodes the answer.
+func (c Control) do(ctx context.Context, method, path string, body, into any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err
@@ -38,37 +38,41 @@ func (c Control) Ask(ctx context.Context, method, path string, body, into any) e
 	return json.NewDecoder(answer.Body).Decode(into)
 }
 
-func (c Control) Faults(ctx context.Context, f iamsim.Faults) error {
-	return c.Ask(ctx, http.MethodPost, "/faults", f, &iamsim.Faults{})
+// SetFaults sets the faults of the account.
+func (c Control) SetFaults(ctx context.Context, f iamsim.Faults) error {
+	return c.do(ctx, http.MethodPost, "/faults", f, &iamsim.Faults{})
 }
 
-func (c Control) Principal(ctx context.Context, name string) (pair [2]string, err error) {
-	err = c.Ask(ctx, http.MethodPost, "/principal?name="+name, nil, &pair)
-	return pair, err
+// AddPrincipal creates a user with all rights and returns its access key, as ID and
+// secret.
+func (c Control) AddPrincipal(ctx context.Context, name string) (key [2]string, err error) {
+	err = c.do(ctx, http.MethodPost, "/principal?name="+name, nil, &key)
+	return key, err
 }
 
-// LostPrefix begins the lease's name on a user that was lost on purpose.
-const LostPrefix = "lost.lost."
+// OrphanLease is the prefix of the lease's name in the tags of an orphan.
+const OrphanLease = "lost.lost."
 
-// Lose makes a user of the installation that no lease knows, as a lost record leaves
-// one.
-func (c Control) Lose(ctx context.Context, installation, name string) error {
-	q := url.Values{"name": {name}, "installation": {installation}, "lease": {LostPrefix + name}}
-	return c.Ask(ctx, http.MethodPost, "/lost?"+q.Encode(), nil, new(string))
+// AddOrphan creates a user with the tags of the installation and of a lease that does not
+// exist.
+func (c Control) AddOrphan(ctx context.Context, installation, name string) error {
+	q := url.Values{"name": {name}, "installation": {installation}, "lease": {OrphanLease + name}}
+	return c.do(ctx, http.MethodPost, "/orphan?"+q.Encode(), nil, new(string))
 }
 
-// Keys are the access keys of a user.
+// Keys returns the access keys of a user.
 func (c Control) Keys(ctx context.Context, name string) (all []iamsim.AccessKey, err error) {
-	err = c.Ask(ctx, http.MethodGet, "/keys?name="+url.QueryEscape(name), nil, &all)
+	err = c.do(ctx, http.MethodGet, "/keys?name="+url.QueryEscape(name), nil, &all)
 	return all, err
 }
 
+// Users returns all users of leases.
 func (c Control) Users(ctx context.Context) (all []User, err error) {
-	err = c.Ask(ctx, http.MethodGet, "/users", nil, &all)
+	err = c.do(ctx, http.MethodGet, "/users", nil, &all)
 	return all, err
 }
 
-// User is the user of a name, or false.
+// User returns the user with a name. It returns false if there is none.
 func (c Control) User(ctx context.Context, name string) (User, bool, error) {
 	all, err := c.Users(ctx)
 	for _, u := range all {
@@ -77,4 +81,16 @@ func (c Control) User(ctx context.Context, name string) (User, bool, error) {
 		}
 	}
 	return User{}, false, err
+}
+
+// Calls returns the counters of the account.
+func (c Control) Calls(ctx context.Context) (calls Calls, err error) {
+	err = c.do(ctx, http.MethodGet, "/calls", nil, &calls)
+	return calls, err
+}
+
+// Secrets returns every secret key that the account has issued.
+func (c Control) Secrets(ctx context.Context) (all []string, err error) {
+	err = c.do(ctx, http.MethodGet, "/secrets", nil, &all)
+	return all, err
 }

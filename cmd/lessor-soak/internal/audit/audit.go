@@ -1,3 +1,5 @@
+// Package audit compares, during and after a soak test, what AWS has with the lease
+// records and the events.
 package audit
 
 import (
@@ -17,147 +19,152 @@ import (
 	"github.com/lessorhq/lessor/messages/retry"
 )
 
-// hardBound is how long AWS may accept a key after its lease's end: its times have whole
-// seconds.
+// hardBound is how long AWS may accept a key after its lease's expiry. AWS's conditions
+// have whole seconds.
 const hardBound = 2 * time.Second
 
-// Audit compares what AWS has with what lessor's records say.
+// minAge is the age from which a user is compared with its record. No lease is shorter.
+const minAge = 5 * time.Second
+
+// Audit compares AWS with the records of the broker. Run and Settle may run at the same
+// time; Finish and SearchSecrets must be called after Run has returned.
 type Audit struct {
-	w       *world.World
-	tally   *verdict.Tally
-	strikes map[strikes]int // how often in a row a lease looked wrong
-	served  atomic.Int64    // for how many nanoseconds there has been a broker that was ready
-	overdue map[string]overdue
-	events  []byte            // all of them
-	users   map[string]string // a user seen, and its key
-	secrets []string          // every secret key that AWS has issued
+	w          *world.World
+	tally      *verdict.Tally
+	suspicions map[suspicion]int  // how often in a row
+	ready      atomic.Int64       // for how many nanoseconds a broker has been ready
+	overdue    map[string]overdue // by lease
+	keys       map[string]string  // the access key's ID by user
+	secrets    []string           // every secret key that AWS has issued
 }
 
-// strikes are what is counted for one lease.
-type strikes struct {
+// suspicion is what looks like a violation of one lease.
+type suspicion struct {
 	kind  verdict.Kind
 	lease string
 }
 
-// overdue is a lease that has outlived its end.
+// overdue is a lease after its expiry.
 type overdue struct {
-	end   time.Time
-	since time.Duration // the auditor's served when that was seen first
+	expiry time.Time
+	ready  time.Duration // the value of Audit.ready when the audit first saw it
 }
 
+// New returns an audit of a world.
 func New(w *world.World, t *verdict.Tally) *Audit {
-	return &Audit{w: w, tally: t, strikes: map[strikes]int{}, overdue: map[string]overdue{}, users: map[string]string{}}
+	return &Audit{w: w, tally: t, suspicions: map[suspicion]int{}, overdue: map[string]overdue{}, keys: map[string]string{}}
 }
 
-// Run looks once a second.
+// Run compares once a second until the context ends.
 func (a *Audit) Run(ctx context.Context) {
-	var beside sync.WaitGroup
-	beside.Go(func() { a.attend(ctx) })
-	defer beside.Wait()
-	for a.look(ctx); retry.Sleep(ctx, time.Second) == nil; {
-		a.look(ctx)
+	var ready sync.WaitGroup
+	ready.Go(func() { a.measureReady(ctx) })
+	defer ready.Wait()
+	for a.compare(ctx); retry.Sleep(ctx, time.Second) == nil; {
+		a.compare(ctx)
 	}
 }
 
-// attend measures for how long there is a broker that can work.
-func (a *Audit) attend(ctx context.Context) {
-	for last, ready := time.Now(), false; retry.Sleep(ctx, 300*time.Millisecond) == nil; {
-		is := a.w.AnyReady(ctx)
+// measureReady measures for how long a broker is ready.
+func (a *Audit) measureReady(ctx context.Context) {
+	for last, wasReady := time.Now(), false; retry.Sleep(ctx, 300*time.Millisecond) == nil; {
+		isReady := a.w.AnyReady(ctx)
 		now := time.Now()
-		if ready && is {
-			a.served.Add(int64(now.Sub(last)))
+		if wasReady && isReady {
+			a.ready.Add(int64(now.Sub(last)))
 		}
-		last, ready = now, is
+		last, wasReady = now, isReady
 	}
 }
 
-func (a *Audit) look(ctx context.Context) {
+// compare compares the users in AWS with their records.
+func (a *Audit) compare(ctx context.Context) {
 	users, err := a.w.Control.Users(ctx)
 	if err != nil {
 		return
 	}
-	a.judgeAll(users)
+	a.checkUsers(users)
 	for _, u := range users {
-		// Nobody asks for less.
-		if time.Since(u.Created) < 5*time.Second {
+		if time.Since(u.Created) < minAge {
 			continue
 		}
-		asked := time.Now()
+		now := time.Now()
 		if rec, err := a.record(ctx, u.Lease); err == nil {
-			a.judge(u, rec, asked, func() bool { return a.renewing(ctx, u.Lease) })
+			a.checkUser(u, rec, now, func() bool { return a.renewalPending(ctx, u.Lease) })
 		}
 	}
 }
 
-// judgeAll looks at all users of the account at once.
-func (a *Audit) judgeAll(users []account.User) {
-	a.tally.Most("users alive at once", len(users))
-	of, twice := map[string]string{}, map[string]bool{}
+// checkUsers checks that no lease has two users.
+func (a *Audit) checkUsers(users []account.User) {
+	a.tally.Max("users at the same time, at most", len(users))
+	userOf, doubled := map[string]string{}, map[string]bool{}
 	for _, u := range users {
 		if u.Key != "" {
-			a.users[u.Name] = u.Key
+			a.keys[u.Name] = u.Key
 		}
-		// What an operator has given up is the sweep's; the lease may begin anew.
-		if other, ok := of[u.Lease]; ok && !a.tally.WasGivenUp(u.Lease) {
-			twice[u.Lease] = true
-			a.strike(verdict.TwoUsers, u.Lease, "AWS has %s and %s", other, u.Name)
+		// The user of a lease that was given up is left to the sweep, and the lease may be
+		// started again.
+		if other, ok := userOf[u.Lease]; ok && !a.tally.GivenUp(u.Lease) {
+			doubled[u.Lease] = true
+			a.suspect(verdict.TwoUsers, u.Lease, "AWS has %s and %s", other, u.Name)
 		}
-		of[u.Lease] = u.Name
+		userOf[u.Lease] = u.Name
 	}
-	for lease := range of {
-		if !twice[lease] {
-			delete(a.strikes, strikes{verdict.TwoUsers, lease})
+	for lease := range userOf {
+		if !doubled[lease] {
+			delete(a.suspicions, suspicion{verdict.TwoUsers, lease})
 		}
 	}
 }
 
-// judge compares a user with its lease's record, read after it. Renewing says whether
-// a renewal of the lease waits.
-func (a *Audit) judge(u account.User, rec record.Record, asked time.Time, renewing func() bool) {
+// checkUser compares a user with its lease's record, which was read after it. Renewing
+// reports whether a renewal of the lease is pending.
+func (a *Audit) checkUser(u account.User, rec record.Record, now time.Time, renewing func() bool) {
 	if rec.IssuedAt.IsZero() || rec.User.Name != u.Name {
 		return
 	}
-	late := asked.Sub(rec.ExpiresAt)
-	if !a.tally.WasGivenUp(u.Lease) {
-		a.tally.Most("longest time (in s) that a user outlived its lease", int(late.Seconds()))
+	late := now.Sub(rec.ExpiresAt)
+	if !a.tally.GivenUp(u.Lease) {
+		a.tally.Max("longest time (in s) that a user outlived its lease", int(late.Seconds()))
 		bound := verdict.CleanupBound
 		if u.Key != "" {
 			bound = verdict.LateBound
-			a.tally.Most("longest time (in s) that a key outlived its lease", int(late.Seconds()))
+			a.tally.Max("longest time (in s) that a key outlived its lease", int(late.Seconds()))
 		}
-		if waits := a.outlives(u.Lease, rec.ExpiresAt, late); waits > bound {
-			a.tally.Violated(verdict.Late, u.Lease, "it ended at %s; %s, due %s, %d tries to undo it: %s", rec.ExpiresAt, rec.State, rec.Due, rec.TeardownTries, rec.TeardownError)
+		if a.readySinceExpiry(u.Lease, rec.ExpiresAt, late) > bound {
+			a.tally.Violated(verdict.LateEnd, u.Lease, "it expired at %s; %s, due %s, %d tries of the teardown: %s", rec.ExpiresAt, rec.State, rec.Due, rec.TeardownTries, rec.TeardownError)
 		}
 	}
-	// A renewal that was stored in time counts, and moves AWS first: the record may
-	// be behind for as long as NATS is away.
+	// A renewal that was stored in time is right. It changes AWS first, so the record may
+	// show the old expiry while NATS is down.
 	if rec.Secret != world.Soft && late > hardBound && u.Allowed && !renewing() {
-		a.strike(verdict.Beyond, u.Lease, "it ended at %s, and AWS takes the key %s at %s; %s, renewed %d times", rec.ExpiresAt, u.Key, asked.UTC(), rec.State, rec.Renewals)
+		a.suspect(verdict.KeyAfterExpiry, u.Lease, "it expired at %s, and AWS accepts the key %s at %s; %s, renewed %d times", rec.ExpiresAt, u.Key, now.UTC(), rec.State, rec.Renewals)
 	} else {
-		delete(a.strikes, strikes{verdict.Beyond, u.Lease})
+		delete(a.suspicions, suspicion{verdict.KeyAfterExpiry, u.Lease})
 	}
 }
 
-// outlives is for how long of the time since a lease's end somebody was there to do
-// something about it.
-func (a *Audit) outlives(lease string, end time.Time, late time.Duration) time.Duration {
-	was, known := a.overdue[lease]
-	if late <= 0 || !known || !was.end.Equal(end) {
-		a.overdue[lease] = overdue{end, time.Duration(a.served.Load())}
+// readySinceExpiry returns for how long a broker has been ready since the audit first saw
+// that the lease has expired.
+func (a *Audit) readySinceExpiry(lease string, expiry time.Time, late time.Duration) time.Duration {
+	first, known := a.overdue[lease]
+	if late <= 0 || !known || !first.expiry.Equal(expiry) {
+		a.overdue[lease] = overdue{expiry, time.Duration(a.ready.Load())}
 		return 0
 	}
-	return time.Duration(a.served.Load()) - was.since
+	return time.Duration(a.ready.Load()) - first.ready
 }
 
-// strike holds against a lease what is seen three times in a row: a look is not one
-// moment.
-func (a *Audit) strike(kind verdict.Kind, lease, format string, args ...any) {
-	if a.strikes[strikes{kind, lease}]++; a.strikes[strikes{kind, lease}] == 3 {
+// suspect counts a violation when it is seen three times in a row, because the users and
+// the records are not read at the same moment.
+func (a *Audit) suspect(kind verdict.Kind, lease, format string, args ...any) {
+	if a.suspicions[suspicion{kind, lease}]++; a.suspicions[suspicion{kind, lease}] == 3 {
 		a.tally.Violated(kind, lease, format, args...)
 	}
 }
 
-// record reads a lease's record, by the leader's word.
+// record reads a lease's record from the leader of the stream.
 func (a *Audit) record(ctx context.Context, lease string) (record.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -173,9 +180,9 @@ func (a *Audit) record(ctx context.Context, lease string) (record.Record, error)
 	return record.Decode(m.Data)
 }
 
-// renewing says whether a renewal of a lease waits to be handled; also where that
-// can't be found out.
-func (a *Audit) renewing(ctx context.Context, lease string) bool {
+// renewalPending reports whether a renewal of a lease is in its work queue. It returns
+// true if that is not known.
+func (a *Audit) renewalPending(ctx context.Context, lease string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	s, err := a.w.JS.Stream(ctx, messages.Namespace{}.Stream(messages.VerbRenew))

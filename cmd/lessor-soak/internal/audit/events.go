@@ -17,11 +17,13 @@ import (
 	"github.com/lessorhq/lessor/messages/record"
 )
 
-// readEvents keeps the events, and judges the story that they tell.
-func (a *Audit) readEvents(ctx context.Context, alive []record.Record) error {
+// checkEvents reads and checks the events, and writes them to a file. Live are the leases
+// that have not ended.
+func (a *Audit) checkEvents(ctx context.Context, live []record.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var all []messages.Event
+	var lines []byte
 	for e, err := range client.Events(ctx, a.w.JS, messages.Namespace{}, client.EventFilter{}) {
 		if err != nil {
 			return fmt.Errorf("read the events: %w", err)
@@ -30,70 +32,90 @@ func (a *Audit) readEvents(ctx context.Context, alive []record.Record) error {
 		if err != nil {
 			return err
 		}
-		a.events = append(append(a.events, data...), '\n')
+		lines = append(append(lines, data...), '\n')
 		all = append(all, e)
 	}
-	a.judgeEvents(all, alive)
-	return os.WriteFile(filepath.Join(a.w.Dir, "events.jsonl"), a.events, 0o600)
+	a.judgeEvents(all, live)
+	return os.WriteFile(filepath.Join(a.w.Dir, "events.jsonl"), lines, 0o600)
 }
 
-// judgeEvents makes sure that of each key beginning and end are told, once and in
-// this order. Those of leases that are alive need no end.
-func (a *Audit) judgeEvents(events []messages.Event, alive []record.Record) {
-	begun, over := map[string]string{}, map[string]bool{} // by attempt, for a lease may be begun anew
-	undelivered, given := map[string]bool{}, map[string]bool{}
+// attempts is what the events say about the attempts of leases. A lease can have several,
+// because a repeated request can start it again.
+type attempts struct {
+	issued map[string]string // the access key's ID, by attempt
+	ended  map[string]bool
+}
+
+// judgeEvents checks that each key has one issued event and then an event of its end.
+// Leases that are live need no end.
+func (a *Audit) judgeEvents(events []messages.Event, live []record.Record) {
+	t := attempts{issued: map[string]string{}, ended: map[string]bool{}}
+	undelivered, answered := map[string]bool{}, map[string]bool{}
 	for _, e := range events {
-		a.tally.Add("events told", 1)
+		a.tally.Add("events read", 1)
 		kind := messages.EventType(strings.TrimPrefix(e.Type, "lessor.lease."))
-		attempt := strings.TrimSuffix(e.ID, "."+string(kind))
-		key := ""
-		if e.Data.Lease != nil {
-			key = e.Data.Lease.AccessKeyID
-		}
-		if isAnswered(kind, e) {
-			given[e.Data.Lease.Labels[world.RequestLabel]] = true
+		if wasAnswered(kind, e) {
+			answered[e.Data.Lease.Labels[world.RequestLabel]] = true
 		}
 		switch kind {
-		case messages.EventIssued:
-			if over[attempt] {
-				a.tally.Violated(verdict.Order, e.Subject, "its event issued (%s) came after the one of its end", attempt)
-			}
-			if other, ok := begun[attempt]; ok && other != key {
-				a.tally.Violated(verdict.TwoKeys, e.Subject, "events tell of the keys %s and %s", other, key)
-			}
-			begun[attempt] = key
 		case messages.EventUndelivered:
 			undelivered[e.Subject] = true
-		case messages.EventRevoked, messages.EventFailed:
-			if _, ok := begun[attempt]; !ok && !over[attempt] && kind == messages.EventRevoked && key != "" {
-				a.tally.Violated(verdict.Untold, e.Subject, "the key %s was revoked (%s), and no event has told of it before", key, attempt)
-			}
-			over[attempt] = true
 		case messages.EventOrphanRemoved:
-			if a.tally.WasGivenUp(e.Subject) || strings.HasPrefix(e.Subject, account.LostPrefix) {
-				a.tally.Add("users without a lease that the sweep removed", 1)
+			if a.tally.GivenUp(e.Subject) || strings.HasPrefix(e.Subject, account.OrphanLease) {
+				a.tally.Add("orphans that the sweep removed", 1)
 			} else {
-				a.tally.Lost("users that only the sweep found")
+				a.tally.Excuse("orphans that the test did not create")
 			}
+		default:
+			a.judgeEvent(t, kind, e)
 		}
 	}
-	a.tally.JudgeKeys(undelivered)
-	a.tally.JudgeOwed(given)
-	closing := map[string]bool{} // they have been counted
-	for _, rec := range alive {
-		closing[rec.Name().String()] = true
+	a.tally.CheckKeys(undelivered)
+	a.tally.CheckRequests(answered)
+	a.checkEnds(t, live)
+}
+
+// judgeEvent checks an event of the begin or the end of an attempt.
+func (a *Audit) judgeEvent(t attempts, kind messages.EventType, e messages.Event) {
+	attempt := strings.TrimSuffix(e.ID, "."+string(kind))
+	key := ""
+	if e.Data.Lease != nil {
+		key = e.Data.Lease.AccessKeyID
 	}
-	for attempt := range begun {
+	switch kind {
+	case messages.EventIssued:
+		if t.ended[attempt] {
+			a.tally.Violated(verdict.EventOrder, e.Subject, "the issued event of %s came after that of its end", attempt)
+		}
+		if other, ok := t.issued[attempt]; ok && other != key {
+			a.tally.Violated(verdict.TwoKeys, e.Subject, "two issued events have the keys %s and %s", other, key)
+		}
+		t.issued[attempt] = key
+	case messages.EventRevoked, messages.EventFailed:
+		if _, ok := t.issued[attempt]; !ok && !t.ended[attempt] && kind == messages.EventRevoked && key != "" {
+			a.tally.Violated(verdict.IncompleteEvents, e.Subject, "the key %s of %s was revoked and has no issued event", key, attempt)
+		}
+		t.ended[attempt] = true
+	}
+}
+
+// checkEnds checks that each issued attempt has ended, unless its lease is live.
+func (a *Audit) checkEnds(t attempts, live []record.Record) {
+	isLive := map[string]bool{}
+	for _, rec := range live {
+		isLive[rec.Name().String()] = true
+	}
+	for attempt := range t.issued {
 		lease := attempt[:strings.LastIndex(attempt, ".")]
-		if !over[attempt] && !closing[lease] {
-			a.tally.Violated(verdict.Untold, lease, "its event issued (%s) has no end", attempt)
+		if !t.ended[attempt] && !isLive[lease] {
+			a.tally.Violated(verdict.IncompleteEvents, lease, "%s has an issued event and no event of its end", attempt)
 		}
 	}
 }
 
-// isAnswered says whether an event tells that the requester of a lease was, or was just
-// about to be, given an answer.
-func isAnswered(kind messages.EventType, e messages.Event) bool {
+// wasAnswered reports whether an event shows that the broker has sent an answer to the
+// requester of a lease, or was about to.
+func wasAnswered(kind messages.EventType, e messages.Event) bool {
 	switch {
 	case e.Data.Lease == nil:
 		return false

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
@@ -18,51 +17,54 @@ import (
 	"github.com/lessorhq/lessor/messages/retry"
 )
 
-// Settle waits until AWS has no users, the queues are empty, no lease is alive, and
-// no rotation is under way.
+// Settle waits, after the faults, until AWS has no users, the work queues are empty, no
+// lease is live and no rotation is in progress, for no longer than the bound of the
+// verdict.
 func (a *Audit) Settle(ctx context.Context) {
-	begun := time.Now()
-	for ctx.Err() == nil && time.Since(begun) < verdict.SettleBound {
-		users, err := a.w.Control.Users(ctx)
-		if err == nil && len(users) == 0 {
-			queued, err := a.queued(ctx)
-			alive, aliveErr := a.alive(ctx)
-			keys, keysErr := a.w.Control.Keys(ctx, world.Manager)
-			if errors.Join(err, aliveErr, keysErr) == nil && len(queued) == 0 && len(keys) == 1 && !slices.ContainsFunc(alive, notClosing) {
-				break
-			}
-		}
-		_ = retry.Sleep(ctx, 500*time.Millisecond) // the loop looks at ctx
+	begin := time.Now()
+	for ctx.Err() == nil && time.Since(begin) < verdict.SettleBound && !a.settled(ctx) {
+		_ = retry.Sleep(ctx, 500*time.Millisecond) // the loop checks ctx
 	}
-	a.tally.Most("seconds until all was over", int(time.Since(begun).Seconds()))
+	a.tally.Max("seconds until all leases had ended", int(time.Since(begin).Seconds()))
 }
 
-// notClosing says whether a lease is not even being closed. With one that is, and
-// no user left in AWS, the broker only makes sure that AWS does not show a young
-// user late: that takes up to two minutes, and then the wait between two tries.
-func notClosing(r record.Record) bool { return r.State != messages.StateRevoking }
+func (a *Audit) settled(ctx context.Context) bool {
+	users, err := a.w.Control.Users(ctx)
+	if err != nil || len(users) > 0 {
+		return false
+	}
+	queued, queuedErr := a.queued(ctx)
+	live, liveErr := a.live(ctx)
+	keys, keysErr := a.w.Control.Keys(ctx, world.Manager)
+	return errors.Join(queuedErr, liveErr, keysErr) == nil && len(queued) == 0 && len(keys) == 1 && !slices.ContainsFunc(live, notInTeardown)
+}
 
-// queued returns the queues that have messages.
+// notInTeardown reports whether the teardown of a lease has not begun. A lease in teardown
+// without a user in AWS is harmless: the broker looks for a user that AWS may show late,
+// for up to two minutes and the wait until the next try.
+func notInTeardown(r record.Record) bool { return r.State != messages.StateRevoking }
+
+// queued returns the work queues that have messages.
 func (a *Audit) queued(ctx context.Context) (map[messages.Verb]uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	return inspect.Queued(ctx, a.w.JS, messages.Namespace{})
 }
 
-// alive returns the leases that have not ended.
-func (a *Audit) alive(ctx context.Context) ([]record.Record, error) {
+// live returns the leases that have not ended.
+func (a *Audit) live(ctx context.Context) ([]record.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	return inspect.Live(ctx, a.w.JS, messages.Namespace{})
 }
 
-// Last is the look at what is left when everything should be over.
-func (a *Audit) Last(ctx context.Context) error {
+// Finish checks what is left after Settle, and the events.
+func (a *Audit) Finish(ctx context.Context) error {
 	users, err := a.w.Control.Users(ctx)
 	if err != nil {
 		return err
 	}
-	alive, err := a.alive(ctx)
+	live, err := a.live(ctx)
 	if err != nil {
 		return fmt.Errorf("read the records: %w", err)
 	}
@@ -74,32 +76,32 @@ func (a *Audit) Last(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.judgeLast(users, alive, queued, len(keys))
-	var calls account.Calls
-	if err := a.w.Control.Ask(ctx, http.MethodGet, "/calls", nil, &calls); err != nil {
+	a.judgeRest(users, live, queued, len(keys))
+	calls, err := a.w.Control.Calls(ctx)
+	if err != nil {
 		return err
 	}
-	a.tellCalls(calls)
-	if err := a.tellRotations(ctx); err != nil {
+	a.countCalls(calls)
+	if err := a.countRotations(ctx); err != nil {
 		return err
 	}
-	if err := a.w.Control.Ask(ctx, http.MethodGet, "/secrets", nil, &a.secrets); err != nil {
+	if a.secrets, err = a.w.Control.Secrets(ctx); err != nil {
 		return err
 	}
-	return a.readEvents(ctx, alive)
+	return a.checkEvents(ctx, live)
 }
 
-// judgeLast counts what is left.
-func (a *Audit) judgeLast(users []account.User, alive []record.Record, queued map[messages.Verb]uint64, keys int) {
+// judgeRest checks that nothing is left but the given number of keys of the managing user.
+func (a *Audit) judgeRest(users []account.User, live []record.Record, queued map[messages.Verb]uint64, keys int) {
 	for _, u := range users {
-		a.tally.Violated(verdict.UsersLeft, u.Name, "lease %s, since %s", u.Lease, u.Created)
+		a.tally.Violated(verdict.UsersLeft, u.Name, "lease %s, created %s", u.Lease, u.Created)
 	}
-	for _, rec := range alive {
-		if !notClosing(rec) && len(users) == 0 {
-			a.tally.Lost("leases with nothing left in AWS, whose young user is looked for again")
+	for _, rec := range live {
+		if !notInTeardown(rec) && len(users) == 0 {
+			a.tally.Excuse("leases still in teardown with nothing left in AWS")
 			continue
 		}
-		a.tally.Violated(verdict.LeasesLeft, rec.Name().String(), "%s, due %s, %d tries to undo it: %s", rec.State, rec.Due, rec.TeardownTries, rec.TeardownError)
+		a.tally.Violated(verdict.LeasesLeft, rec.Name().String(), "%s, due %s, %d tries of the teardown: %s", rec.State, rec.Due, rec.TeardownTries, rec.TeardownError)
 	}
 	for verb, n := range queued {
 		a.tally.Violated(verdict.Queued, string(verb), "%d messages", n)
@@ -109,8 +111,9 @@ func (a *Audit) judgeLast(users []account.User, alive []record.Record, queued ma
 	}
 }
 
-// tellRotations counts the keys that rotations have put out of use, whoever heard of it.
-func (a *Audit) tellRotations(ctx context.Context) error {
+// countRotations counts the keys that rotations have replaced, also those of rotations
+// without an answer.
+func (a *Audit) countRotations(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	kv, err := a.w.JS.KeyValue(ctx, messages.Namespace{}.StateBucket())
@@ -130,7 +133,7 @@ func (a *Audit) tellRotations(ctx context.Context) error {
 			err = json.Unmarshal(e.Value(), &c)
 		}
 		if err != nil {
-			return fmt.Errorf("read the state's %s: %w", key, err)
+			return fmt.Errorf("read %s of the state: %w", key, err)
 		}
 		if len(c.Retired) > 0 {
 			a.tally.Add("keys of the managing user replaced", len(c.Retired))
@@ -139,12 +142,12 @@ func (a *Audit) tellRotations(ctx context.Context) error {
 	return nil
 }
 
-func (a *Audit) tellCalls(calls account.Calls) {
+func (a *Audit) countCalls(calls account.Calls) {
 	a.tally.Add("AWS calls", int(calls.Calls))
 	for code, n := range calls.Codes {
 		a.tally.Add("AWS calls answered with "+code, n)
 	}
-	a.tally.Add("AWS calls answered with nothing", int(calls.Empty))
+	a.tally.Add("AWS calls with an empty answer", int(calls.Empty))
 	a.tally.Add("AWS calls without an answer", int(calls.Dropped))
-	a.tally.Broke(verdict.AwsFaults, 100*calls.Faults()/max(1, int(calls.Calls)))
+	a.tally.Fault(verdict.AWSDisturbed, 100*calls.Disturbed()/max(1, int(calls.Calls)))
 }

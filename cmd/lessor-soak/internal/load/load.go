@@ -1,3 +1,5 @@
+// Package load is the requesters and the operator of a soak test. They use a broker in
+// every way it has, and check its answers.
 package load
 
 import (
@@ -16,37 +18,38 @@ import (
 	"github.com/lessorhq/lessor/messages/client"
 )
 
-// How patient requesters are. Outages are shorter, but they come in rows.
+// Timeouts of requesters. A fault is shorter, but one can follow another.
 const (
-	patience = 30 * time.Second
-	resend   = 4 * time.Second
-	unheard  = 15 * time.Second
-	// lastPatience is how long an answer may take when everything is well again.
-	lastPatience = 60 * time.Second
+	patience        = 30 * time.Second // for an answer
+	resend          = 4 * time.Second
+	noResponderWait = 15 * time.Second
+	finalPatience   = 60 * time.Second // for an answer after the faults
 )
 
 // Load is the requesters.
 type Load struct {
-	w     *world.World
-	tally *verdict.Tally
-	seed  uint64
-	conns []*nats.Conn
-	All   sync.WaitGroup
-	n     int
-	// Leases last this many seconds and up to spread more: little in a short soak, for
-	// the last of them is waited for.
-	least, spread int
-	short         bool
+	w       *world.World
+	tally   *verdict.Tally
+	seed    uint64
+	clients int
+	conns   []*nats.Conn
+	running sync.WaitGroup
+	// Leases last minTTL to minTTL+ttlSpread seconds. A short test has short leases, because
+	// it waits for the last of them.
+	minTTL, ttlSpread int
+	short             bool
 
 	mu     sync.Mutex
-	open   []func(context.Context) // what had no answer in time, to be repeated at the end
-	leases map[string]bool         // leases that nobody has ended
+	atEnd  []func(context.Context) // requests that had no answer, to be repeated after the faults
+	leases map[string]bool         // leases that no requester has revoked
 }
 
+// New returns n requesters for a test with the given duration. The seed chooses what they
+// do.
 func New(w *world.World, t *verdict.Tally, seed uint64, n int, d time.Duration) (*Load, error) {
-	l := &Load{w: w, tally: t, seed: seed, n: n, least: 8, spread: 18, leases: map[string]bool{}}
+	l := &Load{w: w, tally: t, seed: seed, clients: n, minTTL: 8, ttlSpread: 18, leases: map[string]bool{}}
 	if l.short = d < world.Short; l.short {
-		l.least, l.spread = 6, 2
+		l.minTTL, l.ttlSpread = 6, 2
 	}
 	for i := range world.Nodes {
 		nc, err := w.Connect(fmt.Sprintf("requesters %d", i+1))
@@ -59,93 +62,101 @@ func New(w *world.World, t *verdict.Tally, seed uint64, n int, d time.Duration) 
 	return l, nil
 }
 
-// Start has requesters work until the context ends. What is in hand then they
-// finish.
-func (l *Load) Start(ctx context.Context) {
-	for i := range l.n {
+// Start starts the requesters and the operator. When the context ends they finish what
+// they have begun; see Wait.
+func (l *Load) Start(ctx context.Context, o *Operator) {
+	for i := range l.clients {
 		r := &requester{
 			Load: l, identity: identityOf(i), random: rand.New(rand.NewPCG(l.seed, uint64(i)+1)),
 			nc: l.conns[i%len(l.conns)],
 		}
-		l.All.Go(func() { r.work(ctx) })
+		l.running.Go(func() { r.run(ctx) })
 	}
+	l.running.Go(func() { o.run(ctx) })
 }
 
-// identityOf is who the requester with that number is.
+// identityOf returns the identity of a requester.
 func identityOf(i int) string { return fmt.Sprintf("soaker%d", i) }
 
-func (l *Load) Wait() { l.All.Wait() }
+// Wait waits until the requesters and the operator have finished.
+func (l *Load) Wait() { l.running.Wait() }
 
+// Close closes the connections.
 func (l *Load) Close() {
 	for _, nc := range l.conns {
 		nc.Close()
 	}
 }
 
-// client is a patient client of that identity.
-func (l *Load) client(nc *nats.Conn, identity string, patience time.Duration) *client.Client {
-	c, err := client.New(nc, client.Options{Identity: identity, Timeout: patience, Resend: resend, NoResponderWait: unheard})
+// client returns a client of an identity.
+func (l *Load) client(nc *nats.Conn, identity string, timeout time.Duration) *client.Client {
+	c, err := client.New(nc, client.Options{Identity: identity, Timeout: timeout, Resend: resend, NoResponderWait: noResponderWait})
 	if err != nil {
-		panic(err) // the identities are ours
+		panic(err) // the options are valid
 	}
 	return c
 }
 
-// later keeps what had no answer in time, to be repeated when all is well.
-func (l *Load) later(again func(context.Context)) {
+// repeatAtEnd has a request repeated after the faults.
+func (l *Load) repeatAtEnd(request func(context.Context)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.open = append(l.open, again)
+	l.atEnd = append(l.atEnd, request)
 }
 
-func (l *Load) holds(lease string, yes bool) {
+// leaseStarted records that a requester has a lease.
+func (l *Load) leaseStarted(lease string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if yes {
-		l.leases[lease] = true
-	} else {
-		delete(l.leases, lease)
-	}
+	l.leases[lease] = true
 }
 
-// Settle repeats, with everything well, what had no answer, and revokes half of
-// the leases that are still there; the others expire.
+// leaseEnded records that a lease was revoked.
+func (l *Load) leaseEnded(lease string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.leases, lease)
+}
+
+// Settle repeats, after the faults, the requests that had no answer, and revokes half of
+// the remaining leases. The others expire.
 func (l *Load) Settle(ctx context.Context) {
-	if err := l.w.Ready(ctx, lastPatience); err != nil {
-		l.tally.Violated(verdict.Unready, "brokers", "%s", err)
+	if err := l.w.WaitReady(ctx, finalPatience); err != nil {
+		l.tally.Violated(verdict.NotReady, "brokers", "%s", err)
 	}
 	l.mu.Lock()
-	work := l.open
+	requests := l.atEnd
+	revoke := true
 	for lease := range l.leases {
-		if name, err := messages.ParseLeaseName(lease); err == nil && len(work)%2 == 0 {
-			work = append(work, func(ctx context.Context) { l.revokeLast(ctx, name) })
-		} else {
-			work = append(work, func(context.Context) {})
+		if name, err := messages.ParseLeaseName(lease); err == nil && revoke {
+			requests = append(requests, func(ctx context.Context) { l.revokeAtEnd(ctx, name) })
 		}
+		revoke = !revoke
 	}
 	l.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, 2*lastPatience)
+	ctx, cancel := context.WithTimeout(ctx, 2*finalPatience)
 	defer cancel()
 	slots := make(chan struct{}, 32)
 	var all sync.WaitGroup
-	for _, do := range work {
+	for _, request := range requests {
 		slots <- struct{}{}
-		all.Go(func() { defer func() { <-slots }(); do(ctx) })
+		all.Go(func() { defer func() { <-slots }(); request(ctx) })
 	}
 	all.Wait()
 }
 
-func (l *Load) revokeLast(ctx context.Context, name messages.LeaseName) {
-	ctx, cancel := context.WithTimeout(ctx, lastPatience)
+// revokeAtEnd revokes a lease, which must be answered.
+func (l *Load) revokeAtEnd(ctx context.Context, name messages.LeaseName) {
+	ctx, cancel := context.WithTimeout(ctx, finalPatience)
 	defer cancel()
-	_, err := l.client(l.conns[0], name.Identity, lastPatience).Revoke(ctx, name.String(), "the soak is over")
+	_, err := l.client(l.conns[0], name.Identity, finalPatience).Revoke(ctx, name.String(), "the test ends")
 	if err != nil && !isAnswer(err) {
 		l.tally.Violated(verdict.Unanswered, name.String(), "revocation: %s", err)
 	}
 }
 
-// isAnswer says whether an error was told by the broker.
+// isAnswer reports whether an error is a broker's answer.
 func isAnswer(err error) bool {
-	var told *messages.Error
-	return errors.As(err, &told)
+	var answer *messages.Error
+	return errors.As(err, &answer)
 }

@@ -19,8 +19,7 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// answers are the replies of a broker that does wrong, by verb. A verb that is not there
-// gets no reply.
+// answers are the replies of a broker, by verb. A verb without an entry has no reply.
 type answers map[string]func() messages.Reply
 
 // testRequester is one requester, and the AWS account that it uses.
@@ -29,8 +28,8 @@ type testRequester struct {
 	aws *account.Account
 }
 
-// newTestRequester starts NATS, the AWS account and a subscriber that answers in the
-// broker's place.
+// newTestRequester starts NATS, the AWS account, and a subscriber that replies instead of
+// a broker.
 func newTestRequester(t *testing.T, broker answers) *testRequester {
 	t.Helper()
 	server, err := embedded.Start(embedded.Options{Listen: "127.0.0.1:0"})
@@ -62,15 +61,15 @@ func newTestRequester(t *testing.T, broker answers) *testRequester {
 		t.Fatal(err)
 	}
 	sim := account.New()
-	aws, control := httptest.NewServer(sim), httptest.NewServer(sim.Control())
+	aws, control := httptest.NewServer(sim), httptest.NewServer(sim.ControlHandler())
 	t.Cleanup(aws.Close)
 	t.Cleanup(control.Close)
 	w := &world.World{Dir: t.TempDir(), AWSURL: aws.URL, Control: account.Control{URL: control.URL}, JS: js}
-	l := &Load{w: w, tally: verdict.NewTally(), least: 6, spread: 2, conns: []*nats.Conn{nc}, leases: map[string]bool{}}
+	l := &Load{w: w, tally: verdict.NewTally(), minTTL: 6, ttlSpread: 2, conns: []*nats.Conn{nc}, leases: map[string]bool{}}
 	return &testRequester{&requester{Load: l, identity: "soaker0", random: rand.New(rand.NewPCG(1, 1)), nc: nc}, sim}
 }
 
-// testLease is a lease that ends after a time.
+// testLease returns a lease that expires after a time.
 func testLease(left time.Duration) messages.Lease {
 	end := time.Now().Add(left).UTC().Truncate(time.Second)
 	return messages.Lease{
@@ -79,28 +78,28 @@ func testLease(left time.Duration) messages.Lease {
 	}
 }
 
-// leaseReply answers with a lease.
+// leaseReply returns a reply with a lease.
 func leaseReply(kind string, l messages.Lease) func() messages.Reply {
 	return func() messages.Reply { return messages.Reply{Kind: kind, Lease: &l} }
 }
 
-// errorReply answers with an error.
+// errorReply returns a reply with an error.
 func errorReply(code messages.Code) func() messages.Reply {
-	return func() messages.Reply { return messages.ErrorReply(messages.Errorf(code, "no"), nil) }
+	return func() messages.Reply { return messages.ErrorReply(messages.Errorf(code, "rejected"), nil) }
 }
 
-// TestRequesterReportsEachViolation shows a requester one violation of each kind that it
-// looks for.
-func TestRequesterReportsEachViolation(t *testing.T) {
+// TestRequesterFindsEachViolation gives a requester one violation of each kind that it
+// checks.
+func TestRequesterFindsEachViolation(t *testing.T) {
 	t.Parallel()
 	for kind, tt := range map[verdict.Kind]struct {
 		broker answers
 		do     func(ctx context.Context, r *testRequester)
 	}{
 		verdict.DeadKey: {answers{"get": leaseReply(messages.KindLease, testLease(time.Hour))}, func(ctx context.Context, r *testRequester) {
-			r.works(ctx, testLease(0), messages.Credentials{AccessKeyID: "AKIA1", Region: "us-east-1"})
+			r.testKey(ctx, testLease(0), messages.Credentials{AccessKeyID: "AKIA1", Region: "us-east-1"})
 		}},
-		verdict.Early: {answers{"renew": errorReply(messages.CodeLeaseEnded), "get": leaseReply(messages.KindLease, testLease(time.Hour))}, func(ctx context.Context, r *testRequester) {
+		verdict.EarlyEnd: {answers{"renew": errorReply(messages.CodeLeaseEnded), "get": leaseReply(messages.KindLease, testLease(time.Hour))}, func(ctx context.Context, r *testRequester) {
 			r.renew(ctx, testLease(time.Hour))
 		}},
 		verdict.NotRenewed: {answers{"renew": leaseReply(messages.KindRenewed, testLease(time.Minute))}, func(ctx context.Context, r *testRequester) {
@@ -111,14 +110,14 @@ func TestRequesterReportsEachViolation(t *testing.T) {
 			r.aws.AddUser(l.Username, "/lessor/soak/", map[string]string{"lessor:lease": l.Name})
 			r.revoke(ctx, l)
 		}},
-		verdict.Wrong: {answers{"request": errorReply(messages.CodeInternal)}, func(ctx context.Context, r *testRequester) { r.politely(ctx) }},
+		verdict.WrongAnswer: {answers{"request": errorReply(messages.CodeInternal)}, func(ctx context.Context, r *testRequester) { r.requestWithClient(ctx) }},
 		verdict.Unanswered: {answers{}, func(ctx context.Context, r *testRequester) {
-			r.again(world.Hard, messages.LeaseRequest{}, "k")
+			r.requestAtEnd(world.Hard, messages.LeaseRequest{}, "k")
 			ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 			defer cancel()
-			r.open[0](ctx)
+			r.atEnd[0](ctx)
 		}},
-		verdict.Unready: {nil, func(ctx context.Context, r *testRequester) {
+		verdict.NotReady: {nil, func(ctx context.Context, r *testRequester) {
 			r.w.Brokers, r.w.Health = []*proc.Process{{Name: "broker1"}}, []string{"127.0.0.1:1"}
 			ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 			defer cancel()
@@ -137,16 +136,16 @@ func TestRequesterReportsEachViolation(t *testing.T) {
 	}
 }
 
-// TestRequesterExcusesAnOperatorsRevocation: the lease has ended early, and an operator
-// ended it.
+// TestRequesterExcusesAnOperatorsRevocation checks a lease that ended early because an
+// operator revoked it.
 func TestRequesterExcusesAnOperatorsRevocation(t *testing.T) {
 	t.Parallel()
 	ended := testLease(time.Hour)
 	ended.State, ended.Reason = messages.StateRevoked, messages.ReasonOperator
 	r := newTestRequester(t, answers{"get": leaseReply(messages.KindLease, ended)})
-	r.tally.Ordered("soaker0.hard.01", false)
+	r.tally.OperatorEnds("soaker0.hard.01")
 	if !r.excused(t.Context(), testLease(time.Hour)) {
-		t.Error("it is not excused")
+		t.Error("the lease is not excused")
 	}
 	if v := r.tally.Verdict(1, time.Minute); !v.OK {
 		t.Errorf("the verdict is bad:\n%s", v.Table())

@@ -19,20 +19,21 @@ import (
 	"github.com/lessorhq/lessor/messages/retry"
 )
 
-// Operator is the person who runs the brokers: ends other people's leases, puts
-// and deletes a definition, rotates a key, gives up what can't be revoked. And has bad
-// luck: users of which every trace is lost, for the sweep to find.
+// Operator uses the admin API: it revokes leases, puts and deletes a definition, rotates a
+// key, and gives up leases that can't be revoked. It also creates orphans in AWS.
 type Operator struct {
 	*Load
 	admin        *client.Admin
 	random       *rand.Rand
 	installation string
-	losses       int
+	orphans      int // created so far
 }
 
-// maxLosses is how many users at most wait for the sweep: masses are suspicious.
-const maxLosses = 4
+// maxOrphans is how many orphans exist at the same time. A sweep that finds many at once
+// does not delete them.
+const maxOrphans = 4
 
+// NewOperator returns an operator who has put the definitions that are not files.
 func NewOperator(ctx context.Context, l *Load) (*Operator, error) {
 	o := &Operator{Load: l, random: rand.New(rand.NewPCG(l.seed, 1<<32))}
 	var err error
@@ -48,14 +49,18 @@ func NewOperator(ctx context.Context, l *Load) (*Operator, error) {
 		return nil, err
 	}
 	o.installation = string(id.Value())
-	pair, err := l.w.Control.Principal(ctx, world.Manager)
+	key, err := l.w.Control.AddPrincipal(ctx, world.Manager)
 	if err != nil {
 		return nil, err
 	}
 	return o, errors.Join(
-		o.put(ctx, world.Definition(world.Keyed, messages.HardExpiryLease, fmt.Sprintf("method: access_key, access_key_id: %s, secret_access_key: %s", pair[0], pair[1]))),
-		o.put(ctx, world.Definition(world.Brief, messages.HardExpiryLease, "method: default")),
+		o.put(ctx, world.Definition(world.Keyed, messages.HardExpiryLease, fmt.Sprintf("method: access_key, access_key_id: %s, secret_access_key: %s", key[0], key[1]))),
+		o.put(ctx, briefDefinition()),
 	)
+}
+
+func briefDefinition() string {
+	return world.Definition(world.Brief, messages.HardExpiryLease, "method: default")
 }
 
 func (o *Operator) put(ctx context.Context, definition string) error {
@@ -67,148 +72,147 @@ func (o *Operator) put(ctx context.Context, definition string) error {
 	return err
 }
 
-// Work does one thing after another until the context ends.
-func (o *Operator) Work(ctx context.Context) {
-	o.lose(ctx)
-	kinds := []func(context.Context){o.revoke, o.revoke, o.revokeAll, o.putBrief, o.putBrief, o.deleteBrief}
-	if !o.short { // a rotation that was cut short is gone on with after two minutes
-		kinds = append(kinds, o.rotate, o.rotate, o.giveUp, o.lose, o.lose)
+// run gives one command after another until the context ends.
+func (o *Operator) run(ctx context.Context) {
+	o.createOrphan(ctx)
+	commands := []func(context.Context){o.revoke, o.revoke, o.revokeAll, o.putBrief, o.putBrief, o.deleteBrief}
+	if !o.short { // an interrupted rotation is continued after two minutes
+		commands = append(commands, o.rotate, o.rotate, o.giveUp, o.createOrphan, o.createOrphan)
 	}
 	for retry.Sleep(ctx, time.Duration(200+o.random.IntN(1500))*time.Millisecond) == nil {
-		once, cancel := patient(ctx)
-		kinds[o.random.IntN(len(kinds))](once)
+		once, cancel := withPatience(ctx)
+		commands[o.random.IntN(len(commands))](once)
 		cancel()
 	}
 }
 
-// did counts what an operator did. What had no answer, or a refusal, an operator
-// tries again later.
-func (o *Operator) did(what string, err error) {
-	var told *messages.Error
+// count counts a command by its result. Any error may be temporary.
+func (o *Operator) count(what string, err error) {
+	var answer *messages.Error
 	switch {
 	case err == nil:
 		o.tally.Add(what, 1)
-	case errors.As(err, &told):
-		o.tally.Add("orders of operators answered with "+string(told.Code), 1)
+	case errors.As(err, &answer):
+		o.tally.Add("operator commands answered with "+string(answer.Code), 1)
 	default:
-		o.tally.Lost("orders of operators without an answer")
+		o.tally.Excuse("operator commands without an answer")
 	}
 }
 
-// revoke ends somebody's lease.
+// revoke revokes a lease of a requester.
 func (o *Operator) revoke(ctx context.Context) {
 	o.mu.Lock()
-	held := slices.Sorted(maps.Keys(o.leases))
+	leases := slices.Sorted(maps.Keys(o.leases))
 	o.mu.Unlock()
-	if len(held) == 0 {
+	if len(leases) == 0 {
 		return
 	}
-	lease := held[o.random.IntN(len(held))]
-	o.tally.Ordered(lease, false)
-	_, err := o.admin.RevokeLeases(ctx, messages.LeaseCommand{Lease: lease, Reason: "the operator wants it"})
-	o.did("leases that an operator ended", err)
+	lease := leases[o.random.IntN(len(leases))]
+	o.tally.OperatorEnds(lease)
+	_, err := o.admin.RevokeLeases(ctx, messages.LeaseCommand{Lease: lease, Reason: "the operator revokes it"})
+	o.count("leases that an operator revoked", err)
 }
 
-// revokeAll ends the leases of one identity.
+// revokeAll revokes the leases of an identity.
 func (o *Operator) revokeAll(ctx context.Context) {
-	identity := identityOf(o.random.IntN(o.n))
-	o.tally.OrderedAll(identity)
+	identity := identityOf(o.random.IntN(o.clients))
+	o.tally.OperatorEnds(identity)
 	_, err := o.admin.RevokeLeases(ctx, messages.LeaseCommand{Identity: identity})
-	o.did("identities whose leases an operator ended", err)
+	o.count("identities whose leases an operator revoked", err)
 }
 
 func (o *Operator) putBrief(ctx context.Context) {
-	o.did("definitions put", o.put(ctx, world.Definition(world.Brief, messages.HardExpiryLease, "method: default")))
+	o.count("definitions put", o.put(ctx, briefDefinition()))
 }
 
 func (o *Operator) deleteBrief(ctx context.Context) {
 	_, err := o.admin.DeleteSecret(ctx, world.Brief, false)
-	o.did("definitions deleted", err)
+	o.count("definitions deleted", err)
 }
 
 func (o *Operator) rotate(ctx context.Context) {
 	_, err := o.admin.RotateKey(ctx, world.Keyed)
-	o.did("managing keys rotated", err)
+	o.count("managing keys rotated", err)
 }
 
-// giveUp drops a lease that could not be revoked.
+// giveUp gives up a lease that could not be revoked.
 func (o *Operator) giveUp(ctx context.Context) {
 	failing, _, err := o.admin.Leases(ctx, messages.LeaseQuery{Failing: true})
-	if err != nil || len(failing) == 0 || o.waiting(ctx) >= maxLosses {
+	if err != nil || len(failing) == 0 || o.existingOrphans(ctx) >= maxOrphans {
 		return
 	}
 	lease := failing[o.random.IntN(len(failing))].Name
-	o.tally.Ordered(lease, true)
+	o.tally.OperatorGivesUp(lease)
 	_, err = o.admin.GiveUpLease(ctx, lease, "")
-	o.did("leases given up with force", err)
+	o.count("leases given up with force", err)
 }
 
-// lose leaves a user of which nobody knows.
-func (o *Operator) lose(ctx context.Context) {
-	if o.waiting(ctx) >= maxLosses {
+// createOrphan creates a user in AWS that belongs to no lease, for the sweep.
+func (o *Operator) createOrphan(ctx context.Context) {
+	if o.existingOrphans(ctx) >= maxOrphans {
 		return
 	}
-	o.losses++
-	if o.w.Control.Lose(ctx, o.installation, fmt.Sprintf("lost-%d", o.losses)) == nil {
-		o.tally.Broke("users made of which no lease knows", 1)
+	o.orphans++
+	if o.w.Control.AddOrphan(ctx, o.installation, fmt.Sprintf("%s%d", orphanPrefix, o.orphans)) == nil {
+		o.tally.Fault("orphans created", 1)
 	}
 }
 
-// waiting is how many users wait for the sweep.
-func (o *Operator) waiting(ctx context.Context) int {
+// orphanPrefix is the prefix of the names of created orphans.
+const orphanPrefix = "lost-"
+
+// existingOrphans returns how many orphans exist in AWS. If that is not known, it returns
+// maxOrphans.
+func (o *Operator) existingOrphans(ctx context.Context) int {
 	users, err := o.w.Control.Users(ctx)
 	if err != nil {
-		return maxLosses
+		return maxOrphans
 	}
 	n := 0
 	for _, u := range users {
-		if strings.HasPrefix(u.Name, "lost-") || o.tally.WasGivenUp(u.Lease) {
+		if strings.HasPrefix(u.Name, orphanPrefix) || o.tally.GivenUp(u.Lease) {
 			n++
 		}
 	}
 	return n
 }
 
-// Settle deletes, with everything well, the definition with its leases, ends the
-// sessions, which last longer than anybody wants to wait, and rotates the managing
-// user's key: in the storm hardly anybody who asks for that lives to hear that it is
-// done.
+// Settle gives the last commands, after the faults: it deletes the definition with its
+// leases, revokes the sessions, which last longer than a test, and rotates the managing
+// user's key, because rotations hardly ever finish between the faults.
 func (o *Operator) Settle(ctx context.Context) {
-	err := poll.Within(ctx, lastPatience, "the definition is being deleted", func() error {
-		once, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		_, err := o.admin.DeleteSecret(once, world.Brief, false) // it goes when its leases have gone
+	o.repeat(ctx, world.Brief, "deletion", finalPatience, func(ctx context.Context) error {
+		_, err := o.admin.DeleteSecret(ctx, world.Brief, false) // deleted when its leases have ended
 		if messages.IsCode(err, messages.CodeSecretNotFound) {
 			return nil
 		}
 		return err
 	})
-	if err != nil {
-		o.tally.Violated(verdict.Unanswered, world.Brief, "deletion: %s", err)
-	}
-	err = poll.Within(ctx, lastPatience, "the sessions are revoked", func() error {
-		once, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		_, err := o.admin.RevokeLeases(once, messages.LeaseCommand{Secret: world.Role})
+	o.repeat(ctx, world.Role, "revocation", finalPatience, func(ctx context.Context) error {
+		_, err := o.admin.RevokeLeases(ctx, messages.LeaseCommand{Secret: world.Role})
 		return err
 	})
-	if err != nil {
-		o.tally.Violated(verdict.Unanswered, world.Role, "revocation: %s", err)
-	}
 	if o.short {
 		return
 	}
-	// One that the storm cut short is finished first, two minutes after it was begun.
-	err = poll.Within(ctx, verdict.SettleBound, "the managing user's key is rotated", func() error {
-		once, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		_, err := o.admin.RotateKey(once, world.Keyed)
+	// A rotation that a fault interrupted is finished first, two minutes after its start.
+	o.repeat(ctx, world.Keyed, "rotation", verdict.SettleBound, func(ctx context.Context) error {
+		_, err := o.admin.RotateKey(ctx, world.Keyed)
 		if err != nil {
 			_ = retry.Sleep(ctx, 2*time.Second) // each command emits an event
 		}
 		return err
 	})
+}
+
+// repeat repeats a command until it succeeds. It must do so within the limit.
+func (o *Operator) repeat(ctx context.Context, secret, what string, limit time.Duration, command func(context.Context) error) {
+	err := poll.Within(ctx, limit, what, func() error {
+		once, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		return command(once)
+	})
 	if err != nil {
-		o.tally.Violated(verdict.Unanswered, world.Keyed, "rotation: %s", err)
+		o.tally.Violated(verdict.Unanswered, secret, "%s", err)
 	}
 }

@@ -9,185 +9,192 @@ import (
 	"time"
 )
 
-// Tally counts. It may be used by many goroutines.
+// Tally counts what happens in a soak test. It is safe for concurrent use.
 type Tally struct {
 	mu         sync.Mutex
-	survived   map[string]int
-	broken     map[string]int
-	apart      map[string]int
-	zero       map[Kind]int
+	done       map[string]int // by description, as are faults and excused
+	faults     map[string]int
+	excused    map[string]int
+	violated   map[Kind]int
 	violations []Violation
-	seen       map[string]bool      // of violations that may be found again and again
-	keys       map[string]*toldKeys // by idempotency key
-	orders     map[string]bool      // leases, and identities, that an operator has had ended
-	owes       map[string]bool      // requests that were stored and have had no answer, by label
-	givenUp    map[string]bool      // of those, the ones whose user may be left to the sweep
+	seen       map[string]bool          // violations by kind and subject
+	keys       map[string]*receivedKeys // by idempotency key
+	ended      map[string]bool          // leases, and identities, whose leases an operator has ended
+	givenUp    map[string]bool          // leases that an operator has given up
+	stored     map[string]bool          // requests on the stream that have no answer yet, by label
 }
 
+// receivedKeys are the access keys in the answers to one idempotency key.
+type receivedKeys struct {
+	lease string
+	ids   map[string]bool
+}
+
+// maxViolations is the number of violations that a verdict describes. All are counted.
+const maxViolations = 100
+
+// NewTally returns a tally without counts.
 func NewTally() *Tally {
 	return &Tally{
-		survived: map[string]int{}, broken: map[string]int{}, apart: map[string]int{}, zero: map[Kind]int{},
-		seen: map[string]bool{}, keys: map[string]*toldKeys{}, orders: map[string]bool{}, givenUp: map[string]bool{}, owes: map[string]bool{},
+		done: map[string]int{}, faults: map[string]int{}, excused: map[string]int{}, violated: map[Kind]int{},
+		seen: map[string]bool{}, keys: map[string]*receivedKeys{}, ended: map[string]bool{}, givenUp: map[string]bool{}, stored: map[string]bool{},
 	}
 }
 
-// maxViolations is how many a verdict tells of, beside their number.
-const maxViolations = 100
-
+// Add counts n of what was done.
 func (t *Tally) Add(what string, n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.survived[what] += n
+	t.done[what] += n
 }
 
-// Broke counts what was done to the brokers and to what they need.
-func (t *Tally) Broke(what string, n int) {
+// Max raises the count of what was done to n, unless it is higher.
+func (t *Tally) Max(what string, n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.broken[what] += n
+	t.done[what] = max(t.done[what], n)
 }
 
-// Ordered notes, before an operator ends a lease, that nobody may wonder at its end;
-// and where its user may be left, that it is the sweep's.
-func (t *Tally) Ordered(lease string, giveUp bool) {
+// Fault counts n faults that the test caused.
+func (t *Tally) Fault(what string, n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.orders[lease] = true
-	t.givenUp[lease] = t.givenUp[lease] || giveUp
+	t.faults[what] += n
 }
 
-// OrderedAll is ordered for all leases of an identity.
-func (t *Tally) OrderedAll(identity string) {
+// Excuse counts a loss that no broker can prevent.
+func (t *Tally) Excuse(what string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.orders[identity] = true
+	t.excused[what]++
 }
 
-func (t *Tally) WasOrdered(lease string) bool {
+// Violated counts a violation. The subject is the lease, request or process that it is
+// about; a second violation of the same kind and subject is not counted.
+func (t *Tally) Violated(kind Kind, subject, format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.seen[string(kind)+" "+subject] {
+		return
+	}
+	t.seen[string(kind)+" "+subject] = true
+	t.violated[kind]++
+	if len(t.violations) < maxViolations {
+		t.violations = append(t.violations, Violation{At: time.Now().UTC(), Kind: kind, What: subject + ": " + fmt.Sprintf(format, args...)})
+	}
+}
+
+// OperatorEnds records that an operator is about to end a lease, or all leases of an
+// identity: their early end is no violation.
+func (t *Tally) OperatorEnds(leaseOrIdentity string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended[leaseOrIdentity] = true
+}
+
+// OperatorGivesUp records that an operator is about to give up a lease: it ends, and its
+// user may be left to the sweep.
+func (t *Tally) OperatorGivesUp(lease string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended[lease], t.givenUp[lease] = true, true
+}
+
+// EndedByOperator reports whether an operator has ended a lease, or all of its identity.
+func (t *Tally) EndedByOperator(lease string) bool {
 	identity, _, _ := strings.Cut(lease, ".")
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.orders[lease] || t.orders[identity]
+	return t.ended[lease] || t.ended[identity]
 }
 
-func (t *Tally) WasGivenUp(lease string) bool {
+// GivenUp reports whether an operator has given up a lease.
+func (t *Tally) GivenUp(lease string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.givenUp[lease]
 }
 
-func (t *Tally) Most(what string, n int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.survived[what] = max(t.survived[what], n)
-}
-
-// Lost counts what was lost by right.
-func (t *Tally) Lost(what string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.apart[what]++
-}
-
-// Violated counts what should not have happened; about names whom it concerns,
-// and is counted once.
-func (t *Tally) Violated(kind Kind, about, format string, args ...any) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.seen[string(kind)+" "+about] {
-		return
-	}
-	t.seen[string(kind)+" "+about] = true
-	t.zero[kind]++
-	if len(t.violations) < maxViolations {
-		t.violations = append(t.violations, Violation{At: time.Now().UTC(), Kind: kind, What: about + ": " + fmt.Sprintf(format, args...)})
-	}
-}
-
-// Told notes that an idempotency key was answered with an access key.
-func (t *Tally) Told(idempotencyKey, accessKeyID, lease string) {
+// KeyReceived records the access key in an answer to an idempotency key.
+func (t *Tally) KeyReceived(idempotencyKey, accessKeyID, lease string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	k := t.keys[idempotencyKey]
 	if k == nil {
-		k = &toldKeys{lease: lease, ids: map[string]bool{}}
+		k = &receivedKeys{lease: lease, ids: map[string]bool{}}
 		t.keys[idempotencyKey] = k
 	}
 	k.ids[accessKeyID] = true
 }
 
-// Owed notes that a request was stored: an answer is owed.
-func (t *Tally) Owed(label string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.owes[label] = true
-}
-
-// Paid notes that the answer came.
-func (t *Tally) Paid(label string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.owes, label)
-}
-
-// JudgeOwed counts the answers that never came. One that the broker gave can get lost
-// in NATS on its last step, which nobody is told: the events say whether it did.
-func (t *Tally) JudgeOwed(given map[string]bool) {
-	t.mu.Lock()
-	all := maps.Clone(t.owes)
-	t.mu.Unlock()
-	for label := range all {
-		if given[label] {
-			t.Lost("answers that a dying NATS server or a cut line lost on their last step")
-		} else {
-			t.Violated(Unanswered, label, "the request was stored, and no event tells of an answer")
-		}
-	}
-}
-
-// toldKeys are the access keys that an idempotency key was answered with.
-type toldKeys struct {
-	lease string
-	ids   map[string]bool
-}
-
-// JudgeKeys counts the idempotency keys with two access keys. Where the first was
-// taken back as undelivered, the second is right.
-func (t *Tally) JudgeKeys(undelivered map[string]bool) {
+// CheckKeys counts the idempotency keys with two access keys. A second one is right if the
+// first lease was revoked as undelivered.
+func (t *Tally) CheckKeys(undelivered map[string]bool) {
 	t.mu.Lock()
 	all := maps.Clone(t.keys)
 	t.mu.Unlock()
-	for key, told := range all {
+	for key, received := range all {
 		switch {
-		case len(told.ids) < 2:
-		case undelivered[told.lease]:
-			t.Lost("idempotency keys with another access key, after the first was taken back as undelivered")
+		case len(received.ids) < 2:
+		case undelivered[received.lease]:
+			t.Excuse("idempotency keys with another access key, after the first lease was revoked as undelivered")
 		default:
-			t.Violated(TwoKeys, told.lease, "idempotency key %s has the access keys %s", key, strings.Join(slices.Sorted(maps.Keys(told.ids)), " and "))
+			t.Violated(TwoKeys, received.lease, "idempotency key %s has the access keys %s", key, strings.Join(slices.Sorted(maps.Keys(received.ids)), " and "))
 		}
 	}
 }
 
-// Sofar is a line for the progress.
-func (t *Tally) Sofar() string {
+// RequestStored records that the stream has acknowledged a request: it must be answered.
+func (t *Tally) RequestStored(label string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	bad := 0
-	for _, n := range t.zero {
-		bad += n
-	}
-	return fmt.Sprintf("%d leases issued, %d kills, %d that should not be", t.survived["leases issued"], t.broken[BrokersKilled]+t.broken[NodesKilled], bad)
+	t.stored[label] = true
 }
 
+// RequestAnswered records that the answer to a stored request has arrived.
+func (t *Tally) RequestAnswered(label string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.stored, label)
+}
+
+// CheckRequests counts the stored requests without an answer. Sent has the labels of those
+// that the broker has answered according to the events: NATS can lose an answer on its
+// last hop, and reports no loss.
+func (t *Tally) CheckRequests(sent map[string]bool) {
+	t.mu.Lock()
+	all := maps.Clone(t.stored)
+	t.mu.Unlock()
+	for label := range all {
+		if sent[label] {
+			t.Excuse("answers that were sent and lost on their last hop")
+		} else {
+			t.Violated(Unanswered, label, "the request was stored, and no event shows an answer")
+		}
+	}
+}
+
+// Progress returns the counts in one line.
+func (t *Tally) Progress() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	violations := 0
+	for _, n := range t.violated {
+		violations += n
+	}
+	return fmt.Sprintf("%d leases issued, %d kills, %d violations", t.done["leases issued"], t.faults[BrokersKilled]+t.faults[NodesKilled], violations)
+}
+
+// Verdict returns the verdict of a test with the given seed and duration.
 func (t *Tally) Verdict(seed uint64, d time.Duration) Verdict {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := Verdict{
 		Seed: seed, Duration: d.String(), OK: true, MustBeZero: slices.Clone(MustBeZero),
-		Broken: figures(t.broken), Apart: figures(t.apart), Survived: figures(t.survived), Violations: append([]Violation{}, t.violations...),
+		Faults: figures(t.faults), Excused: figures(t.excused), Done: figures(t.done), Violations: append([]Violation{}, t.violations...),
 	}
 	for i := range v.MustBeZero {
-		v.MustBeZero[i].Count = t.zero[Kind(v.MustBeZero[i].Name)]
+		v.MustBeZero[i].Count = t.violated[Kind(v.MustBeZero[i].Name)]
 		v.OK = v.OK && v.MustBeZero[i].Count == 0
 	}
 	return v

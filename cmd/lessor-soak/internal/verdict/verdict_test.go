@@ -7,23 +7,24 @@ import (
 	"time"
 )
 
-func TestVerdictOfATally(t *testing.T) {
+// TestVerdictCountsViolations checks a good and a bad verdict, as JSON and as a table.
+func TestVerdictCountsViolations(t *testing.T) {
 	t.Parallel()
 	tally := NewTally()
 	tally.Add("leases issued", 2)
-	tally.Lost("requesters that died after asking")
-	tally.Broke(BrokersKilled, 3)
-	tally.Broke(AwsFaults, 12)
-	tally.Told("alice k", "AKIA1", "alice.hard.01")
-	tally.Told("alice k", "AKIA1", "alice.hard.01")
-	tally.JudgeKeys(nil)
+	tally.Excuse("requesters that died after their request")
+	tally.Fault(BrokersKilled, 3)
+	tally.Fault(AWSDisturbed, 12)
+	tally.KeyReceived("alice k", "AKIA1", "alice.hard.01")
+	tally.KeyReceived("alice k", "AKIA1", "alice.hard.01")
+	tally.CheckKeys(nil)
 	if v := tally.Verdict(7, time.Minute); !v.OK || v.Count("leases_issued") != 2 || v.Count("two_keys") != 0 {
 		t.Errorf("a good verdict: %+v", v)
 	}
-	tally.Told("alice k", "AKIA2", "alice.hard.01")
-	tally.Told("bob k", "AKIA3", "bob.hard.01")
-	tally.Told("bob k", "AKIA4", "bob.hard.01")
-	tally.JudgeKeys(map[string]bool{"bob.hard.01": true})
+	tally.KeyReceived("alice k", "AKIA2", "alice.hard.01")
+	tally.KeyReceived("bob k", "AKIA3", "bob.hard.01")
+	tally.KeyReceived("bob k", "AKIA4", "bob.hard.01")
+	tally.CheckKeys(map[string]bool{"bob.hard.01": true})
 	v := tally.Verdict(7, time.Minute)
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -37,7 +38,7 @@ func TestVerdictOfATally(t *testing.T) {
 		t.Errorf("a bad verdict: %s", data)
 	}
 	for _, line := range []string{
-		"        2  leases issued\n", "        1  requesters that died after asking\n",
+		"        2  leases issued\n", "        1  requesters that died after their request\n",
 		"        1  idempotency keys with two access keys\n", "AKIA1 and AKIA2", "verdict: BAD (seed 7, 1m0s: 3 brokers and 0 NATS servers killed, 12% of the AWS calls disturbed)\n",
 	} {
 		if !strings.Contains(read.Table(), line) {

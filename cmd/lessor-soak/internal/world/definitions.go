@@ -8,25 +8,26 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Names of the definitions.
+// Names of the dynamic secrets.
 const (
-	Hard  = "hard"       // AWS enforces its end
-	Soft  = "soft"       // only the broker does
+	Hard  = "hard"       // users with hard expiry
+	Soft  = "soft"       // users without hard expiry: only the broker ends them
 	Role  = account.Role // sessions of a role
-	Keyed = "keyed"      // with a managing user, whose key is rotated
+	Keyed = "keyed"      // users that a managing user creates, whose key is rotated
 	Brief = "brief"      // put and deleted again and again
 )
 
-// RequestLabel is the label of a lease that names its request, in the events too.
-const RequestLabel = "asked"
+// RequestLabel is the label of a lease that identifies its request, also in events.
+const RequestLabel = "request"
 
-// Short is the duration below which a test is made to end soon.
+// Short is the duration below which a test has shorter leases and fewer faults.
 const Short = 20 * time.Second
 
-// Manager is the managing user of soakKeyed.
+// Manager is the name of the managing user of [Keyed].
 const Manager = "manager"
 
-// Definition is a definition of IAM users.
+// Definition returns the YAML of a definition of IAM users. Auth are the fields of
+// aws.auth.
 func Definition(name string, expiry messages.HardExpiry, auth string) string {
 	return fmt.Sprintf(`name: %s
 default_ttl: 20s
@@ -43,9 +44,9 @@ aws:
 `, name, expiry, auth)
 }
 
-// session is the definition of sessions. They last a quarter of an hour at least,
-// so who does not confirm must not keep one.
-const session = `name: role
+// sessionDefinition is the definition of [Role]. A session can't be shorter than 15
+// minutes, so the sessions of requesters that do not confirm have to be revoked.
+const sessionDefinition = `name: role
 default_ttl: 15m
 max_ttl: 20m
 require_confirm: true

@@ -7,25 +7,28 @@ import (
 	"time"
 )
 
-// Proxy is the line between one broker and one NATS server, which can be bad.
+// Proxy forwards the connections of one broker to one NATS server and can disturb them.
 type Proxy struct {
-	to       string
+	server   string // its address
 	listener net.Listener
 
-	Up, Down atomic.Bool  // nothing gets through to the server, or from it
-	Delay    atomic.Int64 // nanoseconds, each way
+	// StallToServer and StallToBroker hold back the data of one direction.
+	StallToServer, StallToBroker atomic.Bool
+	// Delay is the delay of each read, in nanoseconds, in both directions.
+	Delay atomic.Int64
 
 	mu    sync.Mutex
 	cut   bool
 	conns map[net.Conn]struct{}
 }
 
-func newProxy(to string) (*Proxy, error) {
+// newProxy starts a proxy to a server on a free port.
+func newProxy(server string) (*Proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{to: to, listener: l, conns: map[net.Conn]struct{}{}}
+	p := &Proxy{server: server, listener: l, conns: map[net.Conn]struct{}{}}
 	go p.accept()
 	return p, nil
 }
@@ -34,50 +37,50 @@ func (p *Proxy) url() string { return "nats://" + p.listener.Addr().String() }
 
 func (p *Proxy) accept() {
 	for {
-		from, err := p.listener.Accept()
+		client, err := p.listener.Accept()
 		if err != nil {
 			return // closed
 		}
-		go p.carry(from)
+		go p.forward(client)
 	}
 }
 
-// carry is one connection.
-func (p *Proxy) carry(from net.Conn) {
-	defer p.drop(from)
-	if !p.keep(from) {
+// forward forwards one connection until either side closes it.
+func (p *Proxy) forward(client net.Conn) {
+	defer p.remove(client)
+	if !p.add(client) {
 		return
 	}
-	to, err := net.DialTimeout("tcp", p.to, time.Second)
+	server, err := net.DialTimeout("tcp", p.server, time.Second)
 	if err != nil {
 		return
 	}
-	defer p.drop(to)
-	if !p.keep(to) {
+	defer p.remove(server)
+	if !p.add(server) {
 		return
 	}
 	ended := make(chan struct{}, 2)
-	go func() { p.pump(to, from, &p.Up); ended <- struct{}{} }()
-	go func() { p.pump(from, to, &p.Down); ended <- struct{}{} }()
-	<-ended // the other one ends when its connection is dropped
+	go func() { p.copy(server, client, &p.StallToServer); ended <- struct{}{} }()
+	go func() { p.copy(client, server, &p.StallToBroker); ended <- struct{}{} }()
+	<-ended // the other direction ends when its connection is closed
 }
 
-// keep notes a connection, unless the line is cut.
-func (p *Proxy) keep(c net.Conn) bool {
+// add adds a connection. It returns false if the connections are cut.
+func (p *Proxy) add(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.conns[c] = struct{}{}
 	return !p.cut
 }
 
-func (p *Proxy) drop(c net.Conn) {
+func (p *Proxy) remove(c net.Conn) {
 	_ = c.Close() // it may be closed already
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.conns, c)
 }
 
-func (p *Proxy) pump(to, from net.Conn, stalled *atomic.Bool) {
+func (p *Proxy) copy(to, from net.Conn, stalled *atomic.Bool) {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
@@ -85,14 +88,14 @@ func (p *Proxy) pump(to, from net.Conn, stalled *atomic.Bool) {
 			time.Sleep(5 * time.Millisecond)
 		}
 		time.Sleep(time.Duration(p.Delay.Load()))
-		if _, wrote := to.Write(buffer[:n]); err != nil || wrote != nil {
+		if _, writeErr := to.Write(buffer[:n]); err != nil || writeErr != nil {
 			return
 		}
 	}
 }
 
-// Sever cuts the line: connections break, and new ones do too.
-func (p *Proxy) Sever() {
+// Cut closes all connections. New ones are closed, too, until Heal.
+func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cut = true
@@ -101,10 +104,10 @@ func (p *Proxy) Sever() {
 	}
 }
 
-// Mend makes the line a good one.
-func (p *Proxy) Mend() {
-	p.Up.Store(false)
-	p.Down.Store(false)
+// Heal ends all disturbances.
+func (p *Proxy) Heal() {
+	p.StallToServer.Store(false)
+	p.StallToBroker.Store(false)
 	p.Delay.Store(0)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -113,6 +116,6 @@ func (p *Proxy) Mend() {
 
 func (p *Proxy) close() {
 	_ = p.listener.Close()
-	p.Mend()
-	p.Sever()
+	p.Heal()
+	p.Cut()
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/lessorhq/lessor/cmd/lessor-soak/internal/verdict"
 )
 
-// TestAProcessThatEndsByItselfIsAViolation starts this test's program with no tests to
-// run.
-func TestAProcessThatEndsByItselfIsAViolation(t *testing.T) {
+// TestProcessThatEndsByItselfIsAViolation runs this test's program without a test as the
+// child process.
+func TestProcessThatEndsByItselfIsAViolation(t *testing.T) {
 	t.Parallel()
 	w := &World{Dir: t.TempDir(), tally: verdict.NewTally()}
 	p := w.process("nats9", []string{"-test.run=^$"}, nil)
@@ -19,7 +19,7 @@ func TestAProcessThatEndsByItselfIsAViolation(t *testing.T) {
 	}
 	defer p.Kill()
 	err := poll.Until(t.Context(), 10*time.Millisecond, func() (bool, error) {
-		return w.tally.Verdict(0, 0).Count(string(verdict.Died)) == 1, nil
+		return w.tally.Verdict(0, 0).Count(string(verdict.ProcessEnded)) == 1, nil
 	})
 	if err != nil {
 		t.Error(err)
