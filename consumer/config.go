@@ -96,7 +96,7 @@ type Streams struct {
 	// new ones and leaves existing ones as they are.
 	Replicas int
 	// MinBatch is from how many simultaneous writes to one stream on they are
-	// committed as one batch ([DefaultGroup] is a good number); 0 is never. It is for
+	// committed as one batch ([DefaultMinBatch] is a good number); 0 is never. It is for
 	// a NATS that flushes each write to the disk (sync_interval always), and needs
 	// nats-server 2.12.
 	MinBatch int
@@ -117,9 +117,9 @@ type Sweep struct {
 	Most  int           // orphans that a sweep removes without an operator's consent; 0 is 10
 }
 
-// DefaultGroup is the number of messages above which a batch is faster than as many
-// single writes where NATS flushes each write.
-const DefaultGroup = store.DefaultGroup
+// DefaultMinBatch is the number of messages from which one batch is faster than single
+// writes where NATS flushes each write.
+const DefaultMinBatch = store.DefaultMinBatch
 
 // Index is the scheduler's index of live leases, a moment old.
 type Index interface {

@@ -98,8 +98,8 @@ func (p *components) openBuckets(ctx context.Context, c *Consumer) (secretBucket
 		}
 	}
 	p.reserve = store.NewReserve(opened[n.StateBucket()], c.cfg.Reserve, c.cfg.MaintainEvery, c.health, c.cfg.Log)
-	wrote := func(stream string, err error) {
-		c.health.Wrote(stream, err)
+	wrote := func(place string, err error) {
+		c.health.Wrote(place, err)
 		p.reserve.Wrote(err)
 	}
 	reporting := func(name string, w bucket.Publisher) *bucket.Bucket {

@@ -7,7 +7,8 @@ import (
 	"github.com/lessorhq/lessor/messages"
 )
 
-// Origin is the message that requested a lease. Two messages with the same
+// Origin is the message that a lease is made for: the one that began the attempt, took it
+// over, or got the last delivery. Two messages with the same
 // idempotency key have different origins.
 type Origin struct {
 	Sequence    uint64    `json:"seq"`    // in the request stream
@@ -124,10 +125,9 @@ func (r Record) AccessEnded() bool {
 // Failing reports whether the last teardown failed.
 func (r Record) Failing() bool { return r.State == messages.StateRevoking && r.TeardownError != "" }
 
-// StartedBy reports whether the message at that sequence, stored at that time, began
-// the present attempt or took it over. The sequence alone is not enough: it starts
-// anew with a new stream.
-func (r Record) StartedBy(sequence uint64, stored time.Time) bool {
+// IsFor reports whether the record's [Origin] is the message at that sequence, stored at
+// that time. The sequence alone is not enough: it starts anew with a new stream.
+func (r Record) IsFor(sequence uint64, stored time.Time) bool {
 	return r.Origin.Sequence == sequence && r.Origin.Stored.Equal(stored)
 }
 

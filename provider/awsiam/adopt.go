@@ -50,7 +50,7 @@ func (a *account) takeOver(ctx context.Context, c provider.Creation, user *types
 			_, err := a.iam.TagUser(ctx, &iam.TagUserInput{UserName: aws.String(c.User.Name), Tags: []types.Tag{attemptTag(c.Owner)}})
 			return err
 		}}
-		if err := a.run(ctx, ctx, claim); err != nil {
+		if err := a.run(ctx, claim); err != nil {
 			return err
 		}
 	}

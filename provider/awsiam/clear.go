@@ -21,7 +21,7 @@ func (a *account) clear(ctx context.Context, user string) error {
 		}
 	}
 	note(a.deleteKeys(throttle.WithPriority(ctx, throttle.EndAccess), user, false))
-	note(a.run(ctx, ctx, step{op: "DeleteLoginProfile", do: func(ctx context.Context) error {
+	note(a.run(ctx, step{op: "DeleteLoginProfile", do: func(ctx context.Context) error {
 		_, err := a.iam.DeleteLoginProfile(ctx, &iam.DeleteLoginProfileInput{UserName: aws.String(user)})
 		return err
 	}}))
@@ -47,12 +47,12 @@ func (a *account) clearKind(ctx context.Context, user string, k attachmentKind) 
 			}
 		}
 	}}
-	if err := a.run(ctx, ctx, list); err != nil {
+	if err := a.run(ctx, list); err != nil {
 		return err
 	}
 	var first error
 	for _, id := range ids {
-		err := a.run(ctx, ctx, step{op: "the removal of " + k.name, do: func(ctx context.Context) error {
+		err := a.run(ctx, step{op: "the removal of " + k.name, do: func(ctx context.Context) error {
 			return ignore(k.remove(ctx, a.iam, aws.String(user), id), awserr.NoSuchEntity)
 		}})
 		if err != nil && first == nil {

@@ -48,7 +48,7 @@ func (a *account) Create(ctx context.Context, c provider.Creation) (messages.Cre
 // make the user. No user is made if the following calls would not get their slots in
 // time.
 func (a *account) createUser(ctx context.Context, c provider.Creation, following int) error {
-	var t tracker
+	var t tracker // whether an unanswered attempt may have been carried out (middleware.go)
 	in := &iam.CreateUserInput{
 		UserName: aws.String(c.User.Name),
 		Path:     optional(c.User.Path),
@@ -56,7 +56,7 @@ func (a *account) createUser(ctx context.Context, c provider.Creation, following
 
 		PermissionsBoundary: optional(c.User.Boundary),
 	}
-	err := a.run(ctx, ctx, step{op: "CreateUser", do: func(ctx context.Context) error {
+	err := a.run(ctx, step{op: "CreateUser", do: func(ctx context.Context) error {
 		_, err := a.iam.CreateUser(t.track(throttle.WithFollowing(ctx, following)), in)
 		return err
 	}})

@@ -153,7 +153,7 @@ func (a *account) removeKey(ctx context.Context, d provider.Deletion, written fu
 	if d.AccessKeyID == "" {
 		return a.deleteKeys(ctx, d.User.Name, false)
 	}
-	return a.run(whenWritten(ctx, written), ctx, a.deleteKey(aws.String(d.User.Name), d.AccessKeyID))
+	return a.runWhile(whenWritten(ctx, written), ctx, a.deleteKey(aws.String(d.User.Name), d.AccessKeyID))
 }
 
 // removals returns the steps that remove what Create has attached, except user and key.
@@ -188,7 +188,7 @@ func (a *account) removals(d provider.Deletion) []step {
 func (a *account) denyAgain(ctx context.Context, user string, keyErr error) error {
 	ctx, cancel := context.WithTimeout(throttle.WithPriority(context.WithoutCancel(ctx), throttle.EndAccess), 2*a.attemptTimeout)
 	defer cancel()
-	err := ignore(a.run(ctx, ctx, a.putPolicy(user, definition.DenyAll)), awserr.NoSuchEntity)
+	err := ignore(a.run(ctx, a.putPolicy(user, definition.DenyAll)), awserr.NoSuchEntity)
 	if err == nil {
 		return keyErr
 	}
@@ -206,14 +206,14 @@ func (a *account) deleteUser(ctx context.Context, name string) error {
 		return err
 	}}
 	for try := 1; ; try++ {
-		err := a.run(ctx, ctx, last)
+		err := a.run(ctx, last)
 		if code(err) != awserr.DeleteConflict || try > conflictTries {
 			return err
 		}
 		a.log.Info().Str("user", name).Msg("something is attached to a user that its lease has not attached; everything is removed")
 		if clearErr := a.clear(ctx, name); clearErr != nil {
 			// What could not be removed may not prevent the deletion.
-			if err := a.run(ctx, ctx, last); code(err) != awserr.DeleteConflict {
+			if err := a.run(ctx, last); code(err) != awserr.DeleteConflict {
 				return err
 			}
 			return clearErr

@@ -41,7 +41,7 @@ func (a *account) DenySession(ctx context.Context, session record.User) error {
 	if err := a.checkRole(ctx, session.Role); err != nil {
 		return err
 	}
-	err := a.run(ctx, ctx, step{op: "PutRolePolicy", do: func(ctx context.Context) error {
+	err := a.run(ctx, step{op: "PutRolePolicy", do: func(ctx context.Context) error {
 		_, err := a.iam.PutRolePolicy(ctx, &iam.PutRolePolicyInput{
 			RoleName: roleName(session.Role), PolicyName: aws.String(denyPrefix + session.Name), PolicyDocument: aws.String(denyPolicy(session.Name)),
 		})
@@ -61,7 +61,7 @@ func (a *account) deleteSession(ctx context.Context, d provider.Deletion) error 
 	if d.Mode == provider.DeleteKey || !isDeniable(d.User) {
 		return nil
 	}
-	err := a.run(ctx, ctx, step{op: "DeleteRolePolicy", do: func(ctx context.Context) error {
+	err := a.run(ctx, step{op: "DeleteRolePolicy", do: func(ctx context.Context) error {
 		_, err := a.iam.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{
 			RoleName: roleName(d.User.Role), PolicyName: aws.String(denyPrefix + d.User.Name),
 		})

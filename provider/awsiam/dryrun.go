@@ -95,7 +95,7 @@ func (a *account) tryAll(ctx context.Context, list []dryCall) []provider.DryRunC
 
 func (a *account) try(ctx context.Context, c dryCall) provider.DryRunCall {
 	result := provider.DryRunCall{Op: c.op, On: c.on}
-	if err := a.run(ctx, ctx, c.step); err != nil {
+	if err := a.run(ctx, c.step); err != nil {
 		result.Err = provider.AsError(err)
 	}
 	return result

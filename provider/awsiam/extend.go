@@ -26,5 +26,5 @@ func (a *account) Extend(ctx context.Context, user record.User, denyAfter time.T
 		return &provider.Error{Kind: provider.Rejected, Op: "the inline policy", Err: err}
 	}
 	ctx = throttle.WithPriority(ctx, throttle.Renewal)
-	return a.run(ctx, ctx, a.putPolicy(user.Name, policy))
+	return a.run(ctx, a.putPolicy(user.Name, policy))
 }

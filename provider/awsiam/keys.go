@@ -96,7 +96,7 @@ func (a *account) listKeys(ctx context.Context, user *string, awaitUser bool) ([
 		}
 		return nil
 	}}
-	err := a.run(ctx, ctx, list)
+	err := a.run(ctx, list)
 	return ids, err
 }
 

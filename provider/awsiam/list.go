@@ -19,7 +19,7 @@ const maxUsersPage = 1000
 func (a *account) ListUsers(ctx context.Context, path, marker string) ([]provider.ListedUser, string, error) {
 	var users []provider.ListedUser
 	next := ""
-	err := a.run(ctx, ctx, step{op: "ListUsers", do: func(ctx context.Context) error {
+	err := a.run(ctx, step{op: "ListUsers", do: func(ctx context.Context) error {
 		out, err := a.iam.ListUsers(ctx, &iam.ListUsersInput{PathPrefix: optional(path), Marker: optional(marker), MaxItems: aws.Int32(maxUsersPage)})
 		if err != nil {
 			return err

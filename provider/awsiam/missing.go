@@ -41,7 +41,7 @@ func (a *account) missing(ctx context.Context, u record.User, err error) error {
 
 // isListed reports whether a user is below a path.
 func (a *account) isListed(ctx context.Context, path, name string) (listed bool, err error) {
-	err = a.run(ctx, ctx, step{op: "ListUsers", do: func(ctx context.Context) error {
+	err = a.run(ctx, step{op: "ListUsers", do: func(ctx context.Context) error {
 		pages := iam.NewListUsersPaginator(a.iam, &iam.ListUsersInput{PathPrefix: &path, MaxItems: aws.Int32(maxUsersPage)})
 		for listed = false; !listed && pages.HasMorePages(); {
 			page, err := pages.NextPage(ctx)

@@ -56,7 +56,7 @@ func tagValue(u *types.User, key string) string {
 // getUser returns a user with its tags and its boundary.
 func (a *account) getUser(ctx context.Context, name string, awaitUser bool) (*types.User, error) {
 	var user *types.User
-	err := a.run(ctx, ctx, step{op: "GetUser", awaitUser: awaitUser, do: func(ctx context.Context) error {
+	err := a.run(ctx, step{op: "GetUser", awaitUser: awaitUser, do: func(ctx context.Context) error {
 		out, err := a.iam.GetUser(ctx, &iam.GetUserInput{UserName: aws.String(name)})
 		if err != nil {
 			return err

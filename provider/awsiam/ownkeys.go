@@ -34,5 +34,5 @@ func (a *account) CreateOwnKey(ctx context.Context) (messages.Credentials, error
 // DeleteOwnKey implements [provider.KeyRotator].
 func (a *account) DeleteOwnKey(ctx context.Context, accessKeyID string) error {
 	ctx = throttle.WithPriority(ctx, throttle.EndAccess)
-	return ignore(a.run(ctx, ctx, a.deleteKey(nil, accessKeyID)), awserr.NoSuchEntity)
+	return ignore(a.run(ctx, a.deleteKey(nil, accessKeyID)), awserr.NoSuchEntity)
 }

@@ -40,7 +40,7 @@ func (a *account) beginSession(ctx context.Context, c provider.Creation) (messag
 		in.PolicyArns = append(in.PolicyArns, types.PolicyDescriptorType{Arn: aws.String(arn)})
 	}
 	var credentials messages.Credentials
-	err = a.run(ctx, ctx, step{op: "AssumeRole", do: func(ctx context.Context) error {
+	err = a.run(ctx, step{op: "AssumeRole", do: func(ctx context.Context) error {
 		out, err := a.sts.AssumeRole(ctx, in)
 		if err != nil {
 			return err

@@ -48,9 +48,12 @@ func (s step) tries(err error) int {
 	return 1
 }
 
-// run does a step, and repeats it where that may help, until ctx or waiting ends: ctx ends
+// run does a step, and repeats it where that may help, until ctx ends.
+func (a *account) run(ctx context.Context, s step) error { return a.runWhile(ctx, ctx, s) }
+
+// runWhile does a step, and repeats it where that may help, until ctx or waiting ends: ctx ends
 // a call in progress, too; waiting only the repetitions. The error is a [*provider.Error].
-func (a *account) run(ctx, waiting context.Context, s step) error {
+func (a *account) runWhile(ctx, waiting context.Context, s step) error {
 	for try := 1; ; try++ {
 		err := s.do(ctx)
 		if err == nil {
@@ -86,7 +89,7 @@ func (a *account) together(ctx context.Context, steps []step) error {
 	)
 	for _, s := range steps {
 		wg.Go(func() {
-			err := a.run(ctx, waiting, s)
+			err := a.runWhile(ctx, waiting, s)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -104,7 +107,7 @@ func (a *account) together(ctx context.Context, steps []step) error {
 		return first
 	}
 	for _, s := range conflicts {
-		if err := a.run(ctx, ctx, s); err != nil {
+		if err := a.run(ctx, s); err != nil {
 			return err
 		}
 	}

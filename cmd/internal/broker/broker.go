@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/lessorhq/lessor/consumer"
@@ -71,7 +73,15 @@ func (b *Broker) Ready(ctx context.Context) error {
 // (flushed), and for others.
 func GroupCommit(flushed bool) int {
 	if flushed {
-		return consumer.DefaultGroup
+		return consumer.DefaultMinBatch
 	}
 	return 0
+}
+
+// CollectRarely lets the heap grow to five times its live part between two garbage
+// collections, unless GOGC is set: a broker's live heap is small beside what it allocates.
+func CollectRarely() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
 }

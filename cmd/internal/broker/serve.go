@@ -50,6 +50,7 @@ type ServeOptions struct {
 // Serve runs a broker until ctx ends. It then lets the broker finish the tasks in
 // progress, and returns nil.
 func Serve(ctx context.Context, o ServeOptions) error {
+	CollectRarely()
 	state, counts := NewReadiness(), NewMetrics(o.Version)
 	if o.Health != "" {
 		stop, at, err := ServeHealth(o.Health, state, counts.Handler())

@@ -8,8 +8,9 @@
 // it takes no room on a stream.
 //
 // Every request goes through [Service.serve]: it is admitted (each identity has a limited
-// share of what one replica handles at once), checked, handled within a answerTimeout, and
-// answered or refused. A refusal is an answer, a log line and an event; a refusal for
+// share of what one replica handles at once), checked, handled within an answer timeout, and
+// answered or refused. A refusal is an answer, a log line and, unless the broker stops or
+// JetStream has no room, an event; a refusal for
 // lack of admission is an answer and a count, so that it costs next to nothing.
 //
 // Life cycle: [Open], then [Service.Stop] to receive no more requests, and [Service.Wait]

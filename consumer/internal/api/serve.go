@@ -25,7 +25,7 @@ const answerTimeout = 100 * time.Second
 type apiRequest struct {
 	micro.Request
 	endpoint string
-	tokens   []string // of the subject, behind the endpoint's
+	tokens   []string // of the subject, behind the endpoint's; at least the identity
 }
 
 // identity is the requester's; [messages.Unknown] if the subject has none that is valid.
@@ -97,7 +97,7 @@ func publicError(err error) *messages.Error {
 // room, because the event would take room, and only counts the refusal if JetStream does
 // not answer: the requester has waited long enough.
 func (s *Service) emitRefusal(r apiRequest, e *messages.Error) {
-	if errors.Is(e, store.ErrNoRoom) {
+	if errors.Is(e, store.ErrNoRoom) || bucket.ProblemOf(e) == bucket.ProblemNoRoom {
 		return
 	}
 	if bucket.ProblemOf(e) == bucket.ProblemNoAnswer {
@@ -123,7 +123,7 @@ func (s *Service) refuse(r apiRequest, e *messages.Error) {
 
 // answerError answers with an error, if the broker may publish to the reply subject.
 func (s *Service) answerError(r apiRequest, e *messages.Error) {
-	if len(r.tokens) > 0 && s.cfg.Namespace.CheckReply(r.tokens[0], r.Reply()) == nil {
+	if s.cfg.Namespace.CheckReply(r.tokens[0], r.Reply()) == nil {
 		s.answer(r, messages.ErrorReply(e, nil))
 	}
 }

@@ -18,9 +18,9 @@ const identifyTimeout = 15 * time.Second
 var errOtherAccount = messages.Errorf(messages.CodeUnavailable,
 	"the broker's AWS credentials are of another account than the one its leases are in; its operator has to fix that")
 
-// Keep makes sure that the connection of a stored definition is stored and works. Its
+// EnsureReachable makes sure that the connection of a stored definition is stored and works. Its
 // errors are those of [Registry.Ensure] and [Registry.Reach].
-func (r *Registry) Keep(ctx context.Context, c provider.Connection) error {
+func (r *Registry) EnsureReachable(ctx context.Context, c provider.Connection) error {
 	_, err := r.Reach(ctx, c.Name)
 	if errors.Is(err, bucket.ErrNotFound) {
 		if _, err = r.Ensure(ctx, c); err == nil {

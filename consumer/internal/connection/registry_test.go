@@ -78,7 +78,7 @@ func TestPathIsStoredAgainAfterTheConnectionWasDropped(t *testing.T) {
 	r, advance := newRegistry(t)
 	add := func(c provider.Connection) []string {
 		t.Helper()
-		if err := r.Keep(t.Context(), c); err != nil {
+		if err := r.EnsureReachable(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
 		if err := r.AddPath(t.Context(), c.Name, "/lessor/"); err != nil {

@@ -38,7 +38,7 @@ type Config struct {
 	Installation string
 	Keys         *messages.Keyring // signs the events
 	Publisher    bucket.Publisher
-	Wrote        func(stream string, err error) // is told the outcome of each write
+	Wrote        func(place string, err error) // is told the outcome of each write; place is named in health reports
 	Now          func() time.Time
 	Log          zerolog.Logger
 }

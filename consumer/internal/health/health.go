@@ -70,8 +70,8 @@ func (t *Tracker) Report(place string, err error) {
 	}
 }
 
-// Wrote reports the outcome of a write to a stream.
-func (t *Tracker) Wrote(stream string, err error) { t.Report(writePrefix+stream, err) }
+// Wrote reports the outcome of a write to a place, such as a stream.
+func (t *Tracker) Wrote(place string, err error) { t.Report(writePrefix+place, err) }
 
 // WritesFail reports whether writes to any stream have failed and have not succeeded
 // since.

@@ -10,7 +10,7 @@ import (
 // requestFacts is what a decision about a request takes of its message.
 type requestFacts struct {
 	fingerprint string
-	own         bool // this message began the present attempt, or took it over
+	own         bool // the record is for this message ([request.isOwn])
 	late        bool // the deadline has passed
 	now         time.Time
 }

@@ -210,7 +210,7 @@ const readySuccesses = 3
 // time. STS accepting the key does not prove that every service does.
 func (d *Deliveries) waitReady(ctx context.Context, req request, e store.Entry, creds messages.Credentials) bool {
 	readyBy := e.ReadyBy(d.Timing)
-	// A repeated delivery may come after that time: it probes once more all the same.
+	// A repeated delivery may come after that time: it has time for one more series of probes.
 	ctx, cancel := context.WithTimeout(ctx, max(readyBy.Sub(d.Now()), readySuccesses*d.ProbeEvery))
 	defer cancel()
 	account, err := d.accounts.Reach(ctx, e.Connection)

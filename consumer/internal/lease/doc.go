@@ -13,8 +13,8 @@
 // puts the key, sealed, into the record, emits the event issued, and delivers
 // ([Deliveries]): first the event, because a requester that has the key may end the
 // lease at once. When the record says that NATS has taken the delivery, the message is
-// acknowledged. A requester that promised to confirm answers on a stream of its own, so
-// that no worker waits for it.
+// acknowledged. A confirmation is a message on the confirm stream, so that no worker of
+// requests waits for it.
 //
 // A worker may die after any of these steps. The message is redelivered to any
 // replica, and the record says how far the work has come: an unfinished attempt is

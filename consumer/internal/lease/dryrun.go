@@ -31,7 +31,7 @@ const dryRunTimeout = 50 * time.Second
 func (d *DryRuns) Run(ctx context.Context, def messages.DynamicSecret) (messages.SecretCheck, error) {
 	result := messages.SecretCheck{Name: def.Name, Notes: d.provider.Notes(def), Calls: []messages.CheckedCall{}}
 	conn := provider.ConnectionOf(def, d.ExternalID)
-	if err := d.accounts.Keep(ctx, conn); err != nil {
+	if err := d.accounts.EnsureReachable(ctx, conn); err != nil {
 		result.Connection.Name = conn.Name
 		result.Error = OperatorError(err).Message
 		d.Log.Warn().Err(err).Str("secret", def.Name).Msg("a dry run could not connect")

@@ -12,12 +12,12 @@ import (
 // replicas. The scheduler implements it.
 type Rate interface {
 	// Admit counts one more lease of the lease's identity and secret, unless there
-	// have been most of them: then it returns how long to wait. The message that asks
+	// have been limit of them already: then it returns how long to wait. The message that asks
 	// is known by its stream sequence: handled again it counts once. known is false
 	// while the count is not known.
-	Admit(lease messages.LeaseName, sequence uint64, most int) (wait time.Duration, known bool)
+	Admit(lease messages.LeaseName, sequence uint64, limit int) (wait time.Duration, known bool)
 	// Room is Admit without counting.
-	Room(identity, secret string, most int) (wait time.Duration, known bool)
+	Room(identity, secret string, limit int) (wait time.Duration, known bool)
 }
 
 // Limits are the limits on live leases and on requests. The counts come from the
@@ -62,12 +62,12 @@ func (l Limits) Check(d messages.DynamicSecret, name messages.LeaseName) error {
 // Admit counts a request that is about to begin a lease, or returns an error that
 // says when there is room.
 func (l Limits) Admit(d messages.DynamicSecret, name messages.LeaseName, sequence uint64) error {
-	most := l.perMinute(d)
-	if most == 0 {
+	limit := l.perMinute(d)
+	if limit == 0 {
 		return nil
 	}
-	wait, known := l.Rate.Admit(name, sequence, most)
-	return rateError(name, most, wait, known)
+	wait, known := l.Rate.Admit(name, sequence, limit)
+	return rateError(name, limit, wait, known)
 }
 
 // WouldRefuse returns an error if a request would be refused for a limit now. It counts
@@ -76,12 +76,12 @@ func (l Limits) WouldRefuse(d messages.DynamicSecret, name messages.LeaseName) e
 	if err := l.Check(d, name); err != nil {
 		return err
 	}
-	most := l.perMinute(d)
-	if most == 0 {
+	limit := l.perMinute(d)
+	if limit == 0 {
 		return nil
 	}
-	wait, known := l.Rate.Room(name.Identity, name.Secret, most)
-	return rateError(name, most, wait, known)
+	wait, known := l.Rate.Room(name.Identity, name.Secret, limit)
+	return rateError(name, limit, wait, known)
 }
 
 func (l Limits) perMinute(d messages.DynamicSecret) int {
@@ -91,15 +91,15 @@ func (l Limits) perMinute(d messages.DynamicSecret) int {
 	return l.MaxRequestsPerMinute
 }
 
-func rateError(name messages.LeaseName, most int, wait time.Duration, known bool) error {
+func rateError(name messages.LeaseName, limit int, wait time.Duration, known bool) error {
 	if !known {
 		return errUncounted
 	}
 	if wait <= 0 {
 		return nil
 	}
-	requests := strconv.Itoa(most) + " requests"
-	if most == 1 {
+	requests := strconv.Itoa(limit) + " requests"
+	if limit == 1 {
 		requests = "1 request"
 	}
 	e := messages.Errorf(messages.CodeRateExceeded, "").After(wait)

@@ -43,7 +43,7 @@ func (p *planner) plan(ctx context.Context, req request, def secrets.Compiled) (
 		return record.Plan{}, err
 	}
 	conn := provider.ConnectionOf(def.DynamicSecret, p.ExternalID)
-	if err := p.accounts.Keep(ctx, conn); err != nil {
+	if err := p.accounts.EnsureReachable(ctx, conn); err != nil {
 		return record.Plan{}, publicIfFinal(err)
 	}
 	if err := p.accounts.AddPath(ctx, conn.Name, def.AWS.Path); err != nil {

@@ -55,7 +55,8 @@ func (h *Requests) provision(ctx context.Context, req request, e store.Entry, le
 	return h.deliveries.deliver(ctx, req, active, &creds)
 }
 
-// createFailed decides what becomes of a lease that AWS did not make. What may pass
+// createFailed decides what becomes of a lease that AWS did not make. An error of NATS on
+// the way counts as AWS being unavailable. What may pass
 // is tried again until the requester's deadline; otherwise the lease fails.
 func (h *Requests) createFailed(ctx context.Context, req request, e store.Entry, cause *provider.Error, leftovers bool) queue.Outcome {
 	left := cause.Left

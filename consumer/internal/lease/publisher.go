@@ -26,10 +26,10 @@ type publisher struct {
 	conn    *nats.Conn
 	sub     *nats.Subscription
 	arrived chan *nats.Msg
-	barrier chan chan struct{} // closed when everything that has arrived is noted
+	barrier chan chan struct{} // of flushes; each sent channel is closed when everything that had arrived is noted
 	stop    chan struct{}
 	once    sync.Once        // for stop
-	locks   queue.KeyedMutex // of deliveries: a 503 does not say which publish it is about
+	locks   queue.KeyedMutex // a 503 does not tell two publishes of the same delivery apart
 
 	mu           sync.Mutex
 	noResponders map[publishing]bool // of the deliveries in progress

@@ -40,13 +40,14 @@ type request struct {
 	hasKey      bool      // it has an idempotency key
 	replyTo     string
 	redelivered bool
-	deliveries  uint64
+	tries       uint64        // how often the message was delivered to a worker
 	retryWait   time.Duration // before the message is redelivered
 	log         zerolog.Logger
 }
 
-// isOwn reports whether the request's message began the entry's attempt.
-func (r request) isOwn(e store.Entry) bool { return e.StartedBy(r.origin.Sequence, r.origin.Stored) }
+// isOwn reports whether the entry's attempt, or its last delivery, is for the request's
+// message.
+func (r request) isOwn(e store.Entry) bool { return e.IsFor(r.origin.Sequence, r.origin.Stored) }
 
 // Errors of requests that waited too long.
 var (
@@ -156,7 +157,7 @@ func (h *Requests) decode(t *queue.Task) (request, error) {
 	return request{
 		name: name, origin: record.Origin{Sequence: t.Sequence, Stored: t.Stored, Fingerprint: body.Fingerprint()},
 		body: body, deadline: deadline, hasKey: key != "", replyTo: replyTo,
-		redelivered: t.Redelivered(), deliveries: t.Deliveries, retryWait: t.RetryWait, log: t.Log,
+		redelivered: t.Redelivered(), tries: t.Deliveries, retryWait: t.RetryWait, log: t.Log,
 	}, nil
 }
 
@@ -182,15 +183,15 @@ func (h *Requests) begin(ctx context.Context, req request, old store.Entry) queu
 		return queue.Reject(messages.Errorf(messages.CodeDeadlineExceeded, "the deadline had passed before the lease was begun; repeat the request with a later one"), nil)
 	}
 	if h.reserve.Spent() {
-		return h.refuse(req, store.ErrNoRoom)
+		return h.refuseOrRetry(req, store.ErrNoRoom)
 	}
 	def, err := h.secrets.Get(ctx, req.name.Secret)
 	if err != nil {
-		return h.refuse(req, err)
+		return h.refuseOrRetry(req, err)
 	}
 	plan, err := h.planner.plan(ctx, req, def)
 	if err != nil {
-		return h.refuse(req, err)
+		return h.refuseOrRetry(req, err)
 	}
 	next := record.New(plan, h.Now(), h.Timing)
 	if old.Exists() {
@@ -256,16 +257,17 @@ func (h *Requests) beginAgain(ctx context.Context, req request, e store.Entry) q
 // can read is given back before it is refused: a newer broker may run beside this one.
 const maxNewerVersionTries = 5
 
-// refuse rejects a request if the error is about it. An error of AWS, or a lack of room,
-// is retried as long as the deadline leaves time for that. All other errors are retried.
-func (h *Requests) refuse(req request, err error) queue.Outcome {
+// refuseOrRetry rejects a request if the error is about it. An error of AWS, or a lack of
+// room, is retried as long as the deadline leaves time for that; a definition of a newer
+// version is retried a few times. All other errors are retried.
+func (h *Requests) refuseOrRetry(req request, err error) queue.Outcome {
 	var own *messages.Error
 	var aws *provider.Error
 	inTime := req.deadline.IsZero() || h.Now().Add(req.retryWait).Before(req.deadline)
 	switch {
 	case errors.Is(err, store.ErrNoRoom) && inTime:
 		return queue.Retry(err)
-	case errors.Is(err, secrets.ErrNewerVersion) && req.deliveries < maxNewerVersionTries:
+	case errors.Is(err, secrets.ErrNewerVersion) && req.tries < maxNewerVersionTries:
 		return queue.Retry(err)
 	case errors.As(err, &own):
 		return queue.Reject(own, nil)

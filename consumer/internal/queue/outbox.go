@@ -20,14 +20,14 @@ type Outbox struct {
 	js        jetstream.JetStream
 	namespace messages.Namespace
 	lifetime  *Lifetime
-	wrote     func(stream string, err error)
+	wrote     func(place string, err error) // place is named in health reports
 	writers   map[messages.Verb]*store.GroupCommit
 	locks     KeyedMutex // of subjects that take one pending message
 }
 
 // NewOutbox returns the outbox of an installation. wrote is told the outcome of
 // each write.
-func NewOutbox(js jetstream.JetStream, n messages.Namespace, l *Lifetime, minBatch int, wrote func(stream string, err error)) *Outbox {
+func NewOutbox(js jetstream.JetStream, n messages.Namespace, l *Lifetime, minBatch int, wrote func(place string, err error)) *Outbox {
 	o := &Outbox{js: js, namespace: n, lifetime: l, wrote: wrote, writers: map[messages.Verb]*store.GroupCommit{}}
 	for _, v := range Verbs {
 		o.writers[v] = store.NewGroupCommit(js, minBatch)

@@ -56,7 +56,7 @@ type Registry struct {
 	connections  *connection.Registry
 	leases       *store.Leases
 	commands     Revoker
-	projectID    string
+	externalID   string
 	minTTL       messages.Duration
 	installation string
 	log          zerolog.Logger
@@ -70,14 +70,14 @@ type Registry struct {
 func New(cfg Config) *Registry {
 	return &Registry{
 		bucket: cfg.Bucket, provider: cfg.Provider, connections: cfg.Connections, leases: cfg.Leases, commands: cfg.Commands,
-		projectID: cfg.ExternalID, minTTL: cfg.MinTTL, installation: cfg.Installation, log: cfg.Log,
+		externalID: cfg.ExternalID, minTTL: cfg.MinTTL, installation: cfg.Installation, log: cfg.Log,
 		known: map[string]Compiled{}, deleting: map[string]bool{},
 	}
 }
 
 // ConnectionOf returns the connection of a definition.
 func (r *Registry) ConnectionOf(d messages.DynamicSecret) provider.Connection {
-	return provider.ConnectionOf(d, r.projectID)
+	return provider.ConnectionOf(d, r.externalID)
 }
 
 // Get returns a definition from memory, a moment old at most, or else from the bucket.

@@ -15,9 +15,9 @@ import (
 	"github.com/lessorhq/lessor/messages/bucket"
 )
 
-// DefaultGroup is from how many messages on an atomic batch is faster than as many
-// writes, as measured where NATS flushes each write (lessor-bench --durable).
-const DefaultGroup = 16
+// DefaultMinBatch is the number of messages from which one atomic batch is faster than
+// single writes, as measured where NATS flushes each write (lessor-bench --durable).
+const DefaultMinBatch = 16
 
 // GroupCommit writes to one stream, and is a [bucket.Publisher]. Where NATS flushes
 // each write to the disk, a stream takes one write after the other. There, messages
@@ -141,8 +141,9 @@ func (c *GroupCommit) next() (batch []*write) {
 	return batch
 }
 
-// conditions returns what a message compares itself with, and its subject: subjects,
-// and its message id in a form that is not a subject.
+// conditions returns a message's subject and, in compares, what its write depends on:
+// the subject whose last sequence it expects, and "id " with its message id (the space
+// keeps it apart from subjects).
 func conditions(m *nats.Msg) (compares []string, subject string) {
 	if m.Header.Get(jetstream.ExpectedLastSubjSeqHeader) != "" {
 		compares = append(compares, cmp.Or(m.Header.Get(jetstream.ExpectedLastSubjSeqSubjHeader), m.Subject))
