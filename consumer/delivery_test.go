@@ -51,7 +51,8 @@ func TestDeliveryIsRepeatedUntilItIsStored(t *testing.T) {
 			settled := line.Delay(func(subject string, message []byte) bool {
 				return strings.HasPrefix(subject, "$KV.") && bytes.Contains(message, []byte(`"delivered_at"`))
 			})
-			b := w.BrokerOn(w.Dial(0, line.Option()))
+			// With a short AckWait a busy machine may redeliver the request meanwhile.
+			b := w.BrokerOn(w.Dial(0, line.Option()), func(c *consumer.Config) { c.Streams.AckWait = 15 * time.Second })
 			w.Put(b, lessortest.Secret)
 			answers := w.Publish(w.Namespace.Request("alice", "ci"), "{}")
 			first, _ := w.Answer(answers)

@@ -18,7 +18,7 @@ const allPoints = "LESSOR_TEST_ALL_POINTS"
 var (
 	testsAtOnce  = unlessRace(8, 3)
 	pointsAtOnce = unlessRace(12, 6) // of the crash matrix, in all scenarios
-	pointsStep   = unlessRace(2, 4)
+	pointsStep   = unlessRace(2, 4)  // of which one is tried
 )
 
 func unlessRace(n, race int) int {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lessorhq/lessor/cmd/embedded"
@@ -103,7 +104,14 @@ func TestFullJetStreamEndsLeasesAndMakesNone(t *testing.T) {
 	})
 	w.Clock.Advance(15 * time.Minute)
 	w.WaitState(due.Lease.Name, messages.StateRevoked)
-	waiting := w.Publish(w.Namespace.Request("alice", "ci"), `{"ttl":"1h"}`) // in the room of the ended leases
+	waiting, err := w.Conn.SubscribeSync(w.Conn.NewInbox())
+	w.NoError(err)
+	request := nats.NewMsg(w.Namespace.Request("alice", "ci"))
+	request.Header.Set(messages.HeaderReplyTo, waiting.Subject)
+	w.Eventually("a request is stored in the room of the ended leases", func() bool {
+		_, err := w.JS.PublishMsg(w.Context(), request)
+		return err == nil
+	})
 	w.WaitHealth(b, "JetStream has no room left")
 	w.WantActive(lives)
 	if w.createdUsers() != made {

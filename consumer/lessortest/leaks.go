@@ -2,6 +2,7 @@ package lessortest
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -29,15 +30,21 @@ func (w *World) Leaks() []string {
 		}
 	}
 	search("the log", []byte(w.Logs.String()))
-	err := filepath.WalkDir(w.Dir, func(path string, d os.DirEntry, err error) error {
+	root, err := os.OpenRoot(w.Dir)
+	if os.IsNotExist(err) {
+		return found
+	}
+	w.NoError(err)
+	defer func() { _ = root.Close() }()
+	files := root.FS()
+	w.NoError(fs.WalkDir(files, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return nil // files are removed while the server runs
 		}
-		if data, err := os.ReadFile(path); err == nil {
-			search(path, data)
+		if data, err := fs.ReadFile(files, path); err == nil {
+			search(filepath.Join(w.Dir, path), data)
 		}
 		return nil
-	})
-	w.NoError(err)
+	}))
 	return found
 }
