@@ -50,6 +50,34 @@ func (h *createUsers) of(variables map[string]string) int {
 	return h.callers[variables["AWS_ACCESS_KEY_ID"]]
 }
 
+// wait waits until the broker with these variables has made n calls.
+func (h *createUsers) wait(t *testing.T, variables map[string]string, n int) {
+	t.Helper()
+	for timeout := time.After(clitest.Patience); h.of(variables) < n; {
+		select {
+		case <-h.more:
+		case <-timeout:
+			t.Fatalf("a broker has called CreateUser %d times", h.of(variables))
+		}
+	}
+}
+
+// checkKeys checks that each lease has a key of its own that works, and that AWS has no
+// other users.
+func checkKeys(t *testing.T, sim *iamsim.Sim, issued []client.Issued) {
+	t.Helper()
+	keys := map[string]bool{}
+	for i, got := range issued {
+		keys[got.Credentials.AccessKeyID] = true
+		if allowed, err := sim.Allowed(got.Credentials.AccessKeyID, "s3:GetObject", "arn:aws:s3:::b/k"); err != nil || !allowed {
+			t.Errorf("key %d does not work: %v, %v", i, allowed, err)
+		}
+	}
+	if n := sim.UserCount(); len(keys) != len(issued) || n != len(issued) {
+		t.Errorf("%d requests have %d keys, and AWS %d users", len(issued), len(keys), n)
+	}
+}
+
 // TestReplicaTakesOverFromAKilledOne runs two brokers at one NATS server. One is killed
 // while AWS creates the users for half of the requests; AWS creates them all the same.
 func TestReplicaTakesOverFromAKilledOne(t *testing.T) {
@@ -80,9 +108,9 @@ func TestReplicaTakesOverFromAKilledOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	issued := make([]client.Issued, requests)
 	var all sync.WaitGroup
-	var issued [requests]client.Issued
-	for i := range requests {
+	for i := range issued {
 		all.Go(func() {
 			var err error
 			if issued[i], err = alice.Request(t.Context(), "ci", messages.LeaseRequest{Confirm: true}); err != nil {
@@ -90,30 +118,15 @@ func TestReplicaTakesOverFromAKilledOne(t *testing.T) {
 			}
 		})
 	}
-	for timeout := time.After(clitest.Patience); calls.of(one) < each || calls.of(two) < each; {
-		select {
-		case <-calls.more:
-		case <-timeout:
-			t.Fatalf("broker one has called CreateUser %d times, broker two %d times", calls.of(one), calls.of(two))
-		}
-	}
+	calls.wait(t, one, each)
+	calls.wait(t, two, each)
 	killed.Kill()
 	release()
 	all.Wait()
 	if t.Failed() {
 		return
 	}
-
-	keys := map[string]bool{}
-	for i, got := range issued {
-		keys[got.Credentials.AccessKeyID] = true
-		if allowed, err := s.sim.Allowed(got.Credentials.AccessKeyID, "s3:GetObject", "arn:aws:s3:::b/k"); err != nil || !allowed {
-			t.Errorf("key %d does not work: %v, %v", i, allowed, err)
-		}
-	}
-	if n := s.sim.UserCount(); len(keys) != requests || n != requests {
-		t.Errorf("%d requests have %d keys, and AWS %d users", requests, len(keys), n)
-	}
+	checkKeys(t, s.sim, issued)
 	for _, got := range issued {
 		all.Go(func() {
 			if _, err := alice.Revoke(t.Context(), got.Lease.Name, "done"); err != nil {

@@ -13,22 +13,19 @@ import (
 	"github.com/lessorhq/lessor/cmd/internal/proc"
 )
 
-// Patience is how long a test waits for what must happen.
-const Patience = 30 * time.Second
-
-// Eventually waits until the condition holds.
-func Eventually(t testing.TB, what string, holds func() bool) {
+// Eventually waits until the condition is true. The test fails after [Patience].
+func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for end := time.Now().Add(Patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if holds() {
+		if condition() {
 			return
 		}
 	}
 	t.Fatalf("never: %s", what)
 }
 
-// FreeAddress is an address to listen on more than once. Its port is below those
-// that systems give away by themselves, so that nobody takes it in between.
+// FreeAddress returns a loopback address that no process listens on. It stays free while
+// the process that uses it is restarted.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	all, err := proc.FreeAddresses(1)
@@ -38,8 +35,8 @@ func FreeAddress(t testing.TB) string {
 	return all[0]
 }
 
-// StartNATS starts a NATS server, also where another has just been: a process that
-// is starting holds the listener of its parent for a moment.
+// StartNATS starts a NATS server. It retries while the address is in use, because a child
+// process that is being started has its parent's listener open for a moment.
 func StartNATS(t testing.TB, o embedded.Options) *embedded.Server {
 	t.Helper()
 	var server *embedded.Server
@@ -54,7 +51,8 @@ func StartNATS(t testing.TB, o embedded.Options) *embedded.Server {
 	return server
 }
 
-func Awaits(t *testing.T, c <-chan struct{}, what string) {
+// Awaits waits until the channel is closed or has a value. The test fails after [Patience].
+func Awaits(t testing.TB, c <-chan struct{}, what string) {
 	t.Helper()
 	select {
 	case <-c:
@@ -63,7 +61,8 @@ func Awaits(t *testing.T, c <-chan struct{}, what string) {
 	}
 }
 
-// Probe asks for a broker's health. The status is 0 where nobody answers.
+// Probe requests a page of a broker's health server. The status is 0, and the text the
+// error, if there is no answer.
 func Probe(address, path string) (text string, status int) {
 	r, err := http.Get("http://" + address + path)
 	if err != nil {

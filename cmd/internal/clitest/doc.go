@@ -4,3 +4,8 @@
 //
 // Only tests import it.
 package clitest
+
+import "time"
+
+// Patience is how long a test waits for what must happen.
+const Patience = 30 * time.Second

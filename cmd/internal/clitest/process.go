@@ -20,7 +20,7 @@ import (
 	"github.com/lessorhq/lessor/cmd/internal/proc"
 )
 
-// Transcript is what a process writes, as it comes.
+// Transcript is the output of a process so far.
 type Transcript struct {
 	mu   sync.Mutex
 	b    bytes.Buffer
@@ -29,6 +29,7 @@ type Transcript struct {
 
 func newTranscript() *Transcript { return &Transcript{more: make(chan struct{})} }
 
+// Write implements [io.Writer].
 func (s *Transcript) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -37,27 +38,30 @@ func (s *Transcript) Write(p []byte) (int, error) {
 	return s.b.Write(p)
 }
 
+// read returns the output, and a channel that is closed when there is more.
 func (s *Transcript) read() (string, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String(), s.more
 }
 
+// String returns the output.
 func (s *Transcript) String() string {
 	text, _ := s.read()
 	return text
 }
 
-// Process is a running lessor.
+// Process is a child process that is the program under test.
 type Process struct {
 	t              testing.TB
 	Cmd            *exec.Cmd
 	Stdout, Stderr *Transcript
-	Ended          chan struct{} // closed when it has ended
+	Ended          chan struct{} // closed when the process has ended
 }
 
-// story is what the process wrote, without the NATS server's chatter.
-func (p *Process) story() string {
+// output returns what the process wrote, without the log of the NATS server below
+// warnings.
+func (p *Process) output() string {
 	var b strings.Builder
 	for line := range strings.Lines(p.Stdout.String() + p.Stderr.String()) {
 		server := strings.Contains(line, `"component":"nats-server"`)
@@ -68,7 +72,7 @@ func (p *Process) story() string {
 	return b.String()
 }
 
-// Says waits for a whole line with these words and returns it.
+// Says waits for a whole line with these words in the output and returns it.
 func (p *Process) Says(s *Transcript, words string) string {
 	p.t.Helper()
 	timeout := time.After(Patience)
@@ -83,15 +87,15 @@ func (p *Process) Says(s *Transcript, words string) string {
 		case <-more:
 		case <-p.Ended:
 			if text == s.String() {
-				p.t.Fatalf("lessor has ended without saying %q", words)
+				p.t.Fatalf("the process has ended without writing %q", words)
 			}
 		case <-timeout:
-			p.t.Fatalf("lessor does not say %q", words)
+			p.t.Fatalf("the process does not write %q", words)
 		}
 	}
 }
 
-// Logs waits for a line of the log with this message and returns its fields.
+// Logs waits for a line of the log with a message and returns its fields.
 func (p *Process) Logs(message string) map[string]any {
 	p.t.Helper()
 	encoded, err := json.Marshal(message)
@@ -106,7 +110,7 @@ func (p *Process) Logs(message string) map[string]any {
 	return fields
 }
 
-// Signal sends a signal, to this process alone.
+// Signal sends a signal to the process.
 func (p *Process) Signal(s syscall.Signal) {
 	p.t.Helper()
 	if err := p.Cmd.Process.Signal(s); err != nil {
@@ -114,19 +118,19 @@ func (p *Process) Signal(s syscall.Signal) {
 	}
 }
 
-// Exit waits for the end and returns the exit code; it is -1 after SIGKILL.
+// Exit waits until the process ends and returns its exit code, which is -1 after SIGKILL.
 func (p *Process) Exit() int {
 	p.t.Helper()
 	select {
 	case <-p.Ended:
 		return p.Cmd.ProcessState.ExitCode()
 	case <-time.After(2 * Patience):
-		p.t.Fatal("lessor does not end")
+		p.t.Fatal("the process does not end")
 		return 0
 	}
 }
 
-// Stop ends the process in good order.
+// Stop stops the process with SIGTERM, which must succeed.
 func (p *Process) Stop() {
 	p.t.Helper()
 	p.Signal(syscall.SIGTERM)
@@ -135,7 +139,7 @@ func (p *Process) Stop() {
 	}
 }
 
-// Kill ends the process with no chance to do anything more.
+// Kill kills the process with SIGKILL.
 func (p *Process) Kill() {
 	p.t.Helper()
 	p.Signal(syscall.SIGKILL)
@@ -144,8 +148,8 @@ func (p *Process) Kill() {
 	}
 }
 
-// LogIsJSON checks that every line of the log is an object with a level, a time
-// and a message. The NATS server's own greeting has empty lines.
+// LogIsJSON checks that every line of the log is a JSON object with a level, a time and a
+// message. Only the NATS server may have empty messages.
 func (p *Process) LogIsJSON() {
 	p.t.Helper()
 	lines := 0
@@ -165,11 +169,12 @@ func (p *Process) LogIsJSON() {
 		}
 	}
 	if lines == 0 {
-		p.t.Error("there is no log")
+		p.t.Error("the log is empty")
 	}
 }
 
-// Start starts lessor with these variables. It ends with the test.
+// Start starts the program under test as a child process with the variables. It is killed
+// when the test ends. If the test has failed, its output is logged.
 func Start(t testing.TB, variables map[string]string, args ...string) *Process {
 	t.Helper()
 	self, err := os.Executable()
@@ -178,7 +183,7 @@ func Start(t testing.TB, variables map[string]string, args ...string) *Process {
 	}
 	p := &Process{t: t, Cmd: exec.Command(self, args...), Stdout: newTranscript(), Stderr: newTranscript(), Ended: make(chan struct{})}
 	p.Cmd.Stdout, p.Cmd.Stderr = p.Stdout, p.Stderr
-	home := t.TempDir() // without contexts of the nats command
+	home := t.TempDir() // has no contexts of the nats command
 	p.Cmd.Env = append(os.Environ(), runProgram+"=1", "HOME="+home, "XDG_CONFIG_HOME="+home)
 	for name, value := range variables {
 		p.Cmd.Env = append(p.Cmd.Env, name+"="+value)
@@ -190,14 +195,14 @@ func Start(t testing.TB, variables map[string]string, args ...string) *Process {
 		defer close(p.Ended)
 		var exit *exec.ExitError
 		if err := p.Cmd.Wait(); err != nil && !errors.As(err, &exit) {
-			t.Errorf("wait for lessor: %v", err)
+			t.Errorf("wait for the process: %v", err)
 		}
 	}()
 	t.Cleanup(func() {
-		_ = p.Cmd.Process.Kill() // it has ended, or does now
+		_ = p.Cmd.Process.Kill() // it may have ended already
 		<-p.Ended
 		if t.Failed() {
-			t.Logf("lessor %s\n%s", strings.Join(args, " "), p.story())
+			t.Logf("process %s\n%s", strings.Join(args, " "), p.output())
 		}
 	})
 	return p

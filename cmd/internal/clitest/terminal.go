@@ -19,18 +19,18 @@ var Now = time.Date(2026, 11, 22, 22, 0, 0, 0, time.UTC)
 
 // Terminal runs commands of a program in the test's process.
 type Terminal struct {
-	// Root makes the program's root command.
+	// Root returns the root command of the program.
 	Root func(*cli.Environment) *cobra.Command
 	// Program is the program's name; "" is "lessor".
 	Program string
 	// Variables are the environment variables.
 	Variables map[string]string
 	Stdin     string
-	// Interactive is whether a user sits at the terminal.
+	// Interactive makes the standard streams look like terminals.
 	Interactive bool
-	// Stdout and Stderr take the output; nil returns it from Run.
+	// Stdout and Stderr receive the output; nil makes Run return it.
 	Stdout, Stderr io.Writer
-	// Clock is the time; nil stands still at [Now].
+	// Clock is the clock; nil is one that always returns [Now].
 	Clock func() time.Time
 }
 
@@ -79,15 +79,14 @@ func (x Terminal) Reply(t testing.TB, args ...string) messages.Reply {
 	return r
 }
 
-// Connect connects to the NATS server of the terminal's NATS_URL. The connection survives
-// a restart of the server.
+// Connect connects to the server in the variable NATS_URL; see [Connect].
 func (x Terminal) Connect(t testing.TB) *nats.Conn {
 	t.Helper()
 	return Connect(t, x.Variables["NATS_URL"])
 }
 
-// Connect connects to a NATS server until the test's end. The connection survives a
-// restart of the server.
+// Connect connects to a NATS server. The connection reconnects after a restart of the
+// server, and is closed when the test ends.
 func Connect(t testing.TB, url string) *nats.Conn {
 	t.Helper()
 	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
