@@ -39,6 +39,7 @@ var exceptions = map[string]string{
 	"cli.Connection.token":                     "of NATS, as a flag",
 	"leak.form.secret":                         "the secret that tests search for",
 	"measure.Settings.Secret":                  "the name of a dynamic secret",
+	"measure.Settings.SoftSecret":              "the name of a dynamic secret",
 	"world.Remote.Secret":                      "the name of a dynamic secret",
 	"queue.Task.Tokens":                        "of a subject",
 }
