@@ -86,6 +86,7 @@ func TestSealedKeyLeavesTheBucketWithTheDelivery(t *testing.T) {
 	_, xkey := w.xkey()
 	for _, body := range []string{`{"confirm":true}`, `{"confirm":true,"xkey":"` + xkey + `"}`} {
 		r, msg := w.Answer(w.Publish(w.Namespace.Request("alice", "ci"), body))
+		w.WaitQueuesEmpty() // the record is not written again before the confirmation
 		waits := w.WaitState(r.Lease.Name, messages.StateActive)
 		if waits.Sealed == nil {
 			t.Fatal("the sealed key is not in the record")
