@@ -1,7 +1,6 @@
 package bucket
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -197,20 +196,25 @@ func (b *Bucket) Scan(ctx context.Context, filter string, visit func(Entry)) err
 	if err != nil {
 		return fmt.Errorf("scan %s: %w", b.Subject(filter), err)
 	}
+	silent := time.NewTimer(apiTimeout) // the last entries that are expected may have been removed
+	defer silent.Stop()
 	for {
 		select {
-		case u, ok := <-updates:
+		case u := <-updates:
+			silent.Reset(apiTimeout)
 			switch {
-			case !ok:
-				return fmt.Errorf("scan %s: %w", b.Subject(filter), cmp.Or(ctx.Err(), errEnded))
+			case u.ended:
+				return fmt.Errorf("scan %s: %w", b.Subject(filter), errEnded)
 			case u.loaded:
 				return b.scanMissed(ctx, filter, seen, visit)
 			case !u.Deleted && !seen[u.Key]:
 				seen[u.Key] = true
 				visit(u.Entry)
 			}
-		case <-time.After(apiTimeout): // the last entries that are expected may have been removed
+		case <-silent.C:
 			return b.scanMissed(ctx, filter, seen, visit)
+		case <-ctx.Done():
+			return fmt.Errorf("scan %s: %w", b.Subject(filter), ctx.Err())
 		}
 	}
 }

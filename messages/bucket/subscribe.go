@@ -10,20 +10,20 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// update is what a subscription to a bucket reports: an entry or, if loaded is set,
-// that it has reported all entries that were in the bucket when it began.
+// update is what a subscription to a bucket reports: an entry; or, if loaded is set, that
+// it has reported all entries that were in the bucket when it began; or, if ended is set,
+// that NATS has ended it.
 type update struct {
 	Entry
-	loaded bool
+	loaded, ended bool
 }
 
 // maxUnread is how many updates are read ahead.
 const maxUnread = 256
 
 // subscribe reports the entry of each key that matches a filter, in the order of
-// their revisions, and then what changes. The channel is closed when ctx ends or the
-// subscription does. An entry that is written while it begins may be reported after
-// the update that is loaded.
+// their revisions, and then what changes. It reports nothing more when ctx ends. An
+// entry that is written while it begins may be reported after the update that is loaded.
 //
 // It does what [jetstream.KeyValue.Watch] does, which does not report headers, and
 // like that takes an ordered consumer, which nats.go makes anew when messages are
@@ -64,9 +64,13 @@ func (b *Bucket) subscribe(ctx context.Context, filter string) (<-chan update, e
 		cancel(asJetStream(err))
 		return nil, context.Cause(ctx)
 	}
-	s.SetClosedHandler(func(string) { close(updates) })
+	s.SetClosedHandler(func(string) { send(update{ended: true}) })
+	if !s.IsValid() { // before the handler was set
+		cancel(errEnded)
+		return nil, context.Cause(ctx)
+	}
 	if initial, _ = s.InitialConsumerPending(); initial == 0 {
-		updates <- update{loaded: true}
+		send(update{loaded: true})
 	}
 	close(counted)
 	return updates, nil

@@ -96,9 +96,9 @@ func (w Watcher) watch(ctx context.Context, js jetstream.JetStream, backoff *ret
 			if b.wasReplaced(ctx, js, last) {
 				return fmt.Errorf("bucket %s: %w", w.Bucket, errReplaced)
 			}
-		case u, ok := <-updates:
+		case u := <-updates:
 			switch {
-			case !ok:
+			case u.ended:
 				return fmt.Errorf("bucket %s: %w", w.Bucket, errEnded)
 			case !u.loaded:
 				last = max(last, u.Revision)
