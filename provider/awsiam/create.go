@@ -45,8 +45,8 @@ func (a *account) Create(ctx context.Context, c provider.Creation) (messages.Cre
 
 // createUser makes the user, or takes it over. Its error states what is left. A resumed
 // creation begins with CreateUser as well, because the earlier attempt usually did not
-// make the user. No user is made if the following calls would not get their slots in
-// time.
+// make the user. No user is made if the throttle could not admit the following calls
+// in time.
 func (a *account) createUser(ctx context.Context, c provider.Creation, following int) error {
 	var t tracker // whether an unanswered attempt may have been carried out (middleware.go)
 	in := &iam.CreateUserInput{

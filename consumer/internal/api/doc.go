@@ -10,8 +10,7 @@
 // Every request goes through [Service.serve]: it is admitted (each identity has a limited
 // share of what one replica handles at once), checked, handled within an answer timeout, and
 // answered or refused. A refusal is an answer, a log line and, unless the broker stops or
-// JetStream has no room, an event; a refusal for
-// lack of admission is an answer and a count, so that it costs next to nothing.
+// JetStream fails, an event; a refusal for lack of admission is an answer and a count, so that it costs next to nothing.
 //
 // Life cycle: [Open], then [Service.Stop] to receive no more requests, and [Service.Wait]
 // for those that are handled.

@@ -59,7 +59,7 @@ func (s *Service) serve(r apiRequest, handle handler) {
 			e := publicError(err)
 			s.emitRefusal(r, e)
 			s.refuse(r, e)
-		case reply.Kind != workerAnswers.Kind:
+		case reply.Kind != workerAnswers.Kind: // workerAnswers has none
 			s.answer(r, reply)
 		}
 	})

@@ -79,7 +79,9 @@ func (d *Deliveries) handOver(ctx context.Context, req request, e store.Entry, r
 	return queue.Detach(func(ctx context.Context) queue.Outcome { return d.repeatForResponders(ctx, req, e, reply) })
 }
 
-// send publishes a delivery. It returns false if NATS answers "no responders".
+// send publishes a delivery. It returns false if NATS answers "no responders", which it
+// learns by the reply subject: every delivery has its confirm subject there, also one
+// that needs no confirmation (see [publisher]).
 func (d *Deliveries) send(ctx context.Context, to string, e store.Entry, reply messages.Reply) (responders bool, err error) {
 	msg, err := queue.ReplyMsg(to, reply)
 	if err != nil {
@@ -188,6 +190,7 @@ func (d *Deliveries) save(ctx context.Context, req request, e store.Entry) error
 		if e.State != messages.StateActive || e.Settled() || e.Attempt != started {
 			return nil
 		}
+		// The request may be a repeat: the lease is for its message from now on.
 		next, err := e.WithOrigin(req.origin).Deliver(d.Now(), d.Timing)
 		if err != nil {
 			return err

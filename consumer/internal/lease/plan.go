@@ -19,8 +19,8 @@ type planner struct {
 }
 
 // plan returns the lease that a request asks for. It counts the request against the
-// identity's rate, and makes sure that the connection is stored with the lease's path
-// and works. An error about the request is a [messages.Error].
+// identity's rate, makes sure that the connection is stored and works, and adds the
+// user's path to it for the sweep. An error about the request is a [messages.Error].
 func (p *planner) plan(ctx context.Context, req request, def secrets.Compiled) (record.Plan, error) {
 	if def.RequireSealed && req.body.XKey == "" {
 		return record.Plan{}, messages.Errorf(messages.CodeSealedRequired, "%s gives sealed credentials only: send an xkey", def.Name)

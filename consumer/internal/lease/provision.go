@@ -140,10 +140,10 @@ type provisioner struct {
 	lifetime *queue.Lifetime
 }
 
-// create makes user and key, under another name if AWS has a foreign user of the
-// first. It updates e where it writes the record. It returns an error with
-// [bucket.ErrConflict] in its chain if another worker has written the record, which the
-// provider finds by [provider.Creation.StillCurrent], too.
+// create makes user and key, under another name if a foreign user has the lease's
+// user name. It updates e where it writes the record. It returns an error with
+// [bucket.ErrConflict] in its chain if another worker has written the record; the provider
+// returns it, too, if [provider.Creation.StillCurrent] does.
 func (p *provisioner) create(ctx context.Context, req request, e *store.Entry) (messages.Credentials, error) {
 	account, err := p.accounts.Reach(ctx, e.Connection)
 	if err != nil {
@@ -206,7 +206,8 @@ func margin(attempt time.Duration) time.Duration {
 	return time.Duration(float64(attempt) * attemptMargin)
 }
 
-// timeout is how long AWS may take for the attempt.
+// timeout is how long AWS may take for the attempt: until the record is due as abandoned,
+// less the margin, and not beyond the requester's deadline.
 func (p *provisioner) timeout(e store.Entry, deadline time.Time) time.Duration {
 	now := p.Now()
 	left := e.Due.Sub(now) - margin(p.Timing.Provision)

@@ -26,7 +26,7 @@ type publisher struct {
 	conn    *nats.Conn
 	sub     *nats.Subscription
 	arrived chan *nats.Msg
-	barrier chan chan struct{} // of flushes; each sent channel is closed when everything that had arrived is noted
+	barrier chan chan struct{} // a flush sends a channel, and listen closes that when it has noted what had arrived
 	stop    chan struct{}
 	once    sync.Once        // for stop
 	locks   queue.KeyedMutex // a 503 does not tell two publishes of the same delivery apart

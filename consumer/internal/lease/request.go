@@ -176,8 +176,8 @@ func earlierDeadline(deadline time.Time, header string) (time.Time, error) {
 	return deadline, nil
 }
 
-// begin makes a new lease. old is the entry at its key: none, or that of an ended lease
-// that may begin anew.
+// begin makes a new lease. old is the entry under its name: none, or that of an ended
+// lease that may begin anew.
 func (h *Requests) begin(ctx context.Context, req request, old store.Entry) queue.Outcome {
 	if h.isLate(req.deadline) {
 		return queue.Reject(messages.Errorf(messages.CodeDeadlineExceeded, "the deadline had passed before the lease was begun; repeat the request with a later one"), nil)
@@ -219,8 +219,9 @@ func (h *Requests) loadAfterConflict(ctx context.Context, req request) queue.Out
 }
 
 // provisionIfUnchanged provisions a lease whose record was just written, if its
-// definition has not changed since it was read. A deletion of a definition is stored
-// first and looks for records then, so one of the two sees the other.
+// definition has not changed since it was read. A deletion of a definition is first
+// stored, and afterwards looks for records: either this worker sees the deletion, or the
+// deletion sees this record.
 func (h *Requests) provisionIfUnchanged(ctx context.Context, req request, def secrets.Compiled, e store.Entry) queue.Outcome {
 	now, err := h.secrets.Fresh(ctx, req.name.Secret)
 	switch {

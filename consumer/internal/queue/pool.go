@@ -18,10 +18,9 @@ import (
 // server, also while it waits in a client's buffer.
 //
 // For the same reason a worker has one pull at a time. If a pull may be lost (no
-// heartbeat, a new connection), nats.go would pull once more on the same inbox, and if
-// it was not lost the server would send a second message beside the one that is being
-// handled. So the inbox is given up with the pull, and with it everything that was
-// requested on it.
+// heartbeat, a new connection), the worker drops it together with its inbox, and pulls
+// anew on another inbox. A second pull on the same inbox, which is what nats.go does,
+// could bring a second message beside the one that is being handled.
 type pool struct {
 	heartbeat time.Duration
 	ensure    func(context.Context) (jetstream.Consumer, error) // the durable consumer
