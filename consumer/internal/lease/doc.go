@@ -2,8 +2,9 @@
 //
 // [Requests], [Renewals], [Revocations] and [Confirmations] handle the messages of one
 // verb each. A handler decodes the message, loads the lease's entry, decides by the
-// entry what is to be done, does it, and returns a [queue.Outcome]. The decisions are
-// pure functions: [decideRequest] for a request, [decideReminder] for a reminder.
+// entry what is to be done, does it, and returns a [queue.Outcome]; a first request
+// without an idempotency key has no entry and begins at once. The decisions are pure
+// functions: [decideRequest] for a request, [decideReminder] for a reminder.
 // [Teardown] is how every lease ends, whatever ends it. [DryRuns] try a definition
 // out. [Engine] has them all.
 //
